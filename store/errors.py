@@ -1,0 +1,33 @@
+"""What the store can refuse. `hooks.errors` maps each to an HTTP status in one place."""
+
+
+class StoreError(Exception):
+    """The store cannot do this now."""
+
+
+class StoreAway(StoreError):
+    """Redis does not answer, or answers with an error of its own."""
+
+
+class StoreEmpty(StoreError):
+    """Redis holds no epoch: it was started empty or wiped, and is not rebuilt yet."""
+
+
+class OutboxFull(StoreError):
+    """The outbox holds more bytes than IM_OUTBOX_LIMIT: the archive has not kept up."""
+
+
+class Overloaded(StoreError):
+    """More requests wait for Redis than the queue takes."""
+
+
+class EntryFailed(StoreError):
+    """One entry of a batch failed inside the script; the others are not affected."""
+
+
+class ArchiveAway(StoreError):
+    """The archive (MySQL or SQLite) does not answer."""
+
+
+class ArchiveRefused(StoreError):
+    """The archive answers, and will never take these rows."""

@@ -1,0 +1,68 @@
+"""The only place that knows Redis key names and shards.
+
+A shard is a hash tag, so that everything one script touches lies on one node of a Redis Cluster. There is one
+shard until scale-out is built; the keys carry the tag from the first day.
+"""
+
+from hashlib import blake2b
+
+PREFIX = b"im:{s0}:"
+
+EPOCH = PREFIX + b"epoch"
+"""String: the random name of this life of the store. Absent: Redis is empty and must be rebuilt first."""
+CLOCK = PREFIX + b"clock"
+"""String: the highest id given so far, microseconds since the Unix epoch."""
+OUTBOX = PREFIX + b"outbox"
+"""Stream, entry id `<id>-0`: what is not archived yet. Fields `k` (kind) and `d` (data)."""
+OUTBOX_BYTES = PREFIX + b"outbox:bytes"
+"""String: bytes of data in the outbox."""
+HEADS = PREFIX + b"heads"
+"""Hash: channel name to the id of its newest message."""
+NEWS = PREFIX + b"news"
+"""Pub/Sub channel: after each batch, the names of the timelines it wrote, separated by spaces."""
+PRESENCE = PREFIX + b"presence"
+"""Hash: `users` and `devices` online now."""
+DEAD = PREFIX + b"dead"
+"""Start of the dead letters' key names."""
+
+GLOBAL = b"global"
+"""The channel of `business/global`."""
+
+CHUNK_BITS = 12
+"""2^12 users share one presence bitmap."""
+
+
+def inbox(uid: int | str) -> bytes:
+    """Sorted set: record by id, what was written to this user."""
+    return PREFIX + b"in:%d" % int(uid)
+
+
+def channel(name: bytes) -> bytes:
+    """Sorted set: record by id, what was written once for everybody who reads the channel."""
+    return PREFIX + b"ch:" + name
+
+
+def repeat(sender: str, topic: str, client_id: str) -> bytes:
+    """String: the id that the first message with this sender, topic and client id got."""
+    digest = blake2b(f"{sender}\n{topic}\n{client_id}".encode("utf-8", "surrogatepass"), digest_size=12)
+    return PREFIX + b"r:" + digest.digest()
+
+
+def devices(uid: int) -> bytes:
+    """Hash: clientid to `connected_at` (milliseconds) of the devices online."""
+    return PREFIX + b"dev:%d" % uid
+
+
+def online_chunk(uid: int) -> bytes:
+    """Bitmap: one bit per user of the chunk, set while a device of his is online."""
+    return PREFIX + b"on:%d" % (uid >> CHUNK_BITS)
+
+
+def online_bit(uid: int) -> int:
+    return uid & ((1 << CHUNK_BITS) - 1)
+
+
+def gone(uid: int, clientid: str, connected_at: int) -> bytes:
+    """String: a disconnect whose connect was not held when it came."""
+    digest = blake2b(f"{clientid}\n{connected_at}".encode("utf-8", "surrogatepass"), digest_size=12)
+    return PREFIX + b"gone:%d:" % uid + digest.digest()

@@ -1,0 +1,42 @@
+"""Loads `lua/*.lua`, runs them, and turns their error replies into exceptions."""
+
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any
+
+from redis import exceptions as redis_errors
+from redis.asyncio import Redis
+
+from store.errors import OutboxFull, StoreAway, StoreEmpty
+
+_REFUSALS: dict[str, type[StoreEmpty | OutboxFull]] = {"EMPTY": StoreEmpty, "OUTBOXFULL": OutboxFull}
+
+
+class Script:
+    """One Lua file. Its header says what keys and arguments it takes and what it replies."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.source = files("store").joinpath("lua", f"{name}.lua").read_text().encode()
+        self.digest = sha1(self.source, usedforsecurity=False).hexdigest()
+
+    async def run(self, redis: Redis, keys: list[bytes], arguments: list[Any]) -> Any:
+        """The script's reply. Raises StoreEmpty, OutboxFull, or StoreAway for everything that Redis itself says."""
+        try:
+            try:
+                return await redis.execute_command("EVALSHA", self.digest, len(keys), *keys, *arguments)  # type: ignore[no-untyped-call]
+            except redis_errors.NoScriptError:
+                return await redis.execute_command("EVAL", self.source, len(keys), *keys, *arguments)  # type: ignore[no-untyped-call]
+        except redis_errors.ResponseError as error:
+            code = str(error).split(" ", 1)[0]
+            if refusal := _REFUSALS.get(code):
+                raise refusal(refusal.__doc__) from error
+            raise StoreAway(f"{self.name}: {error}") from error
+        except (redis_errors.RedisError, OSError) as error:
+            raise StoreAway(f"{self.name}: {error}") from error
+
+
+@cache
+def script(name: str) -> Script:
+    return Script(name)

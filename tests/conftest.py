@@ -1,0 +1,52 @@
+"""One server of each kind for the whole run; each test gets it empty, or a database of its own."""
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+
+import asyncmy
+import pytest
+from redis.asyncio import Redis
+
+from tests.servers import MariaServer, RedisServer, program, valkey_program
+
+
+@pytest.fixture(scope="session", params=["redis", "valkey"])
+def redis_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    executable = program("redis-server") if request.param == "redis" else valkey_program()
+    server = RedisServer(tmp_path_factory.mktemp(request.param), executable)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def redis(redis_server: RedisServer) -> AsyncIterator["Redis"]:
+    """A client of an empty Redis; every test that asks for it runs on Redis and on Valkey."""
+    client = Redis.from_url(redis_server.url)
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture(scope="session")
+def maria_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaServer]:
+    server = MariaServer(tmp_path_factory.mktemp("maria"))
+    server.start()
+    yield server
+    server.stop()
+
+
+_databases = itertools.count(1)
+
+
+@pytest.fixture
+async def maria_url(maria_server: MariaServer) -> AsyncIterator[str]:
+    """The `mysql://` address of a new, empty database."""
+    name = f"im_{next(_databases)}"
+    connection = await asyncmy.connect(host="127.0.0.1", port=maria_server.port, user="root", autocommit=True)
+    async with connection.cursor() as cursor:
+        await cursor.execute(f"CREATE DATABASE {name}")
+    yield maria_server.url(name)
+    async with connection.cursor() as cursor:
+        await cursor.execute(f"DROP DATABASE {name}")
+    connection.close()
