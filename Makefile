@@ -1,0 +1,55 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint bench docs lock servers clean
+
+VENV := .venv
+PYTHON ?= python3
+INSTALLED := $(VENV)/.installed
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+install: $(INSTALLED) ## .venv with everything pinned, and the command .venv/bin/emqx-im
+
+$(INSTALLED): requirements-dev.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or newer" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "$$($(PYTHON) --version) is too old: Python 3.11 or newer is needed (make install PYTHON=…)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "$(PYTHON) cannot make virtual environments: install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --require-hashes -r requirements-dev.lock
+	$(VENV)/bin/python -m pip install --quiet --no-deps -e .
+	@touch $@
+
+run: install ## everything on this machine: broker, service, store
+	$(VENV)/bin/emqx-im dev
+
+servers:
+	@.ci/need redis-server=redis-server mariadbd=mariadb-server mosquitto_pub=mosquitto-clients
+
+test: install servers ## all tests; ARGS=… goes to pytest
+	$(VENV)/bin/pytest $(ARGS)
+
+lint: install ## ruff and mypy
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+bench: install servers ## the benchmarks; ARGS=… goes to them
+	$(VENV)/bin/python -m tests.bench $(ARGS)
+
+docs: install ## what docs/ promises, held against the code
+	$(VENV)/bin/pytest tests/unit/test_docs.py
+
+lock: install ## both lock files, newly resolved from pyproject.toml
+	$(VENV)/bin/python -m pip install --quiet uv
+	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --upgrade pyproject.toml -o requirements.lock
+	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --upgrade --all-extras pyproject.toml -o requirements-dev.lock
+
+clean: ## removes what the other verbs made; the data of `make run` (.emqx-im) stays
+	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
