@@ -22,24 +22,36 @@ NEWS = PREFIX + b"news"
 """Pub/Sub channel: after each batch, the names of the timelines it wrote, separated by spaces."""
 PRESENCE = PREFIX + b"presence"
 """Hash: `users` and `devices` online now."""
-DEAD = PREFIX + b"dead"
-"""Start of the dead letters' key names."""
+DEAD_COUNTER = PREFIX + b"dead:counter"
+"""String: number of the newest dead letter."""
+DEAD_LETTERS = PREFIX + b"dead:letters"
+"""Hash: number to dead letter (JSON)."""
+DEAD_NUMBERS = PREFIX + b"dead:numbers"
+"""Sorted set: numbers of the dead letters, by number."""
+DEAD_SENDERS = PREFIX + b"dead:senders"
+"""Sorted set: sender by bytes of his dead letters."""
+DEAD_BYTES = PREFIX + b"dead:bytes"
+"""String: bytes of all dead letters."""
+DEAD_OF = PREFIX + b"dead:of:"
+"""Start of the names of the lists of one sender's dead letters, oldest first."""
+DEAD_TOLD = PREFIX + b"dead:told:"
+"""Start of the names of the marks that a sender was told of a refusal within the last second."""
 
-GLOBAL = b"global"
+GLOBAL = "global"
 """The channel of `business/global`."""
 
 CHUNK_BITS = 12
 """2^12 users share one presence bitmap."""
 
 
-def inbox(uid: int | str) -> bytes:
+def inbox(uid: int) -> bytes:
     """Sorted set: record by id, what was written to this user."""
-    return PREFIX + b"in:%d" % int(uid)
+    return PREFIX + b"in:%d" % uid
 
 
-def channel(name: bytes) -> bytes:
+def channel(name: str) -> bytes:
     """Sorted set: record by id, what was written once for everybody who reads the channel."""
-    return PREFIX + b"ch:" + name
+    return PREFIX + b"ch:" + name.encode()
 
 
 def repeat(sender: str, topic: str, client_id: str) -> bytes:

@@ -1,0 +1,136 @@
+"""Every setting, from the environment (`IM_…`), else from `emqx-im.toml` in the working directory."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+PREFIX = "IM_"
+TOML_FILE = Path("emqx-im.toml")
+
+Words = Annotated[tuple[str, ...], NoDecode]
+"""A comma-separated list."""
+
+
+class SettingsError(Exception):
+    """A setting is missing or malformed; the message is one line that names it."""
+
+
+class Settings(BaseSettings):
+    """Field `http_port` is `IM_HTTP_PORT` in the environment and `http_port` in the file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, toml_file=TOML_FILE, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    http_host: str = Field("127.0.0.1", description="Address the service listens on.")
+    http_port: int = Field(8080, ge=0, le=65535, description="Port the service listens on; 0 takes a free one.")
+    public_port: int | None = Field(
+        None, ge=0, le=65535, description="A second port that serves only `/pull` and `/healthz`."
+    )
+    cors_origins: Words = Field((), description="Origins that browsers may pull from, comma-separated, or `*`.")
+    redis_url: str = Field(description="`redis://[:password@]host:port/db`, or `rediss://` for TLS.")
+    archive_url: str = Field(description="`mysql://user:password@host:port/database` or `sqlite:///path`.")
+    emqx_api_url: str | None = Field(
+        None, description="EMQX's REST API, such as `http://emqx:18083`. Unset: no control message is sent."
+    )
+    emqx_api_key: str = Field("", description="API key of EMQX's REST API.")
+    emqx_api_secret: str = Field("", description="Secret of that key.")
+    hook_token: Words = Field(description="Bearer tokens that EMQX's requests carry, comma-separated; any of them.")
+    admin_token: str = Field(min_length=1, description="Bearer token of `/admin`.")
+    jwt_secret: str | None = Field(None, min_length=1, description="HS256 secret of the users' tokens.")
+    jwt_jwks_url: str | None = Field(None, description="Where the public keys of the users' tokens are (JWKS).")
+    secret: str = Field(min_length=1, description="Key of the HMAC that marks genuine control messages.")
+    operators: Words = Field((), description="Usernames that may publish to `business/…`, comma-separated.")
+    retention_days: float = Field(7.0, gt=0, le=3650, description="Window of the timelines in Redis, in days.")
+    dedupe_seconds: int = Field(7200, ge=1, description="How long a resend with the same `id` is recognised.")
+    outbox_limit: int | None = Field(
+        None, ge=1, description="Bytes the outbox may hold; unset: a quarter of Redis's `maxmemory`, or 1 GiB."
+    )
+    max_payload: int = Field(16_384, ge=1, le=1_048_576, description="Bytes one message's payload may have.")
+    pull_rate: float = Field(20.0, gt=0, description="Pulls per second one user may make.")
+    sync_sender: bool = Field(True, description="Whether a sender's own messages are in his timeline too.")
+    roaming: Literal["week", "month", "quarter", "year"] = Field(
+        "week", description="How far back a pull reaches: `week` is Redis alone."
+    )
+    shards: int = Field(1, ge=1, le=1, description="Number of shards; 1 until scale-out is built.")
+    redis_wait: int = Field(0, ge=0, description="Replicas that must have a batch before it is answered 204.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level logged.")
+
+    @field_validator("hook_token", "operators", "cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(word.strip() for word in value.split(",") if word.strip())
+        return value
+
+    @field_validator("hook_token")
+    @classmethod
+    def _some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("must not be empty")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, value: str) -> str:
+        if not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must start with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("emqx_api_url", "jwt_jwks_url")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value.rstrip("/") if value else value
+
+    @model_validator(mode="after")
+    def _some_token_key(self) -> Self:
+        if self.jwt_secret is None and self.jwt_jwks_url is None:
+            raise ValueError("IM_JWT_SECRET or IM_JWT_JWKS_URL: one of them is required")
+        return self
+
+    @property
+    def window_us(self) -> int:
+        """The window of the timelines in Redis, microseconds."""
+        return int(self.retention_days * 86_400_000_000)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load(**given: Any) -> Settings:
+    """The settings; `given` wins over the environment. Raises SettingsError with one line that names the setting."""
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        name = PREFIX + str(first["loc"][0]).upper() if first["loc"] else ""
+        problem = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{name}: {problem}" if name else problem) from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{TOML_FILE}: {error}") from None
+
+
+def unknown_variables() -> list[str]:
+    """`IM_…` variables in the environment that name no setting."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)

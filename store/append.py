@@ -1,0 +1,183 @@
+"""Write diffusion: appends that wait together are written together.
+
+While one script call is in flight, arrivals queue, and the next call takes them all. The queue is bounded in entries
+and bytes; a full one refuses at once.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from store import keys
+from store.errors import EntryFailed, Overloaded, StoreAway, StoreError
+from store.record import encode_tail
+from store.scripts import script
+
+_QUEUED_ENTRIES = 20_000
+_QUEUED_BYTES = 64 * 1024 * 1024
+_BATCH_ENTRIES = 512
+_BATCH_BYTES = 4 * 1024 * 1024
+
+MESSAGE = b"message"
+"""The outbox kind of a stored message."""
+
+
+class Stored(NamedTuple):
+    """mid: the message's id, microseconds. repeated: it was there before, and keeps its first id."""
+
+    mid: int
+    repeated: bool
+
+
+class Entry(NamedTuple):
+    """One message on its way: where it goes, and its record without the id."""
+
+    repeat_key: bytes
+    timelines: tuple[bytes, ...]
+    names: str
+    channel: str
+    tail: bytes
+
+    @property
+    def weight(self) -> int:
+        """Bytes this entry writes into Redis."""
+        return len(self.tail) * (len(self.timelines) + 1) + 256
+
+
+class Appender:
+    """Appends to timelines. One task writes; `stop` lets it finish what was accepted."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        window_us: int,
+        repeat_seconds: int,
+        outbox_limit: int,
+        sync_sender: bool = True,
+        replicas: int = 0,
+        on_batch: Callable[[int], object] | None = None,
+    ) -> None:
+        self._redis = redis
+        self._settings = (window_us, repeat_seconds, outbox_limit)
+        self._sync_sender = sync_sender
+        self._replicas = replicas
+        self._on_batch = on_batch
+        self._script = script("append")
+        self._queue: list[tuple[Entry, asyncio.Future[Stored]]] = []
+        self._queued_bytes = 0
+        self._arrived = asyncio.Event()
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._write_batches(), name="append")
+
+    async def stop(self) -> None:
+        self._stopping = True
+        self._arrived.set()
+        if self._task is not None:
+            await self._task
+
+    def private(
+        self, sender: str, receiver: int, client_id: str, ts: int, json: bool, payload: bytes
+    ) -> asyncio.Future[Stored]:
+        """A message into the receiver's inbox and, for the sender's other devices, into his own."""
+        topic = f"single/{receiver}"
+        timelines: tuple[bytes, ...] = (keys.inbox(receiver),)
+        names = str(receiver)
+        if self._sync_sender and sender != names and sender != "0":
+            timelines = (timelines[0], keys.inbox(int(sender)))
+            names = f"{receiver} {sender}"
+        tail = encode_tail(topic, sender, client_id, ts, json, payload)
+        return self._submit(Entry(keys.repeat(sender, topic, client_id), timelines, names, "", tail))
+
+    def channel(
+        self, channel: str, topic: str, sender: str, client_id: str, ts: int, json: bool, payload: bytes
+    ) -> asyncio.Future[Stored]:
+        """A message once for everybody who reads the channel."""
+        tail = encode_tail(topic, sender, client_id, ts, json, payload)
+        timelines = (keys.channel(channel),)
+        return self._submit(Entry(keys.repeat(sender, topic, client_id), timelines, channel, channel, tail))
+
+    def _submit(self, entry: Entry) -> asyncio.Future[Stored]:
+        if self._stopping or len(self._queue) >= _QUEUED_ENTRIES or self._queued_bytes >= _QUEUED_BYTES:
+            raise Overloaded("the queue for Redis is full" if not self._stopping else "shutting down")
+        answer: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
+        self._queue.append((entry, answer))
+        self._queued_bytes += entry.weight
+        self._arrived.set()
+        return answer
+
+    async def _write_batches(self) -> None:
+        while True:
+            await self._arrived.wait()
+            if not self._queue:
+                if self._stopping:
+                    return
+                self._arrived.clear()
+                continue
+            batch = self._take()
+            try:
+                replies = await self._write([entry for entry, _ in batch])
+            except StoreError as error:
+                # Whatever queued behind a call that failed would wait for the next one to fail: answer it now.
+                for _, answer in [*batch, *self._take_all()]:
+                    if not answer.done():
+                        answer.set_exception(error)
+                continue
+            for (_, answer), reply in zip(batch, replies, strict=True):
+                if answer.done():
+                    continue
+                if isinstance(reply, int):
+                    answer.set_result(Stored(abs(reply), reply < 0))
+                else:
+                    answer.set_exception(EntryFailed(reply.decode()))
+            if self._on_batch is not None:
+                self._on_batch(len(batch))
+
+    def _take(self) -> list[tuple[Entry, asyncio.Future[Stored]]]:
+        """The next batch off the queue, bounded in entries and bytes, at least one."""
+        if len(self._queue) <= _BATCH_ENTRIES and self._queued_bytes <= _BATCH_BYTES:
+            return self._take_all()
+        size, count = 0, 0
+        for entry, _ in self._queue[:_BATCH_ENTRIES]:
+            if count and size + entry.weight > _BATCH_BYTES:
+                break
+            size += entry.weight
+            count += 1
+        batch = self._queue[:count]
+        del self._queue[:count]
+        self._queued_bytes -= size
+        return batch
+
+    def _take_all(self) -> list[tuple[Entry, asyncio.Future[Stored]]]:
+        batch = self._queue
+        self._queue = []
+        self._queued_bytes = 0
+        return batch
+
+    async def _write(self, entries: list[Entry]) -> list[Any]:
+        names = [keys.EPOCH, keys.CLOCK, keys.OUTBOX, keys.OUTBOX_BYTES, keys.HEADS, keys.NEWS]
+        arguments: list[Any] = [time.time_ns() // 1000, *self._settings, " ".join([entry.names for entry in entries])]
+        for entry in entries:
+            names.append(entry.repeat_key)
+            names.extend(entry.timelines)
+            arguments += (len(entry.timelines), entry.channel, MESSAGE, entry.tail)
+        replies: list[Any] = await self._script.run(self._redis, names, arguments)
+        if self._replicas:
+            await self._wait_for_replicas()
+        return replies
+
+    async def _wait_for_replicas(self) -> None:
+        """WAIT counts for the connection it comes on, and this client has only one."""
+        try:
+            reached = await self._redis.execute_command("WAIT", self._replicas, 1000)  # type: ignore[no-untyped-call]
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"WAIT: {error}") from error
+        if reached < self._replicas:
+            raise StoreAway(f"{reached} of {self._replicas} replicas have the batch")

@@ -1,0 +1,76 @@
+"""Where the outbox lands: MySQL (or MariaDB) and SQLite behind one interface."""
+
+from collections.abc import Sequence
+from typing import Protocol
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
+
+from store.archive.mysql import MySQLArchive
+from store.archive.sqlite import SQLiteArchive
+from store.record import Message
+
+__all__ = ["Archive", "open_archive"]
+
+
+class Archive(Protocol):
+    """Every method connects when it needs to, answers within seconds (`migrate` apart), and raises ArchiveAway else."""
+
+    async def migrate(self) -> list[str]:
+        """Brings the schema up to date; the names of the migrations applied. Safe from several processes at once."""
+
+    async def pending_migrations(self) -> list[str]:
+        """The names of those not applied yet."""
+
+    async def store_messages(self, messages: Sequence[Message]) -> None:
+        """All of them are in the archive when it returns; those that were there stay as they are.
+
+        Raises ArchiveRefused if it will never take one of them; others may be stored then.
+        """
+
+    async def highest_id(self) -> int:
+        """The highest id of any message; 0 if there is none."""
+
+    async def keep_partitions(self, now: int) -> list[str]:
+        """Makes the partitions of the coming months; their names. now: microseconds."""
+
+    async def drop_messages(self, before: int) -> int:
+        """Drops what lies below an id, if it is cheap to: whole months in MySQL. How many months or rows went."""
+
+    async def ping(self) -> None:
+        """Returns if the archive answers."""
+
+    async def close(self) -> None:
+        """Closes its connections."""
+
+
+def open_archive(url: str) -> Archive:
+    """`mysql://user:password@host:port/database` or `sqlite:///file` (four slashes: from the root). Nothing connects yet.
+
+    Raises ValueError, saying what is wrong with the address without repeating it.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"not an address ({error})") from None
+    if parts.query or parts.fragment:
+        raise ValueError("takes nothing after ? or #; write them as %3F and %23 in a password or a file name")
+    if parts.scheme == "mysql":
+        database = unquote(parts.path[1:])
+        if not parts.hostname:
+            raise ValueError("names no host: mysql://user:password@host:port/database")
+        if not database or "/" in database:
+            raise ValueError("names no database: mysql://user:password@host:port/database")
+        return MySQLArchive(
+            parts.hostname,
+            port or 3306,
+            unquote(parts.username or "root"),
+            unquote_to_bytes(parts.password or ""),
+            database,
+        )
+    if parts.scheme == "sqlite":
+        if parts.netloc:
+            raise ValueError("a file's address has three slashes, or four from the root: sqlite:////var/lib/im.db")
+        if len(parts.path) < 2:
+            raise ValueError("names no file: sqlite:////var/lib/im.db")
+        return SQLiteArchive(unquote(parts.path[1:]))
+    raise ValueError(f"mysql:// or sqlite:/// expected, not {parts.scheme or 'nothing'}")

@@ -1,0 +1,131 @@
+"""The outbox as archivers see it: a stream read by one consumer group, each entry taken out when it is archived."""
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+from redis import exceptions as redis_errors
+from redis.asyncio import Redis
+
+from store import keys
+from store.errors import StoreAway
+from store.scripts import script
+
+GROUP = "archive"
+ENTRY_BYTES = 64
+"""What an entry counts for in OUTBOX_BYTES on top of its data."""
+DONE_AT_ONCE = 500
+"""Entries a call of the script takes out: everybody else waits for it, a millisecond or so."""
+BLOCK_MILLISECONDS = 1000
+
+
+class Entry(NamedTuple):
+    """id: the stream's, `<mid>-0`. data: what the kind's handler decodes."""
+
+    id: bytes
+    kind: bytes
+    data: bytes
+
+
+class Outbox:
+    """What one archiver reads. Entries it was given stay its own until `done`, or until it is silent for `idle` s."""
+
+    def __init__(self, redis: Redis, *, idle: float = 30.0) -> None:
+        self._redis = redis
+        self._idle = idle
+        self.consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._again = False
+        self._look_at = 0.0
+        self._cursor = b"0-0"
+
+    async def read(self, limit: int) -> list[Entry]:
+        """Up to `limit` entries: first those this archiver has not finished, then those another one has left, then new.
+
+        Waits a second for new ones. Raises StoreAway.
+        """
+        async with self._translated():
+            if self._again:
+                if unfinished := await self._read_group("0", limit, None):
+                    return unfinished
+                self._again = False
+            if time.monotonic() >= self._look_at and (abandoned := await self._claim(limit)):
+                return abandoned
+            return await self._read_group(">", limit, BLOCK_MILLISECONDS)
+        return []
+
+    def read_again(self) -> None:
+        """What was read and is not done comes again."""
+        self._again = True
+
+    async def done(self, entries: Sequence[Entry]) -> int:
+        """Takes entries out of the outbox; how many of them were still there. Raises StoreAway."""
+        deleted = 0
+        for start in range(0, len(entries), DONE_AT_ONCE):
+            arguments: list[Any] = [GROUP]
+            for entry in entries[start : start + DONE_AT_ONCE]:
+                arguments += (entry.id, len(entry.data) + ENTRY_BYTES)
+            deleted += await script("outbox_done").run(self._redis, [keys.OUTBOX, keys.OUTBOX_BYTES], arguments)
+        return deleted
+
+    async def length(self) -> int:
+        """Entries not archived yet. Raises StoreAway."""
+        async with self._translated():
+            length: int = await self._redis.xlen(keys.OUTBOX)
+        return length
+
+    async def bytes(self) -> int:
+        """Their bytes, as they are counted against IM_OUTBOX_LIMIT. Raises StoreAway."""
+        async with self._translated():
+            size = await self._redis.get(keys.OUTBOX_BYTES)
+        return int(size or 0)
+
+    async def oldest_id(self) -> int | None:
+        """The id of the first entry: the archive is complete below it. None if all is archived. Raises StoreAway."""
+        async with self._translated():
+            first = await self._redis.xrange(keys.OUTBOX, count=1)
+        return int(first[0][0].split(b"-")[0]) if first else None
+
+    async def leave(self) -> None:
+        """Ends this consumer. One that has not finished stays, for others to take over. Raises StoreAway."""
+        async with self._translated():
+            await script("outbox_leave").run(self._redis, [keys.OUTBOX], [GROUP, self.consumer])
+
+    async def _read_group(self, start: str, limit: int, block: int | None) -> list[Entry]:
+        reply = await self._redis.xreadgroup(GROUP, self.consumer, {keys.OUTBOX: start}, count=limit, block=block)
+        return await self._entries(reply[0][1]) if reply else []
+
+    async def _claim(self, limit: int) -> list[Entry]:
+        """Entries whose archiver has been silent too long. Looks through all that is pending, then not for a while."""
+        idle = int(self._idle * 1000)
+        reply = await self._redis.xautoclaim(
+            keys.OUTBOX, GROUP, self.consumer, idle, start_id=self._cursor, count=limit
+        )
+        self._cursor = reply[0]
+        if self._cursor == b"0-0":
+            self._look_at = time.monotonic() + self._idle / 2
+        return await self._entries(reply[1])
+
+    async def _entries(self, reply: list[tuple[bytes, dict[bytes, bytes]]]) -> list[Entry]:
+        """The entries of a reply. Those deleted since they were given out have no fields, and are acknowledged here."""
+        gone = [entry_id for entry_id, fields in reply if not fields]
+        if gone:
+            await self._redis.xack(keys.OUTBOX, GROUP, *gone)
+        return [
+            Entry(entry_id, fields.get(b"k", b""), fields.get(b"d", b"")) for entry_id, fields in reply if fields
+        ]
+
+    @asynccontextmanager
+    async def _translated(self) -> AsyncIterator[None]:
+        """Redis's errors as StoreAway. A missing group (first start, or Redis was wiped) is made on the way."""
+        try:
+            yield
+        except redis_errors.ResponseError as error:
+            if not str(error).startswith("NOGROUP"):
+                raise StoreAway(f"outbox: {error}") from error
+            await self._create_group()
+        except (redis_errors.RedisError, OSError) as error:
+            raise StoreAway(f"outbox: {error}") from error

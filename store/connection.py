@@ -1,0 +1,23 @@
+"""Clients of Redis: no silent retries, no wait without end."""
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+
+def connect(url: str, *, timeout: float = 2.0, blocking: bool = False, single: bool = False) -> Redis:
+    """A client whose commands end within `timeout` seconds; a `blocking` one waits for its answers as long as asked.
+
+    A `single` one has one connection, for a caller whose commands must follow each other on it.
+
+    A command is never repeated behind the caller's back: what was written but not answered is the caller's to know.
+    """
+    return Redis.from_url(
+        url,
+        socket_timeout=None if blocking else timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+        protocol=2,
+        single_connection_client=single,
+    )

@@ -1,0 +1,93 @@
+"""Dead letters: what can never succeed, kept with its reason so that an operator can look and replay."""
+
+import time
+from base64 import b64encode
+from typing import Any, NamedTuple
+
+import orjson
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from store import keys
+from store.errors import StoreAway
+from store.scripts import script
+
+MOST_BODY = 64 * 1024
+MOST_OF_SENDER = 100
+MOST_BYTES = 256 * 1024 * 1024
+
+
+class Kept(NamedTuple):
+    """tell: the sender has not been told of a refusal within the last second."""
+
+    number: int
+    tell: bool
+
+
+class DeadLetters:
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._keep = script("deadletter_keep")
+        self._drop = script("deadletter_drop")
+
+    async def keep(self, *, source: str, reason: str, message: str, sender: str, body: bytes) -> Kept:
+        """Keeps what `source` (a webhook path, or `archive`) had to refuse for `reason`. A body over 64 KiB is cut."""
+        letter = orjson.dumps(
+            {
+                "at": time.time_ns() // 1_000_000,
+                "source": source,
+                "reason": reason,
+                "message": message,
+                "sender": sender,
+                "body_b64": b64encode(body[:MOST_BODY]).decode(),
+                "cut": len(body) > MOST_BODY,
+            }
+        )
+        names = [
+            keys.EPOCH,
+            keys.DEAD_COUNTER,
+            keys.DEAD_LETTERS,
+            keys.DEAD_NUMBERS,
+            keys.DEAD_SENDERS,
+            keys.DEAD_BYTES,
+            keys.DEAD_TOLD + sender.encode(),
+            keys.DEAD_OF,
+        ]
+        number, tell = await self._keep.run(self._redis, names, [sender, letter, MOST_OF_SENDER, MOST_BYTES])
+        return Kept(number, bool(tell))
+
+    async def page(self, after: int, limit: int) -> list[dict[str, Any]]:
+        """Letters with a number above `after`, oldest first: `n`, `at` (ms), `source`, `reason`, `message`, `sender`,
+        `body_b64`, `cut`."""
+        try:
+            numbers = await self._redis.zrangebyscore(keys.DEAD_NUMBERS, f"({after}", "+inf", start=0, num=limit)
+            letters = await self._redis.hmget(keys.DEAD_LETTERS, numbers) if numbers else []
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"dead letters: {error}") from error
+        return [
+            {"n": int(number), **orjson.loads(letter)}
+            for number, letter in zip(numbers, letters, strict=True)
+            if letter is not None
+        ]
+
+    async def get(self, number: int) -> dict[str, Any] | None:
+        try:
+            letter = await self._redis.hget(keys.DEAD_LETTERS, str(number))
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"dead letters: {error}") from error
+        return None if letter is None else {"n": number, **orjson.loads(letter)}
+
+    async def drop(self, number: int) -> bool:
+        """False if there was none."""
+        letter = await self.get(number)
+        if letter is None:
+            return False
+        sender = letter["sender"]
+        names = [
+            keys.DEAD_LETTERS,
+            keys.DEAD_NUMBERS,
+            keys.DEAD_SENDERS,
+            keys.DEAD_BYTES,
+            keys.DEAD_OF + sender.encode(),
+        ]
+        return bool(await self._drop.run(self._redis, names, [number, sender]))
