@@ -1,0 +1,35 @@
+"""The reference client of emqx-im: MQTT for what is live, the pull for what is true, nothing lost between.
+
+    broker, state = Broker("127.0.0.1", 1883), FileState(Path("1001.json"))
+    async with Device(1001, token, broker, "http://127.0.0.1:8080", state, clientid="phone") as device:
+        mid = await device.send("single/1002", {"text": "hi"})
+        async for event in device: ...
+
+Every event comes once: `Received` (a live message is a claim until a pull confirms it), `Truncated`, and
+`Settled` for messages that an earlier run of the program left unanswered. Asking for the next event says that
+the one before is dealt with; what was not is given again after a restart.
+"""
+
+from hooks.device.client import Broker, Device
+from hooks.device.errors import DeviceError, PullRefused, Refused, StateInUse, Unanswered, Unauthorized
+from hooks.device.events import Event, Message, Received, Settled, Truncated
+from hooks.device.state import FileState, MemoryState, State
+
+__all__ = [
+    "Broker",
+    "Device",
+    "DeviceError",
+    "Event",
+    "FileState",
+    "MemoryState",
+    "Message",
+    "PullRefused",
+    "Received",
+    "Refused",
+    "Settled",
+    "State",
+    "StateInUse",
+    "Truncated",
+    "Unanswered",
+    "Unauthorized",
+]

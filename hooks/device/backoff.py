@@ -1,0 +1,20 @@
+"""Growing pauses between tries, at random lengths, so that devices cut off together come back apart."""
+
+import random
+
+
+class Backoff:
+    """Pauses in seconds: each up to twice the one before, never above `longest`."""
+
+    def __init__(self, first: float, longest: float) -> None:
+        self._first = first
+        self._longest = longest
+        self._next = first
+
+    def reset(self) -> None:
+        self._next = self._first
+
+    def pause(self) -> float:
+        ceiling = self._next
+        self._next = min(2 * ceiling, self._longest)
+        return ceiling * random.uniform(0.5, 1)  # noqa: S311
