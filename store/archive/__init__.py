@@ -12,10 +12,13 @@ __all__ = ["Archive", "open_archive"]
 
 
 class Archive(Protocol):
-    """Every method connects when it needs to, answers within seconds (`migrate` apart), and raises ArchiveAway else."""
+    """Every method connects when it needs to. All but those that change the schema answer within seconds.
+
+    Where nothing else is said: raises ArchiveAway when the archive does not answer.
+    """
 
     async def migrate(self) -> list[str]:
-        """Brings the schema up to date; the names of the migrations applied. Safe from several processes at once."""
+        """Brings the schema up to date; the names of what it applied. Several processes may at once."""
 
     async def pending_migrations(self) -> list[str]:
         """The names of those not applied yet."""
@@ -33,7 +36,7 @@ class Archive(Protocol):
         """Makes the partitions of the coming months; their names. now: microseconds."""
 
     async def drop_messages(self, before: int) -> int:
-        """Drops what lies below an id, if it is cheap to: whole months in MySQL. How many months or rows went."""
+        """Drops what lies below an id: whole months in MySQL, rows in SQLite. How many of them went."""
 
     async def ping(self) -> None:
         """Returns if the archive answers."""
@@ -43,9 +46,9 @@ class Archive(Protocol):
 
 
 def open_archive(url: str) -> Archive:
-    """`mysql://user:password@host:port/database` or `sqlite:///file` (four slashes: from the root). Nothing connects yet.
+    """`mysql://user:password@host:port/database` or `sqlite:///file` (four slashes: from the root).
 
-    Raises ValueError, saying what is wrong with the address without repeating it.
+    Nothing connects yet. Raises ValueError, saying what is wrong with the address without repeating it.
     """
     try:
         parts = urlsplit(url)
@@ -69,7 +72,9 @@ def open_archive(url: str) -> Archive:
         )
     if parts.scheme == "sqlite":
         if parts.netloc:
-            raise ValueError("a file's address has three slashes, or four from the root: sqlite:////var/lib/im.db")
+            raise ValueError(
+                "names a host; a file takes three slashes, or four from the root: sqlite:////var/lib/im.db"
+            )
         if len(parts.path) < 2:
             raise ValueError("names no file: sqlite:////var/lib/im.db")
         return SQLiteArchive(unquote(parts.path[1:]))

@@ -1,4 +1,4 @@
-"""Which months the message table is cut into, and from when on they may go. Ids and edges are microseconds."""
+"""Which months the message table is cut into, and which of them may go. Ids and edges are microseconds."""
 
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple

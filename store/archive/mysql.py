@@ -27,8 +27,8 @@ LOCK_SECONDS = 60
 """For another process that is changing the schema."""
 
 _SESSION = (
-    # Strict, so that what does not fit raises; backslash escapes on, as the driver writes them. No notes: they
-    # say that a row or a table was there already. Nobody waits long for a lock: it is tried again.
+    # Strict, so that what does not fit raises; backslash escapes, as the driver writes them. No notes: they
+    # say that something was there already. Nobody waits long for a lock: it is tried again.
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', sql_notes = 0,"
     " lock_wait_timeout = 5, innodb_lock_wait_timeout = 5"
 )
@@ -183,7 +183,7 @@ class MySQLArchive:
             return await asyncmy.connect(**self._address, autocommit=True, init_command=_SESSION)
 
     def _drop_idle(self) -> None:
-        """After trouble with one connection the others are not trusted: the server may have been restarted."""
+        """After trouble with one connection the others are not trusted: the server may have restarted."""
         idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()

@@ -1,11 +1,11 @@
-"""The outbox as archivers see it: a stream read by one consumer group, each entry taken out when it is archived."""
+"""The outbox as archivers see it: a stream read by one consumer group; what is archived is taken out."""
 
 import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from redis import exceptions as redis_errors
@@ -21,6 +21,8 @@ ENTRY_BYTES = 64
 DONE_AT_ONCE = 500
 """Entries a call of the script takes out: everybody else waits for it, a millisecond or so."""
 BLOCK_MILLISECONDS = 1000
+_SILENCE = 86_400_000
+"""Milliseconds after which an archiver that left nothing behind is forgotten."""
 
 
 class Entry(NamedTuple):
@@ -31,8 +33,19 @@ class Entry(NamedTuple):
     data: bytes
 
 
+@contextmanager
+def _answers() -> Iterator[None]:
+    try:
+        yield
+    except (redis_errors.RedisError, OSError) as error:
+        raise StoreAway(f"outbox: {error}") from error
+
+
 class Outbox:
-    """What one archiver reads. Entries it was given stay its own until `done`, or until it is silent for `idle` s."""
+    """What one archiver reads, and anybody may measure.
+
+    Entries given to it are its own until they are `done`, or it has not asked for them for `idle` seconds.
+    """
 
     def __init__(self, redis: Redis, *, idle: float = 30.0) -> None:
         self._redis = redis
@@ -43,18 +56,17 @@ class Outbox:
         self._cursor = b"0-0"
 
     async def read(self, limit: int) -> list[Entry]:
-        """Up to `limit` entries: first those this archiver has not finished, then those another one has left, then new.
+        """Up to `limit` entries: those this archiver did not finish, else those another one left, else new.
 
         Waits a second for new ones. Raises StoreAway.
         """
-        async with self._translated():
-            if self._again:
-                if unfinished := await self._read_group("0", limit, None):
-                    return unfinished
-                self._again = False
-            if time.monotonic() >= self._look_at and (abandoned := await self._claim(limit)):
-                return abandoned
-            return await self._read_group(">", limit, BLOCK_MILLISECONDS)
+        with _answers():
+            try:
+                return await self._next(limit)
+            except redis_errors.ResponseError as error:
+                if not str(error).startswith("NOGROUP"):
+                    raise
+            await self._create_group()
         return []
 
     def read_again(self) -> None:
@@ -63,45 +75,63 @@ class Outbox:
 
     async def done(self, entries: Sequence[Entry]) -> int:
         """Takes entries out of the outbox; how many of them were still there. Raises StoreAway."""
+        names = [keys.OUTBOX, keys.OUTBOX_BYTES]
         deleted = 0
         for start in range(0, len(entries), DONE_AT_ONCE):
             arguments: list[Any] = [GROUP]
             for entry in entries[start : start + DONE_AT_ONCE]:
                 arguments += (entry.id, len(entry.data) + ENTRY_BYTES)
-            deleted += await script("outbox_done").run(self._redis, [keys.OUTBOX, keys.OUTBOX_BYTES], arguments)
+            deleted += await script("outbox_done").run(self._redis, names, arguments)
         return deleted
 
     async def length(self) -> int:
         """Entries not archived yet. Raises StoreAway."""
-        async with self._translated():
+        with _answers():
             length: int = await self._redis.xlen(keys.OUTBOX)
         return length
 
-    async def bytes(self) -> int:
-        """Their bytes, as they are counted against IM_OUTBOX_LIMIT. Raises StoreAway."""
-        async with self._translated():
+    async def size(self) -> int:
+        """The bytes of these entries, as they are counted against IM_OUTBOX_LIMIT. Raises StoreAway."""
+        with _answers():
             size = await self._redis.get(keys.OUTBOX_BYTES)
         return int(size or 0)
 
     async def oldest_id(self) -> int | None:
-        """The id of the first entry: the archive is complete below it. None if all is archived. Raises StoreAway."""
-        async with self._translated():
-            first = await self._redis.xrange(keys.OUTBOX, count=1)
+        """The id of the first entry, if any: the archive is complete below it. Raises StoreAway."""
+        with _answers():
+            first: Any = await self._redis.xrange(keys.OUTBOX, count=1)
         return int(first[0][0].split(b"-")[0]) if first else None
 
     async def leave(self) -> None:
-        """Ends this consumer. One that has not finished stays, for others to take over. Raises StoreAway."""
-        async with self._translated():
-            await script("outbox_leave").run(self._redis, [keys.OUTBOX], [GROUP, self.consumer])
+        """Ends this consumer; one that has not finished stays, to be taken over. Raises StoreAway."""
+        await script("outbox_leave").run(self._redis, [keys.OUTBOX], [GROUP, self.consumer, _SILENCE])
+
+    async def _next(self, limit: int) -> list[Entry]:
+        if self._again:
+            if unfinished := await self._read_group("0", limit, None):
+                return unfinished
+            self._again = False
+        if time.monotonic() >= self._look_at and (abandoned := await self._claim(limit)):
+            return abandoned
+        return await self._read_group(">", limit, BLOCK_MILLISECONDS)
+
+    async def _create_group(self) -> None:
+        """First start, or Redis was wiped."""
+        try:
+            await self._redis.xgroup_create(keys.OUTBOX, GROUP, id="0", mkstream=True)
+        except redis_errors.ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
 
     async def _read_group(self, start: str, limit: int, block: int | None) -> list[Entry]:
-        reply = await self._redis.xreadgroup(GROUP, self.consumer, {keys.OUTBOX: start}, count=limit, block=block)
+        streams: Any = {keys.OUTBOX: start}
+        reply: Any = await self._redis.xreadgroup(GROUP, self.consumer, streams, count=limit, block=block)
         return await self._entries(reply[0][1]) if reply else []
 
     async def _claim(self, limit: int) -> list[Entry]:
-        """Entries whose archiver has been silent too long. Looks through all that is pending, then not for a while."""
+        """Entries whose archiver has been silent too long. Goes through all that is pending, then rests."""
         idle = int(self._idle * 1000)
-        reply = await self._redis.xautoclaim(
+        reply: Any = await self._redis.xautoclaim(
             keys.OUTBOX, GROUP, self.consumer, idle, start_id=self._cursor, count=limit
         )
         self._cursor = reply[0]
@@ -110,22 +140,12 @@ class Outbox:
         return await self._entries(reply[1])
 
     async def _entries(self, reply: list[tuple[bytes, dict[bytes, bytes]]]) -> list[Entry]:
-        """The entries of a reply. Those deleted since they were given out have no fields, and are acknowledged here."""
+        """The entries of a reply. One deleted since it was given out has no fields; it is acknowledged."""
         gone = [entry_id for entry_id, fields in reply if not fields]
         if gone:
             await self._redis.xack(keys.OUTBOX, GROUP, *gone)
         return [
-            Entry(entry_id, fields.get(b"k", b""), fields.get(b"d", b"")) for entry_id, fields in reply if fields
+            Entry(entry_id, fields.get(b"k", b""), fields.get(b"d", b""))
+            for entry_id, fields in reply
+            if fields
         ]
-
-    @asynccontextmanager
-    async def _translated(self) -> AsyncIterator[None]:
-        """Redis's errors as StoreAway. A missing group (first start, or Redis was wiped) is made on the way."""
-        try:
-            yield
-        except redis_errors.ResponseError as error:
-            if not str(error).startswith("NOGROUP"):
-                raise StoreAway(f"outbox: {error}") from error
-            await self._create_group()
-        except (redis_errors.RedisError, OSError) as error:
-            raise StoreAway(f"outbox: {error}") from error

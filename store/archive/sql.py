@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 _NAME = re.compile(r"^-- ([a-z_]+) --$", re.MULTILINE)
 _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
+_END = re.compile(r";\s*$", re.MULTILINE)
 _FILE = re.compile(r"(\d{3})_(\w+)\.sql")
 
 
 class Migration(NamedTuple):
-    """One file. Its statements can be run twice: a process may die between them and the note that they ran."""
+    """One file. Its statements can be run twice: a process may die before it has noted that they ran."""
 
     version: int
     name: str
@@ -22,8 +23,8 @@ class Migration(NamedTuple):
 def queries(backend: str) -> dict[str, str]:
     """Name to query, without the comments."""
     text = files("store").joinpath("sql", backend, "queries.sql").read_text()
-    parts = _NAME.split(text)[1:]
-    return {name: _COMMENT.sub("", query).strip() for name, query in zip(parts[::2], parts[1::2], strict=True)}
+    _, *parts = _NAME.split(text)
+    return {name: _COMMENT.sub("", part).strip() for name, part in zip(parts[::2], parts[1::2], strict=True)}
 
 
 @cache
@@ -32,8 +33,6 @@ def migrations(backend: str) -> tuple[Migration, ...]:
     found = []
     for file in files("store").joinpath("schema", backend).iterdir():
         if match := _FILE.fullmatch(file.name):
-            statements = re.split(r";\s*$", _COMMENT.sub("", file.read_text()), flags=re.MULTILINE)
-            found.append(
-                Migration(int(match[1]), file.name.removesuffix(".sql"), tuple(s.strip() for s in statements if s.strip()))
-            )
+            parts = (part.strip() for part in _END.split(_COMMENT.sub("", file.read_text())))
+            found.append(Migration(int(match[1]), match[0][:-4], tuple(part for part in parts if part)))
     return tuple(sorted(found))

@@ -1,0 +1,156 @@
+"""Carries the outbox into the archive: at least once each, in batches, and never stopped by one bad entry."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import structlog
+
+from store.archive.handlers import Handler
+from store.archive.outbox import Entry, Outbox
+from store.errors import ArchiveAway, ArchiveRefused, StoreError
+
+BATCH_ENTRIES = 4000
+BATCH_BYTES = 8 * 1024 * 1024
+FIRST_BATCH = 500
+"""Entries read before their size is known."""
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+class DeadLetters(Protocol):
+    """Where an entry goes that the archive will never take."""
+
+    async def keep(self, *, source: str, reason: str, message: str, sender: str, body: bytes) -> Any:
+        """source: `archive`. reason: a code. message: for a reader. body: the data. Raises StoreError."""
+
+
+class Archiver:
+    """One of any number of archivers on one outbox.
+
+    archived: entries stored.
+    failures: by reason, steps that failed (`archive_away`, `store_away`, `internal`) and entries set aside
+    (`archive_refused`, `archive_undecodable`, `archive_unknown_kind`).
+    trouble: why it stands still, "" if it does not.
+    """
+
+    def __init__(
+        self, outbox: Outbox, handlers: Mapping[bytes, Handler[Any]], dead_letters: DeadLetters
+    ) -> None:
+        self._outbox = outbox
+        self._handlers = handlers
+        self._dead_letters = dead_letters
+        self._limit = FIRST_BATCH
+        self.archived = 0
+        self.failures: Counter[str] = Counter()
+        self.trouble = ""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Steps until `stop`, and finishes the step in hand. What fails is tried again, ever more slowly."""
+        pause = FIRST_PAUSE
+        while not stop.is_set():
+            try:
+                await self.step()
+            except Exception as error:
+                self._note(error)
+                await _wait(stop, pause * random.uniform(0.5, 1.0))  # noqa: S311
+                pause = min(LONGEST_PAUSE, pause * 2)
+            else:
+                pause = FIRST_PAUSE
+                self._note(None)
+        if not self.trouble:
+            await self._outbox.leave()
+
+    async def step(self) -> int:
+        """Archives one batch, waiting a second for one; how many entries left the outbox.
+
+        Raises StoreError; what is not archived then comes again.
+        """
+        try:
+            entries = await self._outbox.read(self._limit)
+            batches: dict[bytes, list[Entry]] = {}
+            for entry in entries:
+                batches.setdefault(entry.kind, []).append(entry)
+            for kind, batch in batches.items():
+                await self._archive(kind, batch)
+                await self._outbox.done(batch)
+        except BaseException:
+            self._outbox.read_again()
+            self._limit = max(1, self._limit // 2)
+            raise
+        if entries:
+            size = sum(len(entry.data) for entry in entries)
+            fitting = BATCH_BYTES * len(entries) // max(1, size)
+            self._limit = max(1, min(BATCH_ENTRIES, fitting, self._limit * 2))
+        return len(entries)
+
+    async def lag_seconds(self) -> float:
+        """The age of the oldest entry in the outbox; 0 if it is empty. Raises StoreAway."""
+        oldest = await self._outbox.oldest_id()
+        return 0.0 if oldest is None else max(0.0, time.time() - oldest / 1_000_000)
+
+    async def _archive(self, kind: bytes, batch: Sequence[Entry]) -> None:
+        """Stores entries of one kind, or sets them aside."""
+        handler = self._handlers.get(kind)
+        rows = []
+        for entry in batch:
+            if handler is None:
+                await self._set_aside(entry, "archive_unknown_kind", "", f"unknown kind {kind!r}")
+                continue
+            try:
+                rows.append((entry, handler.decode(entry.data)))
+            except ValueError as error:
+                await self._set_aside(entry, "archive_undecodable", "", str(error))
+        if handler is not None and rows:
+            await self._store(handler, rows)
+
+    async def _store(self, handler: Handler[Any], rows: Sequence[tuple[Entry, Any]]) -> None:
+        """Stores rows; of refused ones each half for itself, until the refused row stands alone."""
+        try:
+            await handler.store([row for _, row in rows])
+        except ArchiveRefused as refusal:
+            if len(rows) == 1:
+                ((entry, row),) = rows
+                await self._set_aside(entry, "archive_refused", handler.sender(row), str(refusal))
+                return
+            middle = len(rows) // 2
+            await self._store(handler, rows[:middle])
+            await self._store(handler, rows[middle:])
+        else:
+            self.archived += len(rows)
+
+    async def _set_aside(self, entry: Entry, reason: str, sender: str, message: str) -> None:
+        await self._dead_letters.keep(
+            source="archive", reason=reason, message=message, sender=sender, body=entry.data
+        )
+        self.failures[reason] += 1
+        _log.warning("outbox entry set aside", entry=entry.id.decode(), reason=reason, error=message)
+
+    def _note(self, error: Exception | None) -> None:
+        """Counts a failed step, and logs when trouble begins, changes or ends, not at every try."""
+        if error is None:
+            if self.trouble:
+                _log.info("archiver goes on")
+            self.trouble = ""
+            return
+        if isinstance(error, ArchiveAway):
+            reason = "archive_away"
+        else:
+            reason = "store_away" if isinstance(error, StoreError) else "internal"
+        self.failures[reason] += 1
+        if self.trouble != str(error):
+            unexpected = error if reason == "internal" else None
+            _log.error("archiver stands still", reason=reason, error=str(error), exc_info=unexpected)
+        self.trouble = str(error) or type(error).__name__
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return

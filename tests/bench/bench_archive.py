@@ -1,0 +1,101 @@
+"""How fast archivers empty a full outbox: `python -m tests.bench.bench_archive [entries payload-bytes]`.
+
+Starts its own Valkey (AOF, fsync at every write) and MariaDB (durable commits); SQLite syncs every commit.
+"""
+
+import asyncio
+import os
+import platform
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import asyncmy
+
+from store import keys
+from store.archive import Archive, open_archive
+from store.archive.archiver import Archiver
+from store.archive.handlers import handlers
+from store.archive.outbox import ENTRY_BYTES, Outbox
+from store.connection import connect
+from store.deadletter import DeadLetters
+from store.record import encode_tail
+from tests.servers import MariaServer, RedisServer, valkey_program
+
+USERS = 5000
+
+
+async def fill(url: str, entries: int, payload_bytes: int) -> None:
+    """Messages among `USERS` users, as the append script writes them."""
+    redis = connect(url, timeout=30)
+    await redis.flushall()
+    first = time.time_ns() // 1000
+    padding = "x" * max(0, payload_bytes - 75)
+    for start in range(0, entries, 1000):
+        async with redis.pipeline(transaction=False) as pipe:
+            for number in range(start, min(start + 1000, entries)):
+                client_id = f"{number:032x}"
+                payload = f'{{"id":"{client_id}","type":"text","body":{{"text":"{padding}"}}}}'.encode()
+                topic = f"single/{10_000 + number * 7919 % USERS}"
+                tail = encode_tail(
+                    topic, str(10_000 + number % USERS), client_id, first // 1000, True, payload
+                )
+                data = b"%d\n" % (first + number) + tail
+                pipe.xadd(keys.OUTBOX, {b"k": b"message", b"d": data}, id=f"{first + number}-0")
+                pipe.incrby(keys.OUTBOX_BYTES, len(data) + ENTRY_BYTES)
+            await pipe.execute()
+    await redis.aclose()
+
+
+async def measure(name: str, url: str, archive: Archive, entries: int, archivers: int) -> None:
+    """Prints the rate at which `archivers` in this process empty the outbox."""
+    await archive.migrate()
+    await archive.keep_partitions(time.time_ns() // 1000)
+    redis = connect(url, timeout=30)
+    stop = asyncio.Event()
+    crew = [Archiver(Outbox(redis), handlers(archive), DeadLetters(redis)) for _ in range(archivers)]
+    begin, cpu = time.perf_counter(), time.process_time()
+    running = [asyncio.create_task(archiver.run(stop)) for archiver in crew]
+    while await redis.xlen(keys.OUTBOX):  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+    seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
+    stop.set()
+    await asyncio.gather(*running)
+    assert sum(archiver.archived for archiver in crew) >= entries
+    assert await redis.get(keys.OUTBOX_BYTES) == b"0"
+    print(
+        f"{name}, {archivers} archiver(s): {entries} rows in {seconds:.2f} s,"
+        f" {entries / seconds:,.0f} rows/s, {cpu / seconds:.0%} CPU of this process"
+    )
+    await redis.aclose()
+
+
+async def main(entries: int, payload_bytes: int) -> None:
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {payload_bytes}-byte payloads")
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        valkey = RedisServer(directory / "valkey", valkey_program())
+        valkey.start()
+        maria = MariaServer(directory / "maria")
+        maria.start()
+        root = await asyncmy.connect(host="127.0.0.1", port=maria.port, user="root", autocommit=True)
+        for archivers in (1, 2):
+            async with root.cursor() as cursor:
+                await cursor.execute(f"CREATE DATABASE im_{archivers}")
+            targets = {
+                "MariaDB": maria.url(f"im_{archivers}"),
+                "SQLite": f"sqlite:///{directory}/{archivers}.db",
+            }
+            for target, url in targets.items():
+                await fill(valkey.url, entries, payload_bytes)
+                archive = open_archive(url)
+                await measure(target, valkey.url, archive, entries, archivers)
+                await archive.close()
+        root.close()
+        maria.stop()
+        valkey.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*(int(argument) for argument in sys.argv[1:3])) if sys.argv[2:] else main(100_000, 200))
