@@ -1,0 +1,345 @@
+"""The broker's rules: `emqx-rules/*.sql`, parsed by sqlglot and evaluated as EMQX's rule engine does.
+
+Only what the files use is understood. Anything else, and what EMQX itself would refuse or never fire, stops
+the start.
+"""
+
+import base64
+import logging
+import operator
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+from typing import Any
+
+import orjson
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import ParseError, SqlglotError
+
+from hooks.embedded import EmbeddedError
+from hooks.embedded.events import COLUMNS, NEVER_FIRED, PRODUCED, Columns
+from hooks.embedded.topics import matches, valid_filter
+
+log = logging.getLogger(__name__)
+
+Scope = dict[str, Any]
+Expression = Callable[[Scope], Any]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One file. `fields` are the selected names with what makes their values."""
+
+    name: str
+    filters: tuple[str, ...]
+    events: frozenset[str]
+    fields: tuple[tuple[str, Expression], ...]
+    where: Expression
+
+    def wants(self, columns: Columns) -> bool:
+        if columns["event"] == "message.publish":
+            return any(matches(columns["topic"], pattern) for pattern in self.filters)
+        return columns["event"] in self.events
+
+    def select(self, columns: Columns) -> dict[str, Any] | None:
+        """The selected columns, or None where the WHERE is false or, as in EMQX, an expression fails."""
+        scope = {**columns, "metadata": {"rule_id": self.name}}
+        selected: dict[str, Any] = {}
+        try:
+            for name, value in self.fields:
+                selected[name] = value(scope)
+                if selected[name] is not None:
+                    scope[name] = selected[name]
+            scope.update(selected)
+            return selected if self.where(scope) else None
+        except (TypeError, ValueError, IndexError) as error:
+            log.warning("rule %s fails on %s: %s", self.name, columns["event"], error)
+            return None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """All rules, in the order of their files' names."""
+
+    rules: tuple[Rule, ...]
+
+    @classmethod
+    def load(cls, directory: Traversable) -> "Rules":
+        """Raises EmbeddedError naming the file and what in it is not supported."""
+        files = [entry for entry in directory.iterdir() if entry.name.endswith(".sql")]
+        files.sort(key=lambda file: file.name)
+        return cls(tuple(parse(file.name, file.read_text("utf-8")) for file in files))
+
+    def calls(self, columns: Columns) -> Iterator[tuple[str, bytes]]:
+        """For each rule that fires on the event: its hook, and the JSON body of the request."""
+        for rule in self.rules:
+            if rule.wants(columns) and (selected := rule.select(columns)) is not None:
+                body = {name: _jsonable(value) for name, value in selected.items()}
+                yield _text(selected["hook"]), orjson.dumps(body)
+
+
+def _jsonable(value: Any) -> Any:
+    """As EMQX writes it: no value is the string "undefined", bytes that are not UTF-8 are replaced."""
+    if value is None:
+        return "undefined"
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def parse(name: str, sql: str) -> Rule:
+    """One rule from its file's name and text."""
+    bare = _QUOTED_OR_COMMENT.sub(" ", sql)
+    refused = _NOT_SQL_OF_EMQX.search(bare)
+    if refused:
+        raise EmbeddedError(f"{name}: not supported: {refused[0]}")
+    verb = bare.split(maxsplit=1)[0] if bare.strip() else "an empty file"
+    if verb.upper() != "SELECT":
+        raise EmbeddedError(f"{name}: not supported: {verb}")
+    try:
+        statements = sqlglot.parse(sql)
+    except ParseError as error:
+        first = error.errors[0]
+        raise EmbeddedError(f"{name} line {first['line']}: not supported: {first['highlight']}") from None
+    except SqlglotError as error:
+        raise EmbeddedError(f"{name}: {str(error).splitlines()[0]}") from None
+    select = statements[0]
+    if not isinstance(select, exp.Select):
+        raise EmbeddedError(f"{name}: not supported: a rule is one plain SELECT")
+    return _Compiler(name).rule(select)
+
+
+_QUOTED_OR_COMMENT = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|--[^\n]*""")
+_NOT_SQL_OF_EMQX = re.compile(r"/\*|\*/|;|=~|==|\|\||&&")
+
+
+class _Compiler:
+    """Turns the syntax tree of one file into functions of an event's columns."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.known = set(COLUMNS)
+
+    def rule(self, select: exp.Select) -> Rule:
+        self.only(select, "expressions", "from_", "joins", "where")
+        sources = self.sources(select)
+        fields = tuple(self.field(expression) for expression in select.expressions)
+        if "hook" not in dict(fields):
+            raise EmbeddedError(f"{self.name}: selects no `hook`, which names the path of the request")
+        where = select.args.get("where")
+        return Rule(
+            name=self.name.removesuffix(".sql"),
+            filters=tuple(source for source in sources if not source.startswith("$events/")),
+            events=frozenset(PRODUCED[source] for source in sources if source in PRODUCED),
+            fields=fields,
+            where=self.condition(where.this) if where else lambda scope: True,
+        )
+
+    def sources(self, select: exp.Select) -> list[str]:
+        """What FROM names: topic filters and events."""
+        source = select.args.get("from_")
+        if source is None:
+            raise EmbeddedError(f"{self.name}: no FROM")
+        for join in select.args.get("joins") or ():
+            self.only(join, "this")
+        tables = [source.this, *(join.this for join in select.args.get("joins") or ())]
+        for table in tables:
+            if not isinstance(table, exp.Table) or not isinstance(table.this, exp.Identifier):
+                raise self.unsupported(table)
+            self.only(table, "this")
+            topic = valid_filter(table.name) and not table.name.startswith("$")
+            if not table.this.args["quoted"] or not (
+                topic or table.name in PRODUCED or table.name in NEVER_FIRED
+            ):
+                raise EmbeddedError(
+                    f'{self.name}: FROM "{table.name}": no topic filter, no event of the broker'
+                )
+        return [table.name for table in tables]
+
+    def field(self, expression: exp.Expr) -> tuple[str, Expression]:
+        if isinstance(expression, exp.Alias):
+            self.only(expression, "this", "alias")
+            value = self.value(expression.this)
+            self.known.add(expression.alias)
+            return expression.alias, value
+        if isinstance(expression, exp.Column):
+            return expression.name, self.value(expression)
+        raise EmbeddedError(f"{self.name}: needs a name (AS …): {expression.sql(comments=False)}")
+
+    def condition(self, node: exp.Expr) -> Expression:
+        """What may stand in WHERE."""
+        match node:
+            case exp.Paren():
+                return self.condition(node.this)
+            case exp.And() | exp.Or():
+                left, right = self.condition(node.left), self.condition(node.right)
+                if isinstance(node, exp.And):
+                    return lambda scope: left(scope) and right(scope)
+                return lambda scope: left(scope) or right(scope)
+            case exp.Not():
+                # EMQX takes what stands under NOT as a value; AND and OR are none: such a rule never fires.
+                value = self.value(node.this)
+                return lambda scope: value(scope) is False
+            case exp.Column() | exp.Literal():
+                raise self.unsupported(node)
+        value = self.value(node)
+        return lambda scope: _boolean(value(scope))
+
+    def value(self, node: exp.Expr) -> Expression:
+        match node:
+            case exp.Column():
+                return self.column(node)
+            case exp.Literal():
+                constant = node.this if node.is_string else _number(node.this)
+                return lambda scope: constant
+            case exp.Paren():
+                return self.value(node.this)
+            case exp.Array():
+                self.only(node, "expressions", "value_constructor", "bracket_notation")
+                items = [self.value(item) for item in node.expressions]
+                return lambda scope: [item(scope) for item in items]
+            case exp.Anonymous():
+                return self.call(node, node.name, node.expressions)
+            case exp.Concat():
+                self.only(node, "expressions", "safe", "coalesce")
+                return self.call(node, "concat", node.expressions)
+            case exp.Base64Encode():
+                self.only(node, "this")
+                return self.call(node, "base64_encode", [node.this])
+        compare = _COMPARISONS.get(type(node))
+        if compare is None:
+            raise self.unsupported(node)
+        left, right = self.value(node.this), self.value(node.expression)
+        return lambda scope: _compared(compare, left(scope), right(scope))
+
+    def column(self, node: exp.Column) -> Expression:
+        self.only(node, "this")
+        name = node.name
+        if not isinstance(node.this, exp.Identifier) or node.this.args["quoted"]:
+            raise self.unsupported(node)
+        if name not in self.known:
+            raise EmbeddedError(f"{self.name}: no event has a column `{name}`")
+        return lambda scope: scope.get(name)
+
+    def call(self, node: exp.Expr, name: str, arguments: list[exp.Expr]) -> Expression:
+        function, arities = _FUNCTIONS.get(name, (None, ()))
+        if function is None:
+            raise EmbeddedError(f"{self.name}: function not supported: {name}")
+        if len(arguments) not in arities:
+            raise EmbeddedError(f"{self.name}: wrong number of arguments: {node.sql(comments=False)}")
+        values = [self.value(argument) for argument in arguments]
+        return lambda scope: function(*(value(scope) for value in values))
+
+    def only(self, node: exp.Expr, *arguments: str) -> None:
+        """Refuses a node that carries more than these parts."""
+        for key, value in node.args.items():
+            if value and key not in arguments:
+                part = key.strip("_").upper()
+                raise EmbeddedError(f"{self.name}: not supported: {part} in {node.sql(comments=False)[:120]}")
+
+    def unsupported(self, node: exp.Expr) -> EmbeddedError:
+        return EmbeddedError(f"{self.name}: not supported: {node.sql(comments=False)}")
+
+
+_COMPARISONS: dict[type[exp.Expr], Callable[[Any, Any], bool]] = {
+    exp.EQ: operator.eq,
+    exp.NEQ: operator.ne,
+    exp.LT: operator.lt,
+    exp.LTE: operator.le,
+    exp.GT: operator.gt,
+    exp.GTE: operator.ge,
+}
+
+
+def _compared(compare: Callable[[Any, Any], bool], left: Any, right: Any) -> bool:
+    """`undefined` equals only itself; text beside a number is read as one, beside a boolean as its name."""
+    if left is None or right is None:
+        return left is right and compare(0, 0)
+    if _is_number(left) and isinstance(right, str | bytes):
+        right = _number(_text(right))
+    elif _is_number(right) and isinstance(left, str | bytes):
+        left = _number(_text(left))
+    elif isinstance(left, bool) and isinstance(right, str | bytes):
+        left = _text(left)
+    elif isinstance(right, bool) and isinstance(left, str | bytes):
+        right = _text(right)
+    return compare(_ordered(left), _ordered(right))
+
+
+def _ordered(value: Any) -> tuple[int, Any]:
+    """Erlang orders values of different types by type."""
+    if isinstance(value, bool):
+        return 1, value
+    if isinstance(value, int | float):
+        return 0, value
+    if isinstance(value, list):
+        return 2, value
+    if isinstance(value, str):
+        return 3, value.encode()
+    if isinstance(value, bytes):
+        return 3, value
+    raise TypeError(f"cannot compare {value!r}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _number(text: str) -> int | float:
+    if re.fullmatch(r"[+-]?\d+", text):
+        return int(text)
+    if re.fullmatch(r"[+-]?\d+\.\d+([eE][+-]?\d+)?", text):
+        return float(text)
+    raise ValueError(f"not a number: {text[:40]}")
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"not true or false: {value!r}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "undefined"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise TypeError(f"no text: {value!r}")
+
+
+def _concat(first: Any, second: Any = "") -> str:
+    return "".join(map(_text, first)) if isinstance(first, list) else _text(first) + _text(second)
+
+
+def _tokens(text: Any, separators: Any) -> list[str]:
+    if not isinstance(text, str | bytes) or not isinstance(separators, str):
+        raise TypeError(f"tokens of {text!r}")
+    return [part for part in re.split("[" + re.escape(separators) + "]", _text(text)) if part]
+
+
+def _nth(position: Any, items: Any) -> Any:
+    if not isinstance(position, int) or not isinstance(items, list):
+        raise TypeError(f"nth of {items!r}")
+    if not 1 <= position <= len(items):
+        raise IndexError(f"nth({position}) of {len(items)}")
+    return items[position - 1]
+
+
+def _base64_encode(value: Any) -> str:
+    if not isinstance(value, str | bytes):
+        raise TypeError(f"base64_encode of {value!r}")
+    return base64.b64encode(value.encode() if isinstance(value, str) else value).decode()
+
+
+_FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
+    "is_null": (lambda value: value is None, (1,)),
+    "is_not_null": (lambda value: value is not None, (1,)),
+    "nth": (_nth, (2,)),
+    "tokens": (_tokens, (2,)),
+    "concat": (_concat, (1, 2)),
+    "base64_encode": (_base64_encode, (1,)),
+}

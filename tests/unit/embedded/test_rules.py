@@ -1,0 +1,190 @@
+from importlib.resources import files
+from typing import Any
+
+import orjson
+import pytest
+
+from hooks.embedded import EmbeddedError
+from hooks.embedded.events import COLUMNS
+from hooks.embedded.rules import Rules, parse
+from tests.recorded import recorded, recorded_events
+
+SHIPPED = Rules.load(files("hooks") / "rules")
+EVENTS = [
+    "client_connected",
+    "client_disconnected",
+    "delivery_dropped",
+    "publish_business",
+    "publish_group",
+    "publish_group_command",
+    "publish_single",
+    "publish_will",
+    "session_subscribed",
+    "session_unsubscribed",
+]
+MESSAGE_FIELDS = "event node timestamp id clientid username topic qos payload_b64 publish_received_at"
+CLIENT_FIELDS = (
+    "event node timestamp clientid username connected_at disconnected_at clean_start reason topic qos"
+)
+
+
+def expected(hook: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The hook's body, built by hand from what EMQX recorded of the event."""
+    if hook == "client":
+        return {"hook": hook} | {name: body.get(name, "undefined") for name in CLIENT_FIELDS.split()}
+    return {"hook": hook, "rest": body["no_user"]} | {name: body[name] for name in MESSAGE_FIELDS.split()}
+
+
+def calls(event: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [(hook, orjson.loads(body)) for hook, body in SHIPPED.calls(event)]
+
+
+@pytest.mark.parametrize(
+    ("name", "hooks"),
+    [
+        ("client_connected", ["client"]),
+        ("client_disconnected", ["client"] * 4),
+        # Own topic, a group, a channel: only the first matters.
+        ("session_subscribed", ["client", None, None]),
+        ("session_unsubscribed", [None, None]),
+        # QoS 1, QoS 0, and one of the REST API.
+        ("publish_single", ["message", None, None]),
+        ("publish_group", ["message"]),
+        ("publish_will", ["will"]),
+    ],
+)
+def test_recorded_events_become_these_bodies(name: str, hooks: list[str | None]) -> None:
+    made = [calls(event) for event in recorded_events(name)]
+    wanted = [
+        [(hook, expected(hook, body))] if hook else []
+        for hook, body in zip(hooks, recorded(name), strict=True)
+    ]
+    assert made == wanted
+
+
+def test_a_business_message_of_the_rest_api_is_kept() -> None:
+    rest = recorded("publish_business")[1]
+    assert calls(recorded_events("publish_business")[1]) == [("message", expected("message", rest))]
+    assert rest["no_user"] is True
+
+
+def test_who_publishes_to_his_own_will_topic_has_not_died() -> None:
+    alive = recorded_events("publish_will")[0] | {"peerhost": "127.0.0.1"}
+    assert calls(alive) == []
+
+
+def test_every_recorded_column_may_be_selected() -> None:
+    added_by_the_recording = {"payload_b64", "no_user", "no_peer"}
+    seen = {name for file in EVENTS for body in recorded(file) for name in body} - added_by_the_recording
+    assert seen <= COLUMNS
+
+
+def fires(where: str, **columns: Any) -> bool:
+    rule = parse("x.sql", f"SELECT 'x' AS hook, concat([topic, '!', qos]) AS loud FROM \"#\" WHERE {where}")
+    event = {
+        "event": "message.publish",
+        "topic": "a/b",
+        "qos": 1,
+        "username": None,
+        "payload": b"p",
+    } | columns
+    return rule.select(event) is not None
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("qos = 1", True),
+        ("qos = '1'", True),
+        ("qos = '1.0'", True),
+        ("qos = 'one'", False),
+        ("qos <> 1", False),
+        ("qos != 0 AND qos >= 1 AND qos <= 1 AND NOT (qos < 1)", True),
+        ("username = 'a'", False),
+        ("username <> 'a'", False),
+        ("username = peerhost", True),
+        ("username <> peerhost", False),
+        ("is_null(username) = 'true'", True),
+        ("is_null(username) AND (is_not_null(topic) OR qos = 5)", True),
+        ("nth(2, tokens(topic, '/')) = 'b'", True),
+        ("nth(3, tokens(topic, '/')) = 'b'", False),
+        ("nth(1, tokens(username, '/')) = 'a'", False),
+        ("concat('a/', nth(2, tokens(topic, '/'))) = topic", True),
+        ("loud = 'a/b!1'", True),
+        ("base64_encode(payload) = 'cA=='", True),
+        ("base64_encode(qos) = 'MQ=='", False),
+        ("concat(username, '') = 'undefined'", True),
+        ("topic > 5", False),
+        ("is_null(qos) < tokens(topic, '/')", True),
+        ("tokens(topic, '/') > qos", True),
+        ("nth(1, tokens(topic, '/'))", False),
+    ],
+)
+def test_conditions_are_evaluated_as_in_emqx(where: str, expected: bool) -> None:
+    assert fires(where) is expected
+
+
+def test_a_value_that_is_no_utf8_is_replaced_and_no_value_is_called_undefined() -> None:
+    rules = Rules((parse("x.sql", "SELECT 'x' AS hook, payload, username, flags FROM \"#\""),))
+    event = {
+        "event": "message.publish",
+        "topic": "t",
+        "payload": b"\xff",
+        "username": None,
+        "flags": {"dup": False},
+    }
+    [(hook, body)] = rules.calls(event)
+    assert hook == "x"
+    assert orjson.loads(body) == {
+        "hook": "x",
+        "payload": "�",
+        "username": "undefined",
+        "flags": {"dup": False},
+    }
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("SELECT 'x' AS hook FROM \"t\" WHERE topic =~ 'a/#'", "=~"),
+        ("SELECT 'x' AS hook FROM \"t\";", ";"),
+        ("SELECT /* x */ 'x' AS hook FROM \"t\"", "/*"),
+        ('FOREACH payload.a AS i FROM "t"', "FOREACH"),
+        ("-- nothing", "an empty file"),
+        ("SELECT sprintf('%s', topic) AS hook FROM \"t\"", "function not supported: sprintf"),
+        ("SELECT 'x' AS hook, zoo FROM \"t\"", "no event has a column `zoo`"),
+        ("SELECT 'x' AS hook, payload.x AS y FROM \"t\"", "payload.x"),
+        ("SELECT 'x' AS hook, topic AS a.b FROM \"t\"", "line 1: not supported: ."),
+        ('SELECT topic FROM "t"', "selects no `hook`"),
+        ('SELECT * FROM "t"', "*"),
+        ("SELECT DISTINCT 'x' AS hook FROM \"t\"", "DISTINCT"),
+        ("SELECT 'x' AS hook, is_null(topic) FROM \"t\"", "needs a name (AS …): IS_NULL(topic)"),
+        ("SELECT concat('a', 'b', 'c') AS hook FROM \"t\"", "wrong number of arguments"),
+        ("SELECT base64_encode(payload, 'x') AS hook FROM \"t\"", "MAX_LINE_LENGTH"),
+        ("SELECT CASE WHEN qos = 1 THEN 'x' END AS hook FROM \"t\"", "CASE"),
+        ("SELECT 'x' AS hook FROM \"t\" WHERE NOT (qos = 1 AND qos = 2)", "qos = 1 AND qos = 2"),
+        ("SELECT 'x' AS hook FROM \"t\" WHERE qos", "not supported: qos"),
+        ("SELECT 'x' AS hook FROM \"t\" WHERE qos IN (1, 2)", "qos IN (1, 2)"),
+        ("SELECT 'x' AS hook FROM \"t\" WHERE qos + 1 = 2", "qos + 1"),
+        ("SELECT 'x' AS hook FROM \"t\" ORDER BY topic", "ORDER"),
+        ('SELECT \'x\' AS hook FROM "t" JOIN "u" ON 1 = 1', "ON"),
+        ("SELECT 'x' AS hook FROM t", 'FROM "t"'),
+        ("SELECT 'x' AS hook FROM \"t/#/a\"", 'FROM "t/#/a"'),
+        ("SELECT 'x' AS hook FROM \"$events/client_born\"", 'FROM "$events/client_born"'),
+        ("SELECT 'x' AS hook FROM (SELECT 1)", "(SELECT 1)"),
+        ("SELECT 'x' AS hook", "no FROM"),
+        ('SELECT \'x AS hook FROM "t"', "Error tokenizing"),
+    ],
+)
+def test_anything_else_is_refused_by_name(sql: str, message: str) -> None:
+    with pytest.raises(EmbeddedError) as caught:
+        parse("x.sql", sql)
+    assert str(caught.value).startswith("x.sql")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_events_this_broker_does_not_have_are_accepted_and_never_fire() -> None:
+    rule = parse("x.sql", "SELECT 'x' AS hook, from_username, reason FROM \"$events/delivery_dropped\"")
+    assert not rule.events
+    assert not rule.filters
