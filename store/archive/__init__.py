@@ -53,8 +53,8 @@ def open_archive(url: str) -> Archive:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise ValueError(f"not an address ({error})") from None
+    except ValueError:
+        raise ValueError("host or port is malformed; in a password write : / @ as %3A %2F %40") from None
     if parts.query or parts.fragment:
         raise ValueError("takes nothing after ? or #; write them as %3F and %23 in a password or a file name")
     if parts.scheme == "mysql":
@@ -75,7 +75,7 @@ def open_archive(url: str) -> Archive:
             raise ValueError(
                 "names a host; a file takes three slashes, or four from the root: sqlite:////var/lib/im.db"
             )
-        if len(parts.path) < 2:
+        if len(parts.path) < 2 or parts.path.endswith("/"):
             raise ValueError("names no file: sqlite:////var/lib/im.db")
         return SQLiteArchive(unquote(parts.path[1:]))
     raise ValueError(f"mysql:// or sqlite:/// expected, not {parts.scheme or 'nothing'}")

@@ -1,0 +1,97 @@
+"""Writes the outbox as the append script does, and looks at what came out of it."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from urllib.parse import urlsplit
+
+import asyncmy
+from redis.asyncio import Redis
+
+from store import keys
+from store.archive.outbox import ENTRY_BYTES
+from store.record import Message, encode_tail
+
+FIRST = 1_763_900_000_000_000
+
+
+def message(number: int, *, client_id: str | None = None, payload: bytes = b'{"type":"text"}') -> Message:
+    return Message(
+        mid=FIRST + number,
+        topic=f"single/{1000 + number % 50}",
+        sender=str(2000 + number % 7),
+        client_id=f"id-{number}" if client_id is None else client_id,
+        ts=FIRST // 1000 + number,
+        json=payload.startswith(b"{"),
+        payload=payload,
+    )
+
+
+async def put_data(redis: Redis, mid: int, data: bytes, kind: bytes = b"message") -> None:
+    async with redis.pipeline() as pipe:
+        pipe.xadd(keys.OUTBOX, {b"k": kind, b"d": data}, id=f"{mid}-0")
+        pipe.incrby(keys.OUTBOX_BYTES, len(data) + ENTRY_BYTES)
+        await pipe.execute()
+
+
+async def put(redis: Redis, messages: Sequence[Message]) -> None:
+    async with redis.pipeline(transaction=False) as pipe:
+        for each in messages:
+            data = b"%d\n" % each.mid + encode_tail(*each[1:])
+            pipe.xadd(keys.OUTBOX, {b"k": b"message", b"d": data}, id=f"{each.mid}-0")
+            pipe.incrby(keys.OUTBOX_BYTES, len(data) + ENTRY_BYTES)
+        await pipe.execute()
+
+
+async def rows(url: str, query: str) -> list[tuple[object, ...]]:
+    """What a query answers on the archive's own database."""
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite":
+        connection = sqlite3.connect(parts.path[1:])
+        found = connection.execute(query).fetchall()
+        connection.close()
+        return found
+    assert parts.port is not None
+    maria = await asyncmy.connect(
+        host="127.0.0.1", port=parts.port, user="root", database=parts.path[1:], autocommit=True
+    )
+    async with maria.cursor() as cursor:
+        await cursor.execute(query)
+        answer = list(await cursor.fetchall())
+    await maria.ensure_closed()
+    return answer
+
+
+async def stored(url: str) -> list[Message]:
+    """All messages of an archive, by id."""
+
+    def text(value: object) -> str:
+        return value.decode() if isinstance(value, bytes) else str(value)
+
+    query = (
+        "SELECT id, conversation, sender, client_id, ts, form, payload FROM message ORDER BY id, conversation"
+    )
+    return [
+        Message(row[0], text(row[1]), text(row[2]), text(row[3]), row[4], bool(row[5]), row[6])  # type: ignore[arg-type]
+        for row in await rows(url, query)
+    ]
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20.0) -> None:
+    """Returns as soon as the condition holds."""
+    deadline = time.monotonic() + seconds
+    while not await condition():
+        assert time.monotonic() < deadline, "it never came true"
+        await asyncio.sleep(0.02)
+
+
+async def outbox_is_empty(redis: Redis) -> bool:
+    return await redis.xlen(keys.OUTBOX) == 0
+
+
+async def assert_nothing_left(redis: Redis) -> None:
+    assert await redis.xlen(keys.OUTBOX) == 0
+    assert int(await redis.get(keys.OUTBOX_BYTES) or 0) == 0
+    groups = await redis.xinfo_groups(keys.OUTBOX)
+    assert [group["pending"] for group in groups] == [0]

@@ -1,0 +1,43 @@
+import re
+from pathlib import Path
+
+import pytest
+
+import store.archive.sqlite
+from store.archive.sql import migrations, queries
+
+BACKENDS = ("mysql", "sqlite")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_queries_are_loaded_without_comments(backend: str) -> None:
+    found = queries(backend)
+    assert found["highest_id"] == "SELECT MAX(id) FROM message"
+    assert all(query and "--" not in query and not query.endswith(";") for query in found.values())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_query_is_used_and_every_used_query_exists(backend: str) -> None:
+    source = Path(store.archive.sqlite.__file__).with_name(f"{backend}.py").read_text()
+    assert set(re.findall(r'_QUERIES\["(\w+)"\]', source)) == set(queries(backend))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_migrations_are_numbered_from_one_without_gaps(backend: str) -> None:
+    assert [migration.version for migration in migrations(backend)] == list(
+        range(1, len(migrations(backend)) + 1)
+    )
+
+
+def test_both_backends_have_the_same_migrations() -> None:
+    assert [m.name for m in migrations("mysql")] == [m.name for m in migrations("sqlite")]
+
+
+def test_a_file_is_split_into_its_statements() -> None:
+    first = migrations("sqlite")[0]
+    assert first.name == "001_message"
+    assert [statement.split("(")[0].split()[0:2] for statement in first.statements] == [
+        ["CREATE", "TABLE"],
+        ["CREATE", "INDEX"],
+        ["CREATE", "INDEX"],
+    ]
