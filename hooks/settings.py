@@ -29,7 +29,12 @@ class Settings(BaseSettings):
     """Field `http_port` is `IM_HTTP_PORT` in the environment and `http_port` in the file."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, toml_file=TOML_FILE, extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        toml_file=TOML_FILE,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     http_host: str = Field("127.0.0.1", description="Address the service listens on.")
@@ -38,23 +43,27 @@ class Settings(BaseSettings):
         None, ge=0, le=65535, description="A second port that serves only `/pull` and `/healthz`."
     )
     cors_origins: Words = Field((), description="Origins that browsers may pull from, comma-separated, or `*`.")
-    redis_url: str = Field(description="`redis://[:password@]host:port/db`, or `rediss://` for TLS.")
-    archive_url: str = Field(description="`mysql://user:password@host:port/database` or `sqlite:///path`.")
+    redis_url: str = Field(repr=False, description="`redis://[:password@]host:port/db`, or `rediss://` for TLS.")
+    archive_url: str = Field(repr=False, description="`mysql://user:password@host:port/database` or `sqlite:///path`.")
     emqx_api_url: str | None = Field(
         None, description="EMQX's REST API, such as `http://emqx:18083`. Unset: no control message is sent."
     )
     emqx_api_key: str = Field("", description="API key of EMQX's REST API.")
-    emqx_api_secret: str = Field("", description="Secret of that key.")
-    hook_token: Words = Field(description="Bearer tokens that EMQX's requests carry, comma-separated; any of them.")
-    admin_token: str = Field(min_length=1, description="Bearer token of `/admin`.")
-    jwt_secret: str | None = Field(None, min_length=1, description="HS256 secret of the users' tokens.")
+    emqx_api_secret: str = Field("", repr=False, description="Secret of that key.")
+    hook_token: Words = Field(
+        repr=False, description="Bearer tokens that EMQX's requests carry, comma-separated; any of them."
+    )
+    admin_token: str = Field(repr=False, min_length=1, description="Bearer token of `/admin`.")
+    jwt_secret: str | None = Field(None, repr=False, min_length=1, description="HS256 secret of the users' tokens.")
     jwt_jwks_url: str | None = Field(None, description="Where the public keys of the users' tokens are (JWKS).")
-    secret: str = Field(min_length=1, description="Key of the HMAC that marks genuine control messages.")
+    secret: str = Field(repr=False, min_length=1, description="Key of the HMAC that marks genuine control messages.")
     operators: Words = Field((), description="Usernames that may publish to `business/…`, comma-separated.")
     retention_days: float = Field(7.0, gt=0, le=3650, description="Window of the timelines in Redis, in days.")
     dedupe_seconds: int = Field(7200, ge=1, description="How long a resend with the same `id` is recognised.")
     outbox_limit: int | None = Field(
-        None, ge=1, description="Bytes the outbox may hold; unset: a quarter of Redis's `maxmemory`, or 1 GiB."
+        None,
+        ge=1,
+        description="Bytes the outbox may hold; unset: a quarter of Redis's `maxmemory`, or 1 GiB.",
     )
     max_payload: int = Field(16_384, ge=1, le=1_048_576, description="Bytes one message's payload may have.")
     pull_rate: float = Field(20.0, gt=0, description="Pulls per second one user may make.")

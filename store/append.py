@@ -163,7 +163,11 @@ class Appender:
 
     async def _write(self, entries: list[Entry]) -> list[Any]:
         names = [keys.EPOCH, keys.CLOCK, keys.OUTBOX, keys.OUTBOX_BYTES, keys.HEADS, keys.NEWS]
-        arguments: list[Any] = [time.time_ns() // 1000, *self._settings, " ".join([entry.names for entry in entries])]
+        arguments: list[Any] = [
+            time.time_ns() // 1000,
+            *self._settings,
+            " ".join([entry.names for entry in entries]),
+        ]
         for entry in entries:
             names.append(entry.repeat_key)
             names.extend(entry.timelines)

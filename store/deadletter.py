@@ -60,7 +60,7 @@ class DeadLetters:
         """Letters with a number above `after`, oldest first: `n`, `at` (ms), `source`, `reason`, `message`, `sender`,
         `body_b64`, `cut`."""
         try:
-            numbers = await self._redis.zrangebyscore(keys.DEAD_NUMBERS, f"({after}", "+inf", start=0, num=limit)
+            numbers: Any = await self._redis.zrangebyscore(keys.DEAD_NUMBERS, f"({after}", "+inf", start=0, num=limit)
             letters = await self._redis.hmget(keys.DEAD_LETTERS, numbers) if numbers else []
         except (RedisError, OSError) as error:
             raise StoreAway(f"dead letters: {error}") from error

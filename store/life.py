@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -26,10 +26,10 @@ class Life:
 
     async def epoch(self) -> str | None:
         try:
-            epoch: bytes | None = await self._redis.get(keys.EPOCH)
+            epoch: Any = await self._redis.get(keys.EPOCH)
         except (RedisError, OSError) as error:
             raise StoreAway(f"epoch: {error}") from error
-        return None if epoch is None else epoch.decode()
+        return None if epoch is None else str(epoch, "ascii")
 
     async def ensure(self) -> str:
         """The epoch. Raises StoreAway, ArchiveAway: without the archive nobody knows which ids were given."""
@@ -37,7 +37,5 @@ class Life:
         if epoch is not None:
             return epoch
         lowest = max(await self._archive.highest_id(), time.time_ns() // 1000)
-        begun: bytes = await self._begin.run(
-            self._redis, [keys.EPOCH, keys.CLOCK], [secrets.token_urlsafe(4), lowest]
-        )
+        begun: bytes = await self._begin.run(self._redis, [keys.EPOCH, keys.CLOCK], [secrets.token_urlsafe(4), lowest])
         return begun.decode()

@@ -61,7 +61,7 @@ class Server:
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603
+            self._process = subprocess.Popen(
                 self.arguments, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent
             )
         deadline = time.monotonic() + 60
@@ -123,7 +123,7 @@ class MariaServer(Server):
             options.append("--user=root")
         if not data.exists():
             directory.mkdir(parents=True, exist_ok=True)
-            subprocess.run(  # noqa: S603
+            subprocess.run(
                 [
                     program("mariadb-install-db", "mysql_install_db"),
                     *options,

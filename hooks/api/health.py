@@ -1,0 +1,69 @@
+"""`/healthz`, `/readyz` and `/metrics`: no token needed."""
+
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from hooks.errors import CODES, Problem, problem
+from hooks.metrics import Metrics
+from store.archive.archiver import Archiver
+from store.archive.outbox import Outbox
+from store.errors import StoreAway, StoreEmpty, StoreError
+from store.life import Life
+from store.presence import Presence
+
+
+class HealthApi:
+    def __init__(self, life: Life, outbox: Outbox, archiver: Archiver, presence: Presence, metrics: Metrics) -> None:
+        self._life = life
+        self._outbox = outbox
+        self._archiver = archiver
+        self._presence = presence
+        self._metrics = metrics
+        self.draining = False
+
+    async def alive(self, request: web.Request) -> web.Response:
+        return web.Response(body=b'{"alive":true}', content_type="application/json")
+
+    async def ready(self, request: web.Request) -> web.Response:
+        """200 while hooks and pulls are answered. An archive that is away does not make the service unready."""
+        state: dict[str, Any] = {
+            "ready": True,
+            "redis": "ok",
+            "archive": {"state": self._archiver.trouble or "ok"},
+        }
+        trouble: Problem | None = Problem("shutting_down") if self.draining else None
+        try:
+            if await self._life.epoch() is None:
+                raise StoreEmpty(StoreEmpty.__doc__)
+            state["archive"] |= {
+                "outbox_length": await self._outbox.length(),
+                "outbox_bytes": await self._outbox.size(),
+                "lag_seconds": round(await self._archiver.lag_seconds(), 3),
+            }
+        except StoreError as error:
+            state["redis"] = "empty" if isinstance(error, StoreEmpty) else "away"
+            trouble = trouble or problem(error)
+        if trouble is not None:
+            state |= {"ready": False, "error": {"code": trouble.code, "message": trouble.message}}
+        status = 200 if trouble is None else CODES[trouble.code].status
+        return web.Response(status=status, body=orjson.dumps(state), content_type="application/json")
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """What is read from Redis keeps its last value while Redis is away."""
+        try:
+            users, devices = await self._presence.counts()
+            self._metrics.online_users.set(users)
+            self._metrics.online_devices.set(devices)
+            self._metrics.outbox_length.set(await self._outbox.length())
+            self._metrics.outbox_bytes.set(await self._outbox.size())
+            self._metrics.archive_lag.set(await self._archiver.lag_seconds())
+        except StoreAway:
+            self._metrics.redis_up.set(0)
+        else:
+            self._metrics.redis_up.set(1)
+        return web.Response(
+            body=self._metrics.exposition(),
+            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+        )

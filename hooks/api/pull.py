@@ -1,0 +1,149 @@
+"""`GET /pull`: everything a user may see after his cursor."""
+
+import asyncio
+import re
+import time
+from base64 import b64encode
+from collections import Counter, OrderedDict
+
+import orjson
+from aiohttp import web
+
+from hooks.errors import Problem
+from hooks.metrics import Metrics
+from hooks.tokens import UserTokens, receiver_key
+from hooks.topics import LARGEST_ID
+from store import keys
+from store.news import News
+from store.pull import Pulled, Puller
+from store.record import Message
+
+MOST_WAITING = 4
+_REMEMBERED_USERS = 100_000
+_DIGITS = re.compile(r"[0-9]{1,16}", re.ASCII)
+_EPOCH = re.compile(r"[!-~]{0,64}", re.ASCII)
+
+
+class PullRate:
+    """A token bucket per user: `rate` a second, and a burst of as many."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._burst = max(rate, 1.0)
+        self._buckets: OrderedDict[int, tuple[float, float]] = OrderedDict()
+
+    def take(self, uid: int) -> bool:
+        now = time.monotonic()
+        tokens, since = self._buckets.pop(uid, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - since) * self._rate)
+        allowed = tokens >= 1
+        self._buckets[uid] = (tokens - 1 if allowed else tokens, now)
+        if len(self._buckets) > _REMEMBERED_USERS:
+            self._buckets.popitem(last=False)
+        return allowed
+
+
+class PullApi:
+    def __init__(
+        self,
+        puller: Puller,
+        news: News,
+        tokens: UserTokens,
+        metrics: Metrics,
+        *,
+        secret: str,
+        rate: float,
+    ) -> None:
+        self._puller = puller
+        self._news = news
+        self._tokens = tokens
+        self._metrics = metrics
+        self._secret = secret
+        self._rate = PullRate(rate)
+        self._waiting: Counter[int] = Counter()
+        self.draining = False
+
+    async def __call__(self, request: web.Request) -> web.Response:
+        """Raises Problem, StoreError."""
+        started = time.perf_counter()
+        uid = await self._tokens.uid(request.headers.get("Authorization", ""))
+        cursor = _number(request, "last_id", None, 0, LARGEST_ID)
+        limit = _number(request, "limit", 200, 1, 1000)
+        wait = _number(request, "wait", 0, 0, 60)
+        epoch = request.query.get("epoch", "")
+        if _EPOCH.fullmatch(epoch) is None:
+            raise Problem("bad_argument", "`epoch` is not an epoch")
+        if self.draining:
+            raise Problem("shutting_down")
+        if not self._rate.take(uid):
+            raise Problem("too_many_pulls")
+        if wait:
+            pulled = await self._wait(uid, cursor, limit, epoch, wait)
+        else:
+            pulled = await self._puller.pull(uid, cursor, limit, epoch)
+            self._metrics.pull_seconds.observe(time.perf_counter() - started)
+        return web.Response(body=render(pulled, receiver_key(self._secret, uid)), content_type="application/json")
+
+    async def _wait(self, uid: int, cursor: int, limit: int, epoch: str, seconds: int) -> Pulled:
+        if self._waiting[uid] >= MOST_WAITING:
+            raise Problem("too_many_waiting")
+        self._waiting[uid] += 1
+        self._metrics.waiting_pulls.inc()
+        deadline = time.monotonic() + seconds
+        try:
+            async with self._news.watch([str(uid), keys.GLOBAL]) as written:
+                while True:
+                    written.clear()
+                    pulled = await self._puller.pull(uid, cursor, limit, epoch)
+                    left = deadline - time.monotonic()
+                    if pulled.messages or pulled.reset or left <= 0 or self.draining:
+                        return pulled
+                    try:
+                        async with asyncio.timeout(left):
+                            await written.wait()
+                    except TimeoutError:
+                        return pulled
+        finally:
+            self._waiting[uid] -= 1
+            if not self._waiting[uid]:
+                del self._waiting[uid]
+            self._metrics.waiting_pulls.dec()
+
+
+def _number(request: web.Request, name: str, default: int | None, lowest: int, highest: int) -> int:
+    given = request.query.getall(name, [])
+    if not given and default is not None:
+        return default
+    if len(given) != 1 or _DIGITS.fullmatch(given[0]) is None or not lowest <= int(given[0]) <= highest:
+        raise Problem("bad_argument", f"`{name}` is not an integer from {lowest} to {highest}")
+    return int(given[0])
+
+
+def render(pulled: Pulled, key: str) -> bytes:
+    """The answer as JSON; a payload that is JSON is put in as the bytes that came."""
+    tail = {
+        "last_id": pulled.last_id,
+        "more": pulled.more,
+        "truncated": pulled.truncated,
+        "epoch": pulled.epoch,
+    }
+    if pulled.reset:
+        tail["reset"] = True
+    return b'{"messages":[%b],%b' % (
+        b",".join([_message(message) for message in pulled.messages]),
+        orjson.dumps({**tail, "key": key})[1:],
+    )
+
+
+def _message(message: Message) -> bytes:
+    payload = message.payload if message.json else b'"%b"' % b64encode(message.payload)
+    return b'{"last_id":%d,"mid":%d,"topic":%b,"from":%b,"id":%b,"qos":1,"ts":%d,"%b":%b}' % (
+        message.mid,
+        message.mid,
+        orjson.dumps(message.topic),
+        orjson.dumps(message.sender),
+        orjson.dumps(message.client_id),
+        message.ts,
+        b"payload" if message.json else b"payload_b64",
+        payload,
+    )

@@ -1,0 +1,41 @@
+"""The command line, `emqx-im`: one module per group of commands."""
+
+import sys
+
+import typer
+
+from hooks import __version__
+from hooks.cli.archive import archive, migrate
+from hooks.cli.serve import serve
+from hooks.settings import SettingsError
+
+app = typer.Typer(
+    name="emqx-im",
+    help="Instant messaging as an extension of the EMQX broker.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for command in (serve, migrate, archive):
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Runs a command. A setting that is missing or malformed ends it with one line that names it."""
+    try:
+        app()
+    except SettingsError as error:
+        sys.exit(f"emqx-im: {error}")

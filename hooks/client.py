@@ -1,0 +1,36 @@
+"""`/hooks/client`: devices come and go."""
+
+from hooks.body import Body, moment, text, username
+from hooks.errors import BadBody
+from hooks.metrics import Metrics
+from hooks.topics import number
+from store.presence import Presence
+
+_ANOTHER_CONNECTION_STANDS = ("takenover", "discarded")
+
+
+class ClientHook:
+    def __init__(self, presence: Presence, metrics: Metrics) -> None:
+        self._presence = presence
+        self._metrics = metrics
+
+    async def __call__(self, body: Body) -> None:
+        """Raises BadBody, StoreError."""
+        event = text(body, "event")
+        name = username(body)
+        uid = number(name) if name is not None else None
+        match event:
+            case "client.connected":
+                clientid, connected_at = text(body, "clientid"), moment(body, "connected_at")
+                if uid is not None:
+                    await self._presence.connected(uid, clientid, connected_at)
+            case "client.disconnected":
+                clientid, connected_at = text(body, "clientid"), moment(body, "connected_at")
+                if uid is not None and body.get("reason") not in _ANOTHER_CONNECTION_STANDS:
+                    await self._presence.disconnected(uid, clientid, connected_at)
+            case "session.subscribed":
+                pass  # The topics it should subscribe next are sent from here once there are any to choose.
+            case "delivery.dropped":
+                self._metrics.deliveries_dropped.labels(text(body, "reason")).inc()
+            case _:
+                raise BadBody("`event` is none of the client's")

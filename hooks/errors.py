@@ -1,0 +1,122 @@
+"""Everything that can be answered but success, and its HTTP status, in one table."""
+
+from typing import NamedTuple
+
+import orjson
+from aiohttp import web
+
+from store.errors import (
+    ArchiveAway,
+    ArchiveRefused,
+    EntryFailed,
+    OutboxFull,
+    Overloaded,
+    StoreAway,
+    StoreEmpty,
+    StoreError,
+)
+
+RETRY_SECONDS = 1
+
+
+class Code(NamedTuple):
+    status: int
+    meaning: str
+
+
+CODES: dict[str, Code] = {
+    # Refused messages; the sender reads them in `im.error`.
+    "bad_id": Code(400, "`id` is not a string of 1 to 64 printable ASCII characters."),
+    "bad_type": Code(400, "`type` is not a string of 1 to 64 characters."),
+    "reserved_type": Code(400, "Types that start with `im.` belong to the service."),
+    "wrong_from": Code(400, "`from` is not the sender."),
+    "payload_too_large": Code(400, "The payload is over `IM_MAX_PAYLOAD`."),
+    "unknown_topic": Code(400, "The topic names nothing that messages can be sent to."),
+    "unknown_group": Code(400, "There is no such group."),
+    "not_a_user": Code(400, "Only users send private and group messages."),
+    "not_an_operator": Code(400, "Only operators publish to `business/…`."),
+    "internal": Code(400, "The service failed on this message, five times."),
+    # Requests that can never succeed.
+    "bad_body": Code(400, "The body is not JSON, or a field is missing or malformed."),
+    "bad_argument": Code(400, "An argument is missing or malformed."),
+    "unauthorized": Code(401, "The token is missing, wrong or expired."),
+    "not_a_uid": Code(403, "The token's `sub` is not a user id."),
+    "not_found": Code(404, "There is nothing at this path."),
+    "method_not_allowed": Code(405, "The path does not take this method."),
+    "not_replayable": Code(409, "The letter was cut, or does not come from a webhook."),
+    "too_large": Code(413, "The body is over 1 MiB."),
+    "too_many_pulls": Code(429, "More pulls per second than `IM_PULL_RATE`."),
+    "too_many_waiting": Code(429, "Four pulls of this user are waiting already."),
+    "error": Code(500, "The service failed; the log says how."),
+    # Try again.
+    "redis_away": Code(503, "Redis does not answer."),
+    "store_empty": Code(503, "Redis is empty and not rebuilt yet."),
+    "outbox_full": Code(503, "The archive has not kept up; the outbox is at `IM_OUTBOX_LIMIT`."),
+    "overloaded": Code(503, "More requests wait than the queue takes."),
+    "archive_away": Code(503, "The archive does not answer."),
+    "shutting_down": Code(503, "This process is about to stop."),
+    "failed": Code(503, "The service failed on this request; it may succeed when tried again."),
+}
+
+_STORE_CODES: dict[type[StoreError], str] = {
+    StoreAway: "redis_away",
+    StoreEmpty: "store_empty",
+    OutboxFull: "outbox_full",
+    Overloaded: "overloaded",
+    ArchiveAway: "archive_away",
+    ArchiveRefused: "archive_away",
+    EntryFailed: "failed",
+}
+
+
+class Problem(Exception):
+    """An answer other than success: a code of the table, and a sentence for a person."""
+
+    def __init__(self, code: str, message: str | None = None) -> None:
+        self.code = code
+        self.message = message or CODES[code].meaning
+        super().__init__(f"{code}: {self.message}")
+
+    @property
+    def status(self) -> int:
+        return CODES[self.code].status
+
+
+class Refused(Problem):
+    """A message that is never stored; kept in the dead letters, and its sender is told. `ref` is its id."""
+
+    def __init__(self, code: str, ref: str, message: str | None = None) -> None:
+        super().__init__(code, message)
+        self.ref = ref
+
+
+class BadBody(Problem):
+    """A webhook's body that can never be understood."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("bad_body", message)
+
+
+def problem(error: Exception) -> Problem | None:
+    """The answer to a named error; None if it is not one."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, StoreError):
+        return Problem(_STORE_CODES[type(error)], str(error))
+    return None
+
+
+def error_body(code: str, message: str) -> bytes:
+    return orjson.dumps({"error": {"code": code, "message": message}})
+
+
+def error_response(error: Problem) -> web.Response:
+    headers = {"Retry-After": str(RETRY_SECONDS)} if error.status in (429, 503) else {}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return web.Response(
+        status=error.status,
+        body=error_body(error.code, error.message),
+        content_type="application/json",
+        headers=headers,
+    )

@@ -1,0 +1,67 @@
+"""`/hooks/message`: messages with QoS 1 go into timelines."""
+
+from binascii import Error as Base64Error
+from binascii import a2b_base64
+
+from hooks.body import Body, moment, text, username
+from hooks.emqx.outgoing import Outgoing
+from hooks.errors import BadBody, Refused
+from hooks.payload import Payload, read
+from hooks.topics import Global, Group, Single, number, receiver
+from store import keys
+from store.append import Appender, Stored
+from store.record import SERVICE
+
+
+class MessageHook:
+    def __init__(
+        self, appender: Appender, outgoing: Outgoing, *, operators: tuple[str, ...], most_payload: int
+    ) -> None:
+        self._appender = appender
+        self._outgoing = outgoing
+        self._operators = frozenset(operators)
+        self._most_payload = most_payload
+
+    async def __call__(self, body: Body) -> None:
+        """Raises BadBody, Refused, StoreError."""
+        topic, broker_id, ts = text(body, "topic"), text(body, "id"), moment(body, "publish_received_at")
+        user = username(body)
+        qos = body.get("qos")
+        if qos not in (0, 1, 2) or isinstance(qos, bool):
+            raise BadBody("`qos` is missing or none")
+        if qos == 0 or (user is None and not topic.startswith("business/")):
+            return
+        sender = SERVICE if user is None else user
+        raw = _payload(body)
+        payload = read(raw, sender, broker_id, self._most_payload)
+        stored = await self._store(topic, sender, payload, ts, raw)
+        if payload.ack and number(sender) is not None:
+            self._outgoing.tell(sender, "im.ack", {"id": payload.client_id, "mid": stored.mid})
+        return
+
+    async def _store(self, topic: str, sender: str, payload: Payload, ts: int, raw: bytes) -> Stored:
+        match receiver(topic):
+            case Single(uid):
+                if number(sender) is None:
+                    raise Refused("not_a_user", payload.client_id)
+                return await self._appender.private(sender, uid, payload.client_id, ts, payload.json, raw)
+            case Group():
+                raise Refused("unknown_group", payload.client_id)
+            case Global():
+                if sender != SERVICE and sender not in self._operators:
+                    raise Refused("not_an_operator", payload.client_id)
+                return await self._appender.channel(
+                    keys.GLOBAL, topic, sender, payload.client_id, ts, payload.json, raw
+                )
+            case _:
+                raise Refused("unknown_topic", payload.client_id)
+
+
+def _payload(body: Body) -> bytes:
+    encoded = body.get("payload_b64")
+    if type(encoded) is not str:
+        raise BadBody("`payload_b64` is missing or not a string")
+    try:
+        return a2b_base64(encoded, strict_mode=True)
+    except (Base64Error, ValueError) as error:
+        raise BadBody(f"`payload_b64` is not base64: {error}") from None

@@ -1,0 +1,68 @@
+"""Prometheus metrics. Children used on hot paths are bound once."""
+
+import os
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+
+PREFIX = "emqx_im"
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class Metrics:
+    """One set per service process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+
+        def counter(name: str, meaning: str, labels: tuple[str, ...] = ()) -> Counter:
+            return Counter(name, meaning, labels, namespace=PREFIX, registry=self.registry)
+
+        def gauge(name: str, meaning: str) -> Gauge:
+            return Gauge(name, meaning, namespace=PREFIX, registry=self.registry, multiprocess_mode="mostrecent")
+
+        def histogram(name: str, meaning: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(name, meaning, namespace=PREFIX, registry=self.registry, buckets=buckets)
+
+        seconds = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+        self.hook_requests = counter("hook_requests_total", "Webhook requests by path and status.", ("path", "status"))
+        self.hook_seconds = histogram("hook_seconds", "Time to answer a webhook request.", seconds)
+        self.batch_size = histogram(
+            "batch_size", "Messages written by one call of Redis.", (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+        )
+        self.pull_seconds = histogram("pull_seconds", "Time to answer a pull that does not wait.", seconds)
+        self.dead_letters = counter("dead_letters_total", "Dead letters by reason.", ("reason",))
+        self.archived = counter("archived_total", "Outbox entries archived.")
+        self.archive_failures = counter(
+            "archive_failures_total", "Archive batches that failed, by reason.", ("reason",)
+        )
+        self.broker_requests = counter("broker_requests_total", "Requests to EMQX's REST API by outcome.", ("outcome",))
+        self.control_messages_dropped = counter(
+            "control_messages_dropped_total", "Control messages given up, by reason.", ("reason",)
+        )
+        self.deliveries_dropped = counter(
+            "broker_deliveries_dropped_total", "Deliveries that EMQX dropped, by reason.", ("reason",)
+        )
+        self.outbox_length = gauge("outbox_length", "Entries waiting for the archive.")
+        self.outbox_bytes = gauge("outbox_bytes", "Bytes waiting for the archive.")
+        self.archive_lag = gauge("archive_lag_seconds", "Age of the oldest entry waiting for the archive.")
+        self.redis_up = gauge("redis_up", "1 while Redis answers; the gauges read from it stand still otherwise.")
+        self.online_users = gauge("online_users", "Users with a device online.")
+        self.online_devices = gauge("online_devices", "Devices online.")
+        self.waiting_pulls = gauge("waiting_pulls", "Pulls held open until something arrives.")
+
+    def exposition(self) -> bytes:
+        """The text Prometheus reads: of this process, or of all workers that share its port."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self.registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)

@@ -1,0 +1,78 @@
+"""A user's payload: the fields the service reads, and what it refuses. The bytes themselves are never changed."""
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from hooks.errors import Refused
+
+MOST_DEPTH = 128
+"""JSON nested deeper is opaque: readers of an answer that holds it might refuse the whole answer."""
+
+RESERVED = "im."
+
+
+class Payload(NamedTuple):
+    """json: a JSON object, returned as the bytes that came; otherwise opaque. client_id: its `id`, or EMQX's."""
+
+    json: bool
+    client_id: str
+    ack: bool
+
+
+def read(payload: bytes, sender: str, broker_id: str, most_bytes: int) -> Payload:
+    """Raises Refused. `broker_id` stands in for a missing `id`."""
+    fields = parse(payload)
+    if len(payload) > most_bytes:
+        claimed = fields.get("id") if fields is not None else None
+        raise Refused("payload_too_large", claimed if isinstance(claimed, str) else broker_id)
+    if fields is None:
+        return Payload(False, broker_id, False)
+    client_id = fields.get("id")
+    if client_id is None:
+        client_id = broker_id
+    elif not _is_client_id(client_id):
+        raise Refused("bad_id", broker_id)
+    kind = fields.get("type")
+    if kind is not None:
+        if type(kind) is not str or not 1 <= len(kind) <= 64:
+            raise Refused("bad_type", client_id)
+        if kind.startswith(RESERVED):
+            raise Refused("reserved_type", client_id)
+    claimed = fields.get("from")
+    if claimed is not None and claimed != sender and (type(claimed) is not int or str(claimed) != sender):
+        raise Refused("wrong_from", client_id)
+    return Payload(True, client_id, fields.get("ack") is True)
+
+
+def parse(payload: bytes) -> dict[str, Any] | None:
+    """The JSON object, or None where the payload is opaque."""
+    if payload[:1] not in (b"{", b" ", b"\n", b"\r", b"\t"):
+        return None
+    try:
+        fields = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        return None
+    if type(fields) is not dict:
+        return None
+    if payload.count(b"{") + payload.count(b"[") > MOST_DEPTH and _deeper(fields, MOST_DEPTH):
+        return None
+    return fields
+
+
+def _is_client_id(value: object) -> bool:
+    return type(value) is str and 1 <= len(value) <= 64 and value.isascii() and value.isprintable()
+
+
+def _deeper(fields: dict[str, Any], most: int) -> bool:
+    level: list[Any] = [fields]
+    for _ in range(most):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if type(node) is dict else node)
+            if type(child) in (dict, list)
+        ]
+        if not level:
+            return False
+    return True

@@ -1,0 +1,296 @@
+"""The service: its parts, how they start, and how they stop without losing what was accepted."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+from aiohttp import web
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from hooks.api.admin import AdminApi
+from hooks.api.health import HealthApi
+from hooks.api.pull import PullApi
+from hooks.authz import AuthzHook
+from hooks.client import ClientHook
+from hooks.emqx.outgoing import Outgoing
+from hooks.emqx.rest import Rest
+from hooks.errors import Problem, error_response, problem
+from hooks.message import MessageHook
+from hooks.metrics import Metrics
+from hooks.settings import Settings, SettingsError, unknown_variables
+from hooks.tokens import FixedTokens, UserTokens
+from hooks.webhook import LARGEST_BODY, PREFIX, Webhook
+from hooks.will import WillHook
+from store.append import Appender
+from store.archive import Archive, open_archive
+from store.archive.archiver import Archiver
+from store.archive.handlers import handlers
+from store.archive.outbox import Outbox
+from store.connection import connect
+from store.deadletter import DeadLetters
+from store.errors import StoreError
+from store.life import Life
+from store.news import News
+from store.presence import Presence
+from store.pull import Puller
+
+DRAIN_SECONDS = 20
+_LIFE_SECONDS = 1.0
+_IDLE_SECONDS = 3600
+"""Connections are the broker's to close: one that the server closes first costs a retry."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Service:
+    """A running service: where it listens."""
+
+    http_port: int
+    public_port: int | None
+
+
+@contextlib.asynccontextmanager
+async def running_service(settings: Settings, *, shared: bool = False) -> AsyncIterator[Service]:
+    """Serves until the block ends; then what was accepted is finished, and what was not gets 503.
+
+    `shared`: other processes serve on the same ports.
+
+    Raises SettingsError where a setting cannot work, OSError where a port is taken.
+    """
+    for name in unknown_variables():
+        log.warning("unknown_setting", name=name)
+    async with contextlib.AsyncExitStack() as stack:
+        parts = await _build(settings, stack)
+        host = settings.http_host
+        site = await _listen(stack, parts.application(), parts.webhook, host, settings.http_port, shared)
+        public_port = None
+        if settings.public_port is not None:
+            public = await _listen(stack, parts.public_application(), None, host, settings.public_port, shared)
+            public_port = public.port
+        if settings.emqx_api_url is None:
+            log.warning("control_messages_off", setting="IM_EMQX_API_URL", reason="not set")
+        service = Service(site.port, public_port)
+        log.info("serving", http_port=service.http_port, public_port=public_port)
+        yield service
+        log.info("draining")
+        await parts.drain()
+
+
+@dataclass
+class _Parts:
+    settings: Settings
+    webhook: Webhook
+    pull: PullApi
+    health: HealthApi
+    admin: AdminApi
+    news: News
+
+    def application(self) -> web.Application:
+        app = web.Application(middlewares=[self._answer_errors], client_max_size=LARGEST_BODY)
+        app.add_routes(
+            [
+                web.get("/pull", self.pull),
+                web.get("/healthz", self.health.alive),
+                web.get("/readyz", self.health.ready),
+                web.get("/metrics", self.health.metrics),
+                *self.admin.routes(),
+            ]
+        )
+        return app
+
+    def public_application(self) -> web.Application:
+        app = web.Application(middlewares=[self._allow_origins, self._answer_errors], client_max_size=LARGEST_BODY)
+        app.add_routes([web.get("/pull", self.pull), web.get("/healthz", self.health.alive)])
+        return app
+
+    async def drain(self) -> None:
+        """Takes nothing new, and waits for the hooks that are open."""
+        self.pull.draining = self.health.draining = True
+        self.news.wake_all()
+        await self.webhook.finish(DRAIN_SECONDS)
+
+    @web.middleware
+    async def _answer_errors(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        try:
+            if request.path.startswith("/admin"):
+                self.admin.check(request)
+            return await handler(request)
+        except web.HTTPException as error:
+            codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+            return error_response(Problem(codes.get(error.status, "bad_argument"), error.text))
+        except Exception as error:
+            answer = problem(error)
+            if answer is None:
+                log.error("request_failed", path=request.path[:200], exc_info=error)
+                answer = Problem("error")
+            return error_response(answer)
+
+    @web.middleware
+    async def _allow_origins(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Lets browsers of the given origins pull."""
+        origin = request.headers.get("Origin", "")
+        allowed = self.settings.cors_origins
+        if not origin or not ("*" in allowed or origin in allowed):
+            return await handler(request)
+        if request.method == "OPTIONS":
+            response: web.StreamResponse = web.Response(status=204)
+            response.headers["Access-Control-Allow-Methods"] = "GET"
+            response.headers["Access-Control-Allow-Headers"] = "Authorization"
+            response.headers["Access-Control-Max-Age"] = "86400"
+        else:
+            response = await handler(request)
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Vary"] = "Origin"
+        return response
+
+
+async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> _Parts:
+    """Connects the parts; the stack takes them apart again, in reverse."""
+    metrics = Metrics()
+    archive = _open_archive(settings)
+    stack.push_async_callback(archive.close)
+    redis, writing, blocking = (
+        connect(settings.redis_url),
+        connect(settings.redis_url, single=True),
+        connect(settings.redis_url, blocking=True),
+    )
+    for client in (redis, writing, blocking):
+        stack.push_async_callback(client.aclose)
+
+    outbox = Outbox(blocking)
+    dead_letters = DeadLetters(redis)
+    archiver = Archiver(outbox, handlers(archive), dead_letters)
+    life = Life(redis, archive)
+    looked = asyncio.Event()
+    keeping = asyncio.create_task(_keep_life(life, archive, looked), name="life")
+    stack.push_async_callback(_cancel, keeping)
+    await looked.wait()
+    stop = asyncio.Event()
+    archiving = asyncio.create_task(archiver.run(stop), name="archiver")
+    stack.push_async_callback(_finish, archiving, stop)
+
+    rest = None
+    if settings.emqx_api_url is not None:
+        rest = Rest(settings.emqx_api_url, settings.emqx_api_key, settings.emqx_api_secret)
+        stack.push_async_callback(rest.close)
+    outgoing = Outgoing(rest, settings.secret, metrics)
+    outgoing.start()
+    stack.push_async_callback(outgoing.stop, 5.0)
+
+    appender = Appender(
+        writing,
+        window_us=settings.window_us,
+        repeat_seconds=settings.dedupe_seconds,
+        outbox_limit=settings.outbox_limit or await _default_outbox_limit(redis),
+        sync_sender=settings.sync_sender,
+        replicas=settings.redis_wait,
+        on_batch=metrics.batch_size.observe,
+    )
+    appender.start()
+    stack.push_async_callback(appender.stop)
+
+    presence = Presence(redis)
+    news = News(blocking)
+    stack.push_async_callback(news.stop)
+    webhook = Webhook(
+        {
+            "message": MessageHook(appender, outgoing, operators=settings.operators, most_payload=settings.max_payload),
+            "client": ClientHook(presence, metrics),
+            "will": WillHook(presence),
+            "authz": AuthzHook(operators=settings.operators),
+        },
+        tokens=FixedTokens(settings.hook_token),
+        dead_letters=dead_letters,
+        outgoing=outgoing,
+        metrics=metrics,
+    )
+    return _Parts(
+        settings=settings,
+        webhook=webhook,
+        pull=PullApi(
+            Puller(redis, window_us=settings.window_us),
+            news,
+            UserTokens(settings.jwt_secret, settings.jwt_jwks_url),
+            metrics,
+            secret=settings.secret,
+            rate=settings.pull_rate,
+        ),
+        health=HealthApi(life, outbox, archiver, presence, metrics),
+        admin=AdminApi(settings.admin_token, presence, dead_letters, webhook),
+        news=news,
+    )
+
+
+def _open_archive(settings: Settings) -> Archive:
+    try:
+        return open_archive(settings.archive_url)
+    except ValueError as error:
+        raise SettingsError(f"IM_ARCHIVE_URL: {error}") from None
+
+
+async def _default_outbox_limit(redis: Redis) -> int:
+    """A quarter of what Redis may use, or 1 GiB where that is not bounded or not known yet."""
+    try:
+        memory = await redis.info("memory")
+    except (RedisError, OSError):
+        memory = {}
+    return int(memory.get("maxmemory") or 4 * 1024**3) // 4
+
+
+async def _keep_life(life: Life, archive: Archive, looked: asyncio.Event) -> None:
+    """Brings the archive's schema up to date, then gives an empty Redis its epoch whenever it has none."""
+    migrated = False
+    while True:
+        try:
+            if not migrated:
+                log.info("archive_migrated", applied=await archive.migrate())
+                migrated = True
+            await life.ensure()
+        except StoreError as error:
+            log.warning("store_not_ready", error=str(error))
+        looked.set()
+        await asyncio.sleep(_LIFE_SECONDS)
+
+
+async def _listen(
+    stack: contextlib.AsyncExitStack,
+    app: web.Application,
+    webhook: Webhook | None,
+    host: str,
+    port: int,
+    shared: bool,
+) -> web.TCPSite:
+    """Serves the application; webhook requests go past its router, which costs more than what they do."""
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=_IDLE_SECONDS, shutdown_timeout=5)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    server = runner.server
+    if webhook is not None and server is not None:
+        routed = server.request_handler
+
+        async def dispatch(request: web.Request) -> web.StreamResponse:
+            handler = webhook if request.path.startswith(PREFIX) else routed
+            return await handler(request)
+
+        server.request_handler = dispatch  # type: ignore[assignment]
+    site = web.TCPSite(runner, host, port, reuse_port=shared)
+    await site.start()
+    return site
+
+
+async def _finish(task: asyncio.Task[None], stop: asyncio.Event) -> None:
+    stop.set()
+    await task
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
