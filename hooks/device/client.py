@@ -13,8 +13,10 @@ from typing import Any, Self
 
 import aiohttp
 import aiomqtt
+from aiomqtt.exceptions import MqttConnectError
 
 from hooks.device.backoff import Backoff
+from hooks.device.cancellation import heed_cancellation
 from hooks.device.errors import Refused, Unauthorized
 from hooks.device.events import Event, Message, Received, live
 from hooks.device.inbox import ROOM, Inbox
@@ -118,7 +120,7 @@ class Device:
             while True:
                 try:
                     await self._connect(pauses)
-                except aiomqtt.MqttConnectError as error:
+                except MqttConnectError as error:
                     if _code(error.rc) in _BAD_LOGIN:
                         raise Unauthorized(f"the broker refuses user {self.uid}: {error}") from error
                     _log.info("%s: %s", self._topic, error)
@@ -146,6 +148,7 @@ class Device:
         async with client:
             self._inbox.hold()
             granted = await client.subscribe([(self._topic, 1), ("business/global", 1)])
+            heed_cancellation()
             if _code(granted[0]) not in _GRANTED:
                 raise Unauthorized(f"the broker refuses a subscription to {self._topic}")
             pauses.reset()
@@ -190,6 +193,7 @@ class Device:
                 self._pull_wanted.set()
             case "im.unsubscribe":
                 await client.unsubscribe([entry["topic"] for entry in body["topics"]])
+                heed_cancellation()
             case _:
                 self._offer(Received(message, confirmed=True))
 
@@ -198,6 +202,7 @@ class Device:
         for start in range(0, len(topics), 100):
             batch = topics[start : start + 100]
             granted = await client.subscribe([(topic, 1) for topic in batch])
+            heed_cancellation()
             for topic, code in zip(batch, granted, strict=True):
                 if _code(code) not in _GRANTED:
                     _log.warning("%s: the broker refuses a subscription to %s", self._topic, topic)

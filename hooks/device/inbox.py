@@ -70,9 +70,7 @@ class Inbox:
             self._put(_Item(Truncated()))
         for message in page.messages:
             assert message.last_id is not None
-            self._put(
-                _Item(Received(message, confirmed=True), Position(message.last_id, page.position.epoch))
-            )
+            self._put(_Item(Received(message, confirmed=True), Position(message.last_id, page.position.epoch)))
         self._put(_Item(None, page.position))
         self.position = page.position
         self._claims = 0

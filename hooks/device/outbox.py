@@ -9,9 +9,13 @@ import aiomqtt
 import orjson
 
 from hooks.device.backoff import Backoff
+from hooks.device.cancellation import heed_cancellation
 from hooks.device.errors import Refused, Unanswered
 from hooks.device.events import Settled
 from hooks.device.state import Outgoing, State
+
+RESEND = (4.0, 60.0)
+"""Seconds until a message is sent again: the first pause, and the longest."""
 
 
 class Outbox:
@@ -71,12 +75,11 @@ class Outbox:
             self._added.clear()
             for outgoing in list(self._state.saved.unsent.values()):
                 if time.time() - outgoing.created > self._patience:
-                    self.settle(
-                        outgoing.id, Unanswered(f"no answer to {outgoing.id} in {self._patience:.0f} s")
-                    )
+                    self.settle(outgoing.id, Unanswered(f"no answer to {outgoing.id} in {self._patience:.0f} s"))
                 elif due.get(outgoing.id, 0) <= clock():
                     await client.publish(outgoing.topic, outgoing.payload, qos=1)
-                    due[outgoing.id] = clock() + pauses.setdefault(outgoing.id, Backoff(4, 60)).pause()
+                    heed_cancellation()
+                    due[outgoing.id] = clock() + pauses.setdefault(outgoing.id, Backoff(*RESEND)).pause()
             unsent = self._state.saved.unsent
             due = {client_id: at for client_id, at in due.items() if client_id in unsent}
             pauses = {client_id: pause for client_id, pause in pauses.items() if client_id in unsent}

@@ -1,0 +1,247 @@
+"""The reference client against a broker that is real and a store that misbehaves on demand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from hooks.device import (
+    Broker,
+    Device,
+    MemoryState,
+    Received,
+    Refused,
+    Settled,
+    State,
+    Unanswered,
+    Unauthorized,
+)
+from tests.integration.device.service import Service, running
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    async with running() as service:
+        yield service
+
+
+def device(service: Service, uid: int, state: State | None = None, *, patience: float = 60) -> Device:
+    broker = Broker("127.0.0.1", service.mqtt_port)
+    return Device(
+        uid,
+        lambda: str(uid),
+        broker,
+        service.url,
+        state or MemoryState(),
+        clientid=f"{uid}-test",
+        patience=patience,
+    )
+
+
+async def received(device: Device) -> Received:
+    event = await asyncio.wait_for(anext(device), 10)
+    assert isinstance(event, Received)
+    return event
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def nothing(device: Device) -> None:
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(device), 0.3)
+
+
+async def test_what_was_missed_comes_in_order_over_many_pages(service: Service) -> None:
+    service.page = 3
+    for number in range(10):
+        service.store("1002", "1001", f"m{number}")
+    async with device(service, 1002) as reader:
+        assert [(await received(reader)).message.id for _ in range(10)] == [f"m{number}" for number in range(10)]
+
+
+async def test_a_message_is_sent_acknowledged_and_received_once(service: Service) -> None:
+    async with device(service, 1001) as sender, device(service, 1002) as reader:
+        await until(lambda: len(service.pulls) >= 2)
+        mid = await asyncio.wait_for(sender.send("single/1002", {"text": "hi"}), 10)
+        live = await received(reader)
+        assert not live.confirmed
+        assert live.message.body == {"text": "hi"}
+        assert live.message.sender == "1001"
+        await service.tell("1002", "im.sync", {"head": mid, "reason": "late"})
+        await nothing(reader)
+
+
+async def test_own_messages_do_not_come_back(service: Service) -> None:
+    async with device(service, 1001) as sender:
+        await asyncio.wait_for(sender.send("single/1001", "to myself"), 10)
+        await nothing(sender)
+
+
+async def test_live_messages_wait_behind_the_pull(service: Service) -> None:
+    service.store("1002", "1001", "old")
+    service.pull_gate.clear()
+    async with device(service, 1002) as reader, device(service, 1001) as sender:
+        sending = asyncio.create_task(sender.send("single/1002", "new"))
+        await until(lambda: bool(service.published))
+        service.pull_gate.set()
+        first, second = await received(reader), await received(reader)
+        assert first.message.id == "old"
+        assert second.message.body == "new"
+        await asyncio.wait_for(sending, 10)
+
+
+async def test_a_message_is_sent_again_until_it_is_acknowledged(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hooks.device.outbox.RESEND", (0.1, 1.0))
+    service.deaf = True
+    async with device(service, 1001) as sender:
+        sending = asyncio.create_task(sender.send("single/1002", "hi"))
+        await until(lambda: len(service.published) >= 3)
+        service.deaf = False
+        await asyncio.wait_for(sending, 10)
+    assert len({message["id"] for message in service.published}) == 1
+    assert len(service.timelines["1002"]) == 1
+
+
+async def test_sending_survives_a_broker_that_goes_away(service: Service) -> None:
+    async with device(service, 1001) as sender:
+        await asyncio.wait_for(sender.send("single/1002", "first"), 10)
+        await service.stop_broker()
+        sending = asyncio.create_task(sender.send("single/1002", "second"))
+        await asyncio.sleep(0)
+        await service.start_broker()
+        await asyncio.wait_for(sending, 20)
+    assert [entry["payload"]["body"] for entry in service.timelines["1002"]] == ["first", "second"]
+
+
+async def test_a_refused_message_raises_and_is_not_sent_again(service: Service) -> None:
+    service.refuse.add("1002")
+    async with device(service, 1001) as sender:
+        with pytest.raises(Refused, match="no such user") as refused:
+            await asyncio.wait_for(sender.send("single/1002", "hi"), 10)
+        assert refused.value.code == "bad_topic"
+
+
+async def test_a_message_without_an_answer_is_given_up(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hooks.device.outbox.RESEND", (0.1, 0.2))
+    service.deaf = True
+    async with device(service, 1001, patience=0.5) as sender:
+        with pytest.raises(Unanswered):
+            await asyncio.wait_for(sender.send("single/1002", "hi"), 10)
+
+
+async def test_what_an_earlier_run_left_is_sent_and_its_outcome_told(service: Service) -> None:
+    service.deaf = True
+    state = MemoryState()
+    async with device(service, 1001, state) as sender:
+        sending = asyncio.create_task(sender.send("single/1002", "hi"))
+        await until(lambda: bool(service.published))
+        sending.cancel()
+    service.deaf = False
+    async with device(service, 1001, state) as sender:
+        event = await asyncio.wait_for(anext(sender), 10)
+    assert event == Settled(service.published[0]["id"], "single/1002", service.timelines["1002"][0]["mid"])
+    assert not state.saved.unsent
+
+
+async def test_control_messages_without_the_secret_are_ignored(service: Service) -> None:
+    service.deaf = True
+    async with device(service, 1001) as sender:
+        sending = asyncio.create_task(sender.send("single/1002", "hi"))
+        await until(lambda: bool(service.published))
+        ref = service.published[0]["id"]
+        await service.tell("1001", "im.ack", {"id": ref, "mid": 1}, key="forged")
+        await service.tell("1001", "im.group.kicked", {"gid": "7"}, key="forged")
+        await nothing(sender)
+        assert not sending.done()
+        await service.tell("1001", "im.ack", {"id": ref, "mid": 5})
+        assert await asyncio.wait_for(sending, 10) == 5
+
+
+async def test_topics_told_by_the_service_are_heard_and_pulled_again(service: Service) -> None:
+    async with device(service, 1002) as reader:
+        await until(lambda: len(service.pulls) == 1)
+        await service.tell("1002", "im.subscribe", {"topics": [{"topic": "group/7", "qos": 1}], "head": 0})
+        await until(lambda: len(service.pulls) == 2)
+        await service.publish("group/7", {"id": "g1", "from": "1001", "body": "all"})
+        assert (await received(reader)).message.topic == "group/7"
+        await service.tell("1002", "im.unsubscribe", {"topics": [{"topic": "group/7"}]})
+        await service.tell("1002", "im.group.left", {"gid": "7"})
+        left = await received(reader)
+        assert left.confirmed
+        assert left.message.type == "im.group.left"
+        await service.publish("group/7", {"id": "g2", "from": "1001", "body": "all"})
+        await nothing(reader)
+
+
+async def test_a_sync_below_the_cursor_is_not_followed(service: Service) -> None:
+    mid = service.store("1002", "1001", "m1")
+    async with device(service, 1002) as reader:
+        await received(reader)
+        await service.tell("1002", "im.sync", {"head": mid, "reason": "dropped"})
+        await nothing(reader)
+        assert len(service.pulls) == 1
+        service.store("1002", "1001", "m2")
+        await service.tell("1002", "im.sync", {"head": mid + 1, "reason": "dropped"})
+        assert (await received(reader)).message.id == "m2"
+
+
+async def test_a_pull_that_is_refused_for_now_is_repeated(service: Service) -> None:
+    service.store("1002", "1001", "m1")
+    service.trouble = [(503, {"Retry-After": "1"}), (429, {}), (500, {})]
+    start = asyncio.get_running_loop().time()
+    async with device(service, 1002) as reader:
+        assert (await received(reader)).message.id == "m1"
+    assert asyncio.get_running_loop().time() - start >= 1
+    assert len(service.pulls) == 4
+
+
+async def test_live_messages_do_not_wait_for_a_service_that_is_away(service: Service) -> None:
+    service.trouble = [(503, {"Retry-After": "30"})]
+    async with device(service, 1002) as reader:
+        await until(lambda: len(service.pulls) == 1)
+        await service.publish("single/1002", {"id": "m1", "from": "1001"})
+        assert (await received(reader)).message.id == "m1"
+
+
+async def test_another_epoch_shows_nothing_again(service: Service) -> None:
+    service.store("1002", "1001", "m1")
+    state = MemoryState()
+    async with device(service, 1002, state) as reader:
+        await received(reader)
+        await nothing(reader)
+    service.epoch = "second"
+    service.store("1002", "1001", "m2")
+    async with device(service, 1002, state) as reader:
+        assert (await received(reader)).message.id == "m2"
+        await nothing(reader)
+    assert service.pulls[-1]["epoch"] == "first"
+    assert state.saved.position.epoch == "second"
+
+
+async def test_a_refused_token_ends_the_device(service: Service) -> None:
+    service.trouble = [(401, {})]
+    state = MemoryState()
+    async with device(service, 1001, state) as sender:
+        sending = asyncio.create_task(sender.send("single/1002", "hi"))
+        with pytest.raises(Unauthorized, match="answered 401"):
+            await asyncio.wait_for(anext(sender), 10)
+        with pytest.raises(Unauthorized):
+            await asyncio.wait_for(sending, 10)
+        with pytest.raises(Unauthorized):
+            await asyncio.wait_for(sender.send("single/1002", "again"), 10)
+    assert len(state.saved.unsent) == 1
+
+
+async def test_a_device_ends_whatever_it_is_doing(service: Service) -> None:
+    for _ in range(20):
+        async with asyncio.timeout(10), device(service, 1001) as sender:
+            sending = asyncio.create_task(sender.send("single/1002", "hi"))
+            await until(lambda: bool(service.published))
+            service.published.clear()
+        sending.cancel()
