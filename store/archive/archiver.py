@@ -39,9 +39,7 @@ class Archiver:
     trouble: why it stands still, "" if it does not.
     """
 
-    def __init__(
-        self, outbox: Outbox, handlers: Mapping[bytes, Handler[Any]], dead_letters: DeadLetters
-    ) -> None:
+    def __init__(self, outbox: Outbox, handlers: Mapping[bytes, Handler[Any]], dead_letters: DeadLetters) -> None:
         self._outbox = outbox
         self._handlers = handlers
         self._dead_letters = dead_letters
@@ -125,9 +123,7 @@ class Archiver:
             self.archived += len(rows)
 
     async def _set_aside(self, entry: Entry, reason: str, sender: str, message: str) -> None:
-        await self._dead_letters.keep(
-            source="archive", reason=reason, message=message, sender=sender, body=entry.data
-        )
+        await self._dead_letters.keep(source="archive", reason=reason, message=message, sender=sender, body=entry.data)
         self.failures[reason] += 1
         _log.warning("outbox entry set aside", entry=entry.id.decode(), reason=reason, error=message)
 

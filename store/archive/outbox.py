@@ -24,6 +24,9 @@ BLOCK_MILLISECONDS = 1000
 _SILENCE = 86_400_000
 """Milliseconds after which an archiver that left nothing behind is forgotten."""
 
+_NO_GROUP = ("NOGROUP", "UNBLOCKED")
+"""How Redis says that the group is gone: at a command, and at one that was waiting."""
+
 
 class Entry(NamedTuple):
     """id: the stream's, `<mid>-0`. data: what the kind's handler decodes."""
@@ -64,10 +67,10 @@ class Outbox:
             try:
                 return await self._next(limit)
             except redis_errors.ResponseError as error:
-                if not str(error).startswith("NOGROUP"):
+                if not str(error).startswith(_NO_GROUP):
                     raise
             await self._create_group()
-        return []
+            return await self._next(limit)
 
     def read_again(self) -> None:
         """What was read and is not done comes again."""
@@ -144,8 +147,4 @@ class Outbox:
         gone = [entry_id for entry_id, fields in reply if not fields]
         if gone:
             await self._redis.xack(keys.OUTBOX, GROUP, *gone)
-        return [
-            Entry(entry_id, fields.get(b"k", b""), fields.get(b"d", b""))
-            for entry_id, fields in reply
-            if fields
-        ]
+        return [Entry(entry_id, fields.get(b"k", b""), fields.get(b"d", b"")) for entry_id, fields in reply if fields]

@@ -69,9 +69,7 @@ async def stored(url: str) -> list[Message]:
     def text(value: object) -> str:
         return value.decode() if isinstance(value, bytes) else str(value)
 
-    query = (
-        "SELECT id, conversation, sender, client_id, ts, form, payload FROM message ORDER BY id, conversation"
-    )
+    query = "SELECT id, conversation, sender, client_id, ts, form, payload FROM message ORDER BY id, conversation"
     return [
         Message(row[0], text(row[1]), text(row[2]), text(row[3]), row[4], bool(row[5]), row[6])  # type: ignore[arg-type]
         for row in await rows(url, query)

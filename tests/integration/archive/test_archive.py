@@ -43,9 +43,7 @@ async def test_a_message_stored_again_stays_as_it_was(
     assert not caplog.records
 
 
-async def test_names_that_differ_in_case_only_are_two_conversations(
-    archive: Archive, archive_url: str
-) -> None:
+async def test_names_that_differ_in_case_only_are_two_conversations(archive: Archive, archive_url: str) -> None:
     pair = [message(1)._replace(topic=f"business/tag_{tag}") for tag in ("Ab", "aB")]
     await archive.store_messages(pair)
     assert await stored(archive_url) == pair
@@ -62,9 +60,7 @@ async def test_names_that_differ_in_case_only_are_two_conversations(
         message(2)._replace(sender="\ud800"),
     ],
 )
-async def test_what_does_not_fit_is_refused_and_not_cut(
-    archive: Archive, archive_url: str, bad: object
-) -> None:
+async def test_what_does_not_fit_is_refused_and_not_cut(archive: Archive, archive_url: str, bad: object) -> None:
     with pytest.raises(ArchiveRefused):
         await archive.store_messages([bad])  # type: ignore[list-item]
     await archive.store_messages([message(1)])
@@ -163,9 +159,7 @@ async def test_many_tasks_use_one_archive_at_once(archive: Archive, archive_url:
     assert await stored(archive_url) == [message(number) for number in range(400)]
 
 
-async def test_a_call_cancelled_at_any_point_leaves_the_archive_usable(
-    archive: Archive, archive_url: str
-) -> None:
+async def test_a_call_cancelled_at_any_point_leaves_the_archive_usable(archive: Archive, archive_url: str) -> None:
     messages = [message(number) for number in range(300)]
     for turns in range(12):
         task = asyncio.create_task(archive.store_messages(messages))

@@ -45,13 +45,9 @@ async def test_months_are_made_by_several_at_once(maria_url: str) -> None:
         await archive.close()
 
 
-async def test_rows_of_all_times_are_kept_and_move_to_their_month(
-    maria_archive: Archive, maria_url: str
-) -> None:
+async def test_rows_of_all_times_are_kept_and_move_to_their_month(maria_archive: Archive, maria_url: str) -> None:
     await maria_archive.keep_partitions(NOVEMBER)
-    spread = [
-        message(0)._replace(mid=mid) for mid in (1, NOVEMBER, NOVEMBER + 150 * DAY, 2**53 - 1, 2**63 - 1)
-    ]
+    spread = [message(0)._replace(mid=mid) for mid in (1, NOVEMBER, NOVEMBER + 150 * DAY, 2**53 - 1, 2**63 - 1)]
     await maria_archive.store_messages(spread)
     assert await rows(maria_url, "SELECT COUNT(*) FROM message PARTITION (later)") == [(3,)]
     await maria_archive.keep_partitions(NOVEMBER + 150 * DAY)
@@ -76,9 +72,7 @@ async def test_months_wholly_below_an_id_are_dropped(maria_archive: Archive, mar
     assert len(await maria_archive.keep_partitions(NOVEMBER)) == 4
 
 
-async def test_the_highest_id_is_found_without_reading_the_table(
-    maria_archive: Archive, maria_url: str
-) -> None:
+async def test_the_highest_id_is_found_without_reading_the_table(maria_archive: Archive, maria_url: str) -> None:
     await maria_archive.keep_partitions(NOVEMBER)
     await maria_archive.store_messages([message(number) for number in range(100)])
     ((*_, extra),) = await rows(maria_url, "EXPLAIN SELECT MAX(id) FROM message")

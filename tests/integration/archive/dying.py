@@ -1,0 +1,34 @@
+"""An archiver that is killed as by kill -9: `dying.py REDIS_URL ARCHIVE_URL before|after`, seen from the insert."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from store.archive import open_archive
+from store.archive.archiver import Archiver
+from store.archive.handlers import MessageHandler
+from store.archive.outbox import Outbox
+from store.connection import connect
+from store.deadletter import DeadLetters
+from store.record import Message
+
+
+class Dying(MessageHandler):
+    moment = "before"
+
+    async def store(self, rows: Sequence[Message]) -> None:
+        if self.moment == "after":
+            await super().store(rows)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def main(redis_url: str, archive_url: str, moment: str) -> None:
+    redis = connect(redis_url)
+    handler = Dying(open_archive(archive_url))
+    handler.moment = moment
+    await Archiver(Outbox(redis), {b"message": handler}, DeadLetters(redis)).run(asyncio.Event())
+
+
+asyncio.run(main(*sys.argv[1:4]))
