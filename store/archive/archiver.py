@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -33,16 +33,26 @@ class DeadLetters(Protocol):
 class Archiver:
     """One of any number of archivers on one outbox.
 
-    archived: entries stored.
-    failures: by reason, steps that failed (`archive_away`, `store_away`, `internal`) and entries set aside
-    (`archive_refused`, `archive_undecodable`, `archive_unknown_kind`).
+    archived: entries stored; `on_archived` is given the count of each batch.
+    failures: by reason, which `on_failed` is given: steps that failed (`archive_away`, `store_away`, `internal`)
+    and entries set aside (`archive_refused`, `archive_undecodable`, `archive_unknown_kind`).
     trouble: why it stands still, "" if it does not.
     """
 
-    def __init__(self, outbox: Outbox, handlers: Mapping[bytes, Handler[Any]], dead_letters: DeadLetters) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        handlers: Mapping[bytes, Handler[Any]],
+        dead_letters: DeadLetters,
+        *,
+        on_archived: Callable[[int], Any] = lambda count: None,
+        on_failed: Callable[[str], Any] = lambda reason: None,
+    ) -> None:
         self._outbox = outbox
         self._handlers = handlers
         self._dead_letters = dead_letters
+        self._on_archived = on_archived
+        self._on_failed = on_failed
         self._limit = FIRST_BATCH
         self.archived = 0
         self.failures: Counter[str] = Counter()
@@ -61,8 +71,10 @@ class Archiver:
             else:
                 pause = FIRST_PAUSE
                 self._note(None)
-        if not self.trouble:
+        try:
             await self._outbox.leave()
+        except StoreError as error:
+            _log.warning("archiver left without saying so", error=str(error))
 
     async def step(self) -> int:
         """Archives one batch, waiting a second for one; how many entries left the outbox.
@@ -121,11 +133,16 @@ class Archiver:
             await self._store(handler, rows[middle:])
         else:
             self.archived += len(rows)
+            self._on_archived(len(rows))
 
     async def _set_aside(self, entry: Entry, reason: str, sender: str, message: str) -> None:
         await self._dead_letters.keep(source="archive", reason=reason, message=message, sender=sender, body=entry.data)
-        self.failures[reason] += 1
+        self._failed(reason)
         _log.warning("outbox entry set aside", entry=entry.id.decode(), reason=reason, error=message)
+
+    def _failed(self, reason: str) -> None:
+        self.failures[reason] += 1
+        self._on_failed(reason)
 
     def _note(self, error: Exception | None) -> None:
         """Counts a failed step, and logs when trouble begins, changes or ends, not at every try."""
@@ -138,7 +155,7 @@ class Archiver:
             reason = "archive_away"
         else:
             reason = "store_away" if isinstance(error, StoreError) else "internal"
-        self.failures[reason] += 1
+        self._failed(reason)
         if self.trouble != str(error):
             unexpected = error if reason == "internal" else None
             _log.error("archiver stands still", reason=reason, error=str(error), exc_info=unexpected)

@@ -100,7 +100,10 @@ class Outbox:
         return int(size or 0)
 
     async def oldest_id(self) -> int | None:
-        """The id of the first entry, if any: the archive is complete below it. Raises StoreAway."""
+        """The id of the first entry: the archive is complete below it. Raises StoreAway.
+
+        None if all is archived: then it is complete up to the clock as it was before this was asked.
+        """
         with _answers():
             first: Any = await self._redis.xrange(keys.OUTBOX, count=1)
         return int(first[0][0].split(b"-")[0]) if first else None

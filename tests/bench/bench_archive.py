@@ -38,9 +38,7 @@ async def fill(url: str, entries: int, payload_bytes: int) -> None:
                 client_id = f"{number:032x}"
                 payload = f'{{"id":"{client_id}","type":"text","body":{{"text":"{padding}"}}}}'.encode()
                 topic = f"single/{10_000 + number * 7919 % USERS}"
-                tail = encode_tail(
-                    topic, str(10_000 + number % USERS), client_id, first // 1000, True, payload
-                )
+                tail = encode_tail(topic, str(10_000 + number % USERS), client_id, first // 1000, True, payload)
                 data = b"%d\n" % (first + number) + tail
                 pipe.xadd(keys.OUTBOX, {b"k": b"message", b"d": data}, id=f"{first + number}-0")
                 pipe.incrby(keys.OUTBOX_BYTES, len(data) + ENTRY_BYTES)
@@ -57,8 +55,11 @@ async def measure(name: str, url: str, archive: Archive, entries: int, archivers
     crew = [Archiver(Outbox(redis), handlers(archive), DeadLetters(redis)) for _ in range(archivers)]
     begin, cpu = time.perf_counter(), time.process_time()
     running = [asyncio.create_task(archiver.run(stop)) for archiver in crew]
-    while await redis.xlen(keys.OUTBOX):  # noqa: ASYNC110
-        await asyncio.sleep(0.02)
+    stall = 0.0
+    while await redis.xlen(keys.OUTBOX):
+        before = time.perf_counter()
+        await asyncio.sleep(0.01)
+        stall = max(stall, time.perf_counter() - before - 0.01)
     seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
     stop.set()
     await asyncio.gather(*running)
@@ -66,7 +67,8 @@ async def measure(name: str, url: str, archive: Archive, entries: int, archivers
     assert await redis.get(keys.OUTBOX_BYTES) == b"0"
     print(
         f"{name}, {archivers} archiver(s): {entries} rows in {seconds:.2f} s,"
-        f" {entries / seconds:,.0f} rows/s, {cpu / seconds:.0%} CPU of this process"
+        f" {entries / seconds:,.0f} rows/s, {cpu / seconds:.0%} CPU of this process,"
+        f" event loop held for up to {stall * 1000:.0f} ms"
     )
     await redis.aclose()
 

@@ -1,0 +1,74 @@
+"""`emqx-im migrate` and `emqx-im archive`: the archive's schema, and an archiver of its own."""
+
+import asyncio
+import signal
+import sys
+import time
+
+import typer
+import uvloop
+
+from hooks import logs
+from hooks.settings import Settings, SettingsError, load
+from store.archive import Archive, open_archive
+from store.archive.archiver import Archiver
+from store.archive.handlers import handlers
+from store.archive.outbox import Outbox
+from store.archive.upkeep import keep_up
+from store.connection import connect
+from store.deadletter import DeadLetters
+from store.errors import ArchiveAway
+
+_NOT_NEEDED = {"hook_token": "-", "admin_token": "-", "secret": "-", "jwt_secret": "-"}
+"""Stand in for secrets of the service, so that these commands run where only the databases are known."""
+
+
+def migrate() -> None:
+    """Bring the archive's schema up to date and make the coming months' partitions."""
+    settings = load(**_NOT_NEEDED, redis_url="redis://")
+    try:
+        uvloop.run(_migrate(_open(settings)))
+    except ArchiveAway as error:
+        sys.exit(f"emqx-im: IM_ARCHIVE_URL: {error}")
+
+
+def archive() -> None:
+    """Carry the outbox into the archive until SIGTERM, finishing the batch in hand."""
+    settings = load(**_NOT_NEEDED)
+    logs.configure(settings.log_level)
+    uvloop.run(_archive(settings, _open(settings)))
+
+
+def _open(settings: Settings) -> Archive:
+    try:
+        return open_archive(settings.archive_url)
+    except ValueError as error:
+        raise SettingsError(f"IM_ARCHIVE_URL: {error}") from None
+
+
+async def _migrate(archive: Archive) -> None:
+    try:
+        for name in await archive.pending_migrations():
+            typer.echo(f"to apply: {name}")
+        for name in await archive.migrate():
+            typer.echo(f"applied: {name}")
+        for name in await archive.keep_partitions(time.time_ns() // 1000):
+            typer.echo(f"partition made: {name}")
+        typer.echo("the archive is up to date")
+    finally:
+        await archive.close()
+
+
+async def _archive(settings: Settings, archive: Archive) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    redis = connect(settings.redis_url)
+    archiver = Archiver(Outbox(redis), handlers(archive), DeadLetters(redis))
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(keep_up(archive, settings.roaming, settings.retention_days, stop))
+            group.create_task(archiver.run(stop))
+    finally:
+        await archive.close()
+        await redis.aclose()

@@ -1,0 +1,44 @@
+"""Keeps the archive's tables in order while the service runs."""
+
+import asyncio
+import time
+
+import structlog
+
+from store.archive import Archive
+from store.archive.months import droppable_before
+from store.errors import ArchiveAway
+
+INTERVAL_SECONDS = 3600.0
+RETRY_SECONDS = 10.0
+
+_log = structlog.get_logger(__name__)
+
+
+async def keep_up(archive: Archive, roaming: str, retention_days: float, stop: asyncio.Event) -> None:
+    """Until `stop`, once an hour: `put_in_order`. Any number of processes may do this at once."""
+    while not stop.is_set():
+        seconds = INTERVAL_SECONDS
+        try:
+            await put_in_order(archive, roaming, retention_days, time.time_ns() // 1000)
+        except ArchiveAway as error:
+            _log.warning("archive upkeep failed", error=str(error))
+            seconds = RETRY_SECONDS
+        waiting = asyncio.create_task(stop.wait())
+        await asyncio.wait([waiting], timeout=seconds)
+        waiting.cancel()
+
+
+async def put_in_order(archive: Archive, roaming: str, retention_days: float, now: int) -> None:
+    """Brings the schema up to date, makes the coming months and drops what no pull reaches. now: microseconds.
+
+    Raises ArchiveAway.
+    """
+    if applied := await archive.migrate():
+        _log.info("archive migrated", applied=applied)
+    if made := await archive.keep_partitions(now):
+        _log.info("archive partitions made", months=made)
+    # Counted from the newest message: a clock that runs ahead must not drop what is needed.
+    newest = min(now, await archive.highest_id())
+    if dropped := await archive.drop_messages(droppable_before(roaming, retention_days, newest)):
+        _log.info("archive dropped what is out of reach", count=dropped)
