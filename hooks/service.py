@@ -24,7 +24,7 @@ from hooks.settings import Settings, SettingsError, unknown_variables
 from hooks.tokens import FixedTokens, UserTokens
 from hooks.webhook import LARGEST_BODY, PREFIX, Webhook
 from hooks.will import WillHook
-from store.append import Appender
+from store.append import LANES, Appender
 from store.archive import Archive, open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
@@ -157,12 +157,9 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> _Parts
     metrics = Metrics()
     archive = _open_archive(settings)
     stack.push_async_callback(archive.close)
-    redis, writing, blocking = (
-        connect(settings.redis_url),
-        connect(settings.redis_url, single=True),
-        connect(settings.redis_url, blocking=True),
-    )
-    for client in (redis, writing, blocking):
+    redis, blocking = connect(settings.redis_url), connect(settings.redis_url, blocking=True)
+    lanes = [connect(settings.redis_url, single=True) for _ in range(LANES)]
+    for client in (redis, blocking, *lanes):
         stack.push_async_callback(client.aclose)
 
     outbox = Outbox(blocking)
@@ -186,7 +183,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> _Parts
     stack.push_async_callback(outgoing.stop, 5.0)
 
     appender = Appender(
-        writing,
+        lanes,
         window_us=settings.window_us,
         repeat_seconds=settings.dedupe_seconds,
         outbox_limit=settings.outbox_limit or await _default_outbox_limit(redis),

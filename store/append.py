@@ -1,12 +1,13 @@
 """Write diffusion: appends that wait together are written together.
 
-While one script call is in flight, arrivals queue, and the next call takes them all. The queue is bounded in entries
-and bytes; a full one refuses at once.
+While script calls are in flight, arrivals queue, and the next call takes as many as wait. There are two lanes, so that
+this process prepares one batch while Redis writes the other. The queue is bounded in entries and bytes; a full one
+refuses at once.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
@@ -21,6 +22,9 @@ _QUEUED_ENTRIES = 20_000
 _QUEUED_BYTES = 64 * 1024 * 1024
 _BATCH_ENTRIES = 512
 _BATCH_BYTES = 4 * 1024 * 1024
+_SMALLEST_SPLIT = 8
+
+LANES = 2
 
 MESSAGE = b"message"
 """The outbox kind of a stored message."""
@@ -49,11 +53,11 @@ class Entry(NamedTuple):
 
 
 class Appender:
-    """Appends to timelines. One task writes; `stop` lets it finish what was accepted."""
+    """Appends to timelines, through one Redis client a lane. `stop` lets it finish what was accepted."""
 
     def __init__(
         self,
-        redis: Redis,
+        lanes: Sequence[Redis],
         *,
         window_us: int,
         repeat_seconds: int,
@@ -62,7 +66,7 @@ class Appender:
         replicas: int = 0,
         on_batch: Callable[[int], object] | None = None,
     ) -> None:
-        self._redis = redis
+        self._lanes = lanes
         self._settings = (window_us, repeat_seconds, outbox_limit)
         self._sync_sender = sync_sender
         self._replicas = replicas
@@ -70,18 +74,18 @@ class Appender:
         self._script = script("append")
         self._queue: list[tuple[Entry, asyncio.Future[Stored]]] = []
         self._queued_bytes = 0
+        self._in_flight = 0
         self._arrived = asyncio.Event()
         self._stopping = False
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._write_batches(), name="append")
+        self._tasks = [asyncio.create_task(self._write_batches(redis), name="append") for redis in self._lanes]
 
     async def stop(self) -> None:
         self._stopping = True
         self._arrived.set()
-        if self._task is not None:
-            await self._task
+        await asyncio.gather(*self._tasks)
 
     def private(
         self, sender: str, receiver: int, client_id: str, ts: int, json: bool, payload: bytes
@@ -113,7 +117,7 @@ class Appender:
         self._arrived.set()
         return answer
 
-    async def _write_batches(self) -> None:
+    async def _write_batches(self, redis: Redis) -> None:
         while True:
             await self._arrived.wait()
             if not self._queue:
@@ -122,14 +126,17 @@ class Appender:
                 self._arrived.clear()
                 continue
             batch = self._take()
+            self._in_flight += len(batch)
             try:
-                replies = await self._write([entry for entry, _ in batch])
+                replies = await self._write(redis, [entry for entry, _ in batch])
             except StoreError as error:
-                # Whatever queued behind a call that failed would wait for the next one to fail: answer it now.
+                # What queued behind a call that failed would only wait for the next one to fail.
                 for _, answer in [*batch, *self._take_all()]:
                     if not answer.done():
                         answer.set_exception(error)
                 continue
+            finally:
+                self._in_flight -= len(batch)
             for (_, answer), reply in zip(batch, replies, strict=True):
                 if answer.done():
                     continue
@@ -141,11 +148,13 @@ class Appender:
                 self._on_batch(len(batch))
 
     def _take(self) -> list[tuple[Entry, asyncio.Future[Stored]]]:
-        """The next batch off the queue, bounded in entries and bytes, at least one."""
-        if len(self._queue) <= _BATCH_ENTRIES and self._queued_bytes <= _BATCH_BYTES:
+        """The next batch off the queue: at least one, and about half of all that is under way, for the other lane."""
+        half = (len(self._queue) + self._in_flight + 1) // 2
+        most = min(_BATCH_ENTRIES, max(_SMALLEST_SPLIT, half))
+        if len(self._queue) <= most and self._queued_bytes <= _BATCH_BYTES:
             return self._take_all()
         size, count = 0, 0
-        for entry, _ in self._queue[:_BATCH_ENTRIES]:
+        for entry, _ in self._queue[:most]:
             if count and size + entry.weight > _BATCH_BYTES:
                 break
             size += entry.weight
@@ -161,7 +170,7 @@ class Appender:
         self._queued_bytes = 0
         return batch
 
-    async def _write(self, entries: list[Entry]) -> list[Any]:
+    async def _write(self, redis: Redis, entries: list[Entry]) -> list[Any]:
         names = [keys.EPOCH, keys.CLOCK, keys.OUTBOX, keys.OUTBOX_BYTES, keys.HEADS, keys.NEWS]
         arguments: list[Any] = [
             time.time_ns() // 1000,
@@ -172,15 +181,15 @@ class Appender:
             names.append(entry.repeat_key)
             names.extend(entry.timelines)
             arguments += (len(entry.timelines), entry.channel, MESSAGE, entry.tail)
-        replies: list[Any] = await self._script.run(self._redis, names, arguments)
+        replies: list[Any] = await self._script.run(redis, names, arguments)
         if self._replicas:
-            await self._wait_for_replicas()
+            await self._wait_for_replicas(redis)
         return replies
 
-    async def _wait_for_replicas(self) -> None:
-        """WAIT counts for the connection it comes on, and this client has only one."""
+    async def _wait_for_replicas(self, redis: Redis) -> None:
+        """WAIT counts for the connection it comes on, and a lane has only one."""
         try:
-            reached = await self._redis.execute_command("WAIT", self._replicas, 1000)  # type: ignore[no-untyped-call]
+            reached = await redis.execute_command("WAIT", self._replicas, 1000)  # type: ignore[no-untyped-call]
         except (RedisError, OSError) as error:
             raise StoreAway(f"WAIT: {error}") from error
         if reached < self._replicas:

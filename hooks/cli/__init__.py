@@ -5,7 +5,6 @@ import sys
 import typer
 
 from hooks import __version__
-from hooks.cli.archive import archive, migrate
 from hooks.cli.serve import serve
 from hooks.settings import SettingsError
 
@@ -16,7 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (serve, migrate, archive):
+for command in (serve,):
     app.command()(command)
 
 
