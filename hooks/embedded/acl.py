@@ -78,9 +78,7 @@ def _filled(text: str, placeholders: dict[str, str]) -> str:
 
 def _entry(term: object, where: str) -> Entry:
     match term:
-        case (Atom("allow" | "deny") as permission, who, Atom() as action, list(topics)) if (
-            action in _ACTIONS
-        ):
+        case (Atom("allow" | "deny") as permission, who, Atom() as action, list(topics)) if action in _ACTIONS:
             return Entry(
                 allow=permission == "allow",
                 username=_username(who, where),
@@ -176,9 +174,7 @@ def _term(tokens: list[tuple[int, tuple[str, str]]], position: int, name: str) -
             while position < len(tokens) and tokens[position][1] != ("mark", closing):
                 if items:
                     if tokens[position][1] != ("mark", ","):
-                        raise EmbeddedError(
-                            f"{name} line {tokens[position][0]}: `,` or `{closing}` is missing"
-                        )
+                        raise EmbeddedError(f"{name} line {tokens[position][0]}: `,` or `{closing}` is missing")
                     position += 1
                 if position < len(tokens):
                     item, position = _term(tokens, position, name)

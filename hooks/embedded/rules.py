@@ -148,12 +148,8 @@ class _Compiler:
                 raise self.unsupported(table)
             self.only(table, "this")
             topic = valid_filter(table.name) and not table.name.startswith("$")
-            if not table.this.args["quoted"] or not (
-                topic or table.name in PRODUCED or table.name in NEVER_FIRED
-            ):
-                raise EmbeddedError(
-                    f'{self.name}: FROM "{table.name}": no topic filter, no event of the broker'
-                )
+            if not table.this.args["quoted"] or not (topic or table.name in PRODUCED or table.name in NEVER_FIRED):
+                raise EmbeddedError(f'{self.name}: FROM "{table.name}": no topic filter, no event of the broker')
         return [table.name for table in tables]
 
     def field(self, expression: exp.Expr) -> tuple[str, Expression]:

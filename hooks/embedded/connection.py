@@ -1,0 +1,292 @@
+"""One client's connection: its packets handled one after the other, in the order they came."""
+
+import asyncio
+import logging
+import secrets
+import time
+from typing import TYPE_CHECKING, Any
+
+from amqtt.mqtt import (
+    ConnackPacket,
+    DisconnectPacket,
+    PingReqPacket,
+    PingRespPacket,
+    PubackPacket,
+    PubcompPacket,
+    PublishPacket,
+    PubrecPacket,
+    PubrelPacket,
+    SubackPacket,
+    SubscribePacket,
+    UnsubackPacket,
+    UnsubscribePacket,
+)
+
+from hooks.embedded import events, packets
+from hooks.embedded.authorization import Permissions, Question
+from hooks.embedded.events import Client, Message
+from hooks.embedded.packets import Connect, Ended, Refused, Will
+from hooks.embedded.session import Session
+from hooks.embedded.topics import valid_filter, valid_name
+from hooks.embedded.transport import Transport
+
+if TYPE_CHECKING:
+    from hooks.embedded.broker import Broker
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 15
+MAX_QOS = 1
+_REFUSED_FILTERS = ("$share/", "$queue/", "$exclusive/")
+_NOT_GRANTED = 0x80
+_MAX_INCOMING = 16
+_MAX_OUTGOING_QOS_0 = 1000
+_MAX_OUTGOING = 10_000
+
+
+class Connection:
+    def __init__(self, broker: "Broker", transport: Transport) -> None:
+        self._broker = broker
+        self._transport = transport
+        self._incoming: asyncio.Queue[Any] = asyncio.Queue(_MAX_INCOMING)
+        self._outgoing: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._end: str | None = None
+        self._finished = asyncio.Event()
+        self._will: Will | None = None
+        self.client: Client
+        self.session: Session
+        self.permissions: Permissions
+
+    async def serve(self) -> None:
+        """Returns when the connection is closed and everybody concerned has been told."""
+        writing = asyncio.create_task(self._write())
+        self._greeting = asyncio.create_task(packets.receive_connect(self._transport))
+        try:
+            connect = await self._greeted()
+            self.client, expires_at = self._admitted(connect)
+            await self._live(connect, expires_at)
+        except Refused as refused:
+            log.info("%s:%d refused: %s", *self._transport.peer, refused)
+            self.send(refused.answer)
+        except Ended as ended:
+            log.info("%s:%d left before a login: %s", *self._transport.peer, ended)
+        finally:
+            self._outgoing.put_nowait(None)
+            await asyncio.wait({writing}, timeout=1)
+            writing.cancel()
+            await self._transport.close()
+
+    def end(self, reason: str) -> None:
+        """Closes after the packet that is being handled; those behind it are dropped."""
+        if self._end is None:
+            self._end = reason
+            self._greeting.cancel()
+            if not self._incoming.full():
+                self._incoming.put_nowait(reason)
+
+    async def step_down(self, reason: str) -> None:
+        """`end`, and waits until will and disconnect are told and the session is free."""
+        self.end(reason)
+        await self._finished.wait()
+
+    def send(self, data: bytes) -> None:
+        if self._outgoing.qsize() >= _MAX_OUTGOING:
+            self.end("mailbox_overflow")
+        else:
+            self._outgoing.put_nowait(data)
+
+    def send_or_drop(self, data: bytes) -> None:
+        if self._outgoing.qsize() < _MAX_OUTGOING_QOS_0:
+            self._outgoing.put_nowait(data)
+        else:
+            log.warning("%s reads too slowly: dropped a message of QoS 0", self.client.clientid)
+
+    async def _greeted(self) -> Connect:
+        """The CONNECT. Raises Ended when none comes."""
+        try:
+            await asyncio.wait({self._greeting}, timeout=CONNECT_SECONDS)
+            if self._greeting.done() and not self._greeting.cancelled():
+                return self._greeting.result()
+            raise Ended(self._end or "idle_timeout")
+        finally:
+            self._greeting.cancel()
+
+    def _admitted(self, connect: Connect) -> tuple[Client, float | None]:
+        """The client, and when its login expires. Raises Refused before any session is touched."""
+        if not connect.clientid and not connect.clean:
+            raise Refused(packets.IDENTIFIER_REJECTED, "client_identifier_not_valid")
+        if connect.will and (connect.will.qos > MAX_QOS or not valid_name(connect.will.topic)):
+            raise Refused(packets.SERVER_UNAVAILABLE, "will not supported")
+        expires_at = self._broker.login.check(connect.username, connect.password)
+        clientid = f"{connect.username}-{connect.clientid or secrets.token_hex(8)}"
+        host, port = self._transport.peer
+        client = Client(
+            clientid=clientid,
+            username=str(connect.username),
+            peerhost=host,
+            peername=f"{host}:{port}",
+            sockname="{}:{}".format(*self._transport.local),
+            proto_name=connect.proto_name,
+            proto_ver=connect.proto_ver,
+            keepalive=connect.keepalive,
+            clean_start=connect.clean,
+        )
+        return client, expires_at
+
+    async def _live(self, connect: Connect, expires_at: float | None) -> None:
+        """From the session's opening to its release."""
+        client = self.client
+        self._will = connect.will
+        self.permissions = Permissions(self._broker.authorizer, client.username, client.clientid)
+        async with self._broker.opening(client.clientid):
+            self.session, present = await self._broker.open_session(client)
+            client.connected_at = events.now_ms()
+            self._broker.emit(events.connected(client))
+            self.send(ConnackPacket.build(int(present), 0).to_bytes())
+            self.session.resume(self)
+        reading = asyncio.create_task(self._read(connect.keepalive))
+        expiry = None
+        if expires_at is not None:
+            left = max(0.0, expires_at - time.time())
+            expiry = asyncio.get_running_loop().call_later(left, self.end, "not_authorized")
+        try:
+            reason = await self._handle_all()
+        finally:
+            reading.cancel()
+            if expiry is not None:
+                expiry.cancel()
+        try:
+            await self._publish_will()
+        finally:
+            self._broker.emit(events.disconnected(client, reason))
+            self._broker.release_session(self, reason)
+            self._finished.set()
+
+    async def _read(self, keepalive: int) -> None:
+        """Feeds the handler. A client that is silent for one and a half times its keepalive is gone."""
+        try:
+            while True:
+                async with asyncio.timeout(keepalive * 1.5 if keepalive else None):
+                    packet = await packets.receive(self._transport)
+                await self._incoming.put(packet)
+        except TimeoutError:
+            await self._incoming.put("keepalive_timeout")
+        except Ended as ended:
+            await self._incoming.put(str(ended))
+
+    async def _write(self) -> None:
+        try:
+            while (data := await self._outgoing.get()) is not None:
+                await self._transport.send(data)
+        except OSError:
+            self.end("tcp_closed")
+
+    async def _handle_all(self) -> str:
+        """Handles packets until the connection ends; the reason."""
+        try:
+            while True:
+                packet = await self._incoming.get()
+                if self._end is not None:
+                    return self._end
+                reason = packet if isinstance(packet, str) else await self._handle(packet)
+                if reason is not None:
+                    return reason
+        except Exception:
+            log.exception("a packet of %s", self.client.clientid)
+            return "internal_error"
+
+    async def _handle(self, packet: Any) -> str | None:
+        """The reason to close the connection, if there is one."""
+        match packet:
+            case PublishPacket():
+                return await self._publish(packet)
+            case PubackPacket():
+                self.session.acknowledge(packet.variable_header.packet_id)
+            case PubrelPacket():
+                self.send(PubcompPacket.build(packet.variable_header.packet_id).to_bytes())
+            case SubscribePacket():
+                return await self._subscribe(packet.variable_header.packet_id, packet.payload.topics)
+            case UnsubscribePacket():
+                return self._unsubscribe(packet.variable_header.packet_id, packet.payload.topics)
+            case PingReqPacket():
+                self.send(PingRespPacket.build().to_bytes())
+            case DisconnectPacket():
+                self._will = None
+                return "normal"
+            case _:
+                return "protocol_error"
+        return None
+
+    async def _publish(self, packet: PublishPacket) -> str | None:
+        topic, qos, retain = packet.topic_name, packet.qos, packet.retain_flag
+        if not valid_name(topic):
+            return "topic_name_invalid"
+        if await self.permissions.allows(Question("publish", topic, qos, retain)):
+            if qos > MAX_QOS:
+                return "qos_not_supported"
+            if retain:
+                return "retain_not_supported"
+            self._broker.publish(
+                Message(
+                    topic=topic,
+                    payload=packet.data or b"",
+                    qos=qos,
+                    clientid=self.client.clientid,
+                    username=self.client.username,
+                    peerhost=self.client.peerhost,
+                    peername=self.client.peername,
+                    dup=packet.dup_flag,
+                )
+            )
+        else:
+            log.warning("%s may not publish to %s", self.client.clientid, topic)
+        # A denied publish is acknowledged too: MQTT 3.1.1 has no word for it.
+        if qos > 0:
+            acknowledgement = PubackPacket if qos == 1 else PubrecPacket
+            self.send(acknowledgement.build(packet.variable_header.packet_id).to_bytes())
+        return None
+
+    async def _subscribe(self, packet_id: int, wanted: list[tuple[str, int]]) -> str | None:
+        if not wanted or not all(valid_filter(pattern) for pattern, _ in wanted):
+            return "topic_filter_invalid"
+        granted = [(pattern, await self._granted(pattern, qos)) for pattern, qos in wanted]
+        for pattern, qos in granted:
+            if qos != _NOT_GRANTED:
+                self._broker.subscribe(self.session, pattern, qos)
+        self.send(SubackPacket.build(packet_id, [qos for _, qos in granted]).to_bytes())
+        return None
+
+    async def _granted(self, pattern: str, qos: int) -> int:
+        if pattern.startswith(_REFUSED_FILTERS):
+            return _NOT_GRANTED
+        if not await self.permissions.allows(Question("subscribe", pattern, qos)):
+            log.warning("%s may not subscribe to %s", self.client.clientid, pattern)
+            return _NOT_GRANTED
+        return min(qos, MAX_QOS)
+
+    def _unsubscribe(self, packet_id: int, patterns: list[str]) -> str | None:
+        if not patterns or not all(map(valid_filter, patterns)):
+            return "topic_filter_invalid"
+        for pattern in patterns:
+            self._broker.unsubscribe(self.session, pattern)
+        self.send(UnsubackPacket.build(packet_id).to_bytes())
+        return None
+
+    async def _publish_will(self) -> None:
+        """The will is authorized now, not at the login; it has no peer, which tells it from a publish."""
+        will = self._will
+        if will is None:
+            return
+        if not await self.permissions.allows(Question("publish", will.topic, will.qos, will.retain)):
+            log.warning("the will of %s to %s is not authorized", self.client.clientid, will.topic)
+            return
+        self._broker.publish(
+            Message(
+                topic=will.topic,
+                payload=will.payload,
+                qos=will.qos,
+                clientid=self.client.clientid,
+                username=self.client.username,
+                retain=will.retain,
+            )
+        )
