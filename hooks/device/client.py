@@ -16,7 +16,7 @@ import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
 
 from hooks.device.backoff import Backoff
-from hooks.device.cancellation import heed_cancellation
+from hooks.device.cancellation import cancel, heed_cancellation, until_one_fails
 from hooks.device.errors import Refused, Unauthorized
 from hooks.device.events import Event, Message, Received, live
 from hooks.device.inbox import ROOM, Inbox
@@ -82,7 +82,7 @@ class Device:
         session = await self._stack.enter_async_context(aiohttp.ClientSession())
         self._puller = Puller(session, self._url, self._token)
         running = asyncio.create_task(self._run())
-        self._stack.push_async_callback(_cancel, running)
+        self._stack.push_async_callback(cancel, running)
         return self
 
     async def __aexit__(
@@ -152,13 +152,7 @@ class Device:
             if _code(granted[0]) not in _GRANTED:
                 raise Unauthorized(f"the broker refuses a subscription to {self._topic}")
             pauses.reset()
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._listen(client))
-                    tasks.create_task(self._keep_pulling(client))
-                    tasks.create_task(self._outbox.keep_sending(client))
-            except BaseExceptionGroup as group:
-                raise group.exceptions[0] from None
+            await until_one_fails(self._listen(client), self._keep_pulling(client), self._outbox.keep_sending(client))
 
     async def _listen(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:
@@ -243,8 +237,3 @@ def _code(reason: Any) -> int | None:
     """paho's reason codes are objects, or plain numbers where it passes on the packet's."""
     code = getattr(reason, "value", reason)
     return code if isinstance(code, int) else None
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])

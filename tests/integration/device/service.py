@@ -2,17 +2,33 @@
 
 import asyncio
 import json
+import socket
+import time
+from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.resources import files
 from typing import Any
 
-import aiomqtt
+import aiohttp
+import jwt
 from aiohttp import web
-from amqtt.broker import Broker
 
+from hooks.embedded.acl import Acl
+from hooks.embedded.authorization import Authorizer
+from hooks.embedded.broker import Broker
+from hooks.embedded.events import Message
+from hooks.embedded.login import Login
+from hooks.embedded.rules import Rules
+from hooks.embedded.webhook import Webhook
 from tests.servers import free_port
 
+SECRET = "a secret of the tests that is long enough"
 KEYS = {"1001": "secret-1001", "1002": "secret-1002"}
+
+
+def token(uid: int) -> str:
+    return jwt.encode({"sub": str(uid), "exp": int(time.time()) + 600}, SECRET, "HS256")
 
 
 class Service:
@@ -32,9 +48,6 @@ class Service:
         self.pull_gate = asyncio.Event()
         self.pull_gate.set()
         self._clock = 0
-        self._broker: Broker | None = None
-        self._ears: asyncio.Task[None] | None = None
-        self._mqtt: aiomqtt.Client | None = None
 
     @property
     def url(self) -> str:
@@ -52,7 +65,7 @@ class Service:
         )
         return self._clock
 
-    async def tell(self, uid: str, kind: str, body: dict[str, Any], key: str | None = None) -> None:
+    def tell(self, uid: str, kind: str, body: dict[str, Any], key: str | None = None) -> None:
         """A control message, live."""
         message = {
             "from": "0",
@@ -61,11 +74,10 @@ class Service:
             "body": body,
             "key": key or KEYS[uid],
         }
-        await self.publish(f"single/{uid}", message)
+        self.publish(f"single/{uid}", message)
 
-    async def publish(self, topic: str, message: dict[str, Any], qos: int = 1) -> None:
-        assert self._mqtt is not None
-        await self._mqtt.publish(topic, json.dumps(message), qos=qos)
+    def publish(self, topic: str, message: dict[str, Any], qos: int = 1) -> None:
+        self._broker.publish(Message(topic=topic, payload=json.dumps(message).encode(), qos=qos, clientid="http_api"))
 
     async def pull(self, request: web.Request) -> web.Response:
         await self.pull_gate.wait()
@@ -73,7 +85,8 @@ class Service:
         if self.trouble:
             status, headers = self.trouble.pop(0)
             return web.json_response({"error": {"code": "x", "message": "trouble"}}, status=status, headers=headers)
-        uid = request.headers["Authorization"].removeprefix("Bearer ")
+        claims = jwt.decode(request.headers["Authorization"].removeprefix("Bearer "), SECRET, algorithms=["HS256"])
+        uid = claims["sub"]
         cursor = int(request.query["last_id"])
         reset = request.query.get("epoch", self.epoch) != self.epoch
         later = [entry for entry in self.timelines.get(uid, []) if reset or entry["last_id"] > cursor]
@@ -90,45 +103,43 @@ class Service:
         return web.json_response(answer | {"key": KEYS[uid]} | ({"reset": True} if reset else {}))
 
     async def start_broker(self) -> None:
-        plugins = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
-        listeners = {"default": {"type": "tcp", "bind": f"127.0.0.1:{self.mqtt_port}"}}
-        self._broker = Broker({"listeners": listeners, "plugins": plugins})
-        await self._broker.start()
-        heard = asyncio.Event()
-        self._ears = asyncio.create_task(self._listen(heard))
-        await asyncio.wait_for(heard.wait(), 10)
+        """On the port it had before, with nothing left of its sessions."""
+        self._http = aiohttp.ClientSession()
+        rules = Rules.load(files("hooks") / "rules")
+        acl = Acl.parse((files("hooks") / "rules" / "acl.conf").read_text())
+        webhook = Webhook(self._http, self.url, "hook-token")
+        self._broker = Broker(rules, webhook, Login(SECRET), Authorizer(acl, self._http, self.url, "hook-token"))
+        await self._broker.start(
+            socket.create_server(("127.0.0.1", self.mqtt_port)), socket.create_server(("127.0.0.1", 0))
+        )
 
     async def stop_broker(self) -> None:
-        assert self._broker is not None
-        assert self._ears is not None
-        self._ears.cancel()
-        await asyncio.wait([self._ears])
-        await self._broker.shutdown()
+        await self._broker.stop()
+        await self._http.close()
 
-    async def _listen(self, heard: asyncio.Event) -> None:
-        async with aiomqtt.Client("127.0.0.1", self.mqtt_port, username="0") as self._mqtt:
-            await self._mqtt.subscribe("single/+", qos=1)
-            heard.set()
-            async for message in self._mqtt.messages:
-                assert isinstance(message.payload, bytes)
-                await self._hear(str(message.topic), json.loads(message.payload))
+    async def authorize(self, request: web.Request) -> web.Response:
+        return web.json_response({"result": "allow"})
 
-    async def _hear(self, topic: str, message: dict[str, Any]) -> None:
-        if message.get("from") == "0":
-            return
+    async def hear(self, request: web.Request) -> web.Response:
+        if request.path == "/hooks/message":
+            event = await request.json()
+            self._hear(event["topic"], json.loads(b64decode(event["payload_b64"])))
+        return web.Response(status=204)
+
+    def _hear(self, topic: str, message: dict[str, Any]) -> None:
         self.published.append(message)
         if self.deaf:
             return
         uid, sender, client_id = topic.removeprefix("single/"), message["from"], message["id"]
         if uid in self.refuse:
             body = {"ref": client_id, "code": "bad_topic", "message": "no such user"}
-            await self.tell(sender, "im.error", body)
+            self.tell(sender, "im.error", body)
             return
         known = [entry for entry in self.timelines.get(uid, []) if (entry["from"], entry["id"]) == (sender, client_id)]
         fields = {name: value for name, value in message.items() if name not in ("id", "from")}
         mid = known[0]["mid"] if known else self.store(uid, sender, client_id, **fields)
         if message.get("ack"):
-            await self.tell(sender, "im.ack", {"id": client_id, "mid": mid})
+            self.tell(sender, "im.ack", {"id": client_id, "mid": mid})
 
 
 @asynccontextmanager
@@ -136,6 +147,8 @@ async def running() -> AsyncIterator[Service]:
     service = Service()
     application = web.Application()
     application.router.add_get("/pull", service.pull)
+    application.router.add_post("/hooks/authz", service.authorize)
+    application.router.add_post("/hooks/{hook}", service.hear)
     runner = web.AppRunner(application)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", service.http_port).start()

@@ -16,7 +16,7 @@ from hooks.device import (
     Unanswered,
     Unauthorized,
 )
-from tests.integration.device.service import Service, running
+from tests.integration.device.service import Service, running, token
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def device(service: Service, uid: int, state: State | None = None, *, patience: 
     broker = Broker("127.0.0.1", service.mqtt_port)
     return Device(
         uid,
-        lambda: str(uid),
+        lambda: token(uid),
         broker,
         service.url,
         state or MemoryState(),
@@ -71,7 +71,7 @@ async def test_a_message_is_sent_acknowledged_and_received_once(service: Service
         assert not live.confirmed
         assert live.message.body == {"text": "hi"}
         assert live.message.sender == "1001"
-        await service.tell("1002", "im.sync", {"head": mid, "reason": "late"})
+        service.tell("1002", "im.sync", {"head": mid, "reason": "late"})
         await nothing(reader)
 
 
@@ -155,27 +155,27 @@ async def test_control_messages_without_the_secret_are_ignored(service: Service)
         sending = asyncio.create_task(sender.send("single/1002", "hi"))
         await until(lambda: bool(service.published))
         ref = service.published[0]["id"]
-        await service.tell("1001", "im.ack", {"id": ref, "mid": 1}, key="forged")
-        await service.tell("1001", "im.group.kicked", {"gid": "7"}, key="forged")
+        service.tell("1001", "im.ack", {"id": ref, "mid": 1}, key="forged")
+        service.tell("1001", "im.group.kicked", {"gid": "7"}, key="forged")
         await nothing(sender)
         assert not sending.done()
-        await service.tell("1001", "im.ack", {"id": ref, "mid": 5})
+        service.tell("1001", "im.ack", {"id": ref, "mid": 5})
         assert await asyncio.wait_for(sending, 10) == 5
 
 
 async def test_topics_told_by_the_service_are_heard_and_pulled_again(service: Service) -> None:
     async with device(service, 1002) as reader:
         await until(lambda: len(service.pulls) == 1)
-        await service.tell("1002", "im.subscribe", {"topics": [{"topic": "group/7", "qos": 1}], "head": 0})
+        service.tell("1002", "im.subscribe", {"topics": [{"topic": "group/7", "qos": 1}], "head": 0})
         await until(lambda: len(service.pulls) == 2)
-        await service.publish("group/7", {"id": "g1", "from": "1001", "body": "all"})
+        service.publish("group/7", {"id": "g1", "from": "1001", "body": "all"})
         assert (await received(reader)).message.topic == "group/7"
-        await service.tell("1002", "im.unsubscribe", {"topics": [{"topic": "group/7"}]})
-        await service.tell("1002", "im.group.left", {"gid": "7"})
+        service.tell("1002", "im.unsubscribe", {"topics": [{"topic": "group/7"}]})
+        service.tell("1002", "im.group.left", {"gid": "7"})
         left = await received(reader)
         assert left.confirmed
         assert left.message.type == "im.group.left"
-        await service.publish("group/7", {"id": "g2", "from": "1001", "body": "all"})
+        service.publish("group/7", {"id": "g2", "from": "1001", "body": "all"})
         await nothing(reader)
 
 
@@ -183,11 +183,11 @@ async def test_a_sync_below_the_cursor_is_not_followed(service: Service) -> None
     mid = service.store("1002", "1001", "m1")
     async with device(service, 1002) as reader:
         await received(reader)
-        await service.tell("1002", "im.sync", {"head": mid, "reason": "dropped"})
+        service.tell("1002", "im.sync", {"head": mid, "reason": "dropped"})
         await nothing(reader)
         assert len(service.pulls) == 1
         service.store("1002", "1001", "m2")
-        await service.tell("1002", "im.sync", {"head": mid + 1, "reason": "dropped"})
+        service.tell("1002", "im.sync", {"head": mid + 1, "reason": "dropped"})
         assert (await received(reader)).message.id == "m2"
 
 
@@ -205,7 +205,7 @@ async def test_live_messages_do_not_wait_for_a_service_that_is_away(service: Ser
     service.trouble = [(503, {"Retry-After": "30"})]
     async with device(service, 1002) as reader:
         await until(lambda: len(service.pulls) == 1)
-        await service.publish("single/1002", {"id": "m1", "from": "1001"})
+        service.publish("single/1002", {"id": "m1", "from": "1001"})
         assert (await received(reader)).message.id == "m1"
 
 
@@ -236,6 +236,13 @@ async def test_a_refused_token_ends_the_device(service: Service) -> None:
         with pytest.raises(Unauthorized):
             await asyncio.wait_for(sender.send("single/1002", "again"), 10)
     assert len(state.saved.unsent) == 1
+
+
+async def test_a_token_that_the_broker_refuses_ends_the_device(service: Service) -> None:
+    broker = Broker("127.0.0.1", service.mqtt_port)
+    async with Device(1001, lambda: token(1002), broker, service.url, MemoryState(), clientid="x") as stranger:
+        with pytest.raises(Unauthorized, match="refuses user 1001"):
+            await asyncio.wait_for(anext(stranger), 10)
 
 
 async def test_a_device_ends_whatever_it_is_doing(service: Service) -> None:
