@@ -27,7 +27,12 @@ class Metrics:
             return Counter(name, meaning, labels, namespace=PREFIX, registry=self.registry)
 
         def gauge(name: str, meaning: str) -> Gauge:
+            """Of the whole service: any worker may set it."""
             return Gauge(name, meaning, namespace=PREFIX, registry=self.registry, multiprocess_mode="mostrecent")
+
+        def gauge_of_worker(name: str, meaning: str) -> Gauge:
+            """Of one worker; added up over those alive."""
+            return Gauge(name, meaning, namespace=PREFIX, registry=self.registry, multiprocess_mode="livesum")
 
         def histogram(name: str, meaning: str, buckets: tuple[float, ...]) -> Histogram:
             return Histogram(name, meaning, namespace=PREFIX, registry=self.registry, buckets=buckets)
@@ -57,7 +62,7 @@ class Metrics:
         self.redis_up = gauge("redis_up", "1 while Redis answers; the gauges read from it stand still otherwise.")
         self.online_users = gauge("online_users", "Users with a device online.")
         self.online_devices = gauge("online_devices", "Devices online.")
-        self.waiting_pulls = gauge("waiting_pulls", "Pulls held open until something arrives.")
+        self.waiting_pulls = gauge_of_worker("waiting_pulls", "Pulls held open until something arrives.")
 
     def exposition(self) -> bytes:
         """The text Prometheus reads: of this process, or of all workers that share its port."""

@@ -12,6 +12,7 @@ import tempfile
 import structlog
 import typer
 import uvloop
+from prometheus_client.multiprocess import mark_process_dead
 
 from hooks import logs
 from hooks.process import die_with_parent
@@ -59,15 +60,15 @@ async def _supervise(settings: Settings, workers: int) -> None:
             public = _hold(stack, settings.http_host, settings.public_port, "IM_PUBLIC_PORT")
             environment["IM_PUBLIC_PORT"] = str(public)
         # Each worker counts in files of its own here; whichever is asked for /metrics adds them up.
-        environment["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(tempfile.TemporaryDirectory())
+        counts = environment["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(tempfile.TemporaryDirectory())
         stop = asyncio.Event()
         _stop_on_signals(stop)
         async with asyncio.TaskGroup() as group:
             for _ in range(workers):
-                group.create_task(_keep_worker(environment, stop))
+                group.create_task(_keep_worker(environment, counts, stop))
 
 
-async def _keep_worker(environment: dict[str, str], stop: asyncio.Event) -> None:
+async def _keep_worker(environment: dict[str, str], counts: str, stop: asyncio.Event) -> None:
     stopped = asyncio.create_task(stop.wait())
     while not stop.is_set():
         worker = await asyncio.create_subprocess_exec(sys.executable, "-m", "hooks.cli", "serve", env=environment)
@@ -75,6 +76,7 @@ async def _keep_worker(environment: dict[str, str], stop: asyncio.Event) -> None
         await asyncio.wait([ended, stopped], return_when=asyncio.FIRST_COMPLETED)
         if not stop.is_set():
             log.error("worker_died", pid=worker.pid, status=worker.returncode)
+            mark_process_dead(worker.pid, counts)  # type: ignore[no-untyped-call]
             await asyncio.wait([stopped], timeout=_RESTART_SECONDS)
         elif worker.returncode is None:
             worker.terminate()
