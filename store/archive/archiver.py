@@ -13,7 +13,7 @@ from store.archive.handlers import Handler
 from store.archive.outbox import Entry, Outbox
 from store.errors import ArchiveAway, ArchiveRefused, StoreError
 
-BATCH_ENTRIES = 4000
+BATCH_ENTRIES = 2000
 BATCH_BYTES = 8 * 1024 * 1024
 FIRST_BATCH = 500
 """Entries read before their size is known."""

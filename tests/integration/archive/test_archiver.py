@@ -19,6 +19,7 @@ from store.connection import connect
 from store.deadletter import DeadLetters
 from store.errors import ArchiveAway, StoreAway
 from store.record import Message
+from store.scripts import script
 from tests.integration.archive.outbox_writer import (
     FIRST,
     assert_nothing_left,
@@ -63,6 +64,28 @@ async def test_the_consumer_of_an_archiver_that_stopped_is_gone(
     await put(live_redis, [message(1)])
     await empty(archiver_on(archive), live_redis)
     assert await live_redis.xinfo_consumers(keys.OUTBOX, GROUP) == []
+
+
+async def test_consumers_of_dead_archivers_go_once_nothing_is_left_with_them(live_redis: Redis) -> None:
+    await put(live_redis, [message(1), message(2), message(3)])
+    holding, dead, leaving = (Outbox(live_redis) for _ in range(3))
+    assert len(await holding.read(1)) == 1
+    for outbox in (dead, leaving):
+        assert await outbox.done(await outbox.read(1)) == 1
+    await leaving.leave()
+    names = {consumer["name"].decode() for consumer in await live_redis.xinfo_consumers(keys.OUTBOX, GROUP)}
+    assert names == {holding.consumer, dead.consumer}
+    at_once = [GROUP, leaving.consumer, -1]
+    assert await script("outbox_leave").run(live_redis, [keys.OUTBOX], at_once) == 1
+    names = {consumer["name"].decode() for consumer in await live_redis.xinfo_consumers(keys.OUTBOX, GROUP)}
+    assert names == {holding.consumer}
+
+
+async def test_leaving_a_redis_that_was_wiped(live_redis: Redis) -> None:
+    outbox = Outbox(live_redis)
+    await outbox.read(10)
+    await live_redis.flushall()
+    await outbox.leave()
 
 
 async def test_large_messages_are_read_in_smaller_batches(
@@ -361,9 +384,17 @@ async def test_an_unexpected_error_is_counted_and_tried_again(
     archive: Archive, archive_url: str, live_redis: Redis
 ) -> None:
     await put(live_redis, [message(1)])
-    archiver = Archiver(Outbox(live_redis), {b"message": Odd(archive)}, DeadLetters(live_redis))
+    told: list[object] = []
+    archiver = Archiver(
+        Outbox(live_redis),
+        {b"message": Odd(archive)},
+        DeadLetters(live_redis),
+        on_archived=told.append,
+        on_failed=told.append,
+    )
     await empty(archiver, live_redis)
     assert archiver.failures == {"internal": 1}
+    assert told == ["internal", 1]
     assert await stored(archive_url) == [message(1)]
 
 
