@@ -97,7 +97,7 @@ class BadBody(Problem):
         super().__init__("bad_body", message)
 
 
-def problem(error: Exception) -> Problem | None:
+def problem(error: BaseException) -> Problem | None:
     """The answer to a named error; None if it is not one."""
     if isinstance(error, Problem):
         return error

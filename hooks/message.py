@@ -1,7 +1,9 @@
 """`/hooks/message`: messages with QoS 1 go into timelines."""
 
+import asyncio
 from binascii import Error as Base64Error
 from binascii import a2b_base64
+from functools import partial
 
 from hooks.body import Body, moment, text, username
 from hooks.emqx.outgoing import Outgoing
@@ -22,39 +24,40 @@ class MessageHook:
         self._operators = frozenset(operators)
         self._most_payload = most_payload
 
-    async def __call__(self, body: Body) -> None:
-        """Raises BadBody, Refused, StoreError."""
+    def __call__(self, body: Body) -> asyncio.Future[Stored] | None:
+        """Raises BadBody, Refused, StoreError; so does the future."""
         topic, broker_id, ts = text(body, "topic"), text(body, "id"), moment(body, "publish_received_at")
         user = username(body)
         qos = body.get("qos")
-        if qos not in (0, 1, 2) or isinstance(qos, bool):
+        if type(qos) is not int or not 0 <= qos <= 2:
             raise BadBody("`qos` is missing or none")
         if qos == 0 or (user is None and not topic.startswith("business/")):
-            return
+            return None
         sender = SERVICE if user is None else user
         raw = _payload(body)
         payload = read(raw, sender, broker_id, self._most_payload)
-        stored = await self._store(topic, sender, payload, ts, raw)
+        stored = self._store(topic, sender, payload, ts, raw)
         if payload.ack and number(sender) is not None:
-            self._outgoing.tell(sender, "im.ack", {"id": payload.client_id, "mid": stored.mid})
-        return
+            stored.add_done_callback(partial(self._acknowledge, sender, payload.client_id))
+        return stored
 
-    async def _store(self, topic: str, sender: str, payload: Payload, ts: int, raw: bytes) -> Stored:
-        match receiver(topic):
-            case Single(uid):
-                if number(sender) is None:
-                    raise Refused("not_a_user", payload.client_id)
-                return await self._appender.private(sender, uid, payload.client_id, ts, payload.json, raw)
-            case Group():
-                raise Refused("unknown_group", payload.client_id)
-            case Global():
-                if sender != SERVICE and sender not in self._operators:
-                    raise Refused("not_an_operator", payload.client_id)
-                return await self._appender.channel(
-                    keys.GLOBAL, topic, sender, payload.client_id, ts, payload.json, raw
-                )
-            case _:
-                raise Refused("unknown_topic", payload.client_id)
+    def _store(self, topic: str, sender: str, payload: Payload, ts: int, raw: bytes) -> asyncio.Future[Stored]:
+        to = receiver(topic)
+        if isinstance(to, Single):
+            if number(sender) is None:
+                raise Refused("not_a_user", payload.client_id)
+            return self._appender.private(sender, to.uid, payload.client_id, ts, payload.json, raw)
+        if isinstance(to, Group):
+            raise Refused("unknown_group", payload.client_id)
+        if isinstance(to, Global):
+            if sender != SERVICE and sender not in self._operators:
+                raise Refused("not_an_operator", payload.client_id)
+            return self._appender.channel(keys.GLOBAL, topic, sender, payload.client_id, ts, payload.json, raw)
+        raise Refused("unknown_topic", payload.client_id)
+
+    def _acknowledge(self, sender: str, client_id: str, stored: asyncio.Future[Stored]) -> None:
+        if not stored.cancelled() and stored.exception() is None:
+            self._outgoing.tell(sender, "im.ack", {"id": client_id, "mid": stored.result().mid})
 
 
 def _payload(body: Body) -> bytes:

@@ -1,5 +1,6 @@
 """A user's payload: the fields the service reads, and what it refuses. The bytes themselves are never changed."""
 
+import re
 from typing import Any, NamedTuple
 
 import orjson
@@ -10,6 +11,9 @@ MOST_DEPTH = 128
 """JSON nested deeper is opaque: readers of an answer that holds it might refuse the whole answer."""
 
 RESERVED = "im."
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"')
+_BRACKET = re.compile(rb"[][{}]")
 
 
 class Payload(NamedTuple):
@@ -55,7 +59,7 @@ def parse(payload: bytes) -> dict[str, Any] | None:
         return None
     if type(fields) is not dict:
         return None
-    if payload.count(b"{") + payload.count(b"[") > MOST_DEPTH and _deeper(fields, MOST_DEPTH):
+    if payload.count(b"{") + payload.count(b"[") > MOST_DEPTH and _deeper(payload, MOST_DEPTH):
         return None
     return fields
 
@@ -64,15 +68,11 @@ def _is_client_id(value: object) -> bool:
     return type(value) is str and 1 <= len(value) <= 64 and value.isascii() and value.isprintable()
 
 
-def _deeper(fields: dict[str, Any], most: int) -> bool:
-    level: list[Any] = [fields]
-    for _ in range(most):
-        level = [
-            child
-            for node in level
-            for child in (node.values() if type(node) is dict else node)
-            if type(child) in (dict, list)
-        ]
-        if not level:
-            return False
-    return True
+def _deeper(payload: bytes, most: int) -> bool:
+    """Whether JSON is nested deeper: as its bytes stand, as a key that comes again hides what was under it before."""
+    depth = 0
+    for bracket in _BRACKET.findall(_STRING.sub(b"", payload)):
+        depth += 1 if bracket in b"{[" else -1
+        if depth > most:
+            return True
+    return False

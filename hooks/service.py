@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from aiohttp import web
@@ -15,6 +16,7 @@ from hooks.api.health import HealthApi
 from hooks.api.pull import PullApi
 from hooks.authz import AuthzHook
 from hooks.client import ClientHook
+from hooks.connection import Heads, HookConnection
 from hooks.emqx.outgoing import Outgoing
 from hooks.emqx.rest import Rest
 from hooks.errors import Problem, error_response, problem
@@ -22,7 +24,7 @@ from hooks.message import MessageHook
 from hooks.metrics import Metrics
 from hooks.settings import Settings, SettingsError, unknown_variables
 from hooks.tokens import FixedTokens, UserTokens
-from hooks.webhook import LARGEST_BODY, PREFIX, Webhook
+from hooks.webhook import LARGEST_BODY, Webhook
 from hooks.will import WillHook
 from store.append import LANES, Appender
 from store.archive import Archive, open_archive
@@ -41,6 +43,8 @@ DRAIN_SECONDS = 20
 _LIFE_SECONDS = 1.0
 _IDLE_SECONDS = 3600
 """Connections are the broker's to close: one that the server closes first costs a retry."""
+
+_BACKLOG = 1024
 
 log = structlog.get_logger(__name__)
 
@@ -66,14 +70,13 @@ async def running_service(settings: Settings, *, shared: bool = False) -> AsyncI
     async with contextlib.AsyncExitStack() as stack:
         parts = await _build(settings, stack)
         host = settings.http_host
-        site = await _listen(stack, parts.application(), parts.webhook, host, settings.http_port, shared)
+        http_port = await _listen(stack, parts.application(), parts.webhook, host, settings.http_port, shared)
         public_port = None
         if settings.public_port is not None:
-            public = await _listen(stack, parts.public_application(), None, host, settings.public_port, shared)
-            public_port = public.port
+            public_port = await _listen(stack, parts.public_application(), None, host, settings.public_port, shared)
         if settings.emqx_api_url is None:
             log.warning("control_messages_off", setting="IM_EMQX_API_URL", reason="not set")
-        service = Service(site.port, public_port)
+        service = Service(http_port, public_port)
         log.info("serving", http_port=service.http_port, public_port=public_port)
         yield service
         log.info("draining")
@@ -93,6 +96,7 @@ class _Parts:
         app = web.Application(middlewares=[self._answer_errors], client_max_size=LARGEST_BODY)
         app.add_routes(
             [
+                web.route("*", "/hooks/{name:.*}", self.webhook),
                 web.get("/pull", self.pull),
                 web.get("/healthz", self.health.alive),
                 web.get("/readyz", self.health.ready),
@@ -264,23 +268,29 @@ async def _listen(
     host: str,
     port: int,
     shared: bool,
-) -> web.TCPSite:
-    """Serves the application; webhook requests go past its router, which costs more than what they do."""
+) -> int:
+    """Serves the application, with webhook requests in front of it; the port it listens on."""
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=_IDLE_SECONDS, shutdown_timeout=5)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    server = runner.server
-    if webhook is not None and server is not None:
-        routed = server.request_handler
+    others = runner.server
+    assert others is not None
+    protocol: Callable[[], asyncio.BaseProtocol] = others
+    if webhook is not None:
+        heads, connections = Heads(webhook), set[HookConnection]()
+        protocol = partial(HookConnection, webhook, heads, others, connections)
+        stack.callback(_close, connections)
+    server = await asyncio.get_running_loop().create_server(
+        protocol, host, port, reuse_port=shared or None, backlog=_BACKLOG
+    )
+    stack.callback(server.close)
+    listening: int = server.sockets[0].getsockname()[1]
+    return listening
 
-        async def dispatch(request: web.Request) -> web.StreamResponse:
-            handler = webhook if request.path.startswith(PREFIX) else routed
-            return await handler(request)
 
-        server.request_handler = dispatch  # type: ignore[assignment]
-    site = web.TCPSite(runner, host, port, reuse_port=shared)
-    await site.start()
-    return site
+def _close(connections: set[HookConnection]) -> None:
+    for connection in tuple(connections):
+        connection.close()
 
 
 async def _finish(task: asyncio.Task[None], stop: asyncio.Event) -> None:

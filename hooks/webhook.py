@@ -9,46 +9,41 @@ import asyncio
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, NamedTuple
 
-import orjson
 import structlog
 from aiohttp import web
 
 from hooks.body import Body, parse
 from hooks.emqx.outgoing import Outgoing
-from hooks.errors import Problem, Refused, error_response, problem
+from hooks.errors import RETRY_SECONDS, Problem, Refused, error_body, error_response, problem
 from hooks.metrics import Metrics
 from hooks.tokens import FixedTokens
 from hooks.topics import UNDEFINED, number
 from store.deadletter import DeadLetters
-from store.errors import StoreError
 
 PREFIX = "/hooks/"
 LARGEST_BODY = 1024 * 1024
 TRIES = 5
 _REMEMBERED_FAILURES = 10_000
 
-Handler = Callable[[Body], Awaitable[bytes | None]]
-"""Does what one path is for. Returns a JSON answer, or None for 204."""
+Handler = Callable[[Body], Awaitable[Any] | None]
+"""Does what one path is for. Bytes are a JSON answer, anything else is 204. A future costs less than a coroutine."""
 
 log = structlog.get_logger(__name__)
 
 
-class Done(web.Response):
-    """A 204 as bytes made once: what aiohttp does to make them costs more than the rest of a request's answer."""
+class Answer(NamedTuple):
+    """body: JSON, or nothing."""
 
-    _BYTES = b"HTTP/1.1 204 No Content\r\n\r\n"
+    status: int
+    body: bytes = b""
 
-    async def prepare(self, request: web.BaseRequest) -> None:
-        transport = request.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError
-        self._keep_alive = request.keep_alive
-        transport.write(self._BYTES)
 
-    async def write_eof(self, data: bytes = b"") -> None:
-        pass
+DONE = Answer(204)
+
+Reply = Callable[[Answer], None]
 
 
 class Webhook:
@@ -64,17 +59,69 @@ class Webhook:
         metrics: Metrics,
     ) -> None:
         self._handlers = handlers
-        self._tokens = tokens
+        self.accepts = tokens.accept
         self._dead_letters = dead_letters
         self._outgoing = outgoing
         self._metrics = metrics
         self._failures: OrderedDict[str, int] = OrderedDict()
         self._seconds = metrics.hook_seconds.observe
         self._counts: dict[tuple[str, int], Callable[[], None]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._open = 0
         self._none_open = asyncio.Event()
         self._none_open.set()
         self._draining = False
+
+    def handles(self, name: str) -> bool:
+        return name in self._handlers
+
+    def answer(self, name: str, raw: bytes, reply: Reply) -> None:
+        """Handles one authorized body; `reply` is called once, before this returns or later."""
+        if self._draining:
+            reply(_problem_answer(Problem("shutting_down")))
+            return
+        started = time.perf_counter()
+        self._open += 1
+        self._none_open.clear()
+        body: Body = {}
+
+        def finish(answer: Answer) -> None:
+            self._open -= 1
+            if not self._open:
+                self._none_open.set()
+            self._count(name, answer.status)
+            self._seconds(time.perf_counter() - started)
+            reply(answer)
+
+        def settle(future: asyncio.Future[Any]) -> None:
+            error = asyncio.CancelledError() if future.cancelled() else future.exception()
+            if error is None:
+                result = future.result()
+                finish(Answer(200, result) if type(result) is bytes else DONE)
+            else:
+                fail(error)
+
+        def fail(error: BaseException) -> None:
+            self._spawn(self._recover(name, body, raw, error)).add_done_callback(lambda task: finish(task.result()))
+
+        try:
+            body = parse(raw)
+            result = self._handlers[name](body)
+        except Exception as error:
+            fail(error)
+            return
+        if result is None:
+            finish(DONE)
+        elif isinstance(result, asyncio.Future):
+            result.add_done_callback(settle)
+        else:
+            self._spawn(_awaited(result)).add_done_callback(settle)
+
+    async def replay(self, name: str, raw: bytes) -> None:
+        """Handles a dead letter's body again. Raises what stands against it."""
+        result = self._handlers[name](parse(raw))
+        if result is not None:
+            await result
 
     async def finish(self, seconds: float) -> None:
         """Takes nothing new, and waits for what is open, for at most so long."""
@@ -83,30 +130,33 @@ class Webhook:
             await asyncio.wait_for(self._none_open.wait(), seconds)
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
-        """The answer to a request whose path starts with `/hooks/`."""
-        started = time.perf_counter()
+        """The answer to any request whose path starts with `/hooks/`."""
         name = request.path[len(PREFIX) :]
-        handler = self._handlers.get(name)
-        self._open += 1
-        self._none_open.clear()
+        if not self.handles(name) or request.method != "POST":
+            log.error("hook_unknown", path=request.path[:200], method=request.method)
+            return self._reject("unknown", "method_not_allowed" if self.handles(name) else "not_found")
+        if not self.accepts(request.headers.get("Authorization", "")):
+            log.error("hook_unauthorized", hook=name, peer=request.remote)
+            return self._reject(name, "unauthorized")
         try:
-            if handler is None or request.method != "POST":
-                return self._unknown(request)
-            response = await self._answer(name, handler, request)
-        finally:
-            self._open -= 1
-            if not self._open:
-                self._none_open.set()
-        self._count(name, response.status)
-        self._seconds(time.perf_counter() - started)
+            raw = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            log.error("hook_body_too_large", hook=name, length=request.content_length)
+            return self._reject(name, "too_large")
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.answer(name, raw, answered.set_result)
+        status, body = await answered
+        response = web.Response(status=status, body=body or None)
+        if body:
+            response.content_type = "application/json"
+        if status == 503:
+            response.headers["Retry-After"] = str(RETRY_SECONDS)
         return response
 
-    async def replay(self, name: str, raw: bytes) -> None:
-        """Handles a dead letter's body again. Raises what stands against it."""
-        await self._handlers[name](parse(raw))
-
-    def handles(self, name: str) -> bool:
-        return name in self._handlers
+    def _reject(self, name: str, code: str) -> web.Response:
+        error = Problem(code)
+        self._count(name, error.status)
+        return error_response(error)
 
     def _count(self, name: str, status: int) -> None:
         count = self._counts.get((name, status))
@@ -115,71 +165,47 @@ class Webhook:
             self._counts[name, status] = count
         count()
 
-    def _unknown(self, request: web.Request) -> web.StreamResponse:
-        known = request.path[len(PREFIX) :] in self._handlers
-        error = Problem("method_not_allowed" if known else "not_found")
-        self._metrics.hook_requests.labels("unknown", str(error.status)).inc()
-        log.error("hook_unknown", path=request.path[:200], method=request.method)
-        return error_response(error)
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
-    async def _answer(self, name: str, handler: Handler, request: web.Request) -> web.StreamResponse:
-        if self._draining:
-            response = error_response(Problem("shutting_down"))
-            response.force_close()
-            return response
-        if not self._tokens.accept(request.headers.get("Authorization", "")):
-            log.error("hook_unauthorized", hook=name, peer=request.remote)
-            return error_response(Problem("unauthorized"))
+    async def _recover(self, name: str, body: Body, raw: bytes, error: BaseException) -> Answer:
+        """The answer to what went wrong. Raises nothing: without an answer EMQX would wait for ever."""
         try:
-            raw = await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            log.error("hook_body_too_large", hook=name, length=request.content_length)
-            return error_response(Problem("too_large"))
-        try:
-            body = parse(raw)
-        except Problem as error:
-            return await self._refuse(name, {}, raw, error)
-        try:
-            answer = await handler(body)
-        except Problem as error:
-            return await self._refuse(name, body, raw, error)
-        except StoreError as error:
-            return self._try_again(name, error)
-        except Exception as error:
-            return await self._failed(name, body, raw, error)
-        if answer is None:
-            return Done(status=204)
-        return web.Response(body=answer, content_type="application/json")
+            expected = problem(error)
+            if expected is None:
+                return await self._unexpected(name, body, raw, error)
+            if expected.status == 400:
+                return await self._refuse(name, body, raw, expected)
+            log.warning("hook_try_again", hook=name, code=expected.code, error=str(error))
+            return _problem_answer(expected)
+        except Exception as failure:
+            log.error("hook_failed", hook=name, exc_info=failure)
+            return _problem_answer(problem(failure) or Problem("failed"))
 
-    def _try_again(self, name: str, error: StoreError) -> web.Response:
-        answer = problem(error)
-        assert answer is not None
-        log.warning("hook_try_again", hook=name, code=answer.code, error=str(error))
-        return error_response(answer)
-
-    async def _refuse(self, name: str, body: Body, raw: bytes, error: Problem) -> web.Response:
-        """Keeps what can never succeed, tells its sender, and answers. Authorizer's questions are not kept."""
-        if error.status != 400 or name == "authz":
-            return error_response(error)
+    async def _refuse(self, name: str, body: Body, raw: bytes, error: Problem) -> Answer:
+        """Keeps what can never succeed, and tells its sender. An authorizer's question is not kept."""
+        if name == "authz":
+            return _problem_answer(error)
         sender = body.get("username")
         sender = sender if isinstance(sender, str) and sender != UNDEFINED else ""
-        try:
-            kept = await self._dead_letters.keep(
-                source=name, reason=error.code, message=error.message, sender=sender, body=raw
-            )
-        except StoreError as away:
-            return self._try_again(name, away)
+        kept = await self._dead_letters.keep(
+            source=name, reason=error.code, message=error.message, sender=sender, body=raw
+        )
         self._metrics.dead_letters.labels(error.code).inc()
         log.warning("dead_letter", hook=name, code=error.code, number=kept.number, sender=sender)
         if kept.tell and number(sender) is not None and isinstance(error, Refused):
             told = {"ref": error.ref, "code": error.code, "message": error.message}
             self._outgoing.tell(sender, "im.error", told)
-        return error_response(error)
+        return _problem_answer(error)
 
-    async def _failed(self, name: str, body: Body, raw: bytes, error: Exception) -> web.Response:
+    async def _unexpected(self, name: str, body: Body, raw: bytes, error: BaseException) -> Answer:
         """An error nobody foresaw: the event is tried again, but not for ever."""
         log.error("hook_failed", hook=name, exc_info=error)
-        event = orjson.dumps([name, *(body.get(field) for field in ("id", "clientid", "event", "timestamp"))]).decode()
+        fields = (body.get(field) for field in ("id", "clientid", "event", "timestamp"))
+        event = repr((name, *fields))
         failures = self._failures.pop(event, 0) + 1
         if failures > TRIES:
             ref = body.get("id")
@@ -187,4 +213,12 @@ class Webhook:
         self._failures[event] = failures
         if len(self._failures) > _REMEMBERED_FAILURES:
             self._failures.popitem(last=False)
-        return error_response(Problem("failed"))
+        return _problem_answer(Problem("failed"))
+
+
+async def _awaited(result: Awaitable[Any]) -> Any:
+    return await result
+
+
+def _problem_answer(error: Problem) -> Answer:
+    return Answer(error.status, error_body(error.code, error.message))
