@@ -12,7 +12,7 @@ MOST_DEPTH = 128
 
 RESERVED = "im."
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"')
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 _BRACKET = re.compile(rb"[][{}]")
 
 

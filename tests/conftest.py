@@ -5,9 +5,16 @@ from collections.abc import AsyncIterator, Iterator
 
 import asyncmy
 import pytest
+from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 
 from tests.servers import MariaServer, RedisServer, program, valkey_program
+
+# The same examples in every run, whatever else the machine does; --hypothesis-profile=default looks for new ones.
+settings.register_profile(
+    "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session", params=["redis", "valkey"])
