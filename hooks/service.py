@@ -31,6 +31,7 @@ from store.archive import Archive, open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
+from store.archive.upkeep import keep_up
 from store.connection import connect
 from store.deadletter import DeadLetters
 from store.errors import StoreError
@@ -175,8 +176,11 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> _Parts
     stack.push_async_callback(_cancel, keeping)
     await looked.wait()
     stop = asyncio.Event()
-    archiving = asyncio.create_task(archiver.run(stop), name="archiver")
-    stack.push_async_callback(_finish, archiving, stop)
+    for name, work in {
+        "archiver": archiver.run(stop),
+        "upkeep": keep_up(archive, settings.roaming, settings.retention_days, stop),
+    }.items():
+        stack.push_async_callback(_finish, asyncio.create_task(work, name=name), stop)
 
     rest = None
     if settings.emqx_api_url is not None:

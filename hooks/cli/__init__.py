@@ -5,7 +5,11 @@ import sys
 import typer
 
 from hooks import __version__
+from hooks.cli.archive import archive, migrate
+from hooks.cli.chat import chat
+from hooks.cli.dev import dev
 from hooks.cli.serve import serve
+from hooks.cli.token import token
 from hooks.settings import SettingsError
 
 app = typer.Typer(
@@ -15,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (serve,):
+for command in (dev, serve, migrate, archive, token, chat):
     app.command()(command)
 
 

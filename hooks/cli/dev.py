@@ -1,0 +1,52 @@
+"""`emqx-im dev`: broker, service and store in one process, nothing else needed."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+import uvloop
+
+if TYPE_CHECKING:
+    from hooks.embedded.directory import Ports
+    from hooks.embedded.stack import DevOptions
+
+
+def dev(
+    data_dir: Annotated[Path, typer.Option(help="Where everything is kept.")] = Path(".emqx-im"),
+    http_port: int = typer.Option(8080, min=0, max=65535, envvar="IM_HTTP_PORT", help="The service; 0: a free one."),
+    mqtt_port: int = typer.Option(1883, min=0, max=65535, help="MQTT over TCP; 0: a free one."),
+    ws_port: int = typer.Option(8083, min=0, max=65535, help="MQTT over WebSocket, /mqtt; 0: a free one."),
+    api_port: int = typer.Option(18083, min=0, max=65535, help="EMQX's REST API; 0: a free one."),
+) -> None:
+    """Run everything on this machine, for trying out: broker, service, Valkey and archive."""
+    try:
+        from hooks.embedded import EmbeddedError
+        from hooks.embedded.stack import DevOptions
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith(("hooks", "store")):
+            raise
+        sys.exit(f"emqx-im dev: {error.name} is missing: pip install 'emqx-im[embedded]'")
+    try:
+        uvloop.run(_dev(DevOptions(data_dir, http_port, mqtt_port, ws_port, api_port)))
+    except EmbeddedError as error:
+        sys.exit(f"emqx-im dev: {error}")
+
+
+async def _dev(options: "DevOptions") -> None:
+    from hooks.embedded.stack import run
+
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await run(options, stop, _announce)
+
+
+def _announce(host: str, ports: "Ports") -> None:
+    typer.echo(
+        f"ready http=http://{host}:{ports.http_port} mqtt=mqtt://{host}:{ports.mqtt_port}"
+        f" ws=ws://{host}:{ports.ws_port}/mqtt api=http://127.0.0.1:{ports.api_port}"
+    )
+    sys.stdout.flush()

@@ -1,0 +1,50 @@
+"""`emqx-im token`: a JWT for trying out, and where its secret is found."""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import jwt
+import typer
+
+from hooks.embedded.directory import DEFAULT_DIRECTORY, find_running
+from hooks.topics import number
+
+DAY = 24 * 3600
+
+
+def token(
+    uid: str = typer.Option("", help="The user's id, 1 to 2^53-1."),
+    username: str = typer.Option("", help="Instead of --uid: an operator's tool."),
+    ttl: int = typer.Option(DAY, min=1, help="Seconds until it expires."),
+    data_dir: Annotated[Path, typer.Option(help="Where `emqx-im dev` runs.")] = DEFAULT_DIRECTORY,
+) -> None:
+    """Print a token that broker and pull accept as MQTT password and bearer."""
+    if bool(uid) == bool(username):
+        sys.exit("emqx-im: give either --uid or --username")
+    typer.echo(mint(str(checked_uid(uid)) if uid else username, jwt_secret(data_dir), ttl))
+
+
+def mint(username: str, secret: str, ttl: int) -> str:
+    now = int(time.time())
+    return jwt.encode({"sub": username, "iat": now, "exp": now + ttl}, secret, "HS256")
+
+
+def checked_uid(uid: str) -> int:
+    """Ends the program with one line where it is none."""
+    value = number(uid)
+    if value is None:
+        sys.exit(f"emqx-im: --uid: {uid!r} is not a decimal number from 1 to 2^53-1 without leading zeros")
+    return value
+
+
+def jwt_secret(data_dir: Path) -> str:
+    """IM_JWT_SECRET, else that of the `emqx-im dev` in the directory; ends the program where there is neither."""
+    if given := os.environ.get("IM_JWT_SECRET"):
+        return given
+    running = find_running(data_dir)
+    if running is None:
+        sys.exit(f"emqx-im: IM_JWT_SECRET is not set, and no emqx-im dev runs in {data_dir} (--data-dir)")
+    return running.secrets.jwt_secret
