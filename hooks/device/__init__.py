@@ -11,7 +11,7 @@ the one before is dealt with; what was not is given again after a restart.
 """
 
 from hooks.device.client import Broker, Device
-from hooks.device.errors import DeviceError, PullRefused, Refused, StateInUse, Unanswered, Unauthorized
+from hooks.device.errors import DeviceError, PullRefused, Refused, StateDamaged, StateInUse, Unanswered, Unauthorized
 from hooks.device.events import Event, Message, Received, Settled, Truncated
 from hooks.device.state import FileState, MemoryState, State
 
@@ -28,6 +28,7 @@ __all__ = [
     "Refused",
     "Settled",
     "State",
+    "StateDamaged",
     "StateInUse",
     "Truncated",
     "Unanswered",

@@ -114,6 +114,14 @@ class Device:
         self._inbox.remember(live(topic, outgoing.payload.encode(), 1), confirmed=True)
         return await self._outbox.answer(outgoing)
 
+    async def settled(self) -> None:
+        """Waits until everything stored before has been dealt with, and everything sent is answered.
+
+        For that somebody must be iterating; where the device cannot go on, it is the iteration that raises.
+        """
+        await self._inbox.caught_up.wait()
+        await self._outbox.empty()
+
     async def _run(self) -> None:
         pauses = Backoff(0.5, 30)
         try:

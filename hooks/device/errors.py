@@ -17,6 +17,10 @@ class StateInUse(DeviceError):
     """Another process has this state file open."""
 
 
+class StateDamaged(DeviceError):
+    """The state file does not hold what a device wrote."""
+
+
 class Refused(DeviceError):
     """The service refused a message (`im.error`). code: as in the table of error codes."""
 

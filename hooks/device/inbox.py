@@ -17,10 +17,14 @@ REMEMBERED = 4096
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """event: None for the end of a page. position: where the device stands once this is dealt with."""
+    """event: None for the end of a page. position: where the device stands once this is dealt with.
+
+    end: this was the last page of a pull.
+    """
 
     event: Event | None
     position: Position | None = None
+    end: bool = False
 
 
 class Inbox:
@@ -33,6 +37,8 @@ class Inbox:
     def __init__(self, state: State) -> None:
         self.position = state.saved.position
         """What is pulled up to here; the saved position follows it."""
+        self.caught_up = asyncio.Event()
+        """Set once everything of a first pull to the end is dealt with."""
         self._state = state
         self._items: deque[_Item] = deque()
         self._held: list[Received] | None = None
@@ -71,7 +77,7 @@ class Inbox:
         for message in page.messages:
             assert message.last_id is not None
             self._put(_Item(Received(message, confirmed=True), Position(message.last_id, page.position.epoch)))
-        self._put(_Item(None, page.position))
+        self._put(_Item(None, page.position, end=not page.more))
         self.position = page.position
         self._claims = 0
         while len(self._items) > ROOM:
@@ -97,6 +103,8 @@ class Inbox:
             if item.position is not None:
                 self._state.saved.position = item.position
                 self._state.save()
+            if item.end:
+                self.caught_up.set()
 
     def done(self) -> None:
         """The event that was read last is dealt with."""

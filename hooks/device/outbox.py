@@ -28,6 +28,7 @@ class Outbox:
         self._tell = tell
         self._waiting: dict[str, asyncio.Future[int]] = {}
         self._added = asyncio.Event()
+        self._settled = asyncio.Event()
 
     def add(self, topic: str, fields: dict[str, object]) -> Outgoing:
         client_id = str(uuid4())
@@ -52,6 +53,7 @@ class Outbox:
         if outgoing is None:
             return
         self._state.save()
+        self._settled.set()
         future = self._waiting.get(client_id)
         if future is None or future.done():
             self._tell(Settled(client_id, outgoing.topic, outcome))
@@ -59,6 +61,12 @@ class Outbox:
             future.set_result(outcome)
         else:
             future.set_exception(outcome)
+
+    async def empty(self) -> None:
+        """Waits until nothing is unsent, of earlier runs too."""
+        while self._state.saved.unsent:
+            self._settled.clear()
+            await self._settled.wait()
 
     def fail(self, failure: Exception) -> None:
         """The device gives up: who waits is told, the messages stay for the next run."""

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import orjson
 
-from hooks.device.errors import StateInUse
+from hooks.device.errors import StateDamaged, StateInUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class FileState:
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises StateInUse while another process has the file, OSError where it cannot be used."""
+        """Raises StateInUse while another process has the file, StateDamaged, OSError where it cannot be used."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._lock = path.with_suffix(".lock").open("w")
@@ -73,7 +73,11 @@ class FileState:
         except BlockingIOError as error:
             self._lock.close()
             raise StateInUse(f"{path} is in use by another process") from error
-        self.saved = _decode(path.read_bytes()) if path.exists() else Saved()
+        try:
+            self.saved = _decode(path.read_bytes()) if path.exists() else Saved()
+        except (ValueError, KeyError, TypeError) as error:
+            self._lock.close()
+            raise StateDamaged(f"{path} is damaged: move it away to start from the oldest message kept") from error
         self._on_disk = set(self.saved.unsent)
 
     def save(self) -> None:

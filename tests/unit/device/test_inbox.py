@@ -19,9 +19,7 @@ def claimed(number: int, text: str = "hi", sender: str = "1001") -> Received:
     return Received(live("single/1002", payload.encode(), 1), confirmed=False)
 
 
-def page(
-    *messages: Message, end: int = 0, epoch: str = "e", more: bool = False, truncated: bool = False
-) -> Page:
+def page(*messages: Message, end: int = 0, epoch: str = "e", more: bool = False, truncated: bool = False) -> Page:
     last = messages[-1].last_id if messages else None
     return Page(list(messages), Position(end or last or 0, epoch), more, truncated, "secret")
 
@@ -129,9 +127,7 @@ async def test_another_epoch_starts_over_and_shows_nothing_again() -> None:
     inbox = Inbox(state)
     await inbox.take(page(stored(1), stored(2)))
     await waiting(inbox)
-    await inbox.take(
-        page(stored(1), stored(2), Message("single/1002", "1001", "m3", 1, {}, 3, 3, 3), epoch="f")
-    )
+    await inbox.take(page(stored(1), stored(2), Message("single/1002", "1001", "m3", 1, {}, 3, 3, 3), epoch="f"))
     assert ids(await waiting(inbox)) == ["m3"]
     assert state.saved.position == Position(3, "f")
 

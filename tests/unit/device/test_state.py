@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hooks.device.errors import StateInUse
+from hooks.device.errors import StateDamaged, StateInUse
 from hooks.device.state import FileState, Outgoing, Position
 
 
@@ -60,3 +60,12 @@ def test_a_process_killed_while_it_saves_leaves_a_whole_file(tmp_path: Path) -> 
         state.close()
         assert last > 0
         path.unlink()
+
+
+def test_a_damaged_file_is_named_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "1001.json"
+    for content in ("", "{}", '{"position": 1, "seen": {}, "unsent": {}}'):
+        path.write_text(content)
+        with pytest.raises(StateDamaged, match=r"1001\.json is damaged"):
+            FileState(path)
+        assert path.read_text() == content
