@@ -1,16 +1,16 @@
 """Who may publish and subscribe: the ACL file, then the service's authorizer; the answers kept per connection."""
 
-import logging
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
 import aiohttp
 import orjson
+import structlog
 
 from hooks.embedded.acl import Acl, Action
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 _TIMEOUT = aiohttp.ClientTimeout(total=15)
 
@@ -54,9 +54,9 @@ class Authorizer:
                 if response.status == 200:
                     answer = orjson.loads(await response.read())
                     return isinstance(answer, dict) and answer.get("result") == "allow"
-                log.warning("authorizer answers %s", response.status)
+                log.warning("authorizer_undecided", status=response.status)
         except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
-            log.warning("authorizer: %s", error or type(error).__name__)
+            log.warning("authorizer_away", error=repr(error))
         return False
 
 

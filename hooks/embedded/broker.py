@@ -1,7 +1,6 @@
 """The broker: who is connected, who hears what, and what the rules make of it."""
 
 import asyncio
-import logging
 import socket
 from collections.abc import Iterable
 from weakref import WeakValueDictionary
@@ -18,8 +17,6 @@ from hooks.embedded.session import Session
 from hooks.embedded.topics import is_wildcard, matches
 from hooks.embedded.transport import TcpTransport, Transport, WebSocketTransport
 from hooks.embedded.webhook import Webhook
-
-log = logging.getLogger(__name__)
 
 _STOP_SECONDS = 10
 _TAKEN_OVER = ("takenover", "discarded")

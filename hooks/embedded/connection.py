@@ -1,11 +1,11 @@
 """One client's connection: its packets handled one after the other, in the order they came."""
 
 import asyncio
-import logging
 import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from amqtt.mqtt import (
     ConnackPacket,
     DisconnectPacket,
@@ -33,7 +33,7 @@ from hooks.embedded.transport import Transport
 if TYPE_CHECKING:
     from hooks.embedded.broker import Broker
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 CONNECT_SECONDS = 15
 MAX_QOS = 1
@@ -66,10 +66,10 @@ class Connection:
             self.client, expires_at = self._admitted(connect)
             await self._live(connect, expires_at)
         except Refused as refused:
-            log.info("%s:%d refused: %s", *self._transport.peer, refused)
+            log.info("login_refused", peer=self._transport.peer, reason=str(refused))
             self.send(refused.answer)
         except Ended as ended:
-            log.info("%s:%d left before a login: %s", *self._transport.peer, ended)
+            log.info("left_before_login", peer=self._transport.peer, reason=str(ended))
         finally:
             self._outgoing.put_nowait(None)
             await asyncio.wait({writing}, timeout=1)
@@ -99,7 +99,7 @@ class Connection:
         if self._outgoing.qsize() < _MAX_OUTGOING_QOS_0:
             self._outgoing.put_nowait(data)
         else:
-            log.warning("%s reads too slowly: dropped a message of QoS 0", self.client.clientid)
+            log.warning("reads_too_slowly", clientid=self.client.clientid)
 
     async def _greeted(self) -> Connect:
         """The CONNECT. Raises Ended when none comes."""
@@ -192,7 +192,7 @@ class Connection:
                 if reason is not None:
                     return reason
         except Exception:
-            log.exception("a packet of %s", self.client.clientid)
+            log.exception("packet_failed", clientid=self.client.clientid)
             return "internal_error"
 
     async def _handle(self, packet: Any) -> str | None:
@@ -239,7 +239,7 @@ class Connection:
                 )
             )
         else:
-            log.warning("%s may not publish to %s", self.client.clientid, topic)
+            log.warning("publish_denied", clientid=self.client.clientid, topic=topic)
         # A denied publish is acknowledged too: MQTT 3.1.1 has no word for it.
         if qos > 0:
             acknowledgement = PubackPacket if qos == 1 else PubrecPacket
@@ -260,7 +260,7 @@ class Connection:
         if pattern.startswith(_REFUSED_FILTERS):
             return _NOT_GRANTED
         if not await self.permissions.allows(Question("subscribe", pattern, qos)):
-            log.warning("%s may not subscribe to %s", self.client.clientid, pattern)
+            log.warning("subscribe_denied", clientid=self.client.clientid, topic=pattern)
             return _NOT_GRANTED
         return min(qos, MAX_QOS)
 
@@ -278,7 +278,7 @@ class Connection:
         if will is None:
             return
         if not await self.permissions.allows(Question("publish", will.topic, will.qos, will.retain)):
-            log.warning("the will of %s to %s is not authorized", self.client.clientid, will.topic)
+            log.warning("will_denied", clientid=self.client.clientid, topic=will.topic)
             return
         self._broker.publish(
             Message(

@@ -181,7 +181,7 @@ def _filter(item: Any) -> str:
 
 
 def _checked_qos(qos: Any) -> int:
-    if not isinstance(qos, int) or qos not in (0, 1, 2):
+    if type(qos) is not int or not 0 <= qos <= 2:
         raise _bad_request("qos must be 0, 1 or 2")
     return qos
 

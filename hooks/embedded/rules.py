@@ -5,7 +5,6 @@ the start.
 """
 
 import base64
-import logging
 import operator
 import re
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from typing import Any
 
 import orjson
 import sqlglot
+import structlog
 from sqlglot import exp
 from sqlglot.errors import ParseError, SqlglotError
 
@@ -22,7 +22,7 @@ from hooks.embedded import EmbeddedError
 from hooks.embedded.events import COLUMNS, NEVER_FIRED, PRODUCED, Columns
 from hooks.embedded.topics import matches, valid_filter
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 Scope = dict[str, Any]
 Expression = Callable[[Scope], Any]
@@ -55,7 +55,7 @@ class Rule:
             scope.update(selected)
             return selected if self.where(scope) else None
         except (TypeError, ValueError, IndexError) as error:
-            log.warning("rule %s fails on %s: %s", self.name, columns["event"], error)
+            log.warning("rule_failed", rule=self.name, on=columns["event"], error=str(error))
             return None
 
 

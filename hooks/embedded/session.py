@@ -1,10 +1,10 @@
 """What the broker holds of a client beyond one connection: subscriptions, and messages not acknowledged yet."""
 
 import asyncio
-import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
+import structlog
 from amqtt.mqtt import PublishPacket
 
 from hooks.embedded.events import RECEIVE_MAXIMUM, Client, Message
@@ -12,7 +12,7 @@ from hooks.embedded.events import RECEIVE_MAXIMUM, Client, Message
 if TYPE_CHECKING:
     from hooks.embedded.connection import Connection
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 MAX_QUEUED = 1000
 
@@ -61,7 +61,7 @@ class Session:
     def _enqueue(self, message: Message) -> None:
         if len(self._queue) >= MAX_QUEUED:
             self._queue.popleft()
-            log.warning("queue of %s is full: dropped its oldest message", self.client.clientid)
+            log.warning("queue_full", clientid=self.client.clientid)
         self._queue.append(message)
 
     def _dequeue(self) -> None:

@@ -1,14 +1,14 @@
 """EMQX's HTTP action: what the rules selected goes to the service, in order for each client."""
 
 import asyncio
-import logging
 import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 import aiohttp
+import structlog
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 _TRY_AGAIN = {429, 503}
 _TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=15)
@@ -61,13 +61,13 @@ class Webhook:
             worker.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
         if unfinished:
-            log.error("%d webhook calls were not delivered before the stop", lost)
+            log.error("hook_calls_lost", calls=lost)
 
     def _drop_oldest(self) -> None:
         call, client = self._oldest.popitem(last=False)
         self._queues[client].remove(call)
         self._waiting_bytes -= len(call.body)
-        log.error("buffer overflow: dropped a call of %s to /hooks/%s", client, call.hook)
+        log.error("buffer_overflow", clientid=client, hook=call.hook)
 
     async def _work(self, client: str) -> None:
         queue = self._queues[client]
@@ -93,11 +93,11 @@ class Webhook:
             async with self._http.post(url, data=call.body, headers=self._headers, timeout=_TIMEOUT) as response:
                 status = response.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            log.warning("/hooks/%s: %s; trying again", call.hook, error or type(error).__name__)
+            log.warning("hook_away", hook=call.hook, error=repr(error))
             return False
         if status in _TRY_AGAIN:
-            log.info("/hooks/%s answers %d; trying again", call.hook, status)
+            log.info("hook_not_now", hook=call.hook, status=status)
             return False
         if not 200 <= status < 300:
-            log.error("/hooks/%s answers %d: dropped a call of %s", call.hook, status, client)
+            log.error("hook_call_dropped", hook=call.hook, status=status, clientid=client)
         return True

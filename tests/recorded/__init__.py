@@ -1,4 +1,4 @@
-"""What a real EMQX 5.8.9 sent: all columns of its events, the authorizer's questions, the REST API's answers."""
+"""What a real EMQX 5.8.9 sent: all columns of its events, the authorizer's questions, the REST answers."""
 
 import base64
 from pathlib import Path

@@ -40,9 +40,10 @@ def token(username: str, **claims: Any) -> str:
     return jwt.encode({"sub": username, "exp": time.time() + 600} | claims, SECRET, algorithm="HS256")
 
 
-def bound() -> socket.socket:
+def bound(port: int = 0) -> socket.socket:
     listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
     return listener
 
 

@@ -30,9 +30,7 @@ SHIPPED = Acl.parse((files("hooks") / "rules" / "acl.conf").read_text())
         ("0", "publish", "single/1", False),
     ],
 )
-def test_what_the_shipped_file_decides(
-    username: str, action: Action, topic: str, expected: bool | None
-) -> None:
+def test_what_the_shipped_file_decides(username: str, action: Action, topic: str, expected: bool | None) -> None:
     assert SHIPPED.decide(username, f"{username}-phone", action, topic) is expected
 
 

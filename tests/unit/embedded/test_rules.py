@@ -23,9 +23,7 @@ EVENTS = [
     "session_unsubscribed",
 ]
 MESSAGE_FIELDS = "event node timestamp id clientid username topic qos payload_b64 publish_received_at"
-CLIENT_FIELDS = (
-    "event node timestamp clientid username connected_at disconnected_at clean_start reason topic qos"
-)
+CLIENT_FIELDS = "event node timestamp clientid username connected_at disconnected_at clean_start reason topic qos"
 
 
 def expected(hook: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -55,10 +53,7 @@ def calls(event: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 )
 def test_recorded_events_become_these_bodies(name: str, hooks: list[str | None]) -> None:
     made = [calls(event) for event in recorded_events(name)]
-    wanted = [
-        [(hook, expected(hook, body))] if hook else []
-        for hook, body in zip(hooks, recorded(name), strict=True)
-    ]
+    wanted = [[(hook, expected(hook, body))] if hook else [] for hook, body in zip(hooks, recorded(name), strict=True)]
     assert made == wanted
 
 
