@@ -14,6 +14,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from store.archive import open_archive
+from store.connection import connect
+
 PREFIX = "IM_"
 TOML_FILE = Path("emqx-im.toml")
 
@@ -66,7 +69,7 @@ class Settings(BaseSettings):
         description="Bytes the outbox may hold; unset: a quarter of Redis's `maxmemory`, or 1 GiB.",
     )
     max_payload: int = Field(16_384, ge=1, le=1_048_576, description="Bytes one message's payload may have.")
-    pull_rate: float = Field(20.0, gt=0, description="Pulls per second one user may make.")
+    pull_rate: float = Field(20.0, gt=0, allow_inf_nan=False, description="Pulls per second one user may make.")
     sync_sender: bool = Field(True, description="Whether a sender's own messages are in his timeline too.")
     roaming: Literal["week", "month", "quarter", "year"] = Field(
         "week", description="How far back a pull reaches: `week` is Redis alone."
@@ -94,6 +97,17 @@ class Settings(BaseSettings):
     def _redis(cls, value: str) -> str:
         if not value.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must start with redis://, rediss:// or unix://")
+        try:
+            connect(value)
+        except ValueError:
+            # Its message may hold a part of the password.
+            raise ValueError("is malformed; in a password write : / @ # ? as %3A %2F %40 %23 %3F") from None
+        return value
+
+    @field_validator("archive_url")
+    @classmethod
+    def _archive(cls, value: str) -> str:
+        open_archive(value)
         return value
 
     @field_validator("emqx_api_url", "jwt_jwks_url")

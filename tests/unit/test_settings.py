@@ -1,0 +1,149 @@
+"""Settings: where they come from, what is refused, and that secrets stay out of sight."""
+
+from pathlib import Path
+
+import pytest
+
+from hooks.settings import PREFIX, TOML_FILE, Settings, SettingsError, load, unknown_variables
+
+REQUIRED = {
+    "IM_REDIS_URL": "redis://:hidden-redis@localhost:6379/0",
+    "IM_ARCHIVE_URL": "mysql://im:hidden-archive@localhost/im",
+    "IM_HOOK_TOKEN": "hidden-hook, hidden-hook-2",
+    "IM_ADMIN_TOKEN": "hidden-admin",
+    "IM_JWT_SECRET": "hidden-jwt",
+    "IM_SECRET": "hidden-secret",
+}
+SECRETS = {**REQUIRED, "IM_EMQX_API_SECRET": "hidden-api"}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The required settings, in a directory without a file."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(PREFIX + name.upper(), raising=False)
+    for name, value in REQUIRED.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+
+
+def problem_of_load() -> str:
+    with pytest.raises(SettingsError) as refused:
+        load()
+    message = str(refused.value)
+    assert "\n" not in message
+    assert "hidden" not in message
+    return message
+
+
+def test_what_is_required_is_enough() -> None:
+    settings = load()
+    assert (settings.http_host, settings.http_port, settings.public_port) == ("127.0.0.1", 8080, None)
+    assert settings.hook_token == ("hidden-hook", "hidden-hook-2")
+    assert settings.window_us == 7 * 86_400_000_000
+    assert (settings.dedupe_seconds, settings.max_payload, settings.pull_rate) == (7200, 16_384, 20)
+    assert settings.sync_sender is True
+    assert settings.operators == ()
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, empty: bool) -> None:
+    if empty:
+        monkeypatch.setenv(name, "")
+    else:
+        monkeypatch.delenv(name)
+    assert name in problem_of_load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("IM_HTTP_PORT", "http"),
+        ("IM_HTTP_PORT", "65536"),
+        ("IM_HTTP_PORT", "-1"),
+        ("IM_PUBLIC_PORT", "hidden"),
+        ("IM_REDIS_URL", "localhost:6379"),
+        ("IM_REDIS_URL", "http://localhost"),
+        ("IM_REDIS_URL", "redis://:hidden/x#y@localhost:port/0"),
+        ("IM_REDIS_URL", "redis://localhost/0?db=hidden"),
+        ("IM_ARCHIVE_URL", "postgres://hidden@localhost/im"),
+        ("IM_ARCHIVE_URL", "mysql://im:hidden@localhost"),
+        ("IM_ARCHIVE_URL", "mysql://im:hidden/x@localhost/im"),
+        ("IM_ARCHIVE_URL", "sqlite://"),
+        ("IM_HOOK_TOKEN", " , "),
+        ("IM_EMQX_API_URL", "emqx:18083"),
+        ("IM_JWT_JWKS_URL", "file:///etc/keys"),
+        ("IM_RETENTION_DAYS", "0"),
+        ("IM_RETENTION_DAYS", "-1"),
+        ("IM_RETENTION_DAYS", "nan"),
+        ("IM_RETENTION_DAYS", "inf"),
+        ("IM_RETENTION_DAYS", "week"),
+        ("IM_DEDUPE_SECONDS", "0"),
+        ("IM_OUTBOX_LIMIT", "0"),
+        ("IM_OUTBOX_LIMIT", "1GB"),
+        ("IM_MAX_PAYLOAD", "0"),
+        ("IM_MAX_PAYLOAD", "2000000"),
+        ("IM_PULL_RATE", "0"),
+        ("IM_PULL_RATE", "nan"),
+        ("IM_PULL_RATE", "inf"),
+        ("IM_SYNC_SENDER", "perhaps"),
+        ("IM_ROAMING", "decade"),
+        ("IM_SHARDS", "2"),
+        ("IM_REDIS_WAIT", "-1"),
+        ("IM_LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_malformed_setting_is_named_and_not_repeated(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    assert problem_of_load().startswith(f"{name}: ")
+
+
+def test_either_key_of_the_users_tokens_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("IM_JWT_SECRET")
+    assert "IM_JWT_JWKS_URL" in problem_of_load()
+    monkeypatch.setenv("IM_JWT_JWKS_URL", "https://login.example/keys")
+    assert load().jwt_jwks_url == "https://login.example/keys"
+
+
+@pytest.mark.parametrize(("value", "words"), [("a", ("a",)), (" a , b,, ", ("a", "b")), ("", ())])
+def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch, value: str, words: tuple[str, ...]) -> None:
+    monkeypatch.setenv("IM_OPERATORS", value)
+    assert load().operators == words
+
+
+def test_a_fraction_of_a_day_is_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IM_RETENTION_DAYS", "0.00001")
+    assert load().window_us == 864_000
+
+
+def test_the_file_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    TOML_FILE.write_text('http_port = 9000\nmax_payload = 100\noperators = ["ops", "desk"]\nsync_sender = false\n')
+    monkeypatch.setenv("IM_HTTP_PORT", "9001")
+    settings = load()
+    assert (settings.http_port, settings.max_payload, settings.sync_sender) == (9001, 100, False)
+    assert settings.operators == ("ops", "desk")
+    assert load(http_port=9002).http_port == 9002
+
+
+@pytest.mark.parametrize(
+    ("text", "named"), [("http_port = ", str(TOML_FILE)), ("http_port = 'x'", "IM_HTTP_PORT"), ("\x00", str(TOML_FILE))]
+)
+def test_a_malformed_file_is_one_line(text: str, named: str) -> None:
+    TOML_FILE.write_text(text)
+    assert named in problem_of_load()
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    settings = load()
+    assert "hidden" not in repr(settings)
+    assert "hidden" not in str(settings)
+
+
+def test_variables_that_name_no_setting_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert unknown_variables() == []
+    monkeypatch.setenv("IM_HTTP_PROT", "1")
+    monkeypatch.setenv("OTHER", "1")
+    assert unknown_variables() == ["IM_HTTP_PROT"]
