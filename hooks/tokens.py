@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import math
 import time
 from collections import OrderedDict
 from hashlib import sha256
@@ -9,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import jwt
+import structlog
 
 from hooks.errors import Problem
 from hooks.topics import number
@@ -17,7 +19,13 @@ _SCHEME = "Bearer "
 _CACHED = 100_000
 _JWKS_SECONDS = 300
 _JWKS_RETRY_SECONDS = 10
+"""The least time between two requests to a provider whose keys are known, and …"""
+_JWKS_FIRST_RETRY_SECONDS = 1
+"""… to one whose keys are not."""
+_JWKS_TIMEOUT_SECONDS = 3
 _ASYMMETRIC = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+
+log = structlog.get_logger(__name__)
 
 
 class FixedTokens:
@@ -42,44 +50,46 @@ class JwksKeys:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._keys: jwt.PyJWKSet | None = None
-        self._fetched_at = 0.0
+        self._keys: list[jwt.PyJWK] = []
+        self._asked_at = -math.inf
         self._lock = asyncio.Lock()
 
     async def key(self, token: str) -> jwt.PyJWK:
         """Raises Problem: `unauthorized` for a token no key fits, `failed` while no keys can be had."""
         kid = jwt.get_unverified_header(token).get("kid")
-        if (found := self._find(kid)) is not None:
-            return found
-        async with self._lock:
-            age = time.monotonic() - self._fetched_at
-            if self._find(kid) is None and (self._keys is None or age > _JWKS_RETRY_SECONDS):
-                await self._fetch()
-        if (found := self._find(kid, stale=True)) is None:
+        found = self._find(kid)
+        if found is None or self._age() > _JWKS_SECONDS:
+            async with self._lock:
+                if self._age() > (_JWKS_RETRY_SECONDS if self._keys else _JWKS_FIRST_RETRY_SECONDS):
+                    await self._fetch()
+            found = self._find(kid)
+        if not self._keys:
+            raise Problem("failed", "IM_JWT_JWKS_URL: no keys could be had")
+        if found is None:
             raise Problem("unauthorized", "no published key fits this token")
         return found
 
-    def _find(self, kid: str | None, *, stale: bool = False) -> jwt.PyJWK | None:
-        if self._keys is None or (not stale and time.monotonic() - self._fetched_at > _JWKS_SECONDS):
-            return None
+    def _age(self) -> float:
+        return time.monotonic() - self._asked_at
+
+    def _find(self, kid: str | None) -> jwt.PyJWK | None:
         if kid is None:
-            return self._keys.keys[0] if len(self._keys.keys) == 1 else None
-        return next((key for key in self._keys.keys if key.key_id == kid), None)
+            return self._keys[0] if len(self._keys) == 1 else None
+        return next((key for key in self._keys if key.key_id == kid), None)
 
     async def _fetch(self) -> None:
+        """The keys as they are published now; what was known stays while the provider is away."""
         try:
             async with (
-                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_JWKS_TIMEOUT_SECONDS)) as session,
                 session.get(self._url) as answer,
             ):
                 answer.raise_for_status()
-                fetched = jwt.PyJWKSet.from_dict(await answer.json(content_type=None))
-        except (aiohttp.ClientError, TimeoutError, ValueError, jwt.PyJWTError) as error:
-            if self._keys is None:
-                raise Problem("failed", f"IM_JWT_JWKS_URL: {error or type(error).__name__}") from error
-        else:
-            self._keys = fetched
-        self._fetched_at = time.monotonic()
+                published = await answer.json(content_type=None)
+            self._keys = jwt.PyJWKSet(published["keys"]).keys
+        except (aiohttp.ClientError, TimeoutError, ValueError, TypeError, KeyError, jwt.PyJWTError) as error:
+            log.warning("jwks_away", setting="IM_JWT_JWKS_URL", error=str(error) or type(error).__name__)
+        self._asked_at = time.monotonic()
 
 
 class UserTokens:
@@ -118,5 +128,6 @@ class UserTokens:
                 raise Problem("unauthorized", f"tokens signed with {algorithm} are not accepted")
             options: Any = {"require": ["exp", "sub"], "verify_aud": False}
             return jwt.decode(token, key, algorithms=algorithms, options=options)
-        except jwt.PyJWTError as error:
-            raise Problem("unauthorized", str(error)) from error
+        except (jwt.PyJWTError, TypeError, ValueError) as error:
+            # PyJWT has no name for characters that are not UTF-8, and claims of another type.
+            raise Problem("unauthorized", str(error) if isinstance(error, jwt.PyJWTError) else None) from error
