@@ -70,6 +70,8 @@ class Connection:
             self.send(refused.answer)
         except Ended as ended:
             log.info("left_before_login", peer=self._transport.peer, reason=str(ended))
+        except Exception:
+            log.exception("connection_failed", peer=self._transport.peer)
         finally:
             self._outgoing.put_nowait(None)
             await asyncio.wait({writing}, timeout=1)
@@ -144,23 +146,28 @@ class Connection:
             self._broker.emit(events.connected(client))
             self.send(ConnackPacket.build(int(present), 0).to_bytes())
             self.session.resume(self)
-        reading = asyncio.create_task(self._read(connect.keepalive))
-        expiry = None
-        if expires_at is not None:
-            left = max(0.0, expires_at - time.time())
-            expiry = asyncio.get_running_loop().call_later(left, self.end, "not_authorized")
+        reason = "internal_error"
         try:
-            reason = await self._handle_all()
-        finally:
-            reading.cancel()
-            if expiry is not None:
-                expiry.cancel()
-        try:
+            reason = await self._converse(connect.keepalive, expires_at)
             await self._publish_will()
         finally:
             self._broker.emit(events.disconnected(client, reason))
             self._broker.release_session(self, reason)
             self._finished.set()
+
+    async def _converse(self, keepalive: int, expires_at: float | None) -> str:
+        """Reads and handles packets until the connection ends; the reason."""
+        reading = asyncio.create_task(self._read(keepalive))
+        expiry = None
+        if expires_at is not None:
+            left = max(0.0, expires_at - time.time())
+            expiry = asyncio.get_running_loop().call_later(left, self.end, "not_authorized")
+        try:
+            return await self._handle_all()
+        finally:
+            reading.cancel()
+            if expiry is not None:
+                expiry.cancel()
 
     async def _read(self, keepalive: int) -> None:
         """Feeds the handler. A client that is silent for one and a half times its keepalive is gone."""

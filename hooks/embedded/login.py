@@ -4,6 +4,8 @@ import jwt
 
 from hooks.embedded.packets import BAD_USERNAME_PASSWORD, NOT_AUTHORIZED, Refused
 
+_END_OF_TIME = 2**40
+
 
 class Login:
     """Checks HS256 tokens whose `sub` is the username; `exp` is held to if there is one."""
@@ -17,8 +19,8 @@ class Login:
             raise Refused(NOT_AUTHORIZED, "not_authorized")
         try:
             claims = jwt.decode(password, self._secret, algorithms=["HS256"], options={"verify_aud": False})
-        except jwt.InvalidTokenError:
+        except (jwt.InvalidTokenError, OverflowError):
             raise Refused(BAD_USERNAME_PASSWORD, "bad_username_or_password") from None
         if claims.get("sub") != username:
             raise Refused(BAD_USERNAME_PASSWORD, "bad_username_or_password")
-        return float(claims["exp"]) if "exp" in claims else None
+        return float(min(int(claims["exp"]), _END_OF_TIME)) if "exp" in claims else None

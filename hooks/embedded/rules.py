@@ -30,9 +30,10 @@ Expression = Callable[[Scope], Any]
 
 @dataclass(frozen=True)
 class Rule:
-    """One file. `fields` are the selected names with what makes their values."""
+    """One file. `hook` names the request's path; `fields` are the selected names with what makes their values."""
 
     name: str
+    hook: str
     filters: tuple[str, ...]
     events: frozenset[str]
     fields: tuple[tuple[str, Expression], ...]
@@ -77,7 +78,7 @@ class Rules:
         for rule in self.rules:
             if rule.wants(columns) and (selected := rule.select(columns)) is not None:
                 body = {name: _jsonable(value) for name, value in selected.items()}
-                yield _text(selected["hook"]), orjson.dumps(body)
+                yield rule.hook, orjson.dumps(body)
 
 
 def _jsonable(value: Any) -> Any:
@@ -124,16 +125,21 @@ class _Compiler:
         self.only(select, "expressions", "from_", "joins", "where")
         sources = self.sources(select)
         fields = tuple(self.field(expression) for expression in select.expressions)
-        if "hook" not in dict(fields):
-            raise EmbeddedError(f"{self.name}: selects no `hook`, which names the path of the request")
         where = select.args.get("where")
         return Rule(
             name=self.name.removesuffix(".sql"),
+            hook=self.hook(select),
             filters=tuple(source for source in sources if not source.startswith("$events/")),
             events=frozenset(PRODUCED[source] for source in sources if source in PRODUCED),
             fields=fields,
             where=self.condition(where.this) if where else lambda scope: True,
         )
+
+    def hook(self, select: exp.Select) -> str:
+        for expression in select.expressions:
+            if expression.alias == "hook" and isinstance(expression.this, exp.Literal) and expression.this.is_string:
+                return str(expression.this.this)
+        raise EmbeddedError(f"{self.name}: selects no constant `hook`, which names the path of the request")
 
     def sources(self, select: exp.Select) -> list[str]:
         """What FROM names: topic filters and events."""

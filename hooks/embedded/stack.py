@@ -109,13 +109,15 @@ def _settings(options: DevOptions, directory: DataDirectory) -> Settings:
 
 
 def _bound(option: str, host: str, port: int) -> socket.socket:
-    """A socket at the port, not listening yet. Raises EmbeddedError."""
+    """A socket at the port. Raises EmbeddedError."""
     listener = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        # Listening, nobody else can take it; who connects already is served as soon as all else is up.
+        listener.listen()
         return listener
     except OSError as error:
         if listener is not None:

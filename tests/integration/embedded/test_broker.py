@@ -432,3 +432,25 @@ async def test_mosquitto_clients(embedded: Embedded) -> None:
     _, error = await refused.communicate()
     assert refused.returncode != 0
     assert b"Unsupported Protocol Version" in error
+
+
+async def test_a_token_that_never_ends(embedded: Embedded) -> None:
+    for exp in (10**400, float("inf")):
+        password = token("1001", exp=exp)
+        reader, writer = await asyncio.open_connection("127.0.0.1", embedded.mqtt_port)
+        writer.write(connect_packet("1001", "phone", password=password))
+        assert (await reader.readexactly(4))[:3] == b"\x20\x02\x00"
+        writer.transport.abort()
+
+
+async def test_a_stop_tells_everybody(embedded: Embedded) -> None:
+    client = await embedded.raw("1001", will=Will("im/will/1001", b"gone", 1, False))
+    _, silent = await asyncio.open_connection("127.0.0.1", embedded.mqtt_port)
+    started = time.monotonic()
+    await embedded.broker.stop()
+    await embedded.webhook.drain(5)
+    assert time.monotonic() - started < 3
+    assert await client.receive() == b""
+    assert embedded.service.of("1001-raw")[1:] == ["will im/will/1001", "client.disconnected server_shutting_down"]
+    silent.transport.abort()
+    client.abort()

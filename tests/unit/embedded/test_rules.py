@@ -150,7 +150,7 @@ def test_a_value_that_is_no_utf8_is_replaced_and_no_value_is_called_undefined() 
         ("SELECT 'x' AS hook, zoo FROM \"t\"", "no event has a column `zoo`"),
         ("SELECT 'x' AS hook, payload.x AS y FROM \"t\"", "payload.x"),
         ("SELECT 'x' AS hook, topic AS a.b FROM \"t\"", "line 1: not supported: ."),
-        ('SELECT topic FROM "t"', "selects no `hook`"),
+        ('SELECT topic FROM "t"', "selects no constant `hook`"),
         ('SELECT * FROM "t"', "*"),
         ("SELECT DISTINCT 'x' AS hook FROM \"t\"", "DISTINCT"),
         ("SELECT 'x' AS hook, is_null(topic) FROM \"t\"", "needs a name (AS …): IS_NULL(topic)"),
