@@ -1,0 +1,167 @@
+"""The real `emqx-im dev` as a process, and what its users and operators see of it."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+
+from hooks.cli.token import mint
+from hooks.device import Broker, Device, State
+from hooks.embedded.directory import Secrets, find_running
+from tests.servers import free_port
+
+EMQX_IM = str(Path(sys.executable).with_name("emqx-im"))
+
+_MARK = "TEST_STACK"
+
+
+class Stack:
+    """`emqx-im dev` on free ports, the same at every start, with a data directory of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.data_dir = directory / "data"
+        self.http_port, self.mqtt_port, self.ws_port, self.api_port = (free_port() for _ in range(4))
+        self.url = f"http://127.0.0.1:{self.http_port}"
+        self._log = directory / "log"
+        self._mark = uuid4().hex
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns once the `ready` line is there."""
+        ports = {"http": self.http_port, "mqtt": self.mqtt_port, "ws": self.ws_port, "api": self.api_port}
+        self._log.write_bytes(b"")
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [EMQX_IM, "dev", "--data-dir", str(self.data_dir)]
+                + [argument for name, port in ports.items() for argument in (f"--{name}-port", str(port))],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                env={**os.environ, _MARK: self._mark},
+            )
+        deadline = time.monotonic() + 60
+        while not any(line.startswith("ready ") for line in self._log.read_text().splitlines()):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"emqx-im dev did not start: {self._log.read_text()[-3000:]}")
+            time.sleep(0.02)
+
+    def stop(self) -> int:
+        """As Ctrl-C or a service manager does. The exit status."""
+        assert self._process is not None
+        self._process.terminate()
+        try:
+            return self._process.wait(30)
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """kill -9 of every process of the tree at once."""
+        for pid in self.processes():
+            _kill(pid)
+        assert self._process is not None
+        self._process.wait(10)
+        self.wait_until_gone()
+
+    def kill_first_process_only(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(10)
+
+    def wait_until_gone(self) -> None:
+        deadline = time.monotonic() + 10
+        while left := self.processes():
+            assert time.monotonic() < deadline, f"left behind: {left}"
+            time.sleep(0.02)
+
+    def processes(self) -> list[int]:
+        """The living processes of the tree: what it starts inherits its environment."""
+        mark = f"{_MARK}={self._mark}".encode()
+        found = []
+        for directory in Path("/proc").iterdir():
+            if directory.name.isdecimal():
+                try:
+                    if mark in (directory / "environ").read_bytes().split(b"\0"):
+                        found.append(int(directory.name))
+                except OSError:
+                    continue  # gone, or somebody else's
+        return found
+
+    @property
+    def secrets(self) -> Secrets:
+        running = find_running(self.data_dir)
+        assert running is not None
+        return running.secrets
+
+    def token(self, username: int | str) -> str:
+        return mint(str(username), self.secrets.jwt_secret, 600)
+
+    def device(self, uid: int, state: State) -> Device:
+        secret = self.secrets.jwt_secret
+        broker = Broker("127.0.0.1", self.mqtt_port)
+        return Device(uid, lambda: mint(str(uid), secret, 600), broker, self.url, state, clientid="library")
+
+    def archived(self) -> list[tuple[str, str, str, bytes]]:
+        """Conversation, sender, client id and payload of every archived message, by id."""
+        with closing(sqlite3.connect(f"file:{self.data_dir / 'archive.sqlite3'}?mode=ro", uri=True)) as archive:
+            return archive.execute(
+                "SELECT conversation, sender, client_id, payload FROM message ORDER BY id"
+            ).fetchall()
+
+
+class Service:
+    """The stack's HTTP side, for one test."""
+
+    def __init__(self, stack: Stack, http: aiohttp.ClientSession) -> None:
+        self._stack = stack
+        self._http = http
+
+    async def page(self, uid: int, last_id: int = 0, **arguments: str | int) -> dict[str, Any]:
+        status, answer = await self._get("/pull", self._stack.token(uid), {"last_id": last_id, **arguments})
+        assert status == 200, answer
+        page: dict[str, Any] = answer
+        return page
+
+    async def pull(self, uid: int) -> list[dict[str, Any]]:
+        """Everything the user may see."""
+        messages: list[dict[str, Any]] = []
+        last_id, more = 0, True
+        while more:
+            page = await self.page(uid, last_id, limit=1000)
+            messages += page["messages"]
+            last_id, more = page["last_id"], page["more"]
+        return messages
+
+    async def pull_status(self, token: str) -> int:
+        return (await self._get("/pull", token, {"last_id": 0}))[0]
+
+    async def admin(self, path: str, **arguments: str | int) -> Any:
+        status, answer = await self._get(f"/admin/{path}", self._stack.secrets.admin_token, arguments)
+        assert status == 200, answer
+        return answer
+
+    async def hook(self, name: str, body: dict[str, Any]) -> int:
+        headers = {"Authorization": f"Bearer {self._stack.secrets.hook_token}"}
+        async with self._http.post(f"{self._stack.url}/hooks/{name}", json=body, headers=headers) as response:
+            await response.read()
+            return response.status
+
+    async def _get(self, path: str, token: str, arguments: dict[str, str | int]) -> tuple[int, Any]:
+        headers = {"Authorization": f"Bearer {token}"}
+        async with self._http.get(self._stack.url + path, params=arguments, headers=headers) as response:
+            return response.status, await response.json()
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,15 @@
+"""Waiting for a condition, never for a time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def until(check: Callable[[], Awaitable[T | None]], seconds: float = 30) -> T:
+    """What `check` gives once that is not None. Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while (found := await check()) is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        return found
