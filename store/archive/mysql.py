@@ -33,15 +33,17 @@ _SESSION = (
     " lock_wait_timeout = 5, innodb_lock_wait_timeout = 5"
 )
 
+LEAST_PACKET = 4 * 1024 * 1024
+"""`max_allowed_packet` must take any one row: a payload has up to 1 MiB, and twice that when it is escaped."""
+
 _NO_PARTITION = 1526
-_REFUSALS = (ER.NET_PACKET_TOO_LARGE, _NO_PARTITION)
 
 
 def _refused(error: BaseException) -> bool:
     """True if the rows are what is wrong, so that trying them again is useless."""
     if isinstance(error, errors.DataError | errors.IntegrityError | UnicodeError):
         return True
-    return isinstance(error, errors.MySQLError) and bool(error.args) and error.args[0] in _REFUSALS
+    return isinstance(error, errors.MySQLError) and error.args[:1] == (_NO_PARTITION,)
 
 
 def _row(message: Message) -> tuple[bytes, int, bytes, bytes, int, int, bytes]:
@@ -157,18 +159,15 @@ class MySQLArchive:
 
     @asynccontextmanager
     async def _cursor(self, seconds: float = ANSWER_SECONDS) -> AsyncIterator[Any]:
-        """A cursor for one call. Its connection is kept for the next one if it is certainly in order."""
+        """A cursor for one call. After any error its connection is closed: the server may have closed it too."""
         try:
             async with asyncio.timeout(seconds), self._slots:
                 connection = self._idle.pop() if self._idle else await self._connect()
                 try:
                     async with connection.cursor() as cursor:
                         yield cursor
-                except BaseException as error:
-                    if not (_refused(error) and connection.connected):
-                        connection.close()
-                        raise
-                    self._idle.append(connection)
+                except BaseException:
+                    connection.close()
                     raise
                 self._idle.append(connection)
         except TimeoutError as error:
@@ -182,7 +181,18 @@ class MySQLArchive:
 
     async def _connect(self) -> Any:
         async with asyncio.timeout(CONNECT_SECONDS):
-            return await asyncmy.connect(**self._address, autocommit=True, init_command=_SESSION)
+            connection = await asyncmy.connect(**self._address, autocommit=True, init_command=_SESSION)
+            try:
+                async with connection.cursor() as cursor:
+                    await cursor.execute(_QUERIES["largest_packet"])
+                    (largest,) = await cursor.fetchone()
+                if largest < LEAST_PACKET:
+                    # A statement over it only looks like a lost connection, and would be tried for ever.
+                    raise ArchiveAway(f"max_allowed_packet is {largest}, and must be {LEAST_PACKET} at least")
+            except BaseException:
+                connection.close()
+                raise
+        return connection
 
     def _drop_idle(self) -> None:
         """After trouble with one connection the others are not trusted: the server may have restarted."""

@@ -1,5 +1,9 @@
 -- One query follows each name; `store.archive.sql` loads them. MySQL 8 and MariaDB 10.11 take all of them.
 
+-- largest_packet --
+-- Bytes a statement may have.
+SELECT @@max_allowed_packet
+
 -- insert_message --
 -- A row that is there already stays as it is. Not INSERT IGNORE: that one loses rows it cannot take, silently.
 INSERT INTO message (conversation, id, sender, client_id, ts, form, payload)

@@ -26,10 +26,11 @@ async def test_messages_come_back_as_they_were(archive: Archive, archive_url: st
         message(9)._replace(topic="business/tag_aB", sender="0"),
         message(10, client_id="x" * 64, payload=b"\0\x1a'\"\\\r\n" * 2000),
         message(11, payload=b"\xff" * 200_000),
+        message(12, payload=b"\0" * 1_048_576),
     ]
     await archive.store_messages(messages)
     assert await stored(archive_url) == messages
-    assert await archive.highest_id() == FIRST + 11
+    assert await archive.highest_id() == FIRST + 12
 
 
 async def test_a_message_stored_again_stays_as_it_was(

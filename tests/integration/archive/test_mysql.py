@@ -137,3 +137,13 @@ async def test_a_port_that_nobody_listens_on_is_away() -> None:
     with pytest.raises(ArchiveAway):
         await archive.ping()
     await archive.close()
+
+
+async def test_a_server_that_could_not_take_the_largest_row_is_told_off(own_maria: MariaServer) -> None:
+    await rows(own_maria.url("mysql"), "SET GLOBAL max_allowed_packet = 1048576")
+    archive = open_archive(own_maria.url("mysql"))
+    with pytest.raises(ArchiveAway, match="max_allowed_packet is 1048576"):
+        await archive.ping()
+    await rows(own_maria.url("mysql"), "SET GLOBAL max_allowed_packet = 4194304")
+    await archive.ping()
+    await archive.close()

@@ -24,7 +24,6 @@ from tests.servers import RedisServer
 
 DAY = 86_400_000_000
 NOW = 1_763_900_000_000_000
-COMMAND = "import hooks.cli.archive, typer; typer.run(hooks.cli.archive.{})"
 
 
 async def test_what_no_pull_reaches_is_dropped(archive_url: str) -> None:
@@ -70,7 +69,7 @@ async def command(name: str, directory: Path, **settings: str) -> asyncio.subpro
     environment = {k: v for k, v in os.environ.items() if not k.startswith("IM_")} | settings
     root = Path(__file__).parents[3]
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", COMMAND.format(name)),
+        *(sys.executable, "-m", "hooks.cli", name),
         cwd=directory,
         env=environment | {"PYTHONPATH": str(root)},
         stdout=asyncio.subprocess.PIPE,
