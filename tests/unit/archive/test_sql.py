@@ -24,9 +24,7 @@ def test_every_query_is_used_and_every_used_query_exists(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_migrations_are_numbered_from_one_without_gaps(backend: str) -> None:
-    assert [migration.version for migration in migrations(backend)] == list(
-        range(1, len(migrations(backend)) + 1)
-    )
+    assert [migration.version for migration in migrations(backend)] == list(range(1, len(migrations(backend)) + 1))
 
 
 def test_both_backends_have_the_same_migrations() -> None:
