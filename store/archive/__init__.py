@@ -32,6 +32,18 @@ class Archive(Protocol):
     async def highest_id(self) -> int:
         """The highest id of any message; 0 if there is none."""
 
+    async def read(
+        self, conversations: Sequence[str], sender: str, after: int, before: int, limit: int
+    ) -> list[Message]:
+        """The oldest `limit` messages of the conversations, and of what `sender` sent to others, between two ids,
+        both excluded; in order."""
+
+    async def newest(self, highest: int, limit: int) -> list[Message]:
+        """The newest `limit` messages up to an id, newest first."""
+
+    async def scan(self, after: int, highest: int, limit: int) -> list[Message]:
+        """The oldest `limit` messages of anybody after an id and up to another; in order."""
+
     async def keep_partitions(self, now: int) -> list[str]:
         """Makes the partitions of the coming months; their names. now: microseconds."""
 

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -33,26 +33,16 @@ class DeadLetters(Protocol):
 class Archiver:
     """One of any number of archivers on one outbox.
 
-    archived: entries stored; `on_archived` is given the count of each batch.
-    failures: by reason, which `on_failed` is given: steps that failed (`archive_away`, `store_away`, `internal`)
+    archived: entries stored.
+    failures: by reason, steps that failed (`archive_away`, `store_away`, `internal`)
     and entries set aside (`archive_refused`, `archive_undecodable`, `archive_unknown_kind`).
     trouble: why it stands still, "" if it does not.
     """
 
-    def __init__(
-        self,
-        outbox: Outbox,
-        handlers: Mapping[bytes, Handler[Any]],
-        dead_letters: DeadLetters,
-        *,
-        on_archived: Callable[[int], Any] = lambda count: None,
-        on_failed: Callable[[str], Any] = lambda reason: None,
-    ) -> None:
+    def __init__(self, outbox: Outbox, handlers: Mapping[bytes, Handler[Any]], dead_letters: DeadLetters) -> None:
         self._outbox = outbox
         self._handlers = handlers
         self._dead_letters = dead_letters
-        self._on_archived = on_archived
-        self._on_failed = on_failed
         self._limit = FIRST_BATCH
         self.archived = 0
         self.failures: Counter[str] = Counter()
@@ -133,16 +123,11 @@ class Archiver:
             await self._store(handler, rows[middle:])
         else:
             self.archived += len(rows)
-            self._on_archived(len(rows))
 
     async def _set_aside(self, entry: Entry, reason: str, sender: str, message: str) -> None:
         await self._dead_letters.keep(source="archive", reason=reason, message=message, sender=sender, body=entry.data)
-        self._failed(reason)
-        _log.warning("outbox entry set aside", entry=entry.id.decode(), reason=reason, error=message)
-
-    def _failed(self, reason: str) -> None:
         self.failures[reason] += 1
-        self._on_failed(reason)
+        _log.warning("outbox entry set aside", entry=entry.id.decode(), reason=reason, error=message)
 
     def _note(self, error: Exception | None) -> None:
         """Counts a failed step, and logs when trouble begins, changes or ends, not at every try."""
@@ -155,7 +140,7 @@ class Archiver:
             reason = "archive_away"
         else:
             reason = "store_away" if isinstance(error, StoreError) else "internal"
-        self._failed(reason)
+        self.failures[reason] += 1
         if self.trouble != str(error):
             unexpected = error if reason == "internal" else None
             _log.error("archiver stands still", reason=reason, error=str(error), exc_info=unexpected)

@@ -76,6 +76,23 @@ class MySQLArchive:
             (highest,) = await cursor.fetchone()
         return highest or 0
 
+    async def read(
+        self, conversations: Sequence[str], sender: str, after: int, before: int, limit: int
+    ) -> list[Message]:
+        pages = [_QUERIES["conversation_page"]] * len(conversations) + [_QUERIES["sent_page"]]
+        arguments: list[Any] = []
+        for conversation in conversations:
+            arguments += (conversation.encode(), after, before, limit)
+        arguments += (sender.encode(), f"single/{sender}".encode(), after, before, limit, limit)
+        union = " UNION ALL ".join(f"({page})" for page in pages)
+        return await self._messages(_QUERIES["merged_pages"].format(pages=union), arguments)
+
+    async def newest(self, highest: int, limit: int) -> list[Message]:
+        return await self._messages(_QUERIES["newest_messages"], [highest, limit])
+
+    async def scan(self, after: int, highest: int, limit: int) -> list[Message]:
+        return await self._messages(_QUERIES["scan_messages"], [after, highest, limit])
+
     async def ping(self) -> None:
         async with self._cursor() as cursor:
             await cursor.connection.ping(reconnect=False)
@@ -123,6 +140,15 @@ class MySQLArchive:
             if names:
                 await cursor.execute(_QUERIES["drop_partitions"].format(names=", ".join(names)))
         return len(names)
+
+    async def _messages(self, query: str, arguments: Sequence[Any]) -> list[Message]:
+        async with self._cursor() as cursor:
+            await cursor.execute(query, arguments)
+            rows = await cursor.fetchall()
+        return [
+            Message(mid, topic.decode(), sender.decode(), client_id.decode(), ts, bool(form), payload)
+            for topic, mid, sender, client_id, ts, form, payload in rows
+        ]
 
     @staticmethod
     def _below(before: int, edges: dict[str, int]) -> list[str]:

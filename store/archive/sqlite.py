@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiosqlite
 
@@ -38,6 +39,23 @@ class SQLiteArchive:
         async with self._open() as connection, connection.execute(_QUERIES["highest_id"]) as cursor:
             row = await cursor.fetchone()
         return row[0] or 0 if row else 0
+
+    async def read(
+        self, conversations: Sequence[str], sender: str, after: int, before: int, limit: int
+    ) -> list[Message]:
+        pages = [_QUERIES["conversation_page"]] * len(conversations) + [_QUERIES["sent_page"]]
+        arguments: list[Any] = []
+        for conversation in conversations:
+            arguments += (conversation, after, before, limit)
+        arguments += (sender, f"single/{sender}", after, before, limit, limit)
+        union = " UNION ALL ".join(f"SELECT * FROM ({page})" for page in pages)  # noqa: S608
+        return await self._messages(_QUERIES["merged_pages"].format(pages=union), arguments)
+
+    async def newest(self, highest: int, limit: int) -> list[Message]:
+        return await self._messages(_QUERIES["newest_messages"], [highest, limit])
+
+    async def scan(self, after: int, highest: int, limit: int) -> list[Message]:
+        return await self._messages(_QUERIES["scan_messages"], [after, highest, limit])
 
     async def ping(self) -> None:
         async with self._open() as connection:
@@ -78,6 +96,14 @@ class SQLiteArchive:
             deleted += cursor.rowcount
             if cursor.rowcount < DELETED_AT_ONCE:
                 return deleted
+
+    async def _messages(self, query: str, arguments: Sequence[Any]) -> list[Message]:
+        async with self._open() as connection:
+            rows = await connection.execute_fetchall(query, arguments)
+        return [
+            Message(mid, topic, sender, client_id, ts, bool(form), payload)
+            for topic, mid, sender, client_id, ts, form, payload in rows
+        ]
 
     @staticmethod
     async def _applied(connection: aiosqlite.Connection) -> set[int]:
