@@ -97,8 +97,8 @@ class _Parts:
         app = web.Application(middlewares=[self._answer_errors], client_max_size=LARGEST_BODY)
         app.add_routes(
             [
-                web.route("*", "/hooks/{name:.*}", self.webhook),
-                web.get("/pull", self.pull),
+                web.route("*", "/hooks/{name:.*}", self.webhook.respond),
+                web.get("/pull", self.pull.respond),
                 web.get("/healthz", self.health.alive),
                 web.get("/readyz", self.health.ready),
                 web.get("/metrics", self.health.metrics),
@@ -109,7 +109,7 @@ class _Parts:
 
     def public_application(self) -> web.Application:
         app = web.Application(middlewares=[self._allow_origins, self._answer_errors], client_max_size=LARGEST_BODY)
-        app.add_routes([web.get("/pull", self.pull), web.get("/healthz", self.health.alive)])
+        app.add_routes([web.get("/pull", self.pull.respond), web.get("/healthz", self.health.alive)])
         return app
 
     async def drain(self) -> None:

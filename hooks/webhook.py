@@ -129,7 +129,7 @@ class Webhook:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._none_open.wait(), seconds)
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
+    async def respond(self, request: web.Request) -> web.StreamResponse:
         """The answer to any request whose path starts with `/hooks/`."""
         name = request.path[len(PREFIX) :]
         if not self.handles(name) or request.method != "POST":

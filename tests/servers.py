@@ -76,6 +76,13 @@ class Server:
         self._process.kill()
         self._process.wait()
 
+    def hang(self) -> None:
+        """Its connections stay, and nothing is answered until it may `resume`."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
     def stop(self) -> None:
         assert self._process is not None
         self._process.terminate()

@@ -63,7 +63,7 @@ class PullApi:
         self._waiting: Counter[int] = Counter()
         self.draining = False
 
-    async def __call__(self, request: web.Request) -> web.Response:
+    async def respond(self, request: web.Request) -> web.Response:
         """Raises Problem, StoreError."""
         started = time.perf_counter()
         uid = await self._tokens.uid(request.headers.get("Authorization", ""))

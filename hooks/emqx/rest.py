@@ -1,5 +1,6 @@
 """The calls of EMQX's REST API that the service makes."""
 
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -28,10 +29,10 @@ class Rest:
 
     def __init__(self, url: str, key: str, secret: str) -> None:
         self._base = f"{url}/api/v5"
+        basic = b64encode(f"{key}:{secret}".encode()).decode()
         self._session = aiohttp.ClientSession(
-            auth=aiohttp.BasicAuth(key, secret),
             timeout=aiohttp.ClientTimeout(total=10, connect=3),
-            headers={"Content-Type": "application/json"},
+            headers={"Authorization": f"Basic {basic}", "Content-Type": "application/json"},
         )
 
     async def close(self) -> None:

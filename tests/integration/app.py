@@ -1,0 +1,198 @@
+"""The service on real sockets and a real Redis, with a model of EMQX's REST API, and what EMQX and clients send it."""
+
+import asyncio
+import itertools
+import time
+from base64 import b64encode
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import aiohttp
+import jwt
+import orjson
+from aiohttp import web
+
+from hooks.service import running_service
+from hooks.settings import load
+from tests.recorded import recorded
+
+JWT_SECRET = "a secret of the tests that is long enough"
+SECRETS = {
+    "hook_token": "hook-token-1,hook-token-2",
+    "admin_token": "admin-token",
+    "jwt_secret": JWT_SECRET,
+    "secret": "hmac-secret",
+    "emqx_api_secret": "api-secret",
+}
+
+_uids = itertools.count(100_000)
+
+
+def new_uid() -> str:
+    """A user no other test knows."""
+    return str(next(_uids))
+
+
+async def until(check: Callable[[], Awaitable[Any]], seconds: float = 10) -> Any:
+    """What `check` gives once that is true. Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while not (found := await check()):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        return found
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: Any
+    raw: bytes
+
+    @property
+    def json(self) -> Any:
+        return orjson.loads(self.raw)
+
+    @property
+    def code(self) -> str:
+        """The error code, in the one shape errors have."""
+        error = self.json["error"]
+        assert set(error) == {"code", "message"}
+        assert isinstance(error["message"], str)
+        return str(error["code"])
+
+
+def token(uid: str, **claims: Any) -> str:
+    return jwt.encode({"sub": uid, "exp": int(time.time()) + 600, **claims}, JWT_SECRET, "HS256")
+
+
+def message_body(topic: str, payload: bytes | dict[str, Any], username: str = "1001", **changed: Any) -> dict[str, Any]:
+    """A publish as EMQX's rule sends it, with ids and times of now."""
+    raw = payload if isinstance(payload, bytes) else orjson.dumps(payload)
+    now = time.time_ns() // 1_000_000
+    return {
+        **recorded("publish_single")[0],
+        **{"hook": "message", "id": uuid4().hex.upper(), "clientid": f"{username}-phone", "username": username},
+        **{"topic": topic, "qos": 1, "payload_b64": b64encode(raw).decode(), "rest": False},
+        **{"timestamp": now, "publish_received_at": now, **changed},
+    }
+
+
+class EmqxApi:
+    """EMQX's REST API: keeps what is published, or answers `status`, or does not answer."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.published: list[dict[str, Any]] = []
+        self.requests: list[web.Request] = []
+        self.url = ""
+
+    async def publish(self, request: web.Request) -> web.Response:
+        self.requests.append(request)
+        messages = await request.json()
+        if self.status != 200:
+            return web.json_response({"code": "X", "message": "trouble"}, status=self.status)
+        self.published += messages
+        return web.json_response([{"id": uuid4().hex} for _ in messages])
+
+    def told(self, uid: str) -> list[dict[str, Any]]:
+        """Control messages to a user."""
+        topic = f"single/{uid}"
+        return [orjson.loads(each["payload"]) for each in self.published if each["topic"] == topic]
+
+
+@asynccontextmanager
+async def running_emqx_api() -> AsyncIterator[EmqxApi]:
+    api = EmqxApi()
+    application = web.Application()
+    application.router.add_post("/api/v5/publish/bulk", api.publish)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    api.url = f"http://127.0.0.1:{site.port}"
+    try:
+        yield api
+    finally:
+        await runner.cleanup()
+
+
+class App:
+    """A running service, asked as EMQX, clients and operators do."""
+
+    def __init__(
+        self,
+        http: aiohttp.ClientSession,
+        broker: aiohttp.ClientSession,
+        port: int,
+        public_port: int | None,
+        emqx: EmqxApi,
+    ) -> None:
+        self._http = http
+        self._broker = broker
+        self.port = port
+        self.public_port = public_port
+        self.emqx = emqx
+        self.url = f"http://127.0.0.1:{port}"
+
+    async def request(self, method: str, path: str, bearer: str | None = None, **arguments: Any) -> Answer:
+        headers = {**arguments.pop("headers", {}), **({"Authorization": f"Bearer {bearer}"} if bearer else {})}
+        url = arguments.pop("url", self.url)
+        # As EMQX has connections of its own, which carry nothing but hooks.
+        session = self._broker if path.startswith("/hooks/") else self._http
+        async with session.request(method, url + path, headers=headers, **arguments) as answer:
+            return Answer(answer.status, answer.headers, await answer.read())
+
+    async def hook(self, name: str, body: Any, bearer: str | None = "hook-token-1", **arguments: Any) -> Answer:
+        raw = body if isinstance(body, bytes) else orjson.dumps(body)
+        headers = {"Content-Type": "application/json"}
+        return await self.request("POST", f"/hooks/{name}", bearer, data=raw, headers=headers, **arguments)
+
+    async def publish(
+        self, topic: str, payload: bytes | dict[str, Any], username: str = "1001", **changed: Any
+    ) -> Answer:
+        return await self.hook("message", message_body(topic, payload, username, **changed))
+
+    async def pull(self, uid: str, last_id: int = 0, *, bearer: str | None = None, **arguments: Any) -> Answer:
+        params = {"last_id": str(last_id), **{name: str(value) for name, value in arguments.items()}}
+        return await self.request("GET", "/pull", bearer or token(uid), params=params)
+
+    async def messages(self, uid: str, last_id: int = 0) -> list[dict[str, Any]]:
+        """What the user himself was sent after the cursor, without what all users are."""
+        found: list[dict[str, Any]] = []
+        while True:
+            answer = await self.pull(uid, last_id, limit=1000)
+            assert answer.status == 200, answer.raw
+            found += [each for each in answer.json["messages"] if each["topic"].startswith("single/")]
+            last_id = answer.json["last_id"]
+            if not answer.json["more"]:
+                return found
+
+    async def admin(self, method: str, path: str, **arguments: Any) -> Answer:
+        return await self.request(method, f"/admin{path}", "admin-token", **arguments)
+
+    async def letters(self, sender: str) -> list[dict[str, Any]]:
+        """Dead letters of one sender, oldest first."""
+        found: list[dict[str, Any]] = []
+        after = 0
+        while page := (await self.admin("GET", f"/deadletters?after={after}&limit=1000")).json["deadletters"]:
+            found += [letter for letter in page if letter["sender"] == sender]
+            after = page[-1]["n"]
+        return found
+
+    async def metric(self, sample: str) -> float:
+        """The value of one line of /metrics, by what stands before it; 0 if it is not there yet."""
+        lines = (await self.request("GET", "/metrics")).raw.decode().splitlines()
+        return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.rsplit(" ", 1)[0] == sample), 0.0)
+
+
+@asynccontextmanager
+async def running_app(redis_url: str, directory: Path, **settings: Any) -> AsyncIterator[App]:
+    """The service with these settings; `emqx_api_url=None` leaves EMQX's REST API out."""
+    async with running_emqx_api() as emqx, aiohttp.ClientSession() as http, aiohttp.ClientSession() as broker:
+        given = {
+            **{"http_port": 0, "redis_url": redis_url, "archive_url": f"sqlite:///{directory / 'archive.db'}"},
+            **{"emqx_api_url": emqx.url, "emqx_api_key": "key", "pull_rate": 10_000, **SECRETS, **settings},
+        }
+        async with running_service(load(**given)) as service:
+            yield App(http, broker, service.http_port, service.public_port, emqx)

@@ -1,0 +1,45 @@
+"""One running service for all tests that need no settings of their own, and Redis servers that a test may kill."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.integration.app import App, new_uid, running_app
+from tests.servers import RedisServer, program
+
+
+@pytest.fixture(scope="session")
+def common_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("common_redis"), program("redis-server"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def app(common_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[App]:
+    """The service with its usual settings. Its state is everybody's: tests use users of their own."""
+    directory = tmp_path_factory.mktemp("app")
+    async with running_app(common_redis.url, directory, public_port=0, operators="ops,9001") as running:
+        yield running
+
+
+@pytest.fixture
+def uid() -> str:
+    return new_uid()
+
+
+@pytest.fixture
+def other_uid() -> str:
+    return new_uid()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of this test alone, to fill, wipe, stop or kill."""
+    server = RedisServer(tmp_path / "redis", program("redis-server"))
+    server.start()
+    yield server
+    server.kill()
