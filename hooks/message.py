@@ -33,6 +33,8 @@ class MessageHook:
             raise BadBody("`qos` is missing or none")
         if qos == 0 or (user is None and not topic.startswith("business/")):
             return None
+        if user == SERVICE:
+            raise Refused("not_a_user", broker_id, "the username `0` is the service's")
         sender = SERVICE if user is None else user
         raw = _payload(body)
         payload = read(raw, sender, broker_id, self._most_payload)
