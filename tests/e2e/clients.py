@@ -97,7 +97,10 @@ class Mosquitto:
         login = self._login(stack, uid, clientid, password)
         # Debug lines and payloads, the latter in hex and marked, come in one order on one pipe.
         arguments = [*login, "-t", topic, "-q", "1", "-d", "-F", "payload %x"]
-        process = await asyncio.create_subprocess_exec(program("mosquitto_sub"), *arguments, stdout=PIPE, stderr=PIPE)
+        # stdbuf, as it holds its output back when it writes to a pipe.
+        process = await asyncio.create_subprocess_exec(
+            program("stdbuf"), "-oL", program("mosquitto_sub"), *arguments, stdout=PIPE, stderr=PIPE
+        )
         try:
             if await self._granted(process) != 1:
                 raise RefusedByBroker(topic)

@@ -33,6 +33,7 @@ class Stack:
         self._log = directory / "log"
         self._mark = uuid4().hex
         self._process: subprocess.Popen[bytes] | None = None
+        self._secrets: Secrets | None = None
 
     def start(self) -> None:
         """Returns once the `ready` line is there."""
@@ -53,6 +54,9 @@ class Stack:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"emqx-im dev did not start: {self._log.read_text()[-3000:]}")
             time.sleep(0.02)
+        running = find_running(self.data_dir)
+        assert running is not None
+        self._secrets = running.secrets
 
     def stop(self) -> int:
         """As Ctrl-C or a service manager does. The exit status."""
@@ -83,23 +87,23 @@ class Stack:
             time.sleep(0.02)
 
     def processes(self) -> list[int]:
-        """The living processes of the tree: what it starts inherits its environment."""
-        mark = f"{_MARK}={self._mark}".encode()
-        found = []
-        for directory in Path("/proc").iterdir():
-            if directory.name.isdecimal():
-                try:
-                    if mark in (directory / "environ").read_bytes().split(b"\0"):
-                        found.append(int(directory.name))
-                except OSError:
-                    continue  # gone, or somebody else's
-        return found
+        """The living processes of the tree: each inherits its environment or has a file of its data open."""
+        return [
+            int(process.name) for process in Path("/proc").iterdir() if process.name.isdecimal() and self._owns(process)
+        ]
+
+    def _owns(self, process: Path) -> bool:
+        try:
+            if f"{_MARK}={self._mark}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                return True
+            return any(os.readlink(file).startswith(f"{self.data_dir}/") for file in (process / "fd").iterdir())
+        except OSError:
+            return False  # gone, or somebody else's
 
     @property
     def secrets(self) -> Secrets:
-        running = find_running(self.data_dir)
-        assert running is not None
-        return running.secrets
+        assert self._secrets is not None
+        return self._secrets
 
     def token(self, username: int | str) -> str:
         return mint(str(username), self.secrets.jwt_secret, 600)

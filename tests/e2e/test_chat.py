@@ -1,0 +1,123 @@
+"""`emqx-im chat` and `emqx-im token` as commands, between pipes."""
+
+import asyncio
+import os
+import subprocess
+from asyncio.subprocess import PIPE
+from collections.abc import Callable
+from pathlib import Path
+
+import jwt
+
+from tests.e2e.stack import EMQX_IM, Service, Stack
+
+User = Callable[[], int]
+
+
+def run(*arguments: str, lines: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [EMQX_IM, *arguments],
+        input=lines,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={name: value for name, value in os.environ.items() if not name.startswith("IM_")} | environment,
+    )
+
+
+def chat(stack: Stack, uid: int, lines: str = "", *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run("chat", "--uid", str(uid), "--data-dir", str(stack.data_dir), *arguments, lines=lines)
+
+
+def test_lines_are_sent_and_shown_once(shared_stack: Stack, user: User) -> None:
+    ann, bob = user(), user()
+    sent = chat(shared_stack, ann, f"{bob} hello\n/to {bob}\nhow are you?\n")
+    assert sent.returncode == 0, sent.stderr
+    assert sent.stdout == f"✓ {bob} hello\n✓ {bob} how are you?\n"
+    shown = chat(shared_stack, bob)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout == f"{ann}: hello\n{ann}: how are you?\n"
+    assert chat(shared_stack, bob).stdout == ""
+    assert chat(shared_stack, ann).stdout == ""
+
+
+async def test_two_people_talk(shared_stack: Stack, user: User) -> None:
+    ann, bob = user(), user()
+    arguments = ("chat", "--uid", str(bob), "--to", str(ann), "--data-dir", str(shared_stack.data_dir))
+    talker = await asyncio.create_subprocess_exec(EMQX_IM, *arguments, stdin=PIPE, stdout=PIPE)
+    assert talker.stdin is not None
+    assert talker.stdout is not None
+    talker.stdin.write(b"ready\n")
+    assert await asyncio.wait_for(talker.stdout.readline(), 30) == f"✓ {ann} ready\n".encode()
+    sent = await asyncio.to_thread(chat, shared_stack, ann, f"{bob} live\n")
+    assert f"{bob}: ready" in sent.stdout
+    assert await asyncio.wait_for(talker.stdout.readline(), 30) == f"{ann}: live\n".encode()
+    talker.stdin.close()
+    assert await asyncio.wait_for(talker.wait(), 30) == 0
+
+
+def test_what_is_refused_is_marked(shared_stack: Stack, user: User) -> None:
+    long = "x" * 20_000
+    sent = chat(shared_stack, user(), f"{user()} {long}\nnobody hello\n")
+    assert sent.returncode == 1
+    refused = sent.stdout.splitlines()
+    assert len(refused) == 2
+    assert all(line.startswith("✗ ") for line in refused)
+
+
+def test_escape_sequences_of_others_do_nothing(shared_stack: Stack, user: User) -> None:
+    ann, bob = user(), user()
+    chat(shared_stack, ann, f"{bob} a\x1b[2Jb\n")
+    assert chat(shared_stack, bob).stdout == f"{ann}: a�[2Jb\n"
+
+
+def test_without_a_broker_the_message_waits_for_the_next_time(shared_stack: Stack, user: User) -> None:
+    ann, bob = user(), user()
+    nowhere = ("--mqtt", "127.0.0.1:1", "--url", "http://127.0.0.1:1", "--wait", "1")
+    kept = chat(shared_stack, ann, f"{bob} patience\n", *nowhere)
+    assert kept.returncode == 1
+    assert "kept" in kept.stderr
+    assert "refused" in kept.stderr
+    assert chat(shared_stack, ann).stdout == f"✓ {bob} (sent earlier)\n"
+    assert chat(shared_stack, bob).stdout == f"{ann}: patience\n"
+
+
+def test_mistakes_are_one_line(tmp_path: Path, shared_stack: Stack) -> None:
+    nothing = ("--data-dir", str(tmp_path))
+    for arguments, word in (
+        (("chat", "--uid", "1001", *nothing), "no emqx-im dev runs"),
+        (("chat", "--uid", "abc"), "--uid"),
+        (("chat", "--uid", "1001", "--to", "x"), "--to"),
+        (("chat", "--uid", "1001", "--mqtt", "http://x", "--url", "http://x"), "--mqtt"),
+        (("token", "--uid", "01"), "--uid"),
+        (("token", "--uid", str(2**53)), "--uid"),
+        (("token", "--uid", "1001", *nothing), "IM_JWT_SECRET"),
+        (("token",), "--uid"),
+    ):
+        failed = run(*arguments)
+        assert failed.returncode != 0
+        assert failed.stdout == ""
+        assert len(failed.stderr.splitlines()) == 1, failed.stderr
+        assert word in failed.stderr
+    data_dir = ("--data-dir", str(shared_stack.data_dir))
+    refused = run("chat", "--uid", "1001", "--token", "bad", *data_dir)
+    assert refused.returncode == 1
+    assert "the broker refuses user 1001" in refused.stderr
+
+
+async def test_a_token_opens_broker_and_pull(shared_stack: Stack, service: Service, user: User) -> None:
+    uid = str(user())
+    made = run("token", "--uid", uid, "--data-dir", str(shared_stack.data_dir))
+    assert made.returncode == 0, made.stderr
+    assert await service.pull_status(made.stdout.strip()) == 200
+    chatted = chat(shared_stack, int(uid), f"{user()} hi\n", "--token", made.stdout.strip())
+    assert chatted.returncode == 0, chatted.stderr
+
+
+def test_a_token_says_who_and_until_when() -> None:
+    secret = "a secret of thirty-two characters or more"
+    for arguments, subject in ((("--uid", "1001"), "1001"), (("--username", "ops"), "ops")):
+        made = run("token", *arguments, "--ttl", "60", IM_JWT_SECRET=secret)
+        claims = jwt.decode(made.stdout.strip(), secret, algorithms=["HS256"])
+        assert claims["sub"] == subject
+        assert claims["exp"] - claims["iat"] == 60
