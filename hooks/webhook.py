@@ -143,6 +143,9 @@ class Webhook:
         except web.HTTPRequestEntityTooLarge:
             log.error("hook_body_too_large", hook=name, length=request.content_length)
             return self._reject(name, "too_large")
+        except web.RequestPayloadError as error:
+            log.error("hook_body_broken", hook=name, error=str(error))
+            return self._reject(name, "bad_body")
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self.answer(name, raw, answered.set_result)
         status, body = await answered
@@ -204,8 +207,8 @@ class Webhook:
     async def _unexpected(self, name: str, body: Body, raw: bytes, error: BaseException) -> Answer:
         """An error nobody foresaw: the event is tried again, but not for ever."""
         log.error("hook_failed", hook=name, exc_info=error)
-        fields = (body.get(field) for field in ("id", "clientid", "event", "timestamp"))
-        event = repr((name, *fields))
+        fields = ("id",) if "id" in body else ("clientid", "event", "timestamp")
+        event = repr((name, *map(body.get, fields)))
         failures = self._failures.pop(event, 0) + 1
         if failures > TRIES:
             ref = body.get("id")

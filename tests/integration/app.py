@@ -6,6 +6,7 @@ import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -146,7 +147,7 @@ class App:
     async def hook(self, name: str, body: Any, bearer: str | None = "hook-token-1", **arguments: Any) -> Answer:
         raw = body if isinstance(body, bytes) else orjson.dumps(body)
         headers = {"Content-Type": "application/json"}
-        return await self.request("POST", f"/hooks/{name}", bearer, data=raw, headers=headers, **arguments)
+        return await self.request("POST", f"/hooks/{name}", bearer, data=BytesIO(raw), headers=headers, **arguments)
 
     async def publish(
         self, topic: str, payload: bytes | dict[str, Any], username: str = "1001", **changed: Any
