@@ -5,9 +5,10 @@ from base64 import b64decode
 import orjson
 from aiohttp import web
 
+from hooks.api.arguments import integer
 from hooks.errors import Problem
 from hooks.tokens import FixedTokens
-from hooks.topics import number
+from hooks.topics import LARGEST_ID, number
 from hooks.webhook import Webhook
 from store.deadletter import DeadLetters
 from store.presence import Presence
@@ -58,8 +59,8 @@ class AdminApi:
         )
 
     async def dead_letters(self, request: web.Request) -> web.Response:
-        after = _argument(request, "after", 0, 2**53)
-        limit = _argument(request, "limit", _PAGE, _LARGEST_PAGE)
+        after = integer(request, "after", 0, 0, LARGEST_ID)
+        limit = integer(request, "limit", _PAGE, 1, _LARGEST_PAGE)
         return _json({"deadletters": await self._dead_letters.page(after, limit)})
 
     async def replay(self, request: web.Request) -> web.Response:
@@ -89,10 +90,3 @@ def _letter(request: web.Request) -> int:
     if letter_number is None:
         raise Problem("not_found", "a dead letter has a number")
     return letter_number
-
-
-def _argument(request: web.Request, name: str, default: int, highest: int) -> int:
-    given = request.query.get(name, str(default))
-    if not (given.isascii() and given.isdigit()) or len(given) > 16 or int(given) > highest:
-        raise Problem("bad_argument", f"`{name}` is not an integer up to {highest}")
-    return int(given)

@@ -9,6 +9,7 @@ from collections import Counter, OrderedDict
 import orjson
 from aiohttp import web
 
+from hooks.api.arguments import integer
 from hooks.errors import Problem
 from hooks.metrics import Metrics
 from hooks.tokens import UserTokens, receiver_key
@@ -20,7 +21,6 @@ from store.record import Message
 
 MOST_WAITING = 4
 _REMEMBERED_USERS = 100_000
-_DIGITS = re.compile(r"[0-9]{1,16}", re.ASCII)
 _EPOCH = re.compile(r"[!-~]{0,64}", re.ASCII)
 
 
@@ -67,9 +67,9 @@ class PullApi:
         """Raises Problem, StoreError."""
         started = time.perf_counter()
         uid = await self._tokens.uid(request.headers.get("Authorization", ""))
-        cursor = _number(request, "last_id", None, 0, LARGEST_ID)
-        limit = _number(request, "limit", 200, 1, 1000)
-        wait = _number(request, "wait", 0, 0, 60)
+        cursor = integer(request, "last_id", None, 0, LARGEST_ID)
+        limit = integer(request, "limit", 200, 1, 1000)
+        wait = integer(request, "wait", 0, 0, 60)
         epoch = request.query.get("epoch", "")
         if _EPOCH.fullmatch(epoch) is None:
             raise Problem("bad_argument", "`epoch` is not an epoch")
@@ -108,15 +108,6 @@ class PullApi:
             if not self._waiting[uid]:
                 del self._waiting[uid]
             self._metrics.waiting_pulls.dec()
-
-
-def _number(request: web.Request, name: str, default: int | None, lowest: int, highest: int) -> int:
-    given = request.query.getall(name, [])
-    if not given and default is not None:
-        return default
-    if len(given) != 1 or _DIGITS.fullmatch(given[0]) is None or not lowest <= int(given[0]) <= highest:
-        raise Problem("bad_argument", f"`{name}` is not an integer from {lowest} to {highest}")
-    return int(given[0])
 
 
 def render(pulled: Pulled, key: str) -> bytes:
