@@ -4,7 +4,6 @@ Only what the files use is understood. Anything else, and what EMQX itself would
 the start.
 """
 
-import base64
 import operator
 import re
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from sqlglot.errors import ParseError, SqlglotError
 from hooks.embedded import EmbeddedError
 from hooks.embedded.events import COLUMNS, NEVER_FIRED, PRODUCED, Columns
 from hooks.embedded.topics import matches, valid_filter
+from hooks.embedded.values import FUNCTIONS, boolean, compared, number
 
 log = structlog.get_logger(__name__)
 
@@ -185,14 +185,14 @@ class _Compiler:
             case exp.Column() | exp.Literal():
                 raise self.unsupported(node)
         value = self.value(node)
-        return lambda scope: _boolean(value(scope))
+        return lambda scope: boolean(value(scope))
 
     def value(self, node: exp.Expr) -> Expression:
         match node:
             case exp.Column():
                 return self.column(node)
             case exp.Literal():
-                constant = node.this if node.is_string else _number(node.this)
+                constant = node.this if node.is_string else number(node.this)
                 return lambda scope: constant
             case exp.Paren():
                 return self.value(node.this)
@@ -212,7 +212,7 @@ class _Compiler:
         if compare is None:
             raise self.unsupported(node)
         left, right = self.value(node.this), self.value(node.expression)
-        return lambda scope: _compared(compare, left(scope), right(scope))
+        return lambda scope: compared(compare, left(scope), right(scope))
 
     def column(self, node: exp.Column) -> Expression:
         self.only(node, "this")
@@ -224,7 +224,7 @@ class _Compiler:
         return lambda scope: scope.get(name)
 
     def call(self, node: exp.Expr, name: str, arguments: list[exp.Expr]) -> Expression:
-        function, arities = _FUNCTIONS.get(name, (None, ()))
+        function, arities = FUNCTIONS.get(name, (None, ()))
         if function is None:
             raise EmbeddedError(f"{self.name}: function not supported: {name}")
         if len(arguments) not in arities:
@@ -250,98 +250,4 @@ _COMPARISONS: dict[type[exp.Expr], Callable[[Any, Any], bool]] = {
     exp.LTE: operator.le,
     exp.GT: operator.gt,
     exp.GTE: operator.ge,
-}
-
-
-def _compared(compare: Callable[[Any, Any], bool], left: Any, right: Any) -> bool:
-    """`undefined` equals only itself; text beside a number is read as one, beside a boolean as its name."""
-    if left is None or right is None:
-        return left is right and compare(0, 0)
-    if _is_number(left) and isinstance(right, str | bytes):
-        right = _number(_text(right))
-    elif _is_number(right) and isinstance(left, str | bytes):
-        left = _number(_text(left))
-    elif isinstance(left, bool) and isinstance(right, str | bytes):
-        left = _text(left)
-    elif isinstance(right, bool) and isinstance(left, str | bytes):
-        right = _text(right)
-    return compare(_ordered(left), _ordered(right))
-
-
-def _ordered(value: Any) -> tuple[int, Any]:
-    """Erlang orders values of different types by type."""
-    if isinstance(value, bool):
-        return 1, value
-    if isinstance(value, int | float):
-        return 0, value
-    if isinstance(value, list):
-        return 2, value
-    if isinstance(value, str):
-        return 3, value.encode()
-    if isinstance(value, bytes):
-        return 3, value
-    raise TypeError(f"cannot compare {value!r}")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _number(text: str) -> int | float:
-    if re.fullmatch(r"[+-]?\d+", text):
-        return int(text)
-    if re.fullmatch(r"[+-]?\d+\.\d+([eE][+-]?\d+)?", text):
-        return float(text)
-    raise ValueError(f"not a number: {text[:40]}")
-
-
-def _boolean(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"not true or false: {value!r}")
-    return value
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "undefined"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, bytes):
-        return value.decode()
-    if isinstance(value, str | int | float):
-        return str(value)
-    raise TypeError(f"no text: {value!r}")
-
-
-def _concat(first: Any, second: Any = "") -> str:
-    return "".join(map(_text, first)) if isinstance(first, list) else _text(first) + _text(second)
-
-
-def _tokens(text: Any, separators: Any) -> list[str]:
-    if not isinstance(text, str | bytes) or not isinstance(separators, str):
-        raise TypeError(f"tokens of {text!r}")
-    return [part for part in re.split("[" + re.escape(separators) + "]", _text(text)) if part]
-
-
-def _nth(position: Any, items: Any) -> Any:
-    if not isinstance(position, int) or not isinstance(items, list):
-        raise TypeError(f"nth of {items!r}")
-    if not 1 <= position <= len(items):
-        raise IndexError(f"nth({position}) of {len(items)}")
-    return items[position - 1]
-
-
-def _base64_encode(value: Any) -> str:
-    if not isinstance(value, str | bytes):
-        raise TypeError(f"base64_encode of {value!r}")
-    return base64.b64encode(value.encode() if isinstance(value, str) else value).decode()
-
-
-_FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
-    "is_null": (lambda value: value is None, (1,)),
-    "is_not_null": (lambda value: value is not None, (1,)),
-    "nth": (_nth, (2,)),
-    "tokens": (_tokens, (2,)),
-    "concat": (_concat, (1, 2)),
-    "base64_encode": (_base64_encode, (1,)),
 }
