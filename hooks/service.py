@@ -47,6 +47,9 @@ _IDLE_SECONDS = 3600
 
 _BACKLOG = 1024
 
+_PUBLIC = ("/pull", "/healthz")
+"""What browsers may ask for."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -93,8 +96,12 @@ class _Parts:
     admin: AdminApi
     news: News
 
+    def _empty_application(self) -> web.Application:
+        middlewares = [self._allow_origins, self._answer_errors]
+        return web.Application(middlewares=middlewares, client_max_size=LARGEST_BODY)
+
     def application(self) -> web.Application:
-        app = web.Application(middlewares=[self._answer_errors], client_max_size=LARGEST_BODY)
+        app = self._empty_application()
         app.add_routes(
             [
                 web.route("*", "/hooks/{name:.*}", self.webhook.respond),
@@ -108,7 +115,7 @@ class _Parts:
         return app
 
     def public_application(self) -> web.Application:
-        app = web.Application(middlewares=[self._allow_origins, self._answer_errors], client_max_size=LARGEST_BODY)
+        app = self._empty_application()
         app.add_routes([web.get("/pull", self.pull.respond), web.get("/healthz", self.health.alive)])
         return app
 
@@ -143,7 +150,7 @@ class _Parts:
         """Lets browsers of the given origins pull."""
         origin = request.headers.get("Origin", "")
         allowed = self.settings.cors_origins
-        if not origin or not ("*" in allowed or origin in allowed):
+        if not origin or request.path not in _PUBLIC or not ("*" in allowed or origin in allowed):
             return await handler(request)
         if request.method == "OPTIONS":
             response: web.StreamResponse = web.Response(status=204)

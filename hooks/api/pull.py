@@ -70,8 +70,8 @@ class PullApi:
         cursor = integer(request, "last_id", None, 0, LARGEST_ID)
         limit = integer(request, "limit", 200, 1, 1000)
         wait = integer(request, "wait", 0, 0, 60)
-        epoch = request.query.get("epoch", "")
-        if _EPOCH.fullmatch(epoch) is None:
+        epoch, *others = request.query.getall("epoch", [""])
+        if others or _EPOCH.fullmatch(epoch) is None:
             raise Problem("bad_argument", "`epoch` is not an epoch")
         if self.draining:
             raise Problem("shutting_down")

@@ -1,0 +1,97 @@
+"""The second port, for clients: it serves pulls and nothing else, to browsers of the given origins too."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.integration.app import Answer, App, running_app, token
+from tests.servers import RedisServer
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+ORIGIN = "https://chat.example"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def public(common_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[App]:
+    directory = tmp_path_factory.mktemp("public")
+    origins = f"{ORIGIN},https://other.example"
+    async with running_app(common_redis.url, directory, public_port=0, cors_origins=origins) as running:
+        running.url = f"http://127.0.0.1:{running.public_port}"
+        yield running
+
+
+async def pull(app: App, uid: str, **headers: str) -> Answer:
+    return await app.request("GET", "/pull?last_id=0", token(uid), headers=headers)
+
+
+async def test_it_serves_pulls(public: App, uid: str) -> None:
+    assert (await pull(public, uid)).status == 200
+    assert (await public.request("GET", "/healthz")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/hooks/message"),
+        ("POST", "/hooks/authz"),
+        ("GET", "/admin/presence"),
+        ("GET", "/admin/deadletters"),
+        ("GET", "/metrics"),
+        ("GET", "/readyz"),
+        ("GET", "/"),
+    ],
+)
+@pytest.mark.parametrize("bearer", [None, "hook-token-1", "admin-token"])
+async def test_it_serves_nothing_else(public: App, method: str, path: str, bearer: str | None) -> None:
+    answer = await public.request(method, path, bearer)
+    assert answer.status in (401, 404)
+    assert answer.code in ("unauthorized", "not_found")
+
+
+def allowed(answer: Answer) -> Any:
+    return answer.headers.get("Access-Control-Allow-Origin")
+
+
+async def test_browsers_of_given_origins_may_pull(public: App, uid: str) -> None:
+    assert allowed(await pull(public, uid, Origin=ORIGIN)) == ORIGIN
+    refused = await public.request("GET", "/pull", headers={"Origin": ORIGIN})
+    assert (refused.status, allowed(refused)) == (401, ORIGIN), "errors are for the page to read, too"
+
+
+async def test_browsers_of_other_origins_may_not(public: App, uid: str) -> None:
+    for origin in ("https://evil.example", "null", f"{ORIGIN}.evil.example", "http://chat.example"):
+        assert allowed(await pull(public, uid, Origin=origin)) is None
+    assert allowed(await pull(public, uid)) is None
+
+
+async def test_a_browser_asks_first(public: App) -> None:
+    asking = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
+    answer = await public.request("OPTIONS", "/pull", headers={"Origin": ORIGIN, **asking})
+    assert (answer.status, allowed(answer)) == (204, ORIGIN)
+    assert "GET" in answer.headers["Access-Control-Allow-Methods"]
+    assert "authorization" in answer.headers["Access-Control-Allow-Headers"].lower()
+    answer = await public.request("OPTIONS", "/pull", headers={"Origin": "https://evil.example", **asking})
+    assert allowed(answer) is None
+
+
+async def test_the_service_port_goes_on_with_everything(public: App, uid: str) -> None:
+    service = f"http://127.0.0.1:{public.port}"
+    assert (await public.request("GET", "/pull?last_id=0", token(uid), url=service)).status == 200
+    assert (await public.request("GET", "/metrics", url=service)).status == 200
+
+
+async def test_every_origin_can_be_let_in(own_redis: RedisServer, tmp_path: Path, uid: str) -> None:
+    async with running_app(own_redis.url, tmp_path, public_port=0, cors_origins="*") as app:
+        app.url = f"http://127.0.0.1:{app.public_port}"
+        assert allowed(await pull(app, uid, Origin="https://any.example")) == "https://any.example"
+
+
+async def test_with_one_port_browsers_pull_there(own_redis: RedisServer, tmp_path: Path, uid: str) -> None:
+    async with running_app(own_redis.url, tmp_path, cors_origins=ORIGIN) as app:
+        assert app.public_port is None
+        assert allowed(await pull(app, uid, Origin=ORIGIN)) == ORIGIN
+        assert allowed(await app.request("GET", "/admin/presence", headers={"Origin": ORIGIN})) is None
