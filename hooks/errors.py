@@ -12,6 +12,7 @@ from store.errors import (
     OutboxFull,
     Overloaded,
     StoreAway,
+    StoreBehind,
     StoreEmpty,
     StoreError,
 )
@@ -51,6 +52,7 @@ CODES: dict[str, Code] = {
     # Try again.
     "redis_away": Code(503, "Redis does not answer."),
     "store_empty": Code(503, "Redis is empty and not rebuilt yet."),
+    "store_behind": Code(503, "Redis was restored to an older state and is not rebuilt yet."),
     "outbox_full": Code(503, "The archive has not kept up; the outbox is at `IM_OUTBOX_LIMIT`."),
     "overloaded": Code(503, "More requests wait than the queue takes."),
     "archive_away": Code(503, "The archive does not answer."),
@@ -61,6 +63,7 @@ CODES: dict[str, Code] = {
 _STORE_CODES: dict[type[StoreError], str] = {
     StoreAway: "redis_away",
     StoreEmpty: "store_empty",
+    StoreBehind: "store_behind",
     OutboxFull: "outbox_full",
     Overloaded: "overloaded",
     ArchiveAway: "archive_away",

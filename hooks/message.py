@@ -10,7 +10,6 @@ from hooks.emqx.outgoing import Outgoing
 from hooks.errors import BadBody, Refused
 from hooks.payload import Payload, read
 from hooks.topics import Global, Group, Single, number, receiver
-from store import keys
 from store.append import Appender, Stored
 from store.record import SERVICE
 
@@ -48,14 +47,12 @@ class MessageHook:
         if isinstance(to, Single):
             if number(sender) is None:
                 raise Refused("not_a_user", payload.client_id)
-            return self._appender.private(sender, to.uid, payload.client_id, ts, payload.json, raw)
-        if isinstance(to, Group):
-            raise Refused("unknown_group", payload.client_id)
-        if isinstance(to, Global):
+        elif isinstance(to, Global):
             if sender != SERVICE and sender not in self._operators:
                 raise Refused("not_an_operator", payload.client_id)
-            return self._appender.channel(keys.GLOBAL, topic, sender, payload.client_id, ts, payload.json, raw)
-        raise Refused("unknown_topic", payload.client_id)
+        else:
+            raise Refused("unknown_group" if isinstance(to, Group) else "unknown_topic", payload.client_id)
+        return self._appender.append(topic, sender, payload.client_id, ts, payload.json, raw)
 
     def _acknowledge(self, sender: str, client_id: str, stored: asyncio.Future[Stored]) -> None:
         if not stored.cancelled() and stored.exception() is None:

@@ -22,7 +22,7 @@ from hooks.emqx.rest import Rest
 from hooks.errors import Problem, error_response, problem
 from hooks.message import MessageHook
 from hooks.metrics import Metrics
-from hooks.settings import Settings, SettingsError, unknown_variables
+from hooks.settings import Settings, unknown_variables
 from hooks.tokens import FixedTokens, UserTokens
 from hooks.webhook import LARGEST_BODY, Webhook
 from hooks.will import WillHook
@@ -39,6 +39,7 @@ from store.life import Life
 from store.news import News
 from store.presence import Presence
 from store.pull import Puller
+from store.sweep import Sweeper
 
 DRAIN_SECONDS = 20
 _LIFE_SECONDS = 1.0
@@ -167,28 +168,17 @@ class _Parts:
 async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> _Parts:
     """Connects the parts; the stack takes them apart again, in reverse."""
     metrics = Metrics()
-    archive = _open_archive(settings)
+    archive = open_archive(settings.archive_url)
     stack.push_async_callback(archive.close)
     redis, blocking = connect(settings.redis_url), connect(settings.redis_url, blocking=True)
     lanes = [connect(settings.redis_url, single=True) for _ in range(LANES)]
     for client in (redis, blocking, *lanes):
         stack.push_async_callback(client.aclose)
 
-    outbox = Outbox(blocking)
+    outbox = Outbox(redis)
     dead_letters = DeadLetters(redis)
     archiver = Archiver(outbox, handlers(archive), dead_letters)
-    life = Life(redis, archive)
-    looked = asyncio.Event()
-    keeping = asyncio.create_task(_keep_life(life, archive, looked), name="life")
-    stack.push_async_callback(_cancel, keeping)
-    await looked.wait()
-    stop = asyncio.Event()
-    for name, work in {
-        "archiver": archiver.run(stop),
-        "upkeep": keep_up(archive, settings.roaming, settings.retention_days, stop),
-    }.items():
-        stack.push_async_callback(_finish, asyncio.create_task(work, name=name), stop)
-
+    life = Life(redis, archive, window_us=settings.window_us, sync_sender=settings.sync_sender)
     rest = None
     if settings.emqx_api_url is not None:
         rest = Rest(settings.emqx_api_url, settings.emqx_api_key, settings.emqx_api_secret)
@@ -209,6 +199,18 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> _Parts
     appender.start()
     stack.push_async_callback(appender.stop)
 
+    keeping = asyncio.create_task(_keep_life(life, archive, appender, looked := asyncio.Event()), name="life")
+    stack.push_async_callback(_cancel, keeping)
+    await looked.wait()
+    stop = asyncio.Event()
+    sweeper = Sweeper(redis, zombie_days=settings.zombie_days)
+    for name, work in {
+        "archiver": archiver.run(stop),
+        "upkeep": keep_up(archive, settings.roaming, settings.retention_days, stop),
+        "sweep": sweeper.run(stop),
+    }.items():
+        stack.push_async_callback(_finish, asyncio.create_task(work, name=name), stop)
+
     presence = Presence(redis)
     news = News(blocking)
     stack.push_async_callback(news.stop)
@@ -228,7 +230,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> _Parts
         settings=settings,
         webhook=webhook,
         pull=PullApi(
-            Puller(redis, window_us=settings.window_us),
+            Puller(redis, archive, outbox, window_us=settings.window_us, roaming_us=settings.roaming_us),
             news,
             UserTokens(settings.jwt_secret, settings.jwt_jwks_url),
             metrics,
@@ -241,13 +243,6 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> _Parts
     )
 
 
-def _open_archive(settings: Settings) -> Archive:
-    try:
-        return open_archive(settings.archive_url)
-    except ValueError as error:
-        raise SettingsError(f"IM_ARCHIVE_URL: {error}") from None
-
-
 async def _default_outbox_limit(redis: Redis) -> int:
     """A quarter of what Redis may use, or 1 GiB where that is not bounded or not known yet."""
     try:
@@ -257,15 +252,15 @@ async def _default_outbox_limit(redis: Redis) -> int:
     return int(memory.get("maxmemory") or 4 * 1024**3) // 4
 
 
-async def _keep_life(life: Life, archive: Archive, looked: asyncio.Event) -> None:
-    """Brings the archive's schema up to date, then gives an empty Redis its epoch whenever it has none."""
+async def _keep_life(life: Life, archive: Archive, appender: Appender, looked: asyncio.Event) -> None:
+    """Brings the archive's schema up to date, then sees to it that Redis holds what it should."""
     migrated = False
     while True:
         try:
             if not migrated:
                 log.info("archive_migrated", applied=await archive.migrate())
                 migrated = True
-            await life.ensure()
+            await life.ensure(appender.highest_id)
         except StoreError as error:
             log.warning("store_not_ready", error=str(error))
         looked.set()

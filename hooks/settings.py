@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     roaming: Literal["week", "month", "quarter", "year"] = Field(
         "week", description="How far back a pull reaches: `week` is Redis alone."
     )
+    zombie_days: float = Field(30.0, gt=0, le=36_500, description="Days unseen after which a user becomes cold.")
     shards: int = Field(1, ge=1, le=1, description="Number of shards; 1 until scale-out is built.")
     redis_wait: int = Field(0, ge=0, description="Replicas that must have a batch before it is answered 204.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level logged.")
@@ -127,6 +128,12 @@ class Settings(BaseSettings):
     def window_us(self) -> int:
         """The window of the timelines in Redis, microseconds."""
         return int(self.retention_days * 86_400_000_000)
+
+    @property
+    def roaming_us(self) -> int:
+        """How far back a pull reaches, microseconds: the roaming window, never less than Redis's own."""
+        days = {"week": self.retention_days, "month": 30, "quarter": 91, "year": 365}[self.roaming]
+        return max(self.window_us, int(days * 86_400_000_000))
 
     @classmethod
     def settings_customise_sources(

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from store import keys
+from store.destinations import destinations
 from store.errors import EntryFailed, Overloaded, StoreAway, StoreError
 from store.record import encode_tail
 from store.scripts import script
@@ -42,7 +43,6 @@ class Entry(NamedTuple):
 
     repeat_key: bytes
     timelines: tuple[bytes, ...]
-    names: str
     channel: str
     tail: bytes
 
@@ -53,7 +53,10 @@ class Entry(NamedTuple):
 
 
 class Appender:
-    """Appends to timelines, through one Redis client a lane. `stop` lets it finish what was accepted."""
+    """Appends to timelines, through one Redis client a lane. `stop` lets it finish what was accepted.
+
+    highest_id: of those it was given; a store whose clock is below it has lost them.
+    """
 
     def __init__(
         self,
@@ -75,6 +78,7 @@ class Appender:
         self._queue: list[tuple[Entry, asyncio.Future[Stored]]] = []
         self._queued_bytes = 0
         self._in_flight = 0
+        self.highest_id = 0
         self._arrived = asyncio.Event()
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -87,26 +91,13 @@ class Appender:
         self._arrived.set()
         await asyncio.gather(*self._tasks)
 
-    def private(
-        self, sender: str, receiver: int, client_id: str, ts: int, json: bool, payload: bytes
+    def append(
+        self, topic: str, sender: str, client_id: str, ts: int, json: bool, payload: bytes
     ) -> asyncio.Future[Stored]:
-        """A message into the receiver's inbox and, for the sender's other devices, into his own."""
-        topic = f"single/{receiver}"
-        timelines: tuple[bytes, ...] = (keys.inbox(receiver),)
-        names = str(receiver)
-        if self._sync_sender and sender != names and sender != "0":
-            timelines = (timelines[0], keys.inbox(int(sender)))
-            names = f"{receiver} {sender}"
+        """A message into the timelines of its topic. Raises Overloaded; the future, what else the store can refuse."""
+        timelines, channel = destinations(topic, sender, sync_sender=self._sync_sender)
         tail = encode_tail(topic, sender, client_id, ts, json, payload)
-        return self._submit(Entry(keys.repeat(sender, topic, client_id), timelines, names, "", tail))
-
-    def channel(
-        self, channel: str, topic: str, sender: str, client_id: str, ts: int, json: bool, payload: bytes
-    ) -> asyncio.Future[Stored]:
-        """A message once for everybody who reads the channel."""
-        tail = encode_tail(topic, sender, client_id, ts, json, payload)
-        timelines = (keys.channel(channel),)
-        return self._submit(Entry(keys.repeat(sender, topic, client_id), timelines, channel, channel, tail))
+        return self._submit(Entry(keys.repeat(sender, topic, client_id), timelines, channel, tail))
 
     def _submit(self, entry: Entry) -> asyncio.Future[Stored]:
         if self._stopping or len(self._queue) >= _QUEUED_ENTRIES or self._queued_bytes >= _QUEUED_BYTES:
@@ -142,6 +133,7 @@ class Appender:
                     continue
                 if isinstance(reply, int):
                     answer.set_result(Stored(abs(reply), reply < 0))
+                    self.highest_id = max(self.highest_id, reply)
                 else:
                     answer.set_exception(EntryFailed(reply.decode()))
             if self._on_batch is not None:
@@ -171,12 +163,11 @@ class Appender:
         return batch
 
     async def _write(self, redis: Redis, entries: list[Entry]) -> list[Any]:
-        names = [keys.EPOCH, keys.CLOCK, keys.OUTBOX, keys.OUTBOX_BYTES, keys.HEADS, keys.NEWS]
-        arguments: list[Any] = [
-            time.time_ns() // 1000,
-            *self._settings,
-            " ".join([entry.names for entry in entries]),
+        names = [
+            *(keys.EPOCH, keys.CLOCK, keys.OUTBOX, keys.OUTBOX_BYTES),
+            *(keys.HEADS, keys.NEWS, keys.ASLEEP, keys.INBOX),
         ]
+        arguments: list[Any] = [time.time_ns() // 1000, *self._settings, self.highest_id]
         for entry in entries:
             names.append(entry.repeat_key)
             names.extend(entry.timelines)

@@ -13,6 +13,10 @@ class StoreEmpty(StoreError):
     """Redis holds no epoch: it was started empty or wiped, and is not rebuilt yet."""
 
 
+class StoreBehind(StoreError):
+    """Redis was restored to an older state, and is not rebuilt yet."""
+
+
 class OutboxFull(StoreError):
     """The outbox holds more bytes than IM_OUTBOX_LIMIT: the archive has not kept up."""
 

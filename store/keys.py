@@ -20,6 +20,14 @@ HEADS = PREFIX + b"heads"
 """Hash: channel name to the id of its newest message."""
 NEWS = PREFIX + b"news"
 """Pub/Sub channel: after each batch, the names of the timelines it wrote, separated by spaces."""
+ASLEEP = PREFIX + b"asleep"
+"""Hash: uid to `0` for a cold user, whose inbox is not written; for a warm one to the id after which it is again."""
+SEEN = PREFIX + b"seen"
+"""Sorted set: uid by the time (milliseconds) he was last seen."""
+SWEEP_LOCK = PREFIX + b"sweep:lock"
+"""String: held by the process that sweeps."""
+REBUILD_LOCK = PREFIX + b"rebuild:lock"
+"""String: held by the process that rebuilds."""
 PRESENCE = PREFIX + b"presence"
 """Hash: `users` and `devices` online now."""
 DEAD_COUNTER = PREFIX + b"dead:counter"
@@ -44,9 +52,15 @@ CHUNK_BITS = 12
 """2^12 users share one presence bitmap."""
 
 
+INBOX = PREFIX + b"in:"
+"""What inboxes' names start with."""
+DEVICES = PREFIX + b"dev:"
+"""What device hashes' names start with."""
+
+
 def inbox(uid: int) -> bytes:
     """Sorted set: record by id, what was written to this user."""
-    return PREFIX + b"in:%d" % uid
+    return INBOX + b"%d" % uid
 
 
 def channel(name: str) -> bytes:
@@ -62,7 +76,7 @@ def repeat(sender: str, topic: str, client_id: str) -> bytes:
 
 def devices(uid: int) -> bytes:
     """Hash: clientid to `connected_at` (milliseconds) of the devices online."""
-    return PREFIX + b"dev:%d" % uid
+    return DEVICES + b"%d" % uid
 
 
 def online_chunk(uid: int) -> bytes:

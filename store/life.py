@@ -1,41 +1,138 @@
-"""The life of the store in Redis: it has a name, the epoch, and starts above everything that was ever archived."""
+"""The life of the store in Redis: it has a name, the epoch, and starts above everything that was ever given.
+
+A Redis that is empty, or was restored to an older state, is put right from the archive before it is used again, under
+a new epoch: so clients are told, instead of silently missing something.
+"""
 
 import secrets
 import time
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
+import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.asyncio.lock import Lock
+from redis.exceptions import LockError, RedisError
 
 from store import keys
-from store.errors import StoreAway
+from store.archive import Archive
+from store.destinations import destinations
+from store.errors import StoreAway, StoreEmpty
+from store.record import Message, encode
 from store.scripts import script
 
+_LOCK_SECONDS = 60
+_PAGE = 1000
+_COMPARED = 100
+"""Newest archived messages that Redis is asked for after it was started again."""
 
-class HighestId(Protocol):
-    async def highest_id(self) -> int: ...
+log = structlog.get_logger(__name__)
 
 
 class Life:
-    """Looks whether Redis holds a life of the store, and starts one where it does not."""
+    """Looks whether Redis holds what it should, and rebuilds it where it does not."""
 
-    def __init__(self, redis: Redis, archive: HighestId) -> None:
+    def __init__(self, redis: Redis, archive: Archive, *, window_us: int, sync_sender: bool) -> None:
         self._redis = redis
         self._archive = archive
+        self._window_us = window_us
+        self._sync_sender = sync_sender
         self._begin = script("begin_epoch")
+        self._restore = script("restore")
+        self._run = ""
+        self._trusted = 0
 
     async def epoch(self) -> str | None:
+        return (await self._look())[0]
+
+    async def ensure(self, known: int = 0) -> str:
+        """The epoch, after a rebuild if it takes one. `known`: the highest id this process was given.
+
+        Raises StoreAway, ArchiveAway; StoreEmpty while another process rebuilds.
+        """
+        epoch, clock, run = await self._look()
+        if epoch is not None and clock >= known and (run == self._run or not await self._behind(clock)):
+            self._run, self._trusted = run, clock
+            return epoch
+        return await self.rebuild(known)
+
+    async def rebuild(self, known: int = 0, progress: Callable[[int], object] = lambda count: None) -> str:
+        """Puts the window's messages back into timelines and starts a new epoch above every id ever given; the epoch.
+
+        What is in Redis stays. `progress` gets the number of messages put back so far. Raises StoreAway, ArchiveAway;
+        StoreEmpty while another process rebuilds.
+        """
+        lock: Lock = self._redis.lock(keys.REBUILD_LOCK.decode(), timeout=_LOCK_SECONDS, blocking=False)
         try:
-            epoch: Any = await self._redis.get(keys.EPOCH)
+            if not await lock.acquire():
+                raise StoreEmpty("another process is rebuilding")
+            try:
+                await self._redis.delete(keys.EPOCH, keys.ASLEEP)
+                highest = max(await self._archive.highest_id(), known)
+                count = await self._put_back(highest, lock, progress)
+                lowest = max(highest, time.time_ns() // 1000)
+                names = [keys.EPOCH, keys.CLOCK]
+                epoch: bytes = await self._begin.run(self._redis, names, [secrets.token_urlsafe(4), lowest])
+            finally:
+                await lock.release()
+        except (RedisError, LockError, OSError) as error:
+            raise StoreAway(f"rebuild: {error}") from error
+        log.warning("store_rebuilt", epoch=epoch.decode(), messages=count)
+        return epoch.decode()
+
+    async def _look(self) -> tuple[str | None, int, str]:
+        """Epoch, clock, and the name of this run of the Redis server."""
+        try:
+            state: Any = await self._redis.mget(keys.EPOCH, keys.CLOCK)
+            server: Any = await self._redis.info("server")
         except (RedisError, OSError) as error:
             raise StoreAway(f"epoch: {error}") from error
-        return None if epoch is None else str(epoch, "ascii")
+        epoch, clock = state
+        return None if epoch is None else epoch.decode(), int(clock or 0), str(server["run_id"])
 
-    async def ensure(self) -> str:
-        """The epoch. Raises StoreAway, ArchiveAway: without the archive nobody knows which ids were given."""
-        epoch = await self.epoch()
-        if epoch is not None:
-            return epoch
-        lowest = max(await self._archive.highest_id(), time.time_ns() // 1000)
-        begun: bytes = await self._begin.run(self._redis, [keys.EPOCH, keys.CLOCK], [secrets.token_urlsafe(4), lowest])
-        return begun.decode()
+    async def _behind(self, clock: int) -> bool:
+        """Whether Redis lacks what the archive has of the time before this run of it."""
+        highest = await self._archive.highest_id()
+        if highest > clock:
+            return True
+        edge = time.time_ns() // 1000 - self._window_us
+        newest = await self._archive.newest(min(highest, self._trusted or highest), _COMPARED)
+        recent = [message for message in newest if message.mid > edge + 60_000_000]
+        for message in recent:
+            if not await self._held(message):
+                return True
+        return False
+
+    async def _held(self, message: Message) -> bool:
+        """Whether a timeline of the message holds it, or each belongs to a user who was cold when it came."""
+        timelines, channel = destinations(message.topic, message.sender, sync_sender=self._sync_sender)
+        record = encode(message)
+        written = bool(channel)
+        try:
+            for timeline in timelines:
+                if await self._redis.zscore(timeline, record) is not None:
+                    return True
+                if not channel:
+                    since: Any = await self._redis.hget(keys.ASLEEP, timeline[len(keys.INBOX) :].decode())
+                    written = written or since is None or 0 < int(since) < message.mid
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"compare: {error}") from error
+        return not written
+
+    async def _put_back(self, highest: int, lock: Lock, progress: Callable[[int], object]) -> int:
+        expire = self._window_us // 1_000_000 + 3600
+        after = time.time_ns() // 1000 - self._window_us
+        count = 0
+        while page := await self._archive.scan(after, highest, _PAGE):
+            names = [keys.HEADS, keys.SEEN, keys.INBOX]
+            arguments: list[Any] = [expire, time.time_ns() // 1_000_000]
+            for message in page:
+                timelines, channel = destinations(message.topic, message.sender, sync_sender=self._sync_sender)
+                names.extend(timelines)
+                arguments += (len(timelines), channel, message.mid, encode(message))
+            await self._restore.run(self._redis, names, arguments)
+            await lock.reacquire()
+            count += len(page)
+            after = page[-1].mid
+            progress(count)
+        return count

@@ -3,6 +3,7 @@
 Events come late, twice, or out of order; the scripts say which of them count.
 """
 
+import time
 from collections.abc import Iterable
 
 from redis.asyncio import Redis
@@ -24,8 +25,9 @@ class Presence:
 
     async def connected(self, uid: int, clientid: str, connected_at: int) -> bool:
         """True if the user came online by it. `connected_at` in milliseconds, as everywhere here."""
-        names = _names(uid, keys.gone(uid, clientid, connected_at))
-        return bool(await self._connect.run(self._redis, names, [clientid, connected_at, keys.online_bit(uid)]))
+        names = [*_names(uid, keys.gone(uid, clientid, connected_at)), keys.CLOCK, keys.ASLEEP, keys.SEEN]
+        arguments = [clientid, connected_at, keys.online_bit(uid), uid, _now()]
+        return bool(await self._connect.run(self._redis, names, arguments))
 
     async def disconnected(self, uid: int, clientid: str, connected_at: int) -> bool:
         """True if the user went offline by it."""
@@ -37,8 +39,8 @@ class Presence:
         return await self._leave(uid, _names(uid, b""), clientid, received_at, "will")
 
     async def _leave(self, uid: int, names: list[bytes], clientid: str, moment: int, kind: str) -> bool:
-        arguments = [clientid, moment, keys.online_bit(uid), REMEMBER_SECONDS, kind]
-        return bool(await self._disconnect.run(self._redis, names, arguments))
+        arguments = [clientid, moment, keys.online_bit(uid), REMEMBER_SECONDS, kind, uid, _now()]
+        return bool(await self._disconnect.run(self._redis, [*names, keys.SEEN], arguments))
 
     async def devices(self, uids: Iterable[int]) -> dict[int, dict[str, int]]:
         """For each user clientid to `connected_at` of his devices online; empty: he is offline."""
@@ -66,3 +68,7 @@ class Presence:
 
 def _names(uid: int, gone: bytes) -> list[bytes]:
     return [keys.EPOCH, keys.devices(uid), keys.online_chunk(uid), keys.PRESENCE, gone]
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

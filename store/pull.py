@@ -1,26 +1,40 @@
 """Read diffusion: one user's sequence, merged from sources.
 
 Each source is complete up to a watermark that was read before its data; one that was cut is complete up to its last
-record. What lies in (cursor, lowest watermark] is returned, so nothing is skipped and nothing comes twice.
+message. What lies in (cursor, lowest watermark] is returned, so nothing is skipped and nothing comes twice.
+
+One id is the boundary of a pull: from it on Redis answers, below it the archive. It is the edge of Redis's window, or
+where the user's inbox began to be written again after he had been cold.
 """
 
+import asyncio
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from redis.asyncio import Redis
 
 from store import keys
+from store.archive import Archive
+from store.archive.outbox import Outbox
+from store.errors import ArchiveAway
 from store.record import Message, decode
 from store.scripts import script
 
 MOST_BYTES = 2 * 1024 * 1024
 """Bytes of messages one answer holds, unless a single one is larger."""
+MESSAGE_BYTES = 200
+"""What a message takes in an answer beside its payload, at most."""
+
+_SEEN_MILLISECONDS = 3_600_000
+_ARCHIVE_WAIT_SECONDS = 2.0
+_ARCHIVE_LOOK_SECONDS = 0.05
 
 
 class Source(NamedTuple):
-    """Records in order of their ids, and the id up to which the source is complete."""
+    """Messages in order of their ids, and the id up to which the source is complete."""
 
-    records: list[tuple[int, bytes]]
+    messages: Sequence[Message]
     watermark: int
 
 
@@ -39,59 +53,97 @@ class Pulled(NamedTuple):
     epoch: str
 
 
-def merge(sources: list[Source], cursor: int, clock: int, limit: int) -> tuple[list[bytes], int, bool]:
-    """The records to return, the new cursor, and whether there is more than was returned."""
+def merge(sources: Sequence[Source], cursor: int, clock: int, limit: int) -> tuple[list[Message], int, bool]:
+    """The messages to return, the new cursor, and whether there is more than was returned."""
     complete = min((source.watermark for source in sources), default=clock)
-    if len(sources) == 1:
-        waiting = sources[0].records
-    else:
-        waiting = sorted(
-            (record for source in sources for record in source.records if record[0] <= complete),
-            key=lambda record: record[0],
-        )
-    records: list[bytes] = []
+    waiting = [message for source in sources for message in source.messages if message.mid <= complete]
+    waiting.sort()
+    messages: list[Message] = []
     size = 0
     last = cursor
-    for record_id, record in waiting:
-        if len(records) == limit or (records and size + len(record) > MOST_BYTES):
-            return records, last, True
-        records.append(record)
-        size += len(record)
-        last = record_id
-    return records, max(cursor, complete), complete < clock
+    for message in waiting:
+        size += _answer_bytes(message)
+        if messages and (len(messages) == limit or size > MOST_BYTES):
+            return messages, last, True
+        messages.append(message)
+        last = message.mid
+    return messages, max(cursor, complete), complete < clock
+
+
+def _answer_bytes(message: Message) -> int:
+    """What a message takes in an answer, at most; one that is not JSON is a third longer there."""
+    payload = len(message.payload) if message.json else (len(message.payload) + 2) // 3 * 4
+    return payload + MESSAGE_BYTES
 
 
 class Puller:
-    """Answers pulls from Redis, one script call each."""
+    """Answers pulls: from Redis with one script call, and from the archive where the cursor lies below the boundary.
 
-    def __init__(self, redis: Redis, *, window_us: int) -> None:
+    window_us: what Redis keeps. roaming_us: how far back a pull reaches, at least the window.
+    """
+
+    def __init__(self, redis: Redis, archive: Archive, outbox: Outbox, *, window_us: int, roaming_us: int) -> None:
         self._redis = redis
+        self._archive = archive
+        self._outbox = outbox
         self._window_us = window_us
+        self._further_us = roaming_us - window_us
         self._script = script("pull")
 
     async def pull(self, uid: int, cursor: int, limit: int, epoch: str = "") -> Pulled:
-        """Up to `limit` messages after `cursor`. Raises StoreEmpty, StoreAway."""
+        """Up to `limit` messages after `cursor`. Raises StoreEmpty, StoreAway, ArchiveAway."""
         channels = [keys.GLOBAL]
-        epoch_now, clock, edge, reset, *replies = await self._script.run(
+        epoch_now, clock, edge, boundary, reset, oldest, *replies = await self._script.run(
             self._redis,
-            [keys.EPOCH, keys.CLOCK, keys.HEADS, keys.inbox(uid), *map(keys.channel, channels)],
-            [cursor, limit, MOST_BYTES, time.time_ns() // 1000, self._window_us, epoch, *channels],
+            [
+                *(keys.EPOCH, keys.CLOCK, keys.HEADS, keys.OUTBOX, keys.ASLEEP, keys.SEEN),
+                *(keys.inbox(uid), *map(keys.channel, channels)),
+            ],
+            [
+                *(cursor, limit, MOST_BYTES, time.time_ns() // 1000, self._window_us, epoch),
+                *(uid, _SEEN_MILLISECONDS, *channels),
+            ],
         )
-        clock, edge = int(clock), int(edge)
+        clock, boundary = int(clock), int(boundary)
+        lowest = int(edge) - self._further_us
         if reset:
             cursor = 0
-        records, last_id, more = merge([_source(reply, clock) for reply in replies], cursor, clock, limit)
+        sources = [_source(reply, clock) for reply in replies]
+        start = max(cursor, lowest - 1)
+        if start < boundary - 1:
+            await self._caught_up(int(oldest or 0), boundary)
+            sources.append(await self._archived(uid, channels, start, boundary, clock, limit))
+        messages, last_id, more = merge(sources, cursor, clock, limit)
         return Pulled(
-            messages=[decode(record) for record in records],
+            messages=messages,
             last_id=last_id,
             more=more,
-            truncated=0 < cursor < edge - 1,
+            truncated=0 < cursor < lowest - 1,
             reset=bool(reset),
             epoch=epoch_now.decode(),
         )
 
+    async def _archived(
+        self, uid: int, channels: Sequence[str], start: int, boundary: int, clock: int, limit: int
+    ) -> Source:
+        """What the archive has between `start` and the boundary, both excluded."""
+        conversations = [f"single/{uid}", *(f"business/{channel}" for channel in channels)]
+        messages = await self._archive.read(conversations, str(uid), start, boundary, limit + 1)
+        if len(messages) <= limit:
+            return Source(messages, clock)
+        return Source(messages[:limit], messages[limit - 1].mid)
+
+    async def _caught_up(self, oldest: int, boundary: int) -> None:
+        """Returns when the archive has everything below the boundary: nothing of it is left in the outbox."""
+        deadline = time.monotonic() + _ARCHIVE_WAIT_SECONDS
+        while oldest and oldest < boundary:
+            if time.monotonic() > deadline:
+                raise ArchiveAway("the archive has not caught up with what this pull needs")
+            await asyncio.sleep(_ARCHIVE_LOOK_SECONDS)
+            oldest = await self._outbox.oldest_id() or 0
+
 
 def _source(reply: list[bytes], clock: int) -> Source:
-    cut, *rows = reply
-    records = [(int(row[: row.index(b"\n")]), row) for row in rows]
-    return Source(records, records[-1][0] if cut else clock)
+    cut, *records = reply
+    messages = [decode(record) for record in records]
+    return Source(messages, messages[-1].mid if cut else clock)

@@ -37,6 +37,11 @@ def encode_tail(topic: str, sender: str, client_id: str, ts: int, json: bool, pa
     return header + (b"j\n" if json else b"b\n") + payload
 
 
+def encode(message: Message) -> bytes:
+    mid, topic, sender, client_id, ts, json, payload = message
+    return b"%d\n%b" % (mid, encode_tail(topic, sender, client_id, ts, json, payload))
+
+
 def decode(record: bytes) -> Message:
     mid, topic, sender, client_id, ts, form, payload = record.split(b"\n", 6)
     return Message(int(mid), topic.decode(), sender.decode(), client_id.decode(), int(ts), form == JSON_FORM, payload)

@@ -8,9 +8,9 @@ from typing import Any
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
-from store.errors import OutboxFull, StoreAway, StoreEmpty
+from store.errors import OutboxFull, StoreAway, StoreBehind, StoreEmpty, StoreError
 
-_REFUSALS: dict[str, type[StoreEmpty | OutboxFull]] = {"EMPTY": StoreEmpty, "OUTBOXFULL": OutboxFull}
+_REFUSALS: dict[str, type[StoreError]] = {"EMPTY": StoreEmpty, "BEHIND": StoreBehind, "OUTBOXFULL": OutboxFull}
 
 
 class Script:
@@ -22,7 +22,7 @@ class Script:
         self.digest = sha1(self.source, usedforsecurity=False).hexdigest()
 
     async def run(self, redis: Redis, keys: list[bytes], arguments: list[Any]) -> Any:
-        """The script's reply. Raises StoreEmpty, OutboxFull, or StoreAway for everything that Redis itself says."""
+        """The script's reply. Raises what the script refuses with, or StoreAway for everything Redis itself says."""
         try:
             try:
                 return await redis.execute_command("EVALSHA", self.digest, len(keys), *keys, *arguments)  # type: ignore[no-untyped-call]

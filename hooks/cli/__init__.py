@@ -9,6 +9,7 @@ from hooks.cli.archive import archive, migrate
 from hooks.cli.chat import chat
 from hooks.cli.dev import dev
 from hooks.cli.serve import serve
+from hooks.cli.store import rebuild, sweep
 from hooks.cli.token import token
 from hooks.settings import SettingsError
 
@@ -19,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (dev, serve, migrate, archive, token, chat):
+for command in (dev, serve, migrate, archive, sweep, rebuild, token, chat):
     app.command()(command)
 
 

@@ -9,7 +9,7 @@ import typer
 import uvloop
 
 from hooks import logs
-from hooks.settings import Settings, SettingsError, load
+from hooks.settings import Settings, load
 from store.archive import Archive, open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
@@ -19,31 +19,24 @@ from store.connection import connect
 from store.deadletter import DeadLetters
 from store.errors import ArchiveAway
 
-_NOT_NEEDED = {"hook_token": "-", "admin_token": "-", "secret": "-", "jwt_secret": "-"}
+NOT_NEEDED = {"hook_token": "-", "admin_token": "-", "secret": "-", "jwt_secret": "-"}
 """Stand in for secrets of the service, so that these commands run where only the databases are known."""
 
 
 def migrate() -> None:
     """Bring the archive's schema up to date and make the coming months' partitions."""
-    settings = load(**_NOT_NEEDED, redis_url="redis://")
+    settings = load(**NOT_NEEDED, redis_url="redis://")
     try:
-        uvloop.run(_migrate(_open(settings)))
+        uvloop.run(_migrate(open_archive(settings.archive_url)))
     except ArchiveAway as error:
         sys.exit(f"emqx-im: IM_ARCHIVE_URL: {error}")
 
 
 def archive() -> None:
     """Carry the outbox into the archive until SIGTERM, finishing the batch in hand."""
-    settings = load(**_NOT_NEEDED)
+    settings = load(**NOT_NEEDED)
     logs.configure(settings.log_level)
-    uvloop.run(_archive(settings, _open(settings)))
-
-
-def _open(settings: Settings) -> Archive:
-    try:
-        return open_archive(settings.archive_url)
-    except ValueError as error:
-        raise SettingsError(f"IM_ARCHIVE_URL: {error}") from None
+    uvloop.run(_archive(settings, open_archive(settings.archive_url)))
 
 
 async def _migrate(archive: Archive) -> None:

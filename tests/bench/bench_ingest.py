@@ -12,6 +12,7 @@ CONNECTIONS = (16, 64, 256)
 
 
 def main(seconds: float = 4.0, rounds: int = 5) -> None:
+    """Prints a line per number of connections; the pairs are taken in turn, so that a drift hits both."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         redis = RedisServer(directory / "redis", program("redis-server"))
@@ -39,4 +40,4 @@ def main(seconds: float = 4.0, rounds: int = 5) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(float, sys.argv[1:2]), *map(int, sys.argv[2:3]))
+    main()

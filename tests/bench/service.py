@@ -60,7 +60,7 @@ def service(directory: Path, redis: RedisServer, **settings: str) -> Iterator[in
 
 
 def wrk_script(directory: Path) -> Path:
-    """A wrk script of hook bodies as EMQX sends them: 1,000 senders and receivers, each message with an id of its own."""
+    """A wrk script of hook bodies as EMQX sends them: 1,000 senders and receivers, and no id twice."""
     head, tail = b64encode(PAYLOAD % (b"0" * 21)).decode().split(b64encode(b"0" * 21).decode())
     body = {
         "hook": "message",

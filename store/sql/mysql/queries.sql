@@ -10,6 +10,28 @@ INSERT INTO message (conversation, id, sender, client_id, ts, form, payload)
 VALUES (%s, %s, %s, %s, %s, %s, %s)
 ON DUPLICATE KEY UPDATE id = id
 
+-- conversation_page --
+-- One conversation between two ids, both excluded, oldest first. Goes into `merged_pages`.
+SELECT conversation, id, sender, client_id, ts, form, payload FROM message
+WHERE conversation = %s AND id > %s AND id < %s ORDER BY id LIMIT %s
+
+-- sent_page --
+-- What one user sent to others, likewise; the second name is his own conversation.
+SELECT conversation, id, sender, client_id, ts, form, payload FROM message
+WHERE sender = %s AND conversation LIKE 'single/%%' AND conversation <> %s AND id > %s AND id < %s ORDER BY id LIMIT %s
+
+-- merged_pages --
+-- {pages}: each of the above in a SELECT of its own, joined by UNION ALL.
+{pages} ORDER BY id LIMIT %s
+
+-- newest_messages --
+-- The newest up to an id.
+SELECT conversation, id, sender, client_id, ts, form, payload FROM message WHERE id <= %s ORDER BY id DESC LIMIT %s
+
+-- scan_messages --
+-- All between two ids, the lower excluded, oldest first.
+SELECT conversation, id, sender, client_id, ts, form, payload FROM message WHERE id > %s AND id <= %s ORDER BY id LIMIT %s
+
 -- highest_id --
 SELECT MAX(id) FROM message
 

@@ -1,0 +1,84 @@
+"""`emqx-im sweep` and `emqx-im rebuild`: what is done to Redis by hand or by a timer outside."""
+
+import sys
+from collections.abc import Awaitable, Callable
+
+import typer
+import uvloop
+from redis.asyncio import Redis
+from rich.console import Console
+
+from hooks import logs
+from hooks.cli.archive import NOT_NEEDED
+from hooks.settings import Settings, load
+from store.archive import open_archive
+from store.connection import connect
+from store.errors import ArchiveAway, StoreError
+from store.life import Life
+from store.sweep import Sweeper, Swept
+
+console = Console(stderr=True)
+
+
+def sweep() -> None:
+    """Make users cold who were not seen for IM_ZOMBIE_DAYS: their timelines leave Redis until they are back."""
+    _run(_sweep)
+
+
+def rebuild(force: bool = typer.Option(False, "--force", help="Although Redis holds a store already.")) -> None:
+    """Put the window's messages back from the archive into an empty Redis, and start a new epoch."""
+    _run(lambda settings, redis: _rebuild(settings, redis, force))
+
+
+def _run(work: Callable[[Settings, Redis], Awaitable[None]]) -> None:
+    settings = load(**NOT_NEEDED)
+    logs.configure("warning")
+
+    async def connected() -> None:
+        redis = connect(settings.redis_url, timeout=30)
+        try:
+            await work(settings, redis)
+        finally:
+            await redis.aclose()
+
+    try:
+        uvloop.run(connected())
+    except ArchiveAway as error:
+        sys.exit(f"emqx-im: IM_ARCHIVE_URL: {error}")
+    except StoreError as error:
+        sys.exit(f"emqx-im: IM_REDIS_URL: {error}")
+
+
+async def _sweep(settings: Settings, redis: Redis) -> None:
+    with console.status("sweeping") as status:
+        swept = await Sweeper(redis, zombie_days=settings.zombie_days).sweep(
+            lambda so_far: status.update(f"sweeping: {_describe(so_far)}")
+        )
+    typer.echo(_describe(swept))
+
+
+def _describe(swept: Swept) -> str:
+    return (
+        f"{swept.examined} users not seen for long, {swept.cold} made cold, "
+        f"{swept.messages} messages and {swept.memory} bytes freed"
+    )
+
+
+async def _rebuild(settings: Settings, redis: Redis, force: bool) -> None:
+    archive = open_archive(settings.archive_url)
+    life = Life(redis, archive, window_us=settings.window_us, sync_sender=settings.sync_sender)
+    try:
+        if not force and await life.epoch() is not None:
+            sys.exit("emqx-im: Redis holds a store already; --force rebuilds it all the same, under a new epoch")
+        count = 0
+
+        def progress(so_far: int) -> None:
+            nonlocal count
+            count = so_far
+            status.update(f"rebuilding: {so_far} messages")
+
+        with console.status("rebuilding") as status:
+            epoch = await life.rebuild(progress=progress)
+        typer.echo(f"{count} messages put back; the new epoch is {epoch}")
+    finally:
+        await archive.close()
