@@ -38,6 +38,7 @@ lint: install ## ruff and mypy
 	$(VENV)/bin/mypy
 
 bench: install servers ## the benchmarks; ARGS=… goes to them
+	@.ci/need wrk=wrk
 	$(VENV)/bin/python -m tests.bench $(ARGS)
 
 docs: install ## what docs/ promises, held against the code
