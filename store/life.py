@@ -77,7 +77,7 @@ class Life:
                 await lock.release()
         except (RedisError, LockError, OSError) as error:
             raise StoreAway(f"rebuild: {error}") from error
-        log.warning("store_rebuilt", epoch=epoch.decode(), messages=count)
+        log.warning("store_rebuilt" if count else "store_begun", epoch=epoch.decode(), messages=count)
         return epoch.decode()
 
     async def _look(self) -> tuple[str | None, int, str]:
