@@ -182,11 +182,13 @@ class Webhook:
                 return await self._unexpected(name, body, raw, error)
             if expected.status == 400:
                 return await self._refuse(name, body, raw, expected)
-            log.warning("hook_try_again", hook=name, code=expected.code, error=str(error))
-            return _problem_answer(expected)
         except Exception as failure:
-            log.error("hook_failed", hook=name, exc_info=failure)
-            return _problem_answer(problem(failure) or Problem("failed"))
+            expected = problem(failure)
+            if expected is None:
+                log.error("hook_failed", hook=name, exc_info=failure)
+                return _problem_answer(Problem("failed"))
+        log.warning("hook_try_again", hook=name, code=expected.code, error=expected.message)
+        return _problem_answer(expected)
 
     async def _refuse(self, name: str, body: Body, raw: bytes, error: Problem) -> Answer:
         """Keeps what can never succeed, and tells its sender. An authorizer's question is not kept."""

@@ -4,13 +4,19 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from store import keys
+from store.errors import StoreAway
 
 _RETRY_SECONDS = 0.5
+_ANSWER_SECONDS = 2.0
+_SILENCE_SECONDS = 5.0
 
 
 class News:
@@ -24,7 +30,10 @@ class News:
 
     @asynccontextmanager
     async def watch(self, names: Iterable[str]) -> AsyncIterator[asyncio.Event]:
-        """An event that is set after each write to one of the timelines, and when Redis is lost: then look again."""
+        """An event that is set after each write to one of the timelines, and when Redis is lost: then look again.
+
+        Raises StoreAway when Redis does not answer in time.
+        """
         event = asyncio.Event()
         names = tuple(names)
         for name in names:
@@ -33,7 +42,7 @@ class News:
             self._listening.clear()
             self._listener = asyncio.create_task(self._listen(), name="news")
         try:
-            await self._listening.wait()
+            await self._heard()
             yield event
         finally:
             for name in names:
@@ -42,6 +51,14 @@ class News:
                     del self._waiting[name]
             if not self._waiting:
                 await self.stop()
+
+    async def _heard(self) -> None:
+        """Returns once what is written from now on is heard of."""
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await self._listening.wait()
+        except TimeoutError:
+            raise StoreAway("news: Redis does not answer") from None
 
     def wake_all(self) -> None:
         for events in self._waiting.values():
@@ -60,11 +77,12 @@ class News:
             try:
                 async with self._redis.pubsub() as pubsub:
                     await pubsub.subscribe(keys.NEWS)
-                    async for message in pubsub.listen():
+                    async for message in _messages(pubsub):
                         if message["type"] == "subscribe":
                             # What came before this subscription is found by looking.
                             self._listening.set()
                             self.wake_all()
+                        if message["type"] != "message":
                             continue
                         for name in message["data"].decode().split(" "):
                             for event in self._waiting.get(name, ()):
@@ -74,3 +92,18 @@ class News:
                 self._listening.set()
                 self.wake_all()
                 await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _messages(pubsub: PubSub) -> AsyncIterator[dict[str, Any]]:
+    """What comes. A Redis that says nothing is asked whether it is still there. Raises RedisError when it is not."""
+    asked = False
+    while True:
+        message = await pubsub.get_message(timeout=_SILENCE_SECONDS)
+        if message is not None:
+            asked = False
+            yield message
+        elif asked:
+            raise RedisTimeoutError("no answer to a ping")
+        else:
+            await pubsub.ping()
+            asked = True

@@ -6,8 +6,15 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from hooks import logs
 from tests.integration.app import App, new_uid, running_app
 from tests.servers import RedisServer, program
+
+
+@pytest.fixture(scope="session", autouse=True)
+def logs_as_served() -> None:
+    """What structlog writes by itself, tracebacks with all variables, takes a second each."""
+    logs.configure("info")
 
 
 @pytest.fixture(scope="session")
