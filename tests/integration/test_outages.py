@@ -181,6 +181,7 @@ async def test_a_full_outbox_refuses_writes_until_the_archive_is_back(
         assert [each["id"] for each in await app.messages(uid)][-1] == "last"
         assert len(await app.messages(uid)) == accepted + 2
         await until(lambda: archived(app))
+        assert await app.metric("emqx_im_archived_total") == accepted + 2
 
     with closing(sqlite3.connect(tmp_path / "archive.db")) as archive:
         assert archive.execute("SELECT count(*) FROM message").fetchone() == (accepted + 2,)

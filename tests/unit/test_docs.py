@@ -1,0 +1,87 @@
+"""The reference pages, held to the code: each row of their tables, in both directions."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+from prometheus_client.metrics import MetricWrapperBase
+from pydantic_core import PydanticUndefined
+
+from hooks.cli import app
+from hooks.errors import CODES
+from hooks.metrics import Metrics
+from hooks.settings import PREFIX, Settings
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def documented(page: str) -> list[tuple[str, ...]]:
+    """The rows of all tables of a page, without heads, code marks and escapes."""
+    rows = [line for line in (DOCS / page).read_text().splitlines() if line.startswith("|")]
+    cells = [tuple(cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]) for row in rows]
+    rules = [number for number, row in enumerate(cells) if set(row) == {"---"}]
+    heads = {number for rule in rules for number in (rule - 1, rule)}
+    return [
+        (row[0].strip("`"), *(cell.replace("\\|", "|") for cell in row[1:]))
+        for number, row in enumerate(cells)
+        if number not in heads
+    ]
+
+
+def default(value: object) -> str:
+    match value:
+        case _ if value is PydanticUndefined:
+            return "required"
+        case None | () | "":
+            return "unset"
+        case bool():
+            return f"`{str(value).lower()}`"
+        case float():
+            return f"`{value:g}`"
+        case _:
+            return f"`{value}`"
+
+
+def settings() -> list[tuple[str, ...]]:
+    return [
+        (PREFIX + name.upper(), default(field.default), field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def metrics() -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for metric in vars(Metrics()).values():
+        if isinstance(metric, MetricWrapperBase):
+            name = metric._name + ("_total" if metric._type == "counter" else "")
+            labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+            rows.append((name, str(metric._type), labels, metric._documentation))
+    return rows
+
+
+def errors() -> list[tuple[str, ...]]:
+    return [(name, str(code.status), code.meaning) for name, code in CODES.items()]
+
+
+def commands() -> list[tuple[str, ...]]:
+    group = typer.main.get_command(app)
+    rows: list[tuple[str, ...]] = []
+    for name, command in getattr(group, "commands").items():  # noqa: B009  (typer's group is click's)
+        options = [parameter.opts[0] for parameter in command.params if parameter.opts[0] != "--help"]
+        meaning = re.sub(r"\s+", " ", command.help.strip())
+        rows.append((f"emqx-im {name}", " ".join(f"`{option}`" for option in options), meaning))
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("page", "rows"),
+    [("settings.md", settings), ("metrics.md", metrics), ("errors.md", errors), ("cli.md", commands)],
+)
+def test_a_page_says_what_the_code_does(page: str, rows: object) -> None:
+    assert callable(rows)
+    built, written = sorted(rows()), sorted(documented(page))
+    assert built
+    assert [row for row in built if row not in written] == [], "in the code, and not so on the page"
+    assert [row for row in written if row not in built] == [], "on the page, and not so in the code"
+    assert len(written) == len(set(written))
