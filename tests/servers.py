@@ -59,6 +59,10 @@ class Server:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -96,6 +100,7 @@ class RedisServer(Server):
     """Redis or Valkey with the persistence we deploy: AOF, fsync at every write, no eviction."""
 
     def __init__(self, directory: Path, executable: str, *, appendfsync: str = "always") -> None:
+        self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         port = free_port()
         super().__init__(
