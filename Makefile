@@ -44,12 +44,14 @@ bench: install servers ## the benchmarks; ARGS=… goes to them
 docs: install ## what docs/ promises, held against the code
 	$(VENV)/bin/pytest tests/unit/test_docs.py
 
-lock: install ## both lock files, newly resolved from pyproject.toml
+lock: install ## the lock files, newly resolved from pyproject.toml and deploy/build.in
 	$(VENV)/bin/python -m pip install --quiet uv
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --upgrade pyproject.toml -o requirements.lock
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --upgrade --all-extras pyproject.toml -o requirements-dev.lock
+	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --upgrade deploy/build.in -o deploy/build.lock
 
 clean: ## removes what the other verbs made; the data of `make run` (.emqx-im) stays
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
