@@ -13,7 +13,7 @@ from tests.integration.faults.traffic import Traffic
 from tests.integration.faults.world import Open, World, opening, start
 from tests.servers import MariaServer, RedisServer, valkey_program
 
-ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
 SEED = os.environ.get("CHAOS_SEED") or str(random.SystemRandom().randrange(10**9))
 SECONDS_A_ROUND = 30
 
@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def chance(request: pytest.FixtureRequest) -> random.Random:
     """What is random in this test."""
-    print(f"CHAOS_SEED={SEED} CHAOS_ROUNDS={ROUNDS}")
+    print(f"CHAOS_SEED={SEED} CHAOS_ROUNDS={ROUNDS}")  # noqa: T201
     return random.Random(f"{SEED} {request.node.name}")
 
 

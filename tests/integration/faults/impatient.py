@@ -1,4 +1,4 @@
-"""`emqx-im serve` and `emqx-im archive`, only that what a dead archiver left is taken over after a second, not thirty."""
+"""`emqx-im serve` and `emqx-im archive`, only that what a dead archiver left is taken over after a second."""
 
 from functools import partial
 from unittest.mock import patch

@@ -81,7 +81,7 @@ class Load:
         body = message_body(topic, dict(payload), sender)
         message = Message(topic, sender, payload.get("id", body["id"]))
         raw = orjson.dumps(body)
-        while not await self._done(raw):
+        while not await self._done(raw):  # noqa: ASYNC110
             await asyncio.sleep(_PAUSE_SECONDS)
         self.answered.setdefault(message, time.monotonic())
         return message

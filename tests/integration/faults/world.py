@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 import sys
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -53,6 +54,7 @@ class World:
         database: str,
         emqx: EmqxApi,
         http: aiohttp.ClientSession,
+        workers: int = 1,
         **settings: str,
     ) -> None:
         self.directory = directory
@@ -74,11 +76,11 @@ class World:
             "IM_PULL_RATE": "100000",
             **settings,
         }
-        self.service = self._process("serve", directory / "serve.log", self._serves)
+        self.service = self._process(["serve", f"--workers={workers}"], directory / "serve.log", self._serves)
 
     def archiver(self, number: int) -> Server:
         """`emqx-im archive`, not started yet."""
-        return self._process("archive", self.directory / f"archive-{number}.log", lambda: True)
+        return self._process(["archive"], self.directory / f"archive-{number}.log", lambda: True)
 
     async def restart(self, server: Server) -> None:
         """As kill -9 and a supervisor do."""
@@ -122,32 +124,35 @@ class World:
         """How often each event stands in the service's log."""
         return Counter(json.loads(line).get("event", "") for line in self.service.log.read_text().splitlines())
 
-    def save_redis(self, to: Path) -> None:
+    async def save_redis(self) -> Path:
         """Copies what Redis has on disk at this moment."""
+        copy = self.directory / f"copy-{time.monotonic_ns()}"
         self.redis.hang()
-        shutil.copytree(self.redis.directory, to)
+        await asyncio.to_thread(shutil.copytree, self.redis.directory, copy)
         self.redis.resume()
+        return copy
 
-    async def restore_redis(self, copy: Path) -> None:
-        """kill -9, and a start with the disk as it was when it was copied."""
-        self.redis.kill()
-        shutil.rmtree(self.redis.directory)
-        shutil.copytree(copy, self.redis.directory)
-        await start(self.redis)
+    async def lose_redis(self, copy: Path | None) -> float:
+        """kill -9, and a disk that is empty or as it was when it was copied.
 
-    async def wipe_redis(self) -> None:
-        """kill -9, and a start with an empty disk."""
+        When nothing that was answered before is on its way any more (seconds, monotonic).
+        """
         self.redis.kill()
+        await asyncio.sleep(0.1)
+        lost_at = time.monotonic()
         shutil.rmtree(self.redis.directory)
-        self.redis.directory.mkdir()
-        await start(self.redis)
+        if copy is None:
+            self.redis.directory.mkdir()
+        else:
+            shutil.copytree(copy, self.redis.directory)
+        return lost_at
 
     def client(self) -> "Redis":
         return Redis.from_url(self.redis.url)
 
-    def _process(self, command: str, log: Path, ready: Callable[[], bool]) -> Server:
+    def _process(self, command: list[str], log: Path, ready: Callable[[], bool]) -> Server:
         settings = [f"{name}={value}" for name, value in self._environment.items()]
-        module = [sys.executable, "-m", "tests.integration.faults.impatient", command]
+        module = [sys.executable, "-m", "tests.integration.faults.impatient", *command]
         return Server(["/usr/bin/env", *settings, *module], self.port, log, ready)
 
     def _serves(self) -> bool:
@@ -168,7 +173,7 @@ async def opening(directory: Path, maria: MariaServer, database: str) -> AsyncIt
         emqx = await stack.enter_async_context(running_emqx_api())
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
 
-        async def open_world(redis: RedisServer, **settings: str) -> World:
+        async def open_world(redis: RedisServer, **settings: Any) -> World:
             if not redis.running:
                 await start(redis)
                 stack.callback(redis.kill)
