@@ -5,6 +5,7 @@ import sys
 import typer
 
 from hooks import __version__
+from hooks.cli.aggregate import aggregate
 from hooks.cli.archive import archive, migrate
 from hooks.cli.chat import chat
 from hooks.cli.dev import dev
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (dev, serve, migrate, archive, sweep, rebuild, token, chat):
+for command in (dev, serve, migrate, archive, aggregate, sweep, rebuild, token, chat):
     app.command()(command)
 
 

@@ -4,18 +4,59 @@ from collections.abc import Sequence
 from typing import Protocol
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
+from store.archive.blocks import Block, Progress
+from store.archive.months import Month
 from store.archive.mysql import MySQLArchive
+from store.archive.roaming import BlockReader
 from store.archive.sqlite import SQLiteArchive
 from store.record import Message
 
-__all__ = ["Archive", "open_archive"]
+__all__ = ["Archive", "Blocks", "open_archive"]
+
+
+class Blocks(BlockReader, Protocol):
+    """The past by monthly aggregates (`store.archive.blocks`). Every method raises ArchiveAway.
+
+    A month is made in steps: `begin`, `store` batches of blocks made of its rows, `finish`. Each step holds as a whole
+    or not at all, and goes on from where the one before it left the month: of two processes at one month, the second
+    to take a step raises ArchiveAway, and nothing is stored twice.
+    """
+
+    async def settled(self, seconds: int) -> list[Month]:
+        """Those that have been read from blocks for so many seconds, in order."""
+
+    async def begin(self, month: Month) -> Progress:
+        """Where the month stands; it was begun if it was not."""
+
+    async def count(self, month: Month) -> int:
+        """How many messages its blocks will hold, those twice that are stored twice."""
+
+    async def received(self, month: Month, conversation: str, last_id: int, limit: int) -> list[Message]:
+        """The month's rows by conversation and id, after a conversation's `last_id`."""
+
+    async def sent(self, month: Month, sender: str, last_id: int, limit: int) -> list[Message]:
+        """What users sent to other users, by sender and id, after a sender's `last_id`."""
+
+    async def store(self, progress: Progress, blocks: Sequence[Block]) -> Progress:
+        """Adds blocks, the last being the furthest; where the month stands then."""
+
+    async def finish(self, progress: Progress) -> None:
+        """From now on the month is read from its blocks."""
+
+    async def drop(self, before: int) -> int:
+        """Drops blocks below an id: whole months in MySQL. How many months or blocks went."""
 
 
 class Archive(Protocol):
     """Every method connects when it needs to. All but those that change the schema answer within seconds.
 
-    Where nothing else is said: raises ArchiveAway when the archive does not answer.
+    Where nothing else is said: raises ArchiveAway when the archive does not answer. Messages of the last weeks are
+    rows; `read` alone finds those of months that were aggregated too.
     """
+
+    @property
+    def blocks(self) -> Blocks:
+        """The months that are aggregated."""
 
     async def migrate(self) -> list[str]:
         """Brings the schema up to date; the names of what it applied. Several processes may at once."""
@@ -31,6 +72,9 @@ class Archive(Protocol):
 
     async def highest_id(self) -> int:
         """The highest id of any message; 0 if there is none."""
+
+    async def oldest_id(self) -> int:
+        """The lowest id of any row; 0 if there is none."""
 
     async def read(
         self, conversations: Sequence[str], sender: str, after: int, before: int, limit: int
@@ -48,7 +92,7 @@ class Archive(Protocol):
         """Makes the partitions of the coming months; their names. now: microseconds."""
 
     async def drop_messages(self, before: int) -> int:
-        """Drops what lies below an id: whole months in MySQL, rows in SQLite. How many of them went."""
+        """Drops rows below an id: whole months in MySQL. How many months or rows went."""
 
     async def ping(self) -> None:
         """Returns if the archive answers."""

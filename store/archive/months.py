@@ -1,4 +1,4 @@
-"""Which months the message table is cut into, and which of them may go. Ids and edges are microseconds."""
+"""Calendar months: what the tables are cut into, what is aggregated, what may go. Ids and edges are microseconds."""
 
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -6,48 +6,61 @@ from typing import NamedTuple
 AHEAD = 3
 """Months made before they begin."""
 
-_DAY = 86_400_000_000
+DAY = 86_400_000_000
 _MONTH_DAYS = 31
-_ROAMING_DAYS = {"week": 7, "month": _MONTH_DAYS}
+_ROAMING_DAYS = {"week": 7, "month": _MONTH_DAYS, "quarter": 92, "year": 366}
+"""At least what a pull reaches."""
+
+AGGREGATED = ("quarter", "year")
+"""The roaming windows that are read from blocks."""
 
 
 class Month(NamedTuple):
-    """A partition: all ids below `edge` that are in no earlier one."""
+    """A month, UTC. start: the id it begins with. edge: the id the next one begins with."""
 
-    name: str
+    start: int
     edge: int
 
+    @property
+    def label(self) -> str:
+        """Such as 2026-11."""
+        return f"{_first_day(self.start):%Y-%m}"
 
-def _start(id_: int) -> datetime:
-    """When the month of an id begins, UTC."""
+    @property
+    def partition(self) -> str:
+        return f"p{_first_day(self.start):%Y%m}"
+
+
+def _first_day(id_: int) -> datetime:
     day = datetime.fromtimestamp(id_ // 1_000_000, UTC)
     return datetime(day.year, day.month, 1, tzinfo=UTC)
 
 
-def _next(start: datetime) -> datetime:
-    return (start + timedelta(days=32)).replace(day=1)
+def month_of(id_: int) -> Month:
+    start = _first_day(id_)
+    after = (start + timedelta(days=32)).replace(day=1)
+    return Month(int(start.timestamp()) * 1_000_000, int(after.timestamp()) * 1_000_000)
+
+
+def months_between(first: int, end: int) -> list[Month]:
+    """The month of the id `first` and those after it, as far as they are over at the id `end`."""
+    found = []
+    month = month_of(first)
+    while month.edge <= end:
+        found.append(month)
+        month = month_of(month.edge)
+    return found
 
 
 def months_to_make(last_edge: int | None, now: int) -> list[Month]:
     """The months from `last_edge`, or from now if there are none yet, up to `AHEAD` months after now's."""
-    start = _start(now if last_edge is None else last_edge)
-    end = _start(now)
+    last = month_of(now)
     for _ in range(AHEAD):
-        end = _next(end)
-    months = []
-    while start <= end:
-        after = _next(start)
-        months.append(Month(f"p{start:%Y%m}", int(after.timestamp()) * 1_000_000))
-        start = after
-    return months
+        last = month_of(last.edge)
+    return months_between(now if last_edge is None else last_edge, last.edge)
 
 
-def droppable_before(roaming: str, retention_days: float, now: int) -> int:
-    """The id below which no row is needed: what is older than the roaming window and a month more.
-
-    0 for `quarter` and `year`: their rows are needed until they have been aggregated.
-    """
-    if roaming not in _ROAMING_DAYS:
-        return 0
+def droppable_before(roaming: str, retention_days: float, newest: int) -> int:
+    """The id below which no pull needs anything: older than the roaming window and a month more."""
     days = max(_ROAMING_DAYS[roaming], retention_days) + _MONTH_DAYS
-    return max(0, now - int(days * _DAY))
+    return max(0, newest - int(days * DAY))

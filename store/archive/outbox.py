@@ -12,7 +12,7 @@ from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
 from store import keys
-from store.errors import StoreAway
+from store.errors import StoreAway, StoreEmpty
 from store.scripts import script
 
 GROUP = "archive"
@@ -107,6 +107,18 @@ class Outbox:
         with _answers():
             first: Any = await self._redis.xrange(keys.OUTBOX, count=1)
         return int(first[0][0].split(b"-")[0]) if first else None
+
+    async def holds_below(self, id_: int) -> bool:
+        """Whether a message below an id may not be archived yet. Raises StoreAway.
+
+        StoreEmpty: Redis was started empty, and what its outbox held before may come back.
+        """
+        with _answers():
+            known: Any = await self._redis.exists(keys.EPOCH)
+        if not known:
+            raise StoreEmpty("Redis is empty, or is being rebuilt")
+        oldest = await self.oldest_id()
+        return oldest is not None and oldest < id_
 
     async def leave(self) -> None:
         """Ends this consumer; one that has not finished stays, to be taken over. Raises StoreAway."""

@@ -1,55 +1,48 @@
 """The archive in one SQLite file: for a single machine and for trying out."""
 
-import asyncio
-import sqlite3
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import aiosqlite
 
+from store.archive.roaming import read
 from store.archive.sql import migrations, queries
-from store.errors import ArchiveAway, ArchiveRefused
+from store.archive.sqlite_blocks import SQLiteBlocks, message
+from store.archive.sqlite_connection import SQLiteConnection
 from store.record import Message
 
 _QUERIES = queries("sqlite")
 
-BUSY_SECONDS = 5
-"""How long to wait for another process that writes."""
 DELETED_AT_ONCE = 5000
-
-_REFUSALS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, OverflowError, UnicodeError)
 
 
 class SQLiteArchive:
-    """One connection, one transaction at a time."""
+    """Rows and blocks in one file."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
-        self._connection: aiosqlite.Connection | None = None
-        self._lock = asyncio.Lock()
+        self._connection = SQLiteConnection(path)
+        self.blocks = SQLiteBlocks(self._connection)
 
     async def store_messages(self, messages: Sequence[Message]) -> None:
         rows = [(m.topic, m.mid, m.sender, m.client_id, m.ts, int(m.json), m.payload) for m in messages]
-        async with self._transaction() as connection:
+        async with self._connection.transaction() as connection:
             await connection.executemany(_QUERIES["insert_message"], rows)
 
     async def highest_id(self) -> int:
-        async with self._open() as connection, connection.execute(_QUERIES["highest_id"]) as cursor:
+        async with self._connection.open() as connection, connection.execute(_QUERIES["highest_id"]) as cursor:
+            row = await cursor.fetchone()
+        return row[0] or 0 if row else 0
+
+    async def oldest_id(self) -> int:
+        async with self._connection.open() as connection, connection.execute(_QUERIES["oldest_id"]) as cursor:
             row = await cursor.fetchone()
         return row[0] or 0 if row else 0
 
     async def read(
         self, conversations: Sequence[str], sender: str, after: int, before: int, limit: int
     ) -> list[Message]:
-        pages = [_QUERIES["conversation_page"]] * len(conversations) + [_QUERIES["sent_page"]]
-        arguments: list[Any] = []
-        for conversation in conversations:
-            arguments += (conversation, after, before, limit)
-        arguments += (sender, f"single/{sender}", after, before, limit, limit)
-        union = " UNION ALL ".join(f"SELECT * FROM ({page})" for page in pages)  # noqa: S608
-        return await self._messages(_QUERIES["merged_pages"].format(pages=union), arguments)
+        return await read(self.blocks, self._rows, conversations, sender, after, before, limit)
 
     async def newest(self, highest: int, limit: int) -> list[Message]:
         return await self._messages(_QUERIES["newest_messages"], [highest, limit])
@@ -58,17 +51,14 @@ class SQLiteArchive:
         return await self._messages(_QUERIES["scan_messages"], [after, highest, limit])
 
     async def ping(self) -> None:
-        async with self._open() as connection:
+        async with self._connection.open() as connection:
             await connection.execute("SELECT 1")
 
     async def close(self) -> None:
-        async with self._lock:
-            if self._connection is not None:
-                await self._connection.close()
-                self._connection = None
+        await self._connection.close()
 
     async def migrate(self) -> list[str]:
-        async with self._transaction() as connection:
+        async with self._connection.transaction() as connection:
             await connection.execute(_QUERIES["create_migration"])
             applied = await self._applied(connection)
             pending = [migration for migration in migrations("sqlite") if migration.version not in applied]
@@ -80,7 +70,7 @@ class SQLiteArchive:
         return [migration.name for migration in pending]
 
     async def pending_migrations(self) -> list[str]:
-        async with self._open() as connection:
+        async with self._connection.open() as connection:
             tables = list(await connection.execute_fetchall(_QUERIES["migration_table"]))
             applied = await self._applied(connection) if tables[0][0] else set()
         return [migration.name for migration in migrations("sqlite") if migration.version not in applied]
@@ -91,54 +81,27 @@ class SQLiteArchive:
     async def drop_messages(self, before: int) -> int:
         deleted = 0
         while True:
-            async with self._transaction() as connection:
+            async with self._connection.transaction() as connection:
                 cursor = await connection.execute(_QUERIES["delete_messages"], (before, DELETED_AT_ONCE))
             deleted += cursor.rowcount
             if cursor.rowcount < DELETED_AT_ONCE:
                 return deleted
 
+    async def _rows(
+        self, conversations: Sequence[str], sender: str, after: int, before: int, limit: int
+    ) -> list[Message]:
+        pages = [_QUERIES["conversation_page"]] * len(conversations) + [_QUERIES["sent_page"]]
+        arguments: list[Any] = []
+        for conversation in conversations:
+            arguments += (conversation, after, before, limit)
+        arguments += (sender, f"single/{sender}", after, before, limit, limit)
+        union = " UNION ALL ".join(f"SELECT * FROM ({page})" for page in pages)  # noqa: S608
+        return await self._messages(_QUERIES["merged_pages"].format(pages=union), arguments)
+
     async def _messages(self, query: str, arguments: Sequence[Any]) -> list[Message]:
-        async with self._open() as connection:
-            rows = await connection.execute_fetchall(query, arguments)
-        return [
-            Message(mid, topic, sender, client_id, ts, bool(form), payload)
-            for topic, mid, sender, client_id, ts, form, payload in rows
-        ]
+        async with self._connection.open() as connection:
+            return [message(row) for row in await connection.execute_fetchall(query, arguments)]
 
     @staticmethod
     async def _applied(connection: aiosqlite.Connection) -> set[int]:
         return {row[0] for row in await connection.execute_fetchall(_QUERIES["applied_migrations"])}
-
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[aiosqlite.Connection]:
-        async with self._open() as connection:
-            try:
-                await connection.execute("BEGIN IMMEDIATE")
-                yield connection
-                await connection.commit()
-            except BaseException:
-                # Queued behind whatever the thread is still doing, also when this task is being cancelled.
-                await connection.rollback()
-                raise
-
-    @asynccontextmanager
-    async def _open(self) -> AsyncIterator[aiosqlite.Connection]:
-        async with self._lock:
-            try:
-                if self._connection is None:
-                    self._connection = await self._connect()
-                yield self._connection
-            except _REFUSALS as error:
-                raise ArchiveRefused(str(error)) from error
-            except sqlite3.Error as error:
-                raise ArchiveAway(f"{self._path}: {error}") from error
-
-    async def _connect(self) -> aiosqlite.Connection:
-        connection = await aiosqlite.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
-        try:
-            await connection.execute("PRAGMA journal_mode = WAL")
-            await connection.execute("PRAGMA synchronous = FULL")
-        except BaseException:
-            await connection.close()
-            raise
-        return connection

@@ -6,11 +6,13 @@ import time
 import structlog
 
 from store.archive import Archive
-from store.archive.months import droppable_before
+from store.archive.months import AGGREGATED, droppable_before, month_of
 from store.errors import ArchiveAway
 
 INTERVAL_SECONDS = 3600.0
 RETRY_SECONDS = 10.0
+SETTLED_SECONDS = 3600
+"""How long an aggregated month keeps its rows: for whoever looked before where to read it."""
 
 _log = structlog.get_logger(__name__)
 
@@ -40,5 +42,18 @@ async def put_in_order(archive: Archive, roaming: str, retention_days: float, no
         _log.info("archive partitions made", months=made)
     # Counted from the newest message: a clock that runs ahead must not drop what is needed.
     newest = min(now, await archive.highest_id())
-    if dropped := await archive.drop_messages(droppable_before(roaming, retention_days, newest)):
-        _log.info("archive dropped what is out of reach", count=dropped)
+    beyond = droppable_before(roaming, retention_days, newest)
+    rows = await settled_below(archive) if roaming in AGGREGATED else beyond
+    if dropped := await archive.drop_messages(rows):
+        _log.info("archive dropped rows", count=dropped)
+    if dropped := await archive.blocks.drop(beyond):
+        _log.info("archive dropped blocks", count=dropped)
+
+
+async def settled_below(archive: Archive) -> int:
+    """The id below which every row has been read from blocks for an hour. Raises ArchiveAway."""
+    settled = set(await archive.blocks.settled(SETTLED_SECONDS))
+    month = month_of(await archive.oldest_id())
+    while month in settled:
+        month = month_of(month.edge)
+    return month.start

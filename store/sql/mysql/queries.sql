@@ -35,22 +35,25 @@ SELECT conversation, id, sender, client_id, ts, form, payload FROM message WHERE
 -- highest_id --
 SELECT MAX(id) FROM message
 
+-- oldest_id --
+SELECT MIN(id) FROM message
+
 -- partitions --
--- Name and upper edge (exclusive; the text MAXVALUE for the last) of each partition, oldest first.
+-- Name and upper edge (exclusive; the text MAXVALUE for the last) of each partition of a table, oldest first.
 SELECT partition_name, partition_description
 FROM information_schema.partitions
-WHERE table_schema = DATABASE() AND table_name = 'message'
+WHERE table_schema = DATABASE() AND table_name = %s
 ORDER BY partition_ordinal_position
 
 -- make_partitions --
 -- Cuts months off `later`; {months} is a list of partition_of_month. Rows in `later` move to their month.
-ALTER TABLE message REORGANIZE PARTITION later INTO ({months}, PARTITION later VALUES LESS THAN MAXVALUE)
+ALTER TABLE {table} REORGANIZE PARTITION later INTO ({months}, PARTITION later VALUES LESS THAN MAXVALUE)
 
 -- partition_of_month --
 PARTITION {name} VALUES LESS THAN ({edge})
 
 -- drop_partitions --
-ALTER TABLE message DROP PARTITION {names}
+ALTER TABLE {table} DROP PARTITION {names}
 
 -- lock_schema --
 -- 1 when this connection now holds the lock, 0 when another one held it for all of the %s seconds.
@@ -72,3 +75,65 @@ SELECT version FROM migration
 
 -- insert_migration --
 INSERT INTO migration (version, name, applied_at) VALUES (%s, %s, %s)
+
+-- aggregated_months --
+SELECT month, edge FROM aggregate_month WHERE aggregated_at IS NOT NULL ORDER BY month
+
+-- settled_months --
+-- Those that have been read from blocks for so many milliseconds.
+SELECT month, edge FROM aggregate_month
+WHERE aggregated_at <= UNIX_TIMESTAMP(NOW(3)) * 1000 - %s ORDER BY month
+
+-- block_heads --
+-- Blocks of one conversation that reach into what lies between two ids, both excluded, oldest first. Goes into
+-- `merged_heads`.
+SELECT conversation, first_id, last_id, messages FROM block
+WHERE conversation = %s AND last_id > %s AND first_id < %s ORDER BY last_id LIMIT %s
+
+-- merged_heads --
+-- {pages}: each of the above in a SELECT of its own, joined by UNION ALL.
+{pages} ORDER BY last_id
+
+-- block_data --
+-- Blocks of one conversation that end after one id and at another at the latest.
+SELECT data FROM block WHERE conversation = %s AND last_id > %s AND last_id <= %s
+
+-- begin_month --
+-- A month that was begun stays as it is.
+INSERT INTO aggregate_month (month, edge) VALUES (%s, %s) ON DUPLICATE KEY UPDATE month = month
+
+-- month_progress --
+SELECT conversation, last_id, messages, blocks, bytes FROM aggregate_month WHERE month = %s
+
+-- count_month --
+-- What the two queries below give for a month: between two ids, the upper excluded.
+SELECT COUNT(*) + COALESCE(SUM(sender <> '0' AND conversation LIKE 'single/%%'
+                               AND conversation <> CONCAT('single/', sender)), 0)
+FROM message FORCE INDEX (message_by_sender) WHERE id >= %s AND id < %s
+
+-- received_rows --
+-- The messages of a month after one of them, in the order of the primary key.
+SELECT conversation, id, sender, client_id, ts, form, payload FROM message FORCE INDEX (PRIMARY)
+WHERE id >= %s AND id < %s AND (conversation > %s OR (conversation = %s AND id > %s))
+ORDER BY conversation, id LIMIT %s
+
+-- sent_rows --
+-- What users sent to other users in a month, after one of them, by sender and id. The service's own nobody pulls as his.
+SELECT conversation, id, sender, client_id, ts, form, payload FROM message FORCE INDEX (message_by_sender)
+WHERE id >= %s AND id < %s AND (sender > %s OR (sender = %s AND id > %s))
+  AND sender <> '0' AND conversation LIKE 'single/%%' AND conversation <> CONCAT('single/', sender)
+ORDER BY sender, id LIMIT %s
+
+-- insert_block --
+INSERT INTO block (conversation, first_id, last_id, messages, data) VALUES (%s, %s, %s, %s, %s)
+
+-- advance_month --
+-- Changes a row only if the month stands where this process left it.
+UPDATE aggregate_month
+SET conversation = %s, last_id = %s, messages = messages + %s, blocks = blocks + %s, bytes = bytes + %s
+WHERE month = %s AND conversation = %s AND last_id = %s AND aggregated_at IS NULL
+
+-- finish_month --
+-- Likewise. From here on the month is read from its blocks.
+UPDATE aggregate_month SET aggregated_at = UNIX_TIMESTAMP(NOW(3)) * 1000
+WHERE month = %s AND conversation = %s AND last_id = %s AND aggregated_at IS NULL

@@ -31,6 +31,9 @@ SELECT conversation, id, sender, client_id, ts, form, payload FROM message WHERE
 -- highest_id --
 SELECT MAX(id) FROM message
 
+-- oldest_id --
+SELECT MIN(id) FROM message
+
 -- delete_messages --
 -- Some of the rows below an id, so that no transaction is long.
 DELETE FROM message WHERE rowid IN (SELECT rowid FROM message WHERE id < ? LIMIT ?)
@@ -51,3 +54,70 @@ SELECT version FROM migration
 
 -- insert_migration --
 INSERT INTO migration (version, name, applied_at) VALUES (?, ?, ?)
+
+-- aggregated_months --
+SELECT month, edge FROM aggregate_month WHERE aggregated_at IS NOT NULL ORDER BY month
+
+-- settled_months --
+-- Those that have been read from blocks for so many milliseconds.
+SELECT month, edge FROM aggregate_month
+WHERE aggregated_at <= (julianday('now') - 2440587.5) * 86400000 - ? ORDER BY month
+
+-- block_heads --
+-- Blocks of one conversation that reach into what lies between two ids, both excluded, oldest first. Goes into
+-- `merged_heads`.
+SELECT conversation, first_id, last_id, messages FROM block
+WHERE conversation = ? AND last_id > ? AND first_id < ? ORDER BY last_id LIMIT ?
+
+-- merged_heads --
+-- {pages}: each of the above in a SELECT of its own, joined by UNION ALL.
+{pages} ORDER BY last_id
+
+-- block_data --
+-- Blocks of one conversation that end after one id and at another at the latest.
+SELECT data FROM block WHERE conversation = ? AND last_id > ? AND last_id <= ?
+
+-- begin_month --
+-- A month that was begun stays as it is.
+INSERT INTO aggregate_month (month, edge) VALUES (?, ?) ON CONFLICT (month) DO NOTHING
+
+-- month_progress --
+SELECT conversation, last_id, messages, blocks, bytes FROM aggregate_month WHERE month = ?
+
+-- count_month --
+-- What the two queries below give for a month: between two ids, the upper excluded.
+SELECT COUNT(*) + COALESCE(SUM(sender <> '0' AND conversation LIKE 'single/%'
+                               AND conversation <> 'single/' || sender), 0)
+FROM message WHERE id >= ? AND id < ?
+
+-- received_rows --
+-- The messages of a month after one of them, in the order of the primary key. The plus keeps SQLite from the index on
+-- id, which would have it sort the month for every page.
+SELECT conversation, id, sender, client_id, ts, form, payload FROM message
+WHERE +id >= ? AND +id < ? AND (conversation, id) > (?, ?)
+ORDER BY conversation, id LIMIT ?
+
+-- sent_rows --
+-- What users sent to other users in a month, after one of them, by sender and id. The service's own nobody pulls as his.
+SELECT conversation, id, sender, client_id, ts, form, payload FROM message
+WHERE +id >= ? AND +id < ? AND (sender, id) > (?, ?)
+  AND sender <> '0' AND +conversation LIKE 'single/%' AND conversation <> 'single/' || sender
+ORDER BY sender, id LIMIT ?
+
+-- insert_block --
+INSERT INTO block (conversation, first_id, last_id, messages, data) VALUES (?, ?, ?, ?, ?)
+
+-- advance_month --
+-- Changes a row only if the month stands where this process left it.
+UPDATE aggregate_month
+SET conversation = ?, last_id = ?, messages = messages + ?, blocks = blocks + ?, bytes = bytes + ?
+WHERE month = ? AND conversation = ? AND last_id = ? AND aggregated_at IS NULL
+
+-- finish_month --
+-- Likewise. From here on the month is read from its blocks.
+UPDATE aggregate_month SET aggregated_at = CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)
+WHERE month = ? AND conversation = ? AND last_id = ? AND aggregated_at IS NULL
+
+-- delete_blocks --
+-- Some of the blocks that end below an id, so that no transaction is long.
+DELETE FROM block WHERE rowid IN (SELECT rowid FROM block WHERE last_id < ? LIMIT ?)

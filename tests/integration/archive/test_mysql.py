@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from store.archive import Archive, open_archive
-from store.archive.mysql import ANSWER_SECONDS, CONNECT_SECONDS
+from store.archive.mysql_connections import ANSWER_SECONDS, CONNECT_SECONDS
 from store.errors import ArchiveAway
 from tests.integration.archive.outbox_writer import message, rows, stored
 from tests.servers import MariaServer

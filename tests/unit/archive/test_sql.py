@@ -18,7 +18,7 @@ def test_queries_are_loaded_without_comments(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_query_is_used_and_every_used_query_exists(backend: str) -> None:
-    source = Path(store.archive.sqlite.__file__).with_name(f"{backend}.py").read_text()
+    source = "".join(file.read_text() for file in Path(store.archive.sqlite.__file__).parent.glob(f"{backend}*.py"))
     assert set(re.findall(r'_QUERIES\["(\w+)"\]', source)) == set(queries(backend))
 
 

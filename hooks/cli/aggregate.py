@@ -1,0 +1,70 @@
+"""`emqx-im aggregate`: monthly aggregates of the archive, for roaming windows of a quarter and a year."""
+
+import sys
+import time
+
+import typer
+import uvloop
+from redis.asyncio import Redis
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from hooks import logs
+from hooks.cli.archive import NOT_NEEDED
+from hooks.settings import Settings, load
+from store.archive import Archive, open_archive
+from store.archive.aggregate import Aggregator
+from store.archive.months import AGGREGATED
+from store.archive.outbox import Outbox
+from store.connection import connect
+from store.errors import ArchiveAway, ArchiveRefused, StoreError
+
+
+def aggregate() -> None:
+    """Pack the archive's past months into compressed blocks, which quarter and year of IM_ROAMING are read from."""
+    settings = load(**NOT_NEEDED)
+    logs.configure("warning")
+    if settings.roaming not in AGGREGATED:
+        typer.echo(f"nothing to do: IM_ROAMING={settings.roaming} reads rows; quarter and year read aggregates")
+        return
+    try:
+        uvloop.run(_connected(settings))
+    except (ArchiveAway, ArchiveRefused) as error:
+        sys.exit(f"emqx-im: IM_ARCHIVE_URL: {error}")
+    except StoreError as error:
+        sys.exit(f"emqx-im: IM_REDIS_URL: {error}")
+    except KeyboardInterrupt:
+        sys.exit("emqx-im: interrupted; run it again to go on")
+
+
+async def _connected(settings: Settings) -> None:
+    redis = connect(settings.redis_url)
+    archive = open_archive(settings.archive_url)
+    try:
+        await _aggregate(settings, redis, archive)
+    finally:
+        await archive.close()
+        await redis.aclose()
+
+
+async def _aggregate(settings: Settings, redis: Redis, archive: Archive) -> None:
+    await archive.migrate()
+    aggregator = Aggregator(archive, Outbox(redis), window_us=settings.window_us)
+    months = await aggregator.due(time.time_ns() // 1000)
+    if not months:
+        typer.echo("no month is due")
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bars:
+        for month in months:
+            bar = bars.add_task(month.label, total=None)
+
+            def show(stored: int, total: int, bar: TaskID = bar) -> None:
+                bars.update(bar, completed=stored, total=total)
+
+            made = await aggregator.aggregate(month, show)
+            per_message = made.bytes / made.messages if made.messages else 0.0
+            typer.echo(
+                f"{month.label}: {made.messages} messages in {made.blocks} blocks,"
+                f" {made.bytes} bytes, {per_message:.1f} a message"
+            )

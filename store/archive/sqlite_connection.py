@@ -1,0 +1,64 @@
+"""The connection to one SQLite file."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiosqlite
+
+from store.errors import ArchiveAway, ArchiveRefused
+
+BUSY_SECONDS = 5
+"""How long to wait for another process that writes."""
+
+_REFUSALS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, OverflowError, UnicodeError)
+
+
+class SQLiteConnection:
+    """One connection, one transaction at a time."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._connection: aiosqlite.Connection | None = None
+        self._lock = asyncio.Lock()
+
+    async def close(self) -> None:
+        async with self._lock:
+            if self._connection is not None:
+                await self._connection.close()
+                self._connection = None
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[aiosqlite.Connection]:
+        async with self.open() as connection:
+            try:
+                await connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                await connection.commit()
+            except BaseException:
+                # Queued behind whatever the thread is still doing, also when this task is being cancelled.
+                await connection.rollback()
+                raise
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[aiosqlite.Connection]:
+        async with self._lock:
+            try:
+                if self._connection is None:
+                    self._connection = await self._connect()
+                yield self._connection
+            except _REFUSALS as error:
+                raise ArchiveRefused(str(error)) from error
+            except sqlite3.Error as error:
+                raise ArchiveAway(f"{self._path}: {error}") from error
+
+    async def _connect(self) -> aiosqlite.Connection:
+        connection = await aiosqlite.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
+        try:
+            await connection.execute("PRAGMA journal_mode = WAL")
+            await connection.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
