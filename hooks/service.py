@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,7 +22,7 @@ from hooks.emqx.rest import Rest
 from hooks.errors import Problem, error_response, problem
 from hooks.message import MessageHook
 from hooks.metrics import Metrics
-from hooks.settings import Settings, unknown_variables
+from hooks.settings import Settings, SettingsError, unknown_variables
 from hooks.tokens import FixedTokens, UserTokens
 from hooks.webhook import LARGEST_BODY, Webhook
 from hooks.will import WillHook
@@ -68,17 +68,19 @@ async def running_service(settings: Settings, *, shared: bool = False) -> AsyncI
 
     `shared`: other processes serve on the same ports.
 
-    Raises SettingsError where a setting cannot work, OSError where a port is taken.
+    Raises SettingsError where a setting cannot work, as when its port is taken.
     """
     for name in unknown_variables():
         log.warning("unknown_setting", name=name)
     async with contextlib.AsyncExitStack() as stack:
         parts = await _build(settings, stack)
         host = settings.http_host
-        http_port = await _listen(stack, parts.application(), parts.webhook, host, settings.http_port, shared)
+        with _named("IM_HTTP_PORT"):
+            http_port = await _listen(stack, parts.application(), parts.webhook, host, settings.http_port, shared)
         public_port = None
         if settings.public_port is not None:
-            public_port = await _listen(stack, parts.public_application(), None, host, settings.public_port, shared)
+            with _named("IM_PUBLIC_PORT"):
+                public_port = await _listen(stack, parts.public_application(), None, host, settings.public_port, shared)
         if settings.emqx_api_url is None:
             log.warning("control_messages_off", setting="IM_EMQX_API_URL", reason="not set")
         service = Service(http_port, public_port)
@@ -263,8 +265,18 @@ async def _keep_life(life: Life, archive: Archive, appender: Appender, looked: a
             await life.ensure(appender.highest_id)
         except StoreError as error:
             log.warning("store_not_ready", error=str(error))
+        except Exception as error:
+            log.error("store_not_ready", exc_info=error)
         looked.set()
         await asyncio.sleep(_LIFE_SECONDS)
+
+
+@contextlib.contextmanager
+def _named(port_setting: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(f"IM_HTTP_HOST, {port_setting}: {error.strerror or error}") from None
 
 
 async def _listen(

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import os
 import signal
 import socket
@@ -42,13 +41,8 @@ def serve(workers: int = typer.Option(1, min=1, max=64, help="Processes that sha
 async def _serve(settings: Settings, *, shared: bool) -> None:
     stop = asyncio.Event()
     _stop_on_signals(stop)
-    try:
-        async with running_service(settings, shared=shared):
-            await stop.wait()
-    except OSError as error:
-        if error.errno not in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
-            raise
-        raise SettingsError(f"IM_HTTP_HOST, IM_HTTP_PORT: {error.strerror or error}") from None
+    async with running_service(settings, shared=shared):
+        await stop.wait()
 
 
 async def _supervise(settings: Settings, workers: int) -> None:
@@ -100,6 +94,6 @@ def _hold(stack: contextlib.ExitStack, host: str, port: int, setting: str) -> in
         kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         kept.bind(address)
     except OSError as error:
-        raise SettingsError(f"{setting}: {error.strerror or error}") from None
+        raise SettingsError(f"IM_HTTP_HOST, {setting}: {error.strerror or error}") from None
     held: int = kept.getsockname()[1]
     return held

@@ -1,0 +1,93 @@
+"""The real command, `emqx-im serve`, as a process."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import orjson
+
+from tests.integration.app import SECRETS
+from tests.servers import die_with_parent, free_port
+
+_DEADLINE = 30.0
+
+
+class Served:
+    """One `emqx-im serve` in a directory of its own."""
+
+    def __init__(self, directory: Path, redis_url: str, *arguments: str, **settings: object) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        given = {
+            **{
+                "http_port": free_port(),
+                "redis_url": redis_url,
+                "archive_url": f"sqlite:///{directory / 'archive.db'}",
+            },
+            **{"pull_rate": 10_000, **SECRETS, **settings},
+        }
+        self.port = int(str(given["http_port"]))
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log = directory / "log"
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("IM_")}
+        environment |= {f"IM_{name.upper()}": str(value) for name, value in given.items() if value is not None}
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "hooks.cli", "serve", *arguments],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                preexec_fn=die_with_parent,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def lines(self, event: str) -> list[dict[str, object]]:
+        """The log's lines of one event."""
+        found = [orjson.loads(line) for line in self.log.splitlines() if line.startswith("{")]
+        return [line for line in found if line["event"] == event]
+
+    def wait_for(self, event: str, count: int = 1) -> None:
+        deadline = time.monotonic() + _DEADLINE
+        while len(self.lines(event)) < count:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"no {event!r} came: {self.log[-3000:]}")
+            time.sleep(0.02)
+
+    def children(self) -> list[int]:
+        """Process ids of the workers."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def ended(self) -> int:
+        """The exit status, once there is one."""
+        return self._process.wait(_DEADLINE)
+
+    def stop(self) -> int:
+        self.terminate()
+        return self.ended()
+
+    def kill(self) -> None:
+        """Whatever is left of it."""
+        for pid in [*self.children(), self._process.pid] if self._process.poll() is None else []:
+            os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+
+    @property
+    def message(self) -> str:
+        """What it said on its way out, when it did not start: not a line of the log."""
+        lines = [line for line in self.log.splitlines() if not line.startswith("{")]
+        return re.sub(r"^emqx-im: ", "", lines[0]) if len(lines) == 1 else self.log
