@@ -1,4 +1,4 @@
-"""Every setting, from the environment (`IM_…`), else from `emqx-im.toml` in the working directory."""
+"""Every setting: from the environment (`IM_…`), else a file in `/run/secrets`, else `emqx-im.toml`."""
 
 import os
 import tomllib
@@ -10,15 +10,19 @@ from pydantic_settings import (
     BaseSettings,
     NoDecode,
     PydanticBaseSettingsSource,
+    SecretsSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings.exceptions import SettingsError as UnreadableSource
 
 from store.archive import open_archive
 from store.connection import connect
 
 PREFIX = "IM_"
 TOML_FILE = Path("emqx-im.toml")
+SECRETS = Path("/run/secrets")
+"""Where containers get their secrets: a file for each setting, named like its variable."""
 
 Words = Annotated[tuple[str, ...], NoDecode]
 """A comma-separated list."""
@@ -29,7 +33,7 @@ class SettingsError(Exception):
 
 
 class Settings(BaseSettings):
-    """Field `http_port` is `IM_HTTP_PORT` in the environment and `http_port` in the file."""
+    """Field `http_port` is `IM_HTTP_PORT` in the environment, a secret's file of that name, `http_port` in TOML."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -144,7 +148,10 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        sources = [init_settings, env_settings]
+        if SECRETS.is_dir():  # the source warns of a directory that is not there
+            sources.append(SecretsSettingsSource(settings_cls, SECRETS))
+        return *sources, TomlConfigSettingsSource(settings_cls)
 
 
 def load(**given: Any) -> Settings:
@@ -158,6 +165,8 @@ def load(**given: Any) -> Settings:
         raise SettingsError(f"{name}: {problem}" if name else problem) from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{TOML_FILE}: {error}") from None
+    except UnreadableSource as error:
+        raise SettingsError(f"{error}: {error.__cause__}") from None
 
 
 def unknown_variables() -> list[str]:
