@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     )
     emqx_api_key: str = Field("", description="API key of EMQX's REST API.")
     emqx_api_secret: str = Field("", repr=False, description="Secret of that key.")
+    hook_url: str | None = Field(
+        None, description="Where EMQX reaches the service, such as `http://emqx-im:8080`; what `rules` puts into EMQX."
+    )
     hook_token: Words = Field(
         repr=False, description="Bearer tokens that EMQX's requests carry, comma-separated; any of them."
     )
@@ -115,7 +118,7 @@ class Settings(BaseSettings):
         open_archive(value)
         return value
 
-    @field_validator("emqx_api_url", "jwt_jwks_url")
+    @field_validator("emqx_api_url", "hook_url", "jwt_jwks_url")
     @classmethod
     def _http(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):

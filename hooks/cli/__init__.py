@@ -5,6 +5,7 @@ import sys
 import typer
 
 from hooks import __version__
+from hooks.cli import rules
 from hooks.cli.aggregate import aggregate
 from hooks.cli.archive import archive, migrate
 from hooks.cli.chat import chat
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 for command in (dev, serve, migrate, archive, aggregate, sweep, rebuild, token, chat):
     app.command()(command)
+app.add_typer(rules.app, name="rules")
 
 
 def _version(wanted: bool) -> None:

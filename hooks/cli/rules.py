@@ -1,0 +1,180 @@
+"""`emqx-im rules`: what EMQX must be told, as a file, through its REST API, and whether it holds it."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from hooks.emqx import apply as applying
+from hooks.emqx.check import Finding, compare
+from hooks.emqx.export import ACL_PATH, archive, configuration, plain
+from hooks.emqx.management import Management
+from hooks.emqx.rest import BrokerAway, BrokerRefused
+from hooks.emqx.rules import Parameters, Rules
+from hooks.settings import Settings, SettingsError, load
+
+NOT_NEEDED: dict[str, Any] = {"redis_url": "redis://", "archive_url": "sqlite:///-", "admin_token": "-", "secret": "-"}
+"""Stand in for settings of the service, so that these commands run where only EMQX is known."""
+
+_STYLES = {"+": "green", "~": "yellow", "-": "red"}
+_LEFT = "left: the JWT authenticator (without it everybody is let in), and the settings of mqtt, retainer, listeners"
+_REPLACED = "note: an import sets mqtt and retainer as a whole; what you changed there yourself is back at its default"
+_LISTENERS = "and so the listeners tcp:default and ws:default (--no-listeners leaves them)"
+
+app = typer.Typer(help="EMQX's side of emqx-im: export, apply, check.", no_args_is_help=True)
+console = Console(highlight=False, soft_wrap=True)
+
+
+class Only(StrEnum):
+    """A part of it all."""
+
+    rules = "rules"
+
+
+class Format(StrEnum):
+    archive = "archive"
+    hocon = "hocon"
+
+
+_HOOK_URL = typer.Option(None, help="Where EMQX reaches the service, instead of IM_HOOK_URL.")
+_NAME = typer.Option("emqx_im", help="Name of connector and action, and what the rules' ids begin with.")
+_ONLY = typer.Option(None, help="Connector, action and rules, without authentication, authorization and the rest.")
+
+
+@app.command()
+def export(
+    output: Path = typer.Option(..., "--output", "-o", help="The file to write."),
+    hook_url: str | None = _HOOK_URL,
+    name: str = _NAME,
+    only: Only | None = _ONLY,
+    form: Format = typer.Option(Format.archive, "--format", help="A backup to upload, or HOCON for `conf load`."),
+    listeners: bool = typer.Option(True, help="The rates of the stock listeners too."),
+) -> None:
+    """Write a backup that EMQX's dashboard takes (FILE.tar.gz), or HOCON for its command line and base.hocon."""
+    rules = _rules(hook_url, name, only)
+    content = configuration(rules, only_rules=only is not None, listeners=listeners)
+    try:
+        if form is Format.archive:
+            _write(output, archive(content, output.name))
+        else:
+            _write(output, plain(content).encode())
+            if only is None:
+                acl = output.with_name("emqx-im-acl.conf")
+                _write(acl, rules.acl.encode(), mode=0o644)
+                typer.echo(f"note: copy {acl} to {ACL_PATH} on every EMQX node first", err=True)
+    except ValueError as error:
+        sys.exit(f"emqx-im: --output: {error}")
+    except OSError as error:
+        sys.exit(f"emqx-im: --output: {error.filename}: {error.strerror}")
+    if only is None:
+        typer.echo(f"{_REPLACED}; {_LISTENERS}" if listeners else _REPLACED, err=True)
+    typer.echo(f"written: {output}")
+
+
+@app.command()
+def apply(
+    hook_url: str | None = _HOOK_URL,
+    name: str = _NAME,
+    only: Only | None = _ONLY,
+    dry_run: bool = typer.Option(False, "--dry-run", help="Show what would change, and change nothing."),
+    secrets: bool = typer.Option(False, "--secrets", help="Write secrets again: EMQX shows none of them."),
+    replace: bool = typer.Option(False, "--replace", help="Although somebody else made what is there."),
+    remove: bool = typer.Option(False, "--remove", help="Take away what is ours."),
+) -> None:
+    """Bring the rules into a running EMQX through its REST API; what differs is shown first."""
+    rules = _rules(hook_url, name, only)
+    if remove:
+        _run(lambda api: _remove(api, rules, only is not None, dry_run))
+    else:
+        _run(lambda api: _apply(api, rules, only is not None, secrets, replace, dry_run))
+
+
+@app.command()
+def check(hook_url: str | None = _HOOK_URL, name: str = _NAME, only: Only | None = _ONLY) -> None:
+    """Compare a running EMQX with the files; exit status 1 where they differ. Secrets cannot be compared."""
+    rules = _rules(hook_url, name, only)
+
+    async def work(api: Management) -> None:
+        findings = await compare(api, rules, only_rules=only is not None)
+        if _show(findings):
+            raise typer.Exit(1)
+        console.print(f"EMQX holds all {len(findings)} parts; secrets cannot be compared")
+
+    _run(work)
+
+
+async def _apply(api: Management, rules: Rules, only_rules: bool, secrets: bool, replace: bool, dry_run: bool) -> None:
+    findings = await compare(api, rules, only_rules=only_rules, secrets=secrets)
+    if not _show(findings):
+        console.print("nothing to change")
+        return
+    foreign = [finding.resource.label for finding in findings if finding.foreign]
+    if foreign and not replace:
+        sys.exit(f"emqx-im: not made by emqx-im: {', '.join(foreign)}; --replace writes over it")
+    if dry_run:
+        return
+    try:
+        await applying.write(api, findings, lambda label: console.print(f"written: {label}"))
+    except applying.Unfinished as error:
+        sys.exit(f"emqx-im: {error}\nwhat is written works; the same command writes the rest")
+
+
+async def _remove(api: Management, rules: Rules, only_rules: bool, dry_run: bool) -> None:
+    if users := await applying.users_of_ours(api, rules):
+        sys.exit(f"emqx-im: rules that are not ours use our action: {', '.join(users)}")
+    there = await applying.ours_there(api, rules, only_rules=only_rules)
+    for resource in there:
+        console.print(f"- {resource.label}", style=_STYLES["-"])
+    if not dry_run:
+        await applying.remove(api, there, lambda label: console.print(f"removed: {label}"))
+    console.print(_LEFT if not only_rules else "left: authentication, authorization and settings")
+
+
+def _rules(hook_url: str | None, name: str, only: Only | None) -> Rules:
+    given = NOT_NEEDED
+    if only is not None:
+        given = {**given, "jwt_secret": "-", "jwt_jwks_url": None}
+    return Rules(Parameters.of(load(**given), name, hook_url))
+
+
+def _show(findings: list[Finding]) -> bool:
+    """Prints what differs; whether anything does."""
+    lines = [line for finding in findings if finding.differences for line in finding.lines]
+    for line in lines:
+        console.print(line, style=_STYLES[line[0]], markup=False)
+    return bool(lines)
+
+
+def management(settings: Settings) -> Management:
+    """Raises SettingsError."""
+    if settings.emqx_api_url is None:
+        raise SettingsError("IM_EMQX_API_URL: needed, the address of EMQX's REST API")
+    for name in ("emqx_api_key", "emqx_api_secret"):
+        if not getattr(settings, name):
+            raise SettingsError(f"IM_{name.upper()}: needed for EMQX's REST API")
+    return Management(settings.emqx_api_url, settings.emqx_api_key, settings.emqx_api_secret)
+
+
+def _run(work: Callable[[Management], Awaitable[None]]) -> None:
+    async def connected() -> None:
+        async with management(load(**NOT_NEEDED, jwt_secret="-", jwt_jwks_url=None)) as api:  # noqa: S106
+            await work(api)
+
+    try:
+        asyncio.run(connected())
+    except (BrokerAway, BrokerRefused) as error:
+        sys.exit(f"emqx-im: IM_EMQX_API_URL: {error}")
+
+
+def _write(file: Path, data: bytes, mode: int = 0o600) -> None:
+    """Whole or not at all; readable by the owner only where nothing else is said, as there are secrets in it."""
+    temporary = file.with_name(f".{file.name}.new")
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as opened:
+        opened.write(data)
+    temporary.replace(file)

@@ -1,0 +1,83 @@
+"""What EMQX holds against what it should: only the keys that we write, and equal values however they are spelt."""
+
+import re
+from typing import Any, NamedTuple
+
+REDACTED = "******"
+"""EMQX shows secrets so; whether one is ours cannot be seen."""
+
+_SECRETS = frozenset(["secret", "authorization", "password"])
+_SPACE = re.compile(r"\s+")
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|b|kb|mb|gb)", re.IGNORECASE)
+_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000} | {
+    "b": 1,
+    "kb": 1024,
+    "mb": 1024**2,
+    "gb": 1024**3,
+}
+
+
+class Difference(NamedTuple):
+    """path: dotted keys. old: None where there is nothing. Secrets are hidden in both."""
+
+    path: str
+    old: Any
+    new: Any
+
+
+def differences(wanted: Any, held: Any, path: str = "") -> list[Difference]:
+    """What of `wanted` is not so in `held`; what `held` has besides is nobody's business."""
+    if isinstance(wanted, dict):
+        held = _as_object(held)
+        return [
+            difference
+            for key, value in wanted.items()
+            for difference in differences(value, held.get(key), f"{path}.{key}" if path else key)
+        ]
+    if held == REDACTED or _canonical(wanted) == _canonical(held):
+        return []
+    if path.rpartition(".")[2].lower() in _SECRETS:
+        return [Difference(path, None if held is None else REDACTED, REDACTED)]
+    return [Difference(path, held, wanted)]
+
+
+def has_secret(value: Any) -> bool:
+    """Whether something in it is hidden by EMQX."""
+    if isinstance(value, dict):
+        return any(key.lower() in _SECRETS or has_secret(item) for key, item in value.items())
+    return isinstance(value, list) and any(map(has_secret, value))
+
+
+def overlaid(held: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """`held` with what `wanted` says in its place."""
+    merged = dict(held)
+    for key, value in wanted.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = overlaid(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _as_object(held: Any) -> dict[str, Any]:
+    """An object; a list of names and values is one too."""
+    if isinstance(held, list) and all(isinstance(item, dict) and "name" in item for item in held):
+        return {item["name"]: item.get("value") for item in held}
+    return held if isinstance(held, dict) else {}
+
+
+def _canonical(value: Any) -> Any:
+    """Durations as milliseconds, sizes as bytes, texts without their layout."""
+    if isinstance(value, list):
+        return [_canonical(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    if value in ("true", "false"):
+        return value == "true"
+    if value.isdecimal():
+        return int(value)
+    if amount := _AMOUNT.fullmatch(value):
+        return float(amount[1]) * _UNITS[amount[2].lower()]
+    if value.endswith("/1s"):
+        value = value.removesuffix("/1s") + "/s"
+    return _SPACE.sub(" ", value).strip()
