@@ -1,0 +1,123 @@
+"""Where what lies between two ids is read from."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from store.archive import roaming
+from store.archive.blocks import BLOCK_MESSAGES, Cutter, sent_by
+from store.archive.months import Month
+from store.archive.roaming import Head, Span, pieces
+from store.record import Message
+
+IDS = st.integers(0, 60)
+
+
+@st.composite
+def months(draw: st.DrawFn) -> list[Month]:
+    """Some of the months 0-10, 10-20, …"""
+    return [Month(start, start + 10) for start in sorted(draw(st.sets(st.sampled_from(range(0, 60, 10)))))]
+
+
+@given(after=st.integers(-1, 60), before=IDS, aggregated=months())
+def test_pieces_cover_everything_once(after: int, before: int, aggregated: list[Month]) -> None:
+    found = list(pieces(after, before, aggregated))
+    ids = [(in_blocks, id_) for in_blocks, low, high in found for id_ in range(low + 1, high)]
+    assert ids == [
+        (any(month.start <= id_ < month.edge for month in aggregated), id_) for id_ in range(after + 1, before)
+    ]
+    assert all(one[0] != other[0] for one, other in pairwise(found)), "neighbours are one"
+    assert all(low + 1 < high for _, low, high in found)
+
+
+class Tables:
+    """Blocks and rows in memory; rows of months that are aggregated are gone."""
+
+    def __init__(self, messages: Sequence[Message], aggregated: Sequence[Month]) -> None:
+        self._aggregated = list(aggregated)
+        self._rows = [m for m in messages if not any(x.start <= m.mid < x.edge for x in aggregated)]
+        self._blocks = []
+        self.read = 0
+        for month in aggregated:
+            inside = [m for m in messages if month.start <= m.mid < month.edge]
+            named = [(m.topic, m) for m in inside]
+            named += [(sent_by(m.sender), m) for m in inside if m.topic != f"single/{m.sender}"]
+            cutter = Cutter()
+            for name, message in sorted(named):
+                if block := cutter.add(name, message):
+                    self._blocks.append(block)
+            if block := cutter.rest():
+                self._blocks.append(block)
+
+    async def aggregated(self) -> list[Month]:
+        return self._aggregated
+
+    async def heads(self, conversations: Sequence[str], after: int, before: int, limit: int) -> list[Head]:
+        heads: list[Head] = []
+        for name in conversations:
+            of_name = [b for b in self._blocks if b.conversation == name and b.last_id > after and b.first_id < before]
+            heads += [Head(*block[:4]) for block in of_name[:limit]]
+        return sorted(heads, key=lambda head: head.last_id)
+
+    async def data(self, spans: Sequence[Span]) -> list[bytes]:
+        found = [
+            block.data
+            for span in spans
+            for block in self._blocks
+            if block.conversation == span.conversation and span.after < block.last_id <= span.last_id
+        ]
+        self.read += len(found)
+        return found
+
+    async def rows(
+        self, conversations: Sequence[str], sender: str, after: int, before: int, limit: int
+    ) -> list[Message]:
+        return [m for m in self._rows if after < m.mid < before and mine(m, conversations, sender)][:limit]
+
+
+def mine(message: Message, conversations: Sequence[str], sender: str) -> bool:
+    return message.topic in conversations or message.sender == sender
+
+
+NAMES = ("single/1", "single/2", "single/3", "business/global")
+
+
+@given(
+    kinds=st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from("123")), max_size=60),
+    repeat=st.sampled_from([1, 10]),
+    aggregated=months(),
+    after=IDS,
+    before=IDS,
+    limit=st.sampled_from([1, 2, 7, 63, 64, 65, 150, 1001]),
+)
+async def test_blocks_and_rows_read_like_rows(
+    kinds: list[tuple[str, str]],
+    repeat: int,
+    aggregated: list[Month],
+    after: int,
+    before: int,
+    limit: int,
+) -> None:
+    scale = 1000
+    kinds = [kind for kind in kinds for _ in range(repeat)]
+    messages = [
+        Message(number * 60 * scale // len(kinds), topic, sender, f"{number}", 1, True, b"{}")
+        for number, (topic, sender) in enumerate(kinds)
+    ]
+    tables = Tables(messages, [Month(month.start * scale, month.edge * scale) for month in aggregated])
+    conversations = ["single/1", "business/global"]
+    after, before = after * scale + scale // 3, before * scale + scale // 2
+    given = await roaming.read(tables, tables.rows, conversations, "1", after, before, limit)
+    wanted = [m for m in messages if after < m.mid < before and mine(m, conversations, "1")]
+    assert given == wanted[:limit]
+
+
+async def test_only_the_blocks_that_are_needed_are_read() -> None:
+    messages = [Message(number, "business/global", "9", f"{number}", 1, True, b"{}") for number in range(1, 10_001)]
+    messages += [Message(20_000 + number, "single/1", "9", f"{number}", 1, True, b"{}") for number in range(1000)]
+    tables = Tables(messages, [Month(0, 100_000)])
+    page = await roaming.read(tables, tables.rows, ["single/1", "business/global"], "1", 5000, 100_000, 201)
+    assert [message.mid for message in page] == list(range(5001, 5202))
+    assert tables.read <= 201 // BLOCK_MESSAGES + 2
