@@ -66,7 +66,9 @@ end
 redis.call('SET', clock_key, string.format('%.0f', last + entries))
 
 local trim_below = string.format('(%.0f', now - window - 60000000)
-local expire_seconds = string.format('%.0f', math.ceil(window / 1000000) + 3600)
+-- A timeline expires an hour after the window. Asking is cheaper than setting, which goes to the AOF each time.
+local expire_seconds = math.ceil(window / 1000000) + 3600
+local expires_soon = expire_seconds - 1800
 local outbox_bytes = 0
 local news = {}
 
@@ -88,7 +90,9 @@ local function append(id, repeat_key, first, count, channel, kind, tail)
         if count <= 16 or (index + id) % 16 == 0 then
           redis.call('ZREMRANGEBYSCORE', timeline, '-inf', trim_below)
         end
-        redis.call('EXPIRE', timeline, expire_seconds)
+        if redis.call('TTL', timeline) < expires_soon then
+          redis.call('EXPIRE', timeline, expire_seconds)
+        end
       end
     end
     if channel ~= '' then

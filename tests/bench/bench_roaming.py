@@ -1,0 +1,212 @@
+"""Two years of messages as rows, then as monthly aggregates: `python -m tests.bench.bench_roaming [messages]`.
+
+How fast months are aggregated, how many bytes a message takes, and how fast and with how much memory a chain of pulls
+from 0 reads the last year. Runs in MariaDB (durable commits) and SQLite, with a Valkey for the window.
+"""
+
+import asyncio
+import os
+import platform
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncmy
+
+from store import keys
+from store.archive import Archive, open_archive
+from store.archive.aggregate import Aggregator
+from store.archive.months import DAY
+from store.archive.outbox import Outbox
+from store.connection import connect
+from store.life import Life
+from store.pull import Puller
+from store.record import Message
+from tests.servers import MariaServer, RedisServer, valkey_program
+
+MONTHS = 24
+USER = 1001
+WINDOW_US = 7 * DAY
+YEAR_US = 365 * DAY
+CROWDS = {"5 people": 5, "2,000 people": 2000}
+"""Few long conversations, and many short ones: blocks compress the better the more messages of a month they hold."""
+
+WORDS = "the of and to in is you that it he was for on are as with his they at be this have from or one had by word"
+
+
+def message(mid: int, people: int, chance: random.Random) -> Message:
+    """A private message of one of them to another; every fourth is for or from one user."""
+    client_id = f"{chance.getrandbits(128):032x}"
+    text = " ".join(chance.choices(WORDS.split(), k=chance.randrange(4, 30)))
+    payload = f'{{"id":"{client_id}","type":"text","body":{{"text":"{text}"}}}}'.encode()
+    one, other = (USER + chance.randrange(people) for _ in range(2))
+    if chance.random() < 0.25:
+        one, other = (USER, other) if chance.random() < 0.5 else (one, USER)
+    return Message(mid, f"single/{other}", str(one), client_id, mid // 1000, True, payload)
+
+
+async def fill(archive: Archive, count: int, people: int) -> int:
+    """The rows of two years; how many of the last one the user may see."""
+    now = time.time_ns() // 1000
+    begin = now - MONTHS * 365 * DAY // 12
+    await archive.migrate()
+    await archive.keep_partitions(begin)
+    await archive.keep_partitions(now)
+    chance = random.Random(count)
+    step = (now - begin) // (count + 1)
+    seen, batch = 0, []
+    for number in range(1, count + 1):
+        batch.append(message(begin + number * step, people, chance))
+        mine = batch[-1].topic == f"single/{USER}" or batch[-1].sender == str(USER)
+        seen += mine and batch[-1].mid > now - YEAR_US
+        if len(batch) == 2000 or number == count:
+            await archive.store_messages(batch)
+            batch = []
+    return seen
+
+
+async def aggregate(redis_url: str, url: str) -> None:
+    redis = connect(redis_url)
+    archive = open_archive(url)
+    begin, stored, blocks, size = time.perf_counter(), 0, 0, 0
+    aggregator = Aggregator(archive, Outbox(redis), window_us=WINDOW_US)
+    months = await aggregator.due(time.time_ns() // 1000)
+    for month in months:
+        made = await aggregator.aggregate(month)
+        stored, blocks, size = stored + made.messages, blocks + made.blocks, size + made.bytes
+    seconds = time.perf_counter() - begin
+    print(
+        f"  aggregated {len(months)} months in {seconds:.1f} s: {stored:,} messages (private ones twice) in {blocks:,}"
+        f" blocks, {stored / seconds:,.0f}/s, {stored / blocks:.0f} a block,"
+        f" {size / stored:.0f} bytes each; {_memory()}"
+    )
+    await archive.close()
+    await redis.aclose()
+
+
+async def pull(redis_url: str, url: str, limit: int, wanted: int) -> None:
+    redis = connect(redis_url)
+    archive = open_archive(url)
+    puller = Puller(redis, archive, Outbox(redis), window_us=WINDOW_US, roaming_us=YEAR_US)
+    cursor, got, longest, more = 0, 0, 0.0, True
+    begin, pages = time.perf_counter(), 0
+    while more:
+        start = time.perf_counter()
+        pulled = await puller.pull(USER, cursor, limit)
+        longest = max(longest, time.perf_counter() - start)
+        assert all(one.mid < other.mid for one, other in zip(pulled.messages, pulled.messages[1:], strict=False))
+        assert not pulled.messages or pulled.messages[0].mid > cursor
+        cursor, more = pulled.last_id, pulled.more
+        got, pages = got + len(pulled.messages), pages + 1
+    seconds = time.perf_counter() - begin
+    # What the year's edge passed over since the rows were made is gone.
+    assert wanted - 100 <= got <= wanted, (got, wanted)
+    print(
+        f"  pulled {got:,} in {pages} pages of {limit}: {got / seconds:,.0f}/s,"
+        f" {seconds / pages * 1000:.1f} ms a page, {longest * 1000:.0f} ms the longest; {_memory()}"
+    )
+    await archive.close()
+    await redis.aclose()
+
+
+def _memory() -> str:
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB at most"
+
+
+async def sizes(url: str, maria: MariaServer | None) -> tuple[int, int]:
+    """Bytes on disk of rows, and of blocks."""
+    archive = urlsplit(url)
+    if maria is None:
+        file = Path(archive.path[1:])
+        return sum(each.stat().st_size for each in file.parent.glob(file.name + "*")), 0
+    connection = await asyncmy.connect(host="127.0.0.1", port=maria.port, user="root", autocommit=True)
+    found = []
+    async with connection.cursor() as cursor:
+        for table in ("message", "block"):
+            await cursor.execute(
+                "SELECT SUM(file_size) FROM information_schema.innodb_sys_tablespaces WHERE name LIKE %s",
+                (f"{archive.path[1:]}/{table}#%",),
+            )
+            ((size,),) = await cursor.fetchall()
+            found.append(int(size))
+    await connection.ensure_closed()
+    return found[0], found[1]
+
+
+async def prepare(redis_url: str, url: str, maria: MariaServer | None, count: int, people: int) -> int:
+    archive = open_archive(url)
+    begin = time.perf_counter()
+    wanted = await fill(archive, count, people)
+    seconds = time.perf_counter() - begin
+    rows, _ = await sizes(url, maria)
+    print(f"  {count:,} rows: {rows / count:.0f} bytes each, stored at {count / seconds:,.0f}/s")
+    redis = connect(redis_url, timeout=60)
+    await redis.flushall()
+    await redis.delete(keys.EPOCH)
+    await Life(redis, archive, window_us=WINDOW_US, sync_sender=True).rebuild()
+    await archive.close()
+    await redis.aclose()
+    return wanted
+
+
+async def run(redis_url: str, url: str, maria: MariaServer | None, count: int, people: int) -> None:
+    wanted = await prepare(redis_url, url, maria, count, people)
+    rows, blocks = await sizes(url, maria)
+    await own_process("pull", redis_url, url, 1000, wanted)
+    await own_process("aggregate", redis_url, url)
+    rows_and_blocks = sum(await sizes(url, maria))
+    print(f"  on disk, aggregates: {(rows_and_blocks - rows - blocks) / count:.0f} bytes a message")
+    for limit in (1000, 200):
+        await own_process("pull", redis_url, url, limit, wanted)
+
+
+async def own_process(step: str, *arguments: object) -> None:
+    """Runs a step in a process of its own, so that its memory is its own too."""
+    command = [sys.executable, "-m", "tests.bench.bench_roaming", step, *map(str, arguments)]
+    assert await (await asyncio.create_subprocess_exec(*command)).wait() == 0
+
+
+def main(count: int = 1_000_000) -> None:
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {count:,} messages over {MONTHS} months")
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        valkey = RedisServer(directory / "valkey", valkey_program())
+        valkey.start()
+        maria = MariaServer(directory / "maria")
+        maria.start()
+        for title, people in CROWDS.items():
+            database = f"im_{people}"
+            subprocess.run(
+                [
+                    "mariadb",
+                    "--no-defaults",
+                    "-h127.0.0.1",
+                    f"-P{maria.port}",
+                    "-uroot",
+                    f"-eCREATE DATABASE {database}",
+                ],
+                check=True,
+            )
+            print(f"MariaDB, {title}:", flush=True)
+            asyncio.run(run(valkey.url, maria.url(database), maria, count, people))
+            print(f"SQLite, {title}:", flush=True)
+            asyncio.run(run(valkey.url, f"sqlite:///{directory}/{people}.db", None, count, people))
+        maria.stop()
+        valkey.stop()
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["aggregate", redis_url, url]:
+            asyncio.run(aggregate(redis_url, url))
+        case ["pull", redis_url, url, limit, wanted]:
+            asyncio.run(pull(redis_url, url, int(limit), int(wanted)))
+        case [count]:
+            main(int(count))
+        case _:
+            main()
