@@ -1,0 +1,202 @@
+"""`emqx-im rules apply` and `check` against EMQX's REST API."""
+
+import copy
+from typing import Any
+
+from tests.integration.emqx.conftest import HOOK_TOKEN, JWT_SECRET, Run
+from tests.integration.emqx.fake import FakeEmqx
+
+
+def state(emqx: FakeEmqx) -> dict[str, Any]:
+    names = ("connectors", "actions", "rules", "authentication", "sources", "settings", "zone", "retainer", "listeners")
+    return copy.deepcopy({name: getattr(emqx, name) for name in names})
+
+
+async def test_a_fresh_broker_gets_everything(emqx: FakeEmqx, run: Run) -> None:
+    ran = await run("rules", "apply")
+    assert ran.status == 0, ran
+    assert emqx.connectors["http:emqx_im"]["url"] == "http://emqx-im:8080"
+    assert emqx.connectors["http:emqx_im"]["headers"] == {"authorization": f"Bearer {HOOK_TOKEN}"}
+    assert emqx.actions["http:emqx_im"]["resource_opts"]["inflight_window"] == 1
+    assert {"emqx_im_message", "emqx_im_client", "emqx_im_will"} <= set(emqx.rules)
+    assert all(rule["actions"] == ["http:emqx_im"] and rule["enable"] for rule in emqx.rules.values())
+    assert emqx.authentication[0]["secret"] == JWT_SECRET
+    assert [source["type"] for source in emqx.sources] == ["file", "http"]
+    assert "{allow, all}" not in emqx.sources[0]["rules"]
+    assert emqx.settings["no_match"] == "deny"
+    assert emqx.zone["mqtt"]["clientid_override"] == "concat([username, '-', clientid])"
+    assert emqx.retainer["enable"] is False
+    assert {listener["messages_rate"] for listener in emqx.listeners.values()} == {"50/s"}
+
+
+async def test_what_is_not_ours_stays(emqx: FakeEmqx, run: Run) -> None:
+    emqx.connectors["http:others"] = {"url": "http://other"}
+    emqx.rules["others"] = {"sql": "SELECT * FROM 't/#'", "actions": [{"function": "console"}], "enable": True}
+    emqx.rules["emqx_im_theirs"] = {"sql": "SELECT * FROM 't/#'", "actions": ["http:others"], "enable": True}
+    emqx.sources.append({"type": "built_in_database", "enable": True})
+    before = state(emqx)
+    assert (await run("rules", "apply")).status == 0
+    after = state(emqx)
+    assert after["connectors"]["http:others"] == before["connectors"]["http:others"]
+    assert all(after["rules"][name] == before["rules"][name] for name in ("others", "emqx_im_theirs"))
+    assert [source["type"] for source in after["sources"]] == ["file", "http", "built_in_database"]
+    assert after["settings"]["cache"]["excludes"] == ["operators/#"]
+    assert after["zone"]["mqtt"]["max_topic_levels"] == 77
+    assert after["zone"]["force_shutdown"] == before["zone"]["force_shutdown"]
+    assert after["retainer"]["max_payload_size"] == "1MB"
+    assert after["listeners"]["ssl:default"]["bind"] == before["listeners"]["ssl:default"]["bind"]
+
+
+async def test_a_second_apply_writes_nothing(emqx: FakeEmqx, run: Run) -> None:
+    await run("rules", "apply")
+    emqx.calls.clear()
+    ran = await run("rules", "apply")
+    assert (ran.status, ran.out.strip(), emqx.calls) == (0, "nothing to change", [])
+
+
+async def test_secrets_are_written_again_when_asked(emqx: FakeEmqx, run: Run) -> None:
+    await run("rules", "apply")
+    assert (await run("rules", "apply", IM_HOOK_TOKEN="new")).out.strip() == "nothing to change"
+    ran = await run("rules", "apply", "--secrets", IM_HOOK_TOKEN="new", IM_JWT_SECRET="other")
+    assert ran.status == 0, ran
+    assert "new" not in ran.out.replace("written", "").split()
+    assert emqx.connectors["http:emqx_im"]["headers"]["authorization"] == "Bearer new"
+    assert emqx.sources[1]["headers"]["authorization"] == "Bearer new"
+    assert emqx.authentication[0]["secret"] == "other"
+
+
+async def test_a_dry_run_shows_and_changes_nothing(emqx: FakeEmqx, run: Run) -> None:
+    before = state(emqx)
+    ran = await run("rules", "apply", "--dry-run")
+    assert ran.status == 0, ran
+    assert "+ connector emqx_im" in ran.out
+    assert "~ mqtt settings: mqtt.max_qos_allowed: 2 → 1" in ran.out
+    assert JWT_SECRET not in ran.out
+    assert (state(emqx), emqx.calls) == (before, [])
+
+
+async def test_only_rules_leaves_everything_else(emqx: FakeEmqx, run: Run) -> None:
+    before = state(emqx)
+    assert (await run("rules", "apply", "--only", "rules", IM_JWT_SECRET="")).status == 0
+    after = state(emqx)
+    assert "emqx_im_message" in after["rules"]
+    for name in ("authentication", "sources", "settings", "zone", "retainer", "listeners"):
+        assert after[name] == before[name]
+
+
+async def test_it_stops_at_a_failure_and_goes_on_from_there(emqx: FakeEmqx, run: Run) -> None:
+    emqx.fail[("POST", "/authentication")] = 500
+    ran = await run("rules", "apply")
+    assert ran.status == 1
+    assert "authentication jwt: POST /authentication: 500" in ran.err
+    assert "rule emqx_im_message" in ran.err.partition("not written")[0]
+    assert "mqtt settings" in ran.err.partition("not written")[2]
+    assert emqx.settings["no_match"] == "allow"
+    assert emqx.sources[0]["type"] == "file"
+    emqx.fail.clear()
+    emqx.calls.clear()
+    assert (await run("rules", "apply")).status == 0
+    assert not any("connectors" in call or "rules" in call for call in emqx.calls)
+    assert (await run("rules", "check")).status == 0
+
+
+async def test_a_setting_that_is_pinned_elsewhere_is_told(emqx: FakeEmqx, run: Run) -> None:
+    emqx.pinned.add("/listeners/tcp:default")
+    ran = await run("rules", "apply")
+    assert ran.status == 1
+    assert "listener tcp:default: EMQX keeps messages_rate as it was" in ran.err
+
+
+async def test_what_somebody_else_made_is_replaced_only_when_asked(emqx: FakeEmqx, run: Run) -> None:
+    emqx.sources[0]["rules"] = '{allow, {username, "x"}, all, ["x/#"]}.\n'
+    emqx.sources.append({"type": "http", "url": "http://elsewhere/acl", "method": "post"})
+    before = state(emqx)
+    ran = await run("rules", "apply")
+    assert ran.status == 1
+    assert "not made by emqx-im: authorization source http, authorization source file" in ran.err
+    assert state(emqx) == before
+    assert (await run("rules", "apply", "--replace")).status == 0
+    assert (await run("rules", "check")).status == 0
+
+
+async def test_a_rule_whose_file_has_gone_is_taken_away(emqx: FakeEmqx, run: Run) -> None:
+    await run("rules", "apply")
+    emqx.rules["emqx_im_bygone"] = {"sql": "SELECT 1", "actions": ["http:emqx_im"], "enable": True}
+    ran = await run("rules", "check")
+    assert (ran.status, ran.out.strip()) == (1, "- rule emqx_im_bygone")
+    assert (await run("rules", "apply")).status == 0
+    assert "emqx_im_bygone" not in emqx.rules
+
+
+async def test_the_order_of_sources_is_put_right(emqx: FakeEmqx, run: Run) -> None:
+    await run("rules", "apply")
+    emqx.sources.insert(1, {"type": "built_in_database", "enable": True})
+    emqx.sources.reverse()
+    ran = await run("rules", "check")
+    assert ran.status == 1
+    assert "authorization sources" in ran.out
+    assert (await run("rules", "apply")).status == 0
+    assert [source["type"] for source in emqx.sources] == ["file", "http", "built_in_database"]
+
+
+async def test_check_tells_each_difference(emqx: FakeEmqx, run: Run) -> None:
+    await run("rules", "apply")
+    emqx.actions["http:emqx_im"]["resource_opts"].update(inflight_window=100, max_buffer_bytes=67108864)
+    emqx.rules["emqx_im_message"]["sql"] = "SELECT * FROM 't'"
+    emqx.connectors["http:emqx_im"]["description"] = "emqx-im: the service "
+    ran = await run("rules", "check")
+    assert ran.status == 1
+    assert sorted(ran.out.splitlines()) == [
+        "~ action emqx_im: resource_opts.inflight_window: 100 → 1",
+        f"~ rule emqx_im_message: sql: SELECT * FROM 't' → {lines('message.sql')} lines",
+    ]
+
+
+def lines(name: str) -> int:
+    from importlib.resources import files
+
+    text = (files("hooks") / "rules" / name).read_text()
+    return sum(not line.startswith("--") for line in text.splitlines())
+
+
+async def test_remove_takes_away_ours_and_says_what_it_leaves(emqx: FakeEmqx, run: Run) -> None:
+    emqx.connectors["http:others"] = {"url": "http://other"}
+    emqx.rules["others"] = {"sql": "SELECT * FROM 't/#'", "actions": [{"function": "console"}], "enable": True}
+    await run("rules", "apply")
+    dry = await run("rules", "apply", "--remove", "--dry-run")
+    assert dry.status == 0
+    assert "emqx_im_message" in emqx.rules
+    emqx.calls.clear()
+    ran = await run("rules", "apply", "--remove")
+    assert ran.status == 0, ran
+    assert (set(emqx.rules), set(emqx.actions), set(emqx.connectors)) == ({"others"}, set(), {"http:others"})
+    assert emqx.sources == []
+    assert emqx.authentication
+    assert emqx.settings["no_match"] == "deny"
+    assert "left: the JWT authenticator" in ran.out
+    assert all(call.startswith("DELETE") for call in emqx.calls)
+    assert (await run("rules", "apply", "--remove")).status == 0
+
+
+async def test_remove_touches_nothing_while_others_use_our_action(emqx: FakeEmqx, run: Run) -> None:
+    await run("rules", "apply")
+    emqx.rules["theirs"] = {"sql": "SELECT 1", "actions": ["http:emqx_im"], "enable": True}
+    before = state(emqx)
+    ran = await run("rules", "apply", "--remove")
+    assert ran.status == 1
+    assert "rules that are not ours use our action: theirs" in ran.err
+    assert state(emqx) == before
+
+
+async def test_a_wrong_key_is_one_line(emqx: FakeEmqx, run: Run) -> None:
+    for command in ("apply", "check"):
+        ran = await run("rules", command, IM_EMQX_API_SECRET="wrong")
+        assert ran.status == 1
+        assert ran.err.count("\n") == 1
+        assert "IM_EMQX_API_URL" in ran.err
+        assert "401" in ran.err
+
+
+async def test_a_broker_that_is_away_is_one_line(run: Run) -> None:
+    ran = await run("rules", "check", IM_EMQX_API_URL="http://127.0.0.1:1")
+    assert (ran.status, ran.err.count("\n")) == (1, 1)

@@ -1,0 +1,148 @@
+"""`emqx-rules/` as EMQX gets them."""
+
+import shutil
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hooks.embedded.acl import Acl
+from hooks.embedded.rules import parse
+from hooks.emqx.rules import Parameters, Rules
+from hooks.settings import Settings, SettingsError
+
+PARAMETERS = Parameters("emqx_im", "http://im:8080", "token", "jwt", None)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A copy of the files, to be changed."""
+    copy = tmp_path / "emqx-rules"
+    shutil.copytree(str(files("hooks") / "rules"), copy)
+    return copy
+
+
+def settings(**given: Any) -> Settings:
+    needed = {"redis_url": "redis://", "archive_url": "sqlite:///x", "admin_token": "-", "secret": "-"}
+    return Settings(**{**needed, "hook_token": "first, second", "jwt_secret": "jwt", **given})
+
+
+def test_everything_that_was_measured_is_in_it() -> None:
+    rules = Rules(PARAMETERS)
+    connector, action = rules.connectors["emqx_im"], rules.actions["emqx_im"]
+    assert {key: connector[key] for key in ("pool_type", "pool_size", "enable_pipelining")} == {
+        "pool_type": "hash",
+        "pool_size": 64,
+        "enable_pipelining": 1,
+    }
+    assert action["resource_opts"] == {
+        "query_mode": "async",
+        "inflight_window": 1,
+        "worker_pool_size": 64,
+        "request_ttl": "infinity",
+        "health_check_interval": "5s",
+        "max_buffer_bytes": "64MB",
+    }
+    assert action["parameters"]["path"] == "/hooks/${hook}"
+    assert rules.broker["mqtt"] == {
+        "max_qos_allowed": 1,
+        "retain_available": False,
+        "shared_subscription": False,
+        "max_packet_size": "128KB",
+        "clientid_override": "concat([username, '-', clientid])",
+    }
+    assert rules.broker["retainer"] == {"enable": False}
+    assert rules.authorization["no_match"] == "deny"
+    assert rules.authorization["cache"] == {"enable": True, "max_size": 1024, "ttl": "1h"}
+    assert [source["type"] for source in rules.authorization["sources"]] == ["file", "http"]
+    assert rules.authentication[0]["verify_claims"] == {"sub": "${username}"}
+
+
+def test_secrets_and_addresses_are_filled_in() -> None:
+    rules = Rules(PARAMETERS)
+    http = rules.authorization["sources"][1]
+    assert http["url"] == "http://im:8080/hooks/authz"
+    assert http["headers"]["authorization"] == "Bearer token"
+    assert rules.connectors["emqx_im"]["url"] == "http://im:8080"
+    assert rules.authentication[0]["secret"] == "jwt"
+    assert "{{" not in str([rules.authentication, rules.authorization, rules.broker, rules.webhook()])
+
+
+def test_keys_of_an_identity_provider_stand_in_for_the_secret() -> None:
+    rules = Rules(Parameters("emqx_im", "https://im", "token", None, "https://idp/keys"))
+    (jwt,) = rules.authentication
+    assert (jwt["use_jwks"], jwt["endpoint"], jwt["ssl"]) == (True, "https://idp/keys", {"enable": True})
+    assert jwt["verify_claims"] == {"sub": "${username}"}
+    assert rules.connectors["emqx_im"]["ssl"] == {"enable": True}
+
+
+def test_names_are_a_parameter() -> None:
+    rules = Rules(Parameters("chat", "http://im:8080", "token", "jwt", None))
+    assert (set(rules.connectors), set(rules.actions)) == ({"chat"}, {"chat"})
+    assert rules.actions["chat"]["connector"] == "chat"
+    assert all(rule.id.startswith("chat_") and rule.action == "chat" for rule in rules.rules)
+
+
+def test_every_rule_keeps_its_meaning_without_comments() -> None:
+    sources = {
+        file.name: file.read_text() for file in (files("hooks") / "rules").iterdir() if file.name.endswith(".sql")
+    }
+    by_id = {f"emqx_im_{name.removesuffix('.sql')}": (name, text) for name, text in sources.items()}
+    rules = Rules(PARAMETERS).rules
+    assert {rule.id for rule in rules} == set(by_id)
+    for rule in rules:
+        name, text = by_id[rule.id]
+        assert "--" not in rule.sql
+        bare, full = parse(name, rule.sql), parse(name, text)
+        assert (bare.hook, bare.filters, bare.events) == (full.hook, full.filters, full.events)
+        assert [field for field, _ in bare.fields] == [field for field, _ in full.fields]
+
+
+def test_the_file_source_holds_the_acl() -> None:
+    source = Rules(PARAMETERS).authorization["sources"][0]
+    acl = Acl.parse(source["rules"])
+    assert acl.decide("+", "c", "subscribe", "single/+") is False
+    assert acl.decide("1001", "c", "subscribe", "single/1001") is True
+    assert acl.decide("1001", "c", "subscribe", "single/1002") is None
+
+
+def test_a_rule_may_name_another_action(directory: Path) -> None:
+    (directory / "drops.sql").write_text("-- Drops.\n-- Action: drops\nSELECT 'client' AS hook FROM \"x/+\"\n")
+    with pytest.raises(ValueError, match="emqx_im_drops names the action emqx_im_drops"):
+        Rules(PARAMETERS, directory)
+    with (directory / "webhook.hocon").open("a") as webhook:
+        webhook.write('actions.http."{{ name }}_drops" {\n  connector = "{{ name }}"\n}\n')
+    rules = Rules(PARAMETERS, directory)
+    assert rules.rule_bodies()["emqx_im_drops"]["actions"] == ["http:emqx_im_drops"]
+    assert rules.rule_bodies()["emqx_im_message"]["actions"] == ["http:emqx_im"]
+    assert set(rules.actions) == {"emqx_im", "emqx_im_drops"}
+
+
+def test_a_comment_behind_sql_is_refused(directory: Path) -> None:
+    (directory / "odd.sql").write_text("SELECT 'x' AS hook -- here\nFROM \"x/+\"\n")
+    with pytest.raises(ValueError, match=r"odd\.sql"):
+        Rules(PARAMETERS, directory)
+
+
+def test_the_first_hook_token_is_the_one_sent() -> None:
+    parameters = Parameters.of(settings(hook_url="http://im:8080/"))
+    assert (parameters.hook_token, parameters.hook_url) == ("first", "http://im:8080")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, "IM_HOOK_URL"),
+        ({"hook_url": "http://im", "jwt_jwks_url": "http://idp"}, "IM_JWT_SECRET, IM_JWT_JWKS_URL"),
+    ],
+)
+def test_what_is_missing_is_named(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        Parameters.of(settings(**given))
+
+
+@pytest.mark.parametrize(("name", "url"), [("Bad-Name", "http://im"), ("", "http://im"), ("emqx_im", "im:8080")])
+def test_bad_options_are_named(name: str, url: str) -> None:
+    with pytest.raises(SettingsError, match=r"--name|--hook-url"):
+        Parameters.of(settings(), name, url)
