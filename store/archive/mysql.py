@@ -10,6 +10,7 @@ from asyncmy.constants import ER
 from store.archive.months import months_to_make
 from store.archive.mysql_blocks import MySQLBlocks, message
 from store.archive.mysql_connections import MySQLConnections
+from store.archive.mysql_health import ServerState, server_state
 from store.archive.mysql_partitions import drop_months, make_months
 from store.archive.roaming import read
 from store.archive.sql import migrations, queries
@@ -61,6 +62,10 @@ class MySQLArchive:
     async def ping(self) -> None:
         async with self._connections.cursor() as cursor:
             await cursor.connection.ping(reconnect=False)
+
+    async def server_state(self, now: int) -> ServerState:
+        """now: microseconds."""
+        return await server_state(self._connections, now)
 
     async def close(self) -> None:
         await self._connections.close()

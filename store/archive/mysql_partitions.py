@@ -16,10 +16,10 @@ Wanted = Callable[[int | None], list[Month]]
 async def make_months(connections: MySQLConnections, table: str, wanted: Wanted) -> list[str]:
     """Cuts months off the table's last partition; their names."""
     async with connections.cursor() as cursor:
-        if not wanted(await _last_edge(cursor, table)):
+        if not wanted(await last_edge(cursor, table)):
             return []
     async with connections.schema_cursor() as cursor:
-        months = wanted(await _last_edge(cursor, table))
+        months = wanted(await last_edge(cursor, table))
         if months:
             one = _QUERIES["partition_of_month"]
             text = ", ".join(one.format(name=month.partition, edge=month.edge) for month in months)
@@ -43,7 +43,8 @@ async def _below(cursor: Any, table: str, before: int) -> list[str]:
     return [name for name, edge in (await _edges(cursor, table)).items() if edge <= before]
 
 
-async def _last_edge(cursor: Any, table: str) -> int | None:
+async def last_edge(cursor: Any, table: str) -> int | None:
+    """The upper edge of the newest month; None if there is none."""
     return max((await _edges(cursor, table)).values(), default=None)
 
 

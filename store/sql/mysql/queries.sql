@@ -4,6 +4,10 @@
 -- Bytes a statement may have.
 SELECT @@max_allowed_packet
 
+-- server_state --
+-- Its version, and its clock in seconds.
+SELECT VERSION(), UNIX_TIMESTAMP(NOW(6))
+
 -- insert_message --
 -- A row that is there already stays as it is. Not INSERT IGNORE: that one loses rows it cannot take, silently.
 INSERT INTO message (conversation, id, sender, client_id, ts, form, payload)
