@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from store.archive.months import Month
+from store.errors import ArchiveAway
 from store.record import Message, decode, encode
 
 BLOCK_MESSAGES = 64
@@ -71,9 +72,9 @@ def pack(records: list[bytes]) -> bytes:
 
 
 def unpack(data: bytes) -> Iterator[Message]:
-    """The messages of a block. Raises ValueError if a later version of this code made it."""
+    """The messages of a block. Raises ArchiveAway if a later version of this code made it."""
     if data[:1] != _VERSION:
-        raise ValueError(f"a block of version {data[:1]!r}")
+        raise ArchiveAway("blocks were made by a later version of emqx-im")
     records = zlib.decompress(data[1:])
     start = 0
     while start < len(records):

@@ -73,7 +73,7 @@ async def measure(name: str, url: str, archive: Archive, entries: int, archivers
     await redis.aclose()
 
 
-async def main(entries: int, payload_bytes: int) -> None:
+async def run(entries: int, payload_bytes: int) -> None:
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {payload_bytes}-byte payloads")
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -99,5 +99,9 @@ async def main(entries: int, payload_bytes: int) -> None:
         valkey.stop()
 
 
+def main(entries: int = 100_000, payload_bytes: int = 200) -> None:
+    asyncio.run(run(entries, payload_bytes))
+
+
 if __name__ == "__main__":
-    asyncio.run(main(*(int(argument) for argument in sys.argv[1:3])) if sys.argv[2:] else main(100_000, 200))
+    main(*(int(argument) for argument in sys.argv[1:3]))

@@ -124,13 +124,16 @@ async def sizes(url: str, maria: MariaServer | None) -> tuple[int, int]:
     if maria is None:
         file = Path(archive.path[1:])
         return sum(each.stat().st_size for each in file.parent.glob(file.name + "*")), 0
-    connection = await asyncmy.connect(host="127.0.0.1", port=maria.port, user="root", autocommit=True)
+    connection = await asyncmy.connect(host="127.0.0.1", port=maria.port, user="root", database=archive.path[1:])
     found = []
     async with connection.cursor() as cursor:
         for table in ("message", "block"):
+            await cursor.execute(f"ANALYZE TABLE {table}")
+            await cursor.fetchall()
             await cursor.execute(
-                "SELECT SUM(file_size) FROM information_schema.innodb_sys_tablespaces WHERE name LIKE %s",
-                (f"{archive.path[1:]}/{table}#%",),
+                "SELECT data_length + index_length FROM information_schema.tables"
+                " WHERE table_schema = DATABASE() AND table_name = %s",
+                (table,),
             )
             ((size,),) = await cursor.fetchall()
             found.append(int(size))

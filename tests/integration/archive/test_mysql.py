@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 import pytest
 
 from store.archive import Archive, open_archive
+from store.archive.months import month_of
 from store.archive.mysql_connections import ANSWER_SECONDS, CONNECT_SECONDS
+from store.archive.sql import queries
 from store.errors import ArchiveAway
-from tests.integration.archive.outbox_writer import message, rows, stored
+from tests.integration.archive.outbox_writer import FIRST, message, rows, stored
 from tests.servers import MariaServer
 
 NOVEMBER = int(datetime(2025, 11, 23, tzinfo=UTC).timestamp()) * 1_000_000
@@ -77,6 +79,21 @@ async def test_the_highest_id_is_found_without_reading_the_table(maria_archive: 
     await maria_archive.store_messages([message(number) for number in range(100)])
     ((*_, extra),) = await rows(maria_url, "EXPLAIN SELECT MAX(id) FROM message")
     assert extra == "Select tables optimized away"
+
+
+async def test_months_and_blocks_are_read_in_the_order_of_an_index(maria_archive: Archive, maria_url: str) -> None:
+    await maria_archive.keep_partitions(NOVEMBER)
+    await maria_archive.store_messages([message(number) for number in range(2000)])
+    month = month_of(FIRST)
+    arguments = {
+        "received_rows": (*month, "'single/1002'", "'single/1002'", FIRST + 500, 100),
+        "sent_rows": (*month, "'2002'", "'2002'", FIRST + 500, 100),
+        "block_heads": ("'single/1002'", FIRST, FIRST + 500, 10),
+    }
+    for name, values in arguments.items():
+        for *_, key, _, _, _, extra in await rows(maria_url, "EXPLAIN " + queries("mysql")[name] % values):
+            assert key in ("PRIMARY", "message_by_sender")
+            assert "filesort" not in str(extra)
 
 
 async def test_a_killed_server_is_away_and_comes_back(own_maria: MariaServer) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from store.archive.blocks import BLOCK_BYTES, BLOCK_MESSAGES, Block, Cutter, pack, sender_of, sent_by, unpack
+from store.errors import ArchiveAway
 from store.record import Message, encode
 
 
@@ -28,7 +29,7 @@ def test_payloads_of_any_bytes_come_back(payloads: list[bytes]) -> None:
 
 
 def test_a_block_of_a_later_version_is_not_guessed_at() -> None:
-    with pytest.raises(ValueError, match="version"):
+    with pytest.raises(ArchiveAway, match="later version"):
         list(unpack(b"\x02" + pack([b""])[1:]))
 
 

@@ -1,8 +1,10 @@
 """Where what lies between two ids is read from."""
 
+import random
 from collections.abc import Sequence
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,7 +45,7 @@ class Tables:
         for month in aggregated:
             inside = [m for m in messages if month.start <= m.mid < month.edge]
             named = [(m.topic, m) for m in inside]
-            named += [(sent_by(m.sender), m) for m in inside if m.topic != f"single/{m.sender}"]
+            named += [(sent_by(m.sender), m) for m in inside if to_another(m)]
             cutter = Cutter()
             for name, message in sorted(named):
                 if block := cutter.add(name, message):
@@ -78,40 +80,36 @@ class Tables:
 
 
 def mine(message: Message, conversations: Sequence[str], sender: str) -> bool:
-    return message.topic in conversations or message.sender == sender
+    return message.topic in conversations or (message.sender == sender and to_another(message))
+
+
+def to_another(message: Message) -> bool:
+    return message.topic.startswith("single/") and message.topic != f"single/{message.sender}"
 
 
 NAMES = ("single/1", "single/2", "single/3", "business/global")
 
 
-@given(
-    kinds=st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from("123")), max_size=60),
-    repeat=st.sampled_from([1, 10]),
-    aggregated=months(),
-    after=IDS,
-    before=IDS,
-    limit=st.sampled_from([1, 2, 7, 63, 64, 65, 150, 1001]),
-)
-async def test_blocks_and_rows_read_like_rows(
-    kinds: list[tuple[str, str]],
-    repeat: int,
-    aggregated: list[Month],
-    after: int,
-    before: int,
-    limit: int,
-) -> None:
-    scale = 1000
-    kinds = [kind for kind in kinds for _ in range(repeat)]
-    messages = [
-        Message(number * 60 * scale // len(kinds), topic, sender, f"{number}", 1, True, b"{}")
-        for number, (topic, sender) in enumerate(kinds)
-    ]
-    tables = Tables(messages, [Month(month.start * scale, month.edge * scale) for month in aggregated])
+@pytest.mark.parametrize("seed", range(300))
+async def test_blocks_and_rows_read_like_rows(seed: int) -> None:
+    chance = random.Random(seed)
+    count, busy = chance.choice([1, 5, 50, 500, 1500]), chance.randrange(1, 20)
+    ids = sorted(chance.sample(range(60_000), count))
+    messages: list[Message] = []
+    while len(messages) < count:
+        topic, sender = chance.choice(NAMES), chance.choice("123")
+        run = ids[len(messages) :][: chance.randrange(1, busy * 10)]
+        messages += [Message(mid, topic, sender, f"{mid}", 1, True, b"{}") for mid in run]
+    tables = Tables(
+        messages, [Month(each, each + 10_000) for each in range(0, 60_000, 10_000) if chance.random() < 0.6]
+    )
     conversations = ["single/1", "business/global"]
-    after, before = after * scale + scale // 3, before * scale + scale // 2
-    given = await roaming.read(tables, tables.rows, conversations, "1", after, before, limit)
-    wanted = [m for m in messages if after < m.mid < before and mine(m, conversations, "1")]
-    assert given == wanted[:limit]
+    for _ in range(5):
+        after = chance.choice([chance.randrange(-1, 60_000), chance.choice(ids)])
+        before = chance.choice([60_000, chance.randrange(after, 60_001), chance.choice(ids)])
+        limit = chance.choice([1, 2, 7, 63, 64, 65, 150, 1001])
+        wanted = [m for m in messages if after < m.mid < before and mine(m, conversations, "1")]
+        assert await roaming.read(tables, tables.rows, conversations, "1", after, before, limit) == wanted[:limit]
 
 
 async def test_only_the_blocks_that_are_needed_are_read() -> None:
