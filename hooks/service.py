@@ -32,6 +32,7 @@ from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
 from store.archive.upkeep import keep_up
+from store.cancellation import end
 from store.connection import connect
 from store.deadletter import DeadLetters
 from store.errors import StoreError
@@ -68,7 +69,7 @@ async def running_service(settings: Settings, *, shared: bool = False) -> AsyncI
 
     `shared`: other processes serve on the same ports.
 
-    Raises SettingsError where a setting cannot work, as when its port is taken.
+    Raises CannotListen where a port is taken.
     """
     for name in unknown_variables():
         log.warning("unknown_setting", name=name)
@@ -202,7 +203,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> _Parts
     stack.push_async_callback(appender.stop)
 
     keeping = asyncio.create_task(_keep_life(life, archive, appender, looked := asyncio.Event()), name="life")
-    stack.push_async_callback(_cancel, keeping)
+    stack.push_async_callback(end, keeping)
     await looked.wait()
     stop = asyncio.Event()
     sweeper = Sweeper(redis, zombie_days=settings.zombie_days)
@@ -271,12 +272,21 @@ async def _keep_life(life: Life, archive: Archive, appender: Appender, looked: a
         await asyncio.sleep(_LIFE_SECONDS)
 
 
+class CannotListen(SettingsError):
+    """The port of `setting` cannot be had, because of `reason`."""
+
+    def __init__(self, setting: str, reason: OSError) -> None:
+        super().__init__(f"IM_HTTP_HOST, {setting}: {reason.strerror or reason}")
+        self.setting = setting
+        self.reason = reason
+
+
 @contextlib.contextmanager
 def _named(port_setting: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SettingsError(f"IM_HTTP_HOST, {port_setting}: {error.strerror or error}") from None
+        raise CannotListen(port_setting, error) from None
 
 
 async def _listen(
@@ -314,8 +324,3 @@ def _close(connections: set[HookConnection]) -> None:
 async def _finish(task: asyncio.Task[None], stop: asyncio.Event) -> None:
     stop.set()
     await task
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])

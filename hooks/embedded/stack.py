@@ -23,7 +23,7 @@ from hooks.embedded.login import Login
 from hooks.embedded.rules import Rules
 from hooks.embedded.valkey import Valkey
 from hooks.embedded.webhook import Webhook
-from hooks.service import running_service
+from hooks.service import CannotListen, running_service
 from hooks.settings import Settings, load
 
 _LOOPBACK = "127.0.0.1"
@@ -141,8 +141,10 @@ async def _serve_api(stack: contextlib.AsyncExitStack, broker: Broker, kept: Sec
 async def _serve_service(stack: contextlib.AsyncExitStack, settings: Settings) -> None:
     try:
         await stack.enter_async_context(running_service(settings))
-    except OSError as error:
-        raise EmbeddedError(_not_bound("--http-port", settings.http_host, settings.http_port, error)) from None
+    except CannotListen as error:
+        if error.setting != "IM_HTTP_PORT":
+            raise
+        raise EmbeddedError(_not_bound("--http-port", settings.http_host, settings.http_port, error.reason)) from None
 
 
 async def _stopped(stop: asyncio.Event, valkey: Valkey) -> None:

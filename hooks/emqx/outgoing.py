@@ -16,6 +16,7 @@ import structlog
 from hooks.emqx.rest import BrokerAway, BrokerRefused, Publish, Rest
 from hooks.metrics import Metrics
 from hooks.tokens import receiver_key
+from store.cancellation import end
 from store.record import SERVICE
 
 _QUEUED = 100_000
@@ -48,8 +49,7 @@ class Outgoing:
         if self._task is not None:
             _, late = await asyncio.wait([self._task], timeout=seconds)
             for task in late:
-                task.cancel()
-                await asyncio.wait([task])
+                await end(task)
             self._dropped("shutdown", len(self._queue))
 
     def tell(self, uid: str, kind: str, body: Mapping[str, Any]) -> None:

@@ -226,9 +226,10 @@ class Sequence(RuleBasedStateMachine):
             self.note(message, next(stored for stored in stored_ if not stored.repeated))
         return multiple(*messages)
 
-    @rule(target=sent, sender=users, receiver=users)
-    def send_beside_one_that_fails(self, sender: int, receiver: int) -> Sent:
-        bad, good = self.new(sender, f"single/{BROKEN}"), self.new(sender, f"single/{receiver}")
+    @rule(target=sent, sender=users, receiver=users, broken_sends=st.booleans())
+    def send_beside_one_that_fails(self, sender: int, receiver: int, broken_sends: bool) -> Sent:
+        bad = self.new(BROKEN, f"single/{receiver}") if broken_sends else self.new(sender, f"single/{BROKEN}")
+        good = self.new(sender, f"single/{receiver}")
 
         async def appended() -> Any:
             return await asyncio.gather(self.append(bad), self.append(good), self.append(bad), return_exceptions=True)
