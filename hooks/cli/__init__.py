@@ -10,6 +10,7 @@ from hooks.cli.aggregate import aggregate
 from hooks.cli.archive import archive, migrate
 from hooks.cli.chat import chat
 from hooks.cli.dev import dev
+from hooks.cli.doctor import doctor
 from hooks.cli.serve import serve
 from hooks.cli.store import rebuild, sweep
 from hooks.cli.token import token
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (dev, serve, migrate, archive, aggregate, sweep, rebuild, token, chat):
+for command in (dev, serve, migrate, archive, aggregate, sweep, rebuild, token, chat, doctor):
     app.command()(command)
 app.add_typer(rules.app, name="rules")
 

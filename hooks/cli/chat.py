@@ -66,16 +66,17 @@ def chat(
 def _addresses(data_dir: Path, mqtt: str, url: str) -> "tuple[Broker, str]":
     """As given, else those of the running `emqx-im dev`; ends the program where there is neither."""
     if mqtt and url:
-        return _broker(mqtt), url
+        return broker_at(mqtt), url
     running = find_running(data_dir)
     if running is None:
         sys.exit(f"emqx-im: no emqx-im dev runs in {data_dir}: start it, or give --mqtt and --url")
     mqtt = mqtt or f"127.0.0.1:{running.ports.mqtt_port}"
     url = url or f"http://127.0.0.1:{running.ports.http_port}"
-    return _broker(mqtt), url
+    return broker_at(mqtt), url
 
 
-def _broker(address: str) -> "Broker":
+def broker_at(address: str) -> "Broker":
+    """Where `--mqtt` leads; ends the program where that is nowhere."""
     from hooks.device import Broker
 
     try:

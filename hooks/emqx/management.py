@@ -1,6 +1,8 @@
 """EMQX's REST API as an operator uses it: configuration read and written, and what the broker says of itself."""
 
+import time
 from base64 import b64encode
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,10 +13,14 @@ from hooks.emqx.rest import BrokerAway, BrokerRefused
 
 
 class Management:
-    """One session with key and secret. Paths are those below `/api/v5`."""
+    """One session with key and secret. Paths are those below `/api/v5`.
+
+    offset: by how many seconds EMQX's clock is ahead of ours, to within one; None before it has answered.
+    """
 
     def __init__(self, url: str, key: str, secret: str) -> None:
         self.url = url
+        self.offset: float | None = None
         basic = b64encode(f"{key}:{secret}".encode()).decode()
         self._headers = {"Authorization": f"Basic {basic}", "Accept": "application/json"}
 
@@ -51,6 +57,9 @@ class Management:
                 text = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise BrokerAway(f"{self.url}: {error or type(error).__name__}") from error
+        if date := answer.headers.get("Date"):
+            # Whole seconds, cut off.
+            self.offset = parsedate_to_datetime(date).timestamp() + 0.5 - time.time()
         if 200 <= answer.status < 300:
             return _json(text, f"{method} {path}") if text else None
         if answer.status == 404 and missing_ok:

@@ -1,0 +1,140 @@
+"""`emqx-im doctor`: what is misconfigured, and how to mend it."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+from rich.console import Console
+
+from hooks.cli.chat import broker_at
+from hooks.cli.rules import management
+from hooks.cli.token import checked_uid, mint
+from hooks.doctor import Finding, State, broker, clock, fail, holes, service, skipped, stores
+from hooks.doctor.probe import PROBE, probe
+from hooks.embedded.directory import DEFAULT_DIRECTORY, Running, find_running
+from hooks.emqx.rest import BrokerAway, BrokerRefused
+from hooks.emqx.rules import HOOK_URL_MISSING, Parameters, Rules
+from hooks.settings import Settings, SettingsError, load
+
+_MARKS = {State.OK: ("✓", "green"), State.WARN: ("!", "yellow"), State.FAIL: ("✗", "red"), State.SKIPPED: ("-", "dim")}
+_TOKEN_SECONDS = 300
+
+console = Console(highlight=False)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """url: the service, from here. embedded: it is `emqx-im dev`, which keeps Redis and archive to itself."""
+
+    settings: Settings
+    url: str
+    mqtt: str
+    embedded: bool
+
+
+def doctor(
+    data_dir: Annotated[Path, typer.Option(help="Where `emqx-im dev` runs.")] = DEFAULT_DIRECTORY,
+    url: str = typer.Option("", help="The service from this machine, if not IM_HOOK_URL."),
+    mqtt: str = typer.Option("", help="EMQX's MQTT from this machine: HOST:PORT, or mqtts://HOST:PORT."),
+    probe_uid: str = typer.Option("", help="Send a message as this user to himself, and time it."),
+    token: str = typer.Option("", envvar="IM_TOKEN", help="His JWT; otherwise one is made with IM_JWT_SECRET."),
+    name: str = typer.Option("emqx_im", help="Name of connector and action in EMQX."),
+) -> None:
+    """Look at EMQX, webhook, Redis and archive: what is wrong, and how to mend it. Exit status 1 if something fails."""
+    uid = checked_uid(probe_uid) if probe_uid else None
+    target = _target(data_dir, url, mqtt)
+    rules = Rules(Parameters.of(target.settings, name, target.settings.hook_url or target.url))
+    found = asyncio.run(_examine(target, rules, uid, token))
+    _show(found)
+    raise typer.Exit(1 if any(finding.state is State.FAIL for finding in found) else 0)
+
+
+def _target(data_dir: Path, url: str, mqtt: str) -> _Target:
+    """Raises SettingsError."""
+    running = find_running(data_dir)
+    if running is not None and not os.environ.get("IM_EMQX_API_URL"):
+        settings = _settings_of(running)
+        port = running.ports.mqtt_port
+        return _Target(settings, url or str(settings.hook_url), mqtt or f"127.0.0.1:{port}", embedded=True)
+    settings = load(admin_token="-", secret="-")  # noqa: S106
+    url = url or settings.hook_url or ""
+    if not url:
+        raise SettingsError(HOOK_URL_MISSING)
+    return _Target(settings, url.rstrip("/"), mqtt or str(urlsplit(settings.emqx_api_url or "").hostname), False)
+
+
+def _settings_of(running: Running) -> Settings:
+    kept, ports = running.secrets, running.ports
+    return load(
+        emqx_api_url=f"http://127.0.0.1:{ports.api_port}",
+        emqx_api_key=kept.emqx_api_key,
+        emqx_api_secret=kept.emqx_api_secret,
+        hook_url=f"http://127.0.0.1:{ports.http_port}",
+        hook_token=kept.hook_token,
+        jwt_secret=kept.jwt_secret,
+        redis_url="redis://",
+        archive_url="sqlite:///-",
+        admin_token="-",  # noqa: S106
+        secret="-",  # noqa: S106
+    )
+
+
+async def _examine(target: _Target, rules: Rules, uid: int | None, token: str) -> list[Finding]:
+    with console.status("looking at EMQX") if console.is_terminal else contextlib.nullcontext():
+        found = await _broker(target, rules)
+        found += await service.webhook(target.url, target.settings.hook_token)
+        if target.embedded:
+            found.append(skipped(stores.REDIS, "and the archive are those of emqx-im dev; the service's word counts"))
+        else:
+            found += await stores.redis(target.settings)
+            found += await stores.archive(target.settings)
+        return found + await _probe(target, uid, token)
+
+
+async def _broker(target: _Target, rules: Rules) -> list[Finding]:
+    async with management(target.settings) as api:
+        nodes, found = await broker.nodes(api)
+        if not nodes:
+            return found
+        try:
+            found += await broker.license_needed(api, nodes)
+            found += await holes.against_the_files(api, rules)
+            found += await holes.authentication(api)
+            found += await holes.authorization(api)
+            found += await broker.actions(api, rules)
+        except (BrokerAway, BrokerRefused) as error:
+            found.append(fail(broker.EMQX, f"REST API: {error}", "an API key with the role administrator; EMQX's log"))
+        if api.offset is not None:
+            found.append(clock(broker.EMQX, api.offset, precision=1.0))
+    return found
+
+
+async def _probe(target: _Target, uid: int | None, token: str) -> list[Finding]:
+    if uid is None:
+        return [skipped(PROBE, "no message sent through the chain", "--probe-uid N sends one, as N to himself")]
+    secret = target.settings.jwt_secret
+    if not token and secret is None:
+        return [skipped(PROBE, "no message sent: there is no token for the user", "--token, made by your provider")]
+
+    def fresh_token() -> str:
+        return token or mint(str(uid), str(secret), _TOKEN_SECONDS)
+
+    logging.getLogger("hooks.device").setLevel(logging.ERROR)
+    return await probe(broker_at(target.mqtt), target.url, uid, fresh_token)
+
+
+def _show(found: list[Finding]) -> None:
+    width = max(len(finding.subject) for finding in found)
+    for finding in found:
+        mark, style = _MARKS[finding.state]
+        console.print(f"{mark} {finding.subject:<{width}}  {finding.what}", style=style, markup=False, soft_wrap=True)
+        if finding.mend:
+            console.print(f"  {'':<{width}}  → {finding.mend}", markup=False, soft_wrap=True)
+    counts = [f"{sum(each.state is state for each in found)} {state}" for state in State]
+    console.print(", ".join(counts))

@@ -1,0 +1,52 @@
+"""What `emqx-im doctor` looks at: one module per party, each check a small function that returns its findings."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["Finding", "State", "clock", "fail", "ok", "skipped", "warn"]
+
+CLOCK_WARN, CLOCK_FAIL = 1.0, 5.0
+"""Seconds a host's clock may be off. Ids are times, and the service corrects no more than five."""
+
+
+class State(StrEnum):
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+    SKIPPED = "not checked"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """subject: whom it is about. mend: what to do about it."""
+
+    state: State
+    subject: str
+    what: str
+    mend: str = ""
+
+
+def ok(subject: str, what: str) -> Finding:
+    return Finding(State.OK, subject, what)
+
+
+def warn(subject: str, what: str, mend: str) -> Finding:
+    return Finding(State.WARN, subject, what, mend)
+
+
+def fail(subject: str, what: str, mend: str) -> Finding:
+    return Finding(State.FAIL, subject, what, mend)
+
+
+def skipped(subject: str, what: str, mend: str = "") -> Finding:
+    return Finding(State.SKIPPED, subject, what, mend)
+
+
+def clock(subject: str, offset: float, precision: float = 0.0) -> Finding:
+    """offset: seconds that the host is ahead of this one; precision: how much of it may be the measurement."""
+    off = max(0.0, abs(offset) - precision)
+    if off <= CLOCK_WARN:
+        return ok(subject, f"clock within {max(off, precision, 0.01):.2g} s of this machine's")
+    what = f"clock is {off:.1f} s {'ahead of' if offset > 0 else 'behind'} this machine's"
+    mend = "run NTP (chrony, systemd-timesyncd) on both hosts"
+    return fail(subject, what, mend) if off > CLOCK_FAIL else warn(subject, what, mend)

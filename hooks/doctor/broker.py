@@ -1,0 +1,105 @@
+"""EMQX: reachable, of a version that will do, and carrying messages to the service."""
+
+import re
+from typing import Any
+
+from hooks.doctor import Finding, fail, ok, skipped, warn
+from hooks.emqx.management import Management
+from hooks.emqx.rest import BrokerAway, BrokerRefused
+from hooks.emqx.rules import Rules
+
+EMQX = "EMQX"
+OLDEST = (5, 8, 6)
+"""The first whose disconnect events carry `connected_at`."""
+
+_LICENSED = (5, 9, 0)
+_WAITING = 1000
+_SAID = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+
+Node = dict[str, Any]
+
+
+async def nodes(api: Management) -> tuple[list[Node], list[Finding]]:
+    """The nodes, none where EMQX cannot be asked further, and what was found."""
+    try:
+        held = await api.get("/nodes")
+    except BrokerAway as error:
+        return [], [
+            fail(EMQX, f"REST API does not answer: {error}", "IM_EMQX_API_URL; is EMQX running, port 18083 open?")
+        ]
+    except BrokerRefused as error:
+        mend = "IM_EMQX_API_KEY, IM_EMQX_API_SECRET: an API key with the role administrator"
+        return [], [fail(EMQX, f"REST API refuses: {error}", mend)]
+    if held is None:
+        return [], [
+            skipped(EMQX, "the embedded broker of emqx-im dev: it runs emqx-rules/ itself, and has no settings")
+        ]
+    stopped = [str(node["node"]) for node in held if node.get("node_status", "running") != "running"]
+    found = [fail(EMQX, f"node {name} is not running", "start it, or remove it from the cluster") for name in stopped]
+    return held, [ok(EMQX, f"REST API answers: {len(held)} node(s)"), *found, *versions(held)]
+
+
+def versions(held: list[Node]) -> list[Finding]:
+    told = sorted({str(node.get("version", "")) for node in held})
+    numbers = [_number(version) for version in told]
+    if min(numbers) < OLDEST:
+        return [fail(EMQX, f"version {told[0]}", "5.8.6 or newer: older ones do not say which connection ended")]
+    if len(told) > 1:
+        return [warn(EMQX, f"versions {', '.join(told)} side by side", "finish the upgrade")]
+    return [ok(EMQX, f"version {told[0]}")]
+
+
+async def license_needed(api: Management, held: list[Node]) -> list[Finding]:
+    """From 5.9 EMQX is under the BSL: one node is free, a cluster needs a licence."""
+    if max(_number(str(node.get("version", ""))) for node in held) < _LICENSED:
+        return []
+    if len(held) == 1:
+        return [ok(EMQX, "one node: free in production under its licence (BSL 1.1)")]
+    license_ = await api.get("/license") or {}
+    if license_.get("expiry"):
+        return [fail(EMQX, "the licence has expired", "renew it: emqx ctl license update …")]
+    if license_.get("type") != "official":
+        return [warn(EMQX, f"a cluster of {len(held)} nodes needs a licence from 5.9", "buy one, or run 5.8.9")]
+    return [ok(EMQX, f"a cluster of {len(held)} nodes, with a licence")]
+
+
+async def actions(api: Management, rules: Rules) -> list[Finding]:
+    """Whether each action reaches the service, and what it had to drop since its counters began."""
+    found = []
+    for name in rules.actions:
+        subject, path = f"action {name}", f"/actions/http:{name}"
+        held = await api.get(path)
+        if held is None:
+            continue  # The comparison with the files says so.
+        status = held.get("status")
+        if status == "connected":
+            found.append(ok(subject, "reaches the service"))
+        else:
+            reason = f": {held['status_reason']}" if held.get("status_reason") else ""
+            mend = "IM_HOOK_URL must be reachable from EMQX's hosts; then `emqx-im rules apply`"
+            found.append(fail(subject, f"is {status}{reason}", mend))
+        metrics = (await api.get(f"{path}/metrics") or {}).get("metrics", {})
+        found += _dropped(subject, path, metrics)
+    return found
+
+
+def _dropped(subject: str, path: str, metrics: dict[str, int]) -> list[Finding]:
+    found = []
+    reasons = {key.partition(".")[2]: count for key, count in metrics.items() if key.startswith("dropped.") and count}
+    if metrics.get("dropped"):
+        why = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or f"{metrics['dropped']}"
+        mend = f"these are lost: mend the cause, then reset the counters (PUT {path}/metrics/reset)"
+        found.append(fail(subject, f"has dropped: {why}", mend))
+    if metrics.get("queuing", 0) > _WAITING:
+        what = f"{metrics['queuing']} requests wait in EMQX's memory"
+        found.append(warn(subject, what, "the service does not keep up, or is away: see its /readyz and /metrics"))
+    if not found and metrics:
+        found.append(
+            ok(subject, f"nothing dropped of {metrics.get('matched', 0)}, {metrics.get('queuing', 0)} waiting")
+        )
+    return found
+
+
+def _number(version: str) -> tuple[int, ...]:
+    said = _SAID.match(version)
+    return tuple(map(int, said.groups())) if said else (0, 0, 0)

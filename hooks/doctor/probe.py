@@ -1,0 +1,61 @@
+"""A message through the whole chain: MQTT to EMQX, webhook, Redis, acknowledgement back by MQTT, pull."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import aiohttp
+
+from hooks.doctor import Finding, fail, ok, skipped
+
+if TYPE_CHECKING:
+    from hooks.device import Broker
+
+PROBE = "probe"
+SECONDS = 15
+_MEND = "the findings above say where the chain is broken; else see the service's log and its dead letters"
+
+
+async def probe(
+    broker: "Broker", url: str, uid: int, token: Callable[[], str], seconds: float = SECONDS
+) -> list[Finding]:
+    """Sends a message from the user to himself; what it took, step by step."""
+    try:
+        from hooks.device import Device, DeviceError, MemoryState
+        from hooks.device.state import Position
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("hooks"):
+            raise
+        return [skipped(PROBE, f"no message sent: {error.name} is missing", "pip install 'emqx-im[embedded]'")]
+    state = MemoryState()
+    # From now on: what the user was sent before is nobody's business here.
+    state.saved.position = Position(time.time_ns() // 1000 - 1_000_000)
+    started = time.monotonic()
+    try:
+        async with asyncio.timeout(seconds):
+            device = Device(uid, token, broker, url, state, clientid=f"doctor-{uuid4().hex[:8]}")
+            async with device:
+                mid = await device.send(f"single/{uid}", {"text": "emqx-im doctor"}, type="doctor")
+                acknowledged = time.monotonic()
+                await _pulled(url, token(), mid)
+    except TimeoutError:
+        where = f"{broker.host}:{broker.port}"
+        return [fail(PROBE, f"a message through {where} is not acknowledged and pulled within {seconds:.0f} s", _MEND)]
+    except (DeviceError, aiohttp.ClientError, OSError, ValueError) as error:
+        return [fail(PROBE, f"a message fails: {error or type(error).__name__}", _MEND)]
+    sent, pulled = 1000 * (acknowledged - started), 1000 * (time.monotonic() - acknowledged)
+    return [ok(PROBE, f"connected, sent, stored and acknowledged in {sent:.0f} ms; pulled in {pulled:.0f} ms")]
+
+
+async def _pulled(url: str, token: str, mid: int) -> None:
+    """Raises ValueError where the pull after it does not bring the message, ClientError where there is none."""
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session,
+        session.get(f"{url}/pull", params={"last_id": str(mid - 1), "limit": "1"}) as answer,
+    ):
+        answer.raise_for_status()
+        page = await answer.json()
+    if [message["mid"] for message in page["messages"]] != [mid]:
+        raise ValueError(f"acknowledged as {mid}, and not in the pull")

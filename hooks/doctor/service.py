@@ -1,0 +1,72 @@
+"""The service's webhook, asked as EMQX asks it."""
+
+import time
+from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
+
+import aiohttp
+
+from hooks.doctor import Finding, clock, fail, ok, warn
+
+SERVICE = "service"
+_QUESTION = {"username": "1", "clientid": "1-doctor", "topic": "single/1", "action": "subscribe", "qos": "1"}
+_WRONG_TOKEN = "not-the-token-of-any-hook"  # noqa: S105
+
+
+async def webhook(url: str, tokens: Sequence[str]) -> list[Finding]:
+    """Each token is taken, and another one is not."""
+    timeout = aiohttp.ClientTimeout(total=10, connect=5)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        try:
+            statuses = [await _asked(session, url, token) for token in tokens]
+            wrong = await _asked(session, url, _WRONG_TOKEN)
+            readiness = await _readiness(session, url)
+            clocks = await _clock(session, url)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            what = f"{url} does not answer: {error or type(error).__name__}"
+            return [fail(SERVICE, what, "is `emqx-im serve` running? From here another address may lead to it: --url")]
+    found = []
+    for number, status in enumerate(statuses, 1):
+        if status == 401:
+            found.append(fail(SERVICE, f"refuses token {number} of IM_HOOK_TOKEN", "give the service the same list"))
+        elif status != 200:
+            found.append(fail(SERVICE, f"/hooks/authz answers {status}", "see the service's log; is this its address?"))
+    if wrong != 401:
+        found.append(
+            fail(SERVICE, f"answers {wrong} to a wrong token", "is something before it that lets all through?")
+        )
+    return [*(found or [ok(SERVICE, "the webhook answers, and to its tokens only")]), readiness, *clocks]
+
+
+async def _asked(session: aiohttp.ClientSession, url: str, token: str) -> int:
+    headers = {"Authorization": f"Bearer {token}"}
+    async with session.post(f"{url}/hooks/authz", json=_QUESTION, headers=headers) as answer:
+        await answer.read()
+        return answer.status
+
+
+async def _readiness(session: aiohttp.ClientSession, url: str) -> Finding:
+    async with session.get(f"{url}/readyz") as answer:
+        state = await answer.json(content_type=None) if answer.status in (200, 503) else {}
+    if answer.status not in (200, 503):
+        return fail(SERVICE, f"/readyz answers {answer.status}", "is this the service's address?")
+    if not state.get("ready"):
+        error = state.get("error", {})
+        return fail(SERVICE, f"is not ready: {error.get('message', error)}", "see Redis below, and the service's log")
+    archive = state.get("archive", {})
+    if archive.get("state") != "ok":
+        return warn(
+            SERVICE, f"archives nothing: {archive.get('state')}", "mend the archive; until then the outbox grows"
+        )
+    return ok(SERVICE, f"ready, {archive.get('outbox_length')} messages to archive")
+
+
+async def _clock(session: aiohttp.ClientSession, url: str) -> list[Finding]:
+    asked = time.time()
+    async with session.get(f"{url}/healthz") as answer:
+        date = answer.headers.get("Date")
+    if date is None:
+        return []
+    # The header has whole seconds, cut off.
+    offset = parsedate_to_datetime(date).timestamp() + 0.5 - (asked + time.time()) / 2
+    return [clock(SERVICE, offset, precision=1.0)]

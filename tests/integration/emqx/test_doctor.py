@@ -1,0 +1,315 @@
+"""What `emqx-im doctor` finds, on an EMQX that is as it should be and on one that is not."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from redis.asyncio import Redis
+
+from hooks.doctor import Finding, State, broker, holes, service, stores
+from hooks.emqx.management import Management
+from hooks.emqx.rules import Parameters, Rules
+from hooks.settings import Settings
+from tests.integration.emqx.conftest import HOOK_TOKEN, JWT_SECRET, Run
+from tests.integration.emqx.fake import KEY, SECRET, STOCK_ACL, FakeEmqx
+from tests.servers import MariaServer, RedisServer, program
+
+RULES = Rules(Parameters("emqx_im", "http://emqx-im:8080", HOOK_TOKEN, JWT_SECRET, None))
+
+
+@pytest.fixture
+async def api(emqx: FakeEmqx) -> AsyncIterator[Management]:
+    async with Management(emqx.url, KEY, SECRET) as management:
+        yield management
+
+
+@pytest.fixture
+async def applied(emqx: FakeEmqx, run: Run) -> FakeEmqx:
+    """An EMQX that is as it should be."""
+    ran = await run("rules", "apply")
+    assert ran.status == 0, ran
+    return emqx
+
+
+def settings(**given: Any) -> Settings:
+    needed = {"redis_url": "redis://", "archive_url": "sqlite:///x", "admin_token": "-", "secret": "-"}
+    return Settings(**{**needed, "hook_token": HOOK_TOKEN, "jwt_secret": JWT_SECRET, **given})
+
+
+def bad(found: list[Finding]) -> list[Finding]:
+    assert all(finding.mend for finding in found if finding.state in (State.WARN, State.FAIL))
+    return [finding for finding in found if finding.state is not State.OK]
+
+
+def only(found: list[Finding]) -> Finding:
+    (finding,) = bad(found)
+    return finding
+
+
+async def everything(api: Management) -> list[Finding]:
+    nodes, found = await broker.nodes(api)
+    found += await broker.license_needed(api, nodes)
+    found += await holes.against_the_files(api, RULES)
+    found += await holes.authentication(api)
+    found += await holes.authorization(api)
+    return found + await broker.actions(api, RULES)
+
+
+async def test_nothing_is_wrong_with_what_apply_has_written(applied: FakeEmqx, api: Management) -> None:
+    found = await everything(api)
+    assert found
+    assert bad(found) == []
+
+
+async def test_a_stock_broker_is_open(emqx: FakeEmqx, api: Management) -> None:
+    told = {finding.what for finding in bad(await everything(api)) if finding.state is State.FAIL}
+    for part in (
+        "no authenticator: everybody is let in",
+        "the ACL file ends in {allow, all}",
+        "no authorization source of type http",
+        "mqtt.clientid_override is disabled: any user can take over",
+        "mqtt.max_qos_allowed is 2",
+        "mqtt.retain_available is true",
+        "mqtt.shared_subscription is true",
+        "retainer: enable is true: retained wills are kept",
+        "no_match is allow",
+        "connector emqx_im is missing: nothing reaches the service",
+        "rule emqx_im_message is missing",
+    ):
+        assert any(part in what for what in told), (part, told)
+
+
+Spoil = Callable[[FakeEmqx], object]
+SPOILT: dict[str, tuple[Spoil, State, str]] = {
+    "clientid": (
+        lambda emqx: emqx.zone["mqtt"].update(clientid_override="disabled"),
+        State.FAIL,
+        "mqtt.clientid_override is disabled: any user can take over another's session",
+    ),
+    "qos": (lambda emqx: emqx.zone["mqtt"].update(max_qos_allowed=2), State.FAIL, "mqtt.max_qos_allowed is 2"),
+    "retain": (
+        lambda emqx: emqx.zone["mqtt"].update(retain_available=True),
+        State.FAIL,
+        "mqtt.retain_available is true",
+    ),
+    "wills": (lambda emqx: emqx.retainer.update(enable=True), State.FAIL, "retained wills are kept"),
+    "shared": (lambda emqx: emqx.zone["mqtt"].update(shared_subscription=True), State.FAIL, "`$share` splits"),
+    "packets": (lambda emqx: emqx.zone["mqtt"].update(max_packet_size="1MB"), State.WARN, "should be 128KB"),
+    "no match": (lambda emqx: emqx.settings.update(no_match="allow"), State.FAIL, "no_match is allow"),
+    "cache": (lambda emqx: emqx.settings["cache"].update(max_size=32), State.WARN, "cache.max_size is 32"),
+    "rate": (lambda emqx: emqx.listeners["wss:default"].pop("bytes_rate"), State.WARN, "bytes_rate is not set"),
+    "rule": (lambda emqx: emqx.rules["emqx_im_will"].update(enable=False), State.FAIL, "rule emqx_im_will differs"),
+    "no rule": (lambda emqx: emqx.rules.pop("emqx_im_will"), State.FAIL, "rule emqx_im_will is missing"),
+    "order": (
+        lambda emqx: emqx.actions["http:emqx_im"]["resource_opts"].update(inflight_window=9),
+        State.FAIL,
+        "action",
+    ),
+    "dropped": (
+        lambda emqx: emqx.metrics.update({"dropped": 7, "dropped.queue_full": 7, "matched": 100}),
+        State.FAIL,
+        "has dropped: 7 queue_full",
+    ),
+    "waiting": (lambda emqx: emqx.metrics.update(queuing=5000), State.WARN, "5000 requests wait"),
+    "another authenticator": (
+        lambda emqx: emqx.authentication.insert(0, {"mechanism": "password_based", "enable": True}),
+        State.WARN,
+        "authenticator password_based is asked before the JWT",
+    ),
+    "another source": (
+        lambda emqx: emqx.sources.insert(0, {"type": "built_in_database", "enable": True}),
+        State.WARN,
+        "built_in_database is asked before the service",
+    ),
+    "old": (lambda emqx: vars(emqx).update(version="5.8.5"), State.FAIL, "version 5.8.5"),
+    "cluster": (
+        lambda emqx: vars(emqx).update(version="6.2.2", nodes=3),
+        State.WARN,
+        "a cluster of 3 nodes needs a licence",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+async def test_each_thing_that_is_wrong(name: str, applied: FakeEmqx, api: Management) -> None:
+    spoil, state, told = SPOILT[name]
+    spoil(applied)
+    finding = only(await everything(api))
+    assert (finding.state, told in finding.what) == (state, True), finding
+
+
+async def test_a_disabled_authenticator_is_none(applied: FakeEmqx, api: Management) -> None:
+    applied.authentication[0]["enable"] = False
+    assert any("no authenticator" in finding.what for finding in bad(await everything(api)))
+
+
+async def test_the_stock_acl_in_place_of_ours(applied: FakeEmqx, api: Management) -> None:
+    applied.sources[0]["rules"] = STOCK_ACL
+    assert any("{allow, all}" in finding.what for finding in bad(await everything(api)))
+
+
+async def test_an_acl_that_only_speaks_of_allowing_all_is_fine(applied: FakeEmqx, api: Management) -> None:
+    applied.sources[0]["rules"] += "%% {allow, all}.\n"
+    assert bad(await holes.authorization(api)) == []
+
+
+async def test_a_cluster_with_a_licence(applied: FakeEmqx, api: Management) -> None:
+    applied.version, applied.nodes, applied.license = "6.2.2", 3, {"type": "official", "expiry": False}
+    assert bad(await everything(api)) == []
+    applied.license["expiry"] = True
+    assert "expired" in only(await everything(api)).what
+
+
+async def test_a_broker_that_is_away(emqx: FakeEmqx) -> None:
+    async with Management("http://127.0.0.1:1", KEY, SECRET) as api:
+        nodes, found = await broker.nodes(api)
+    assert nodes == []
+    assert "does not answer" in only(found).what
+
+
+async def test_a_wrong_key(emqx: FakeEmqx) -> None:
+    async with Management(emqx.url, KEY, "wrong") as api:
+        _, found = await broker.nodes(api)
+    assert "IM_EMQX_API_KEY" in only(found).mend
+
+
+class Service:
+    """A webhook that takes one token; ready: what `/readyz` says."""
+
+    def __init__(self) -> None:
+        self.tokens = [HOOK_TOKEN]
+        self.ready: dict[str, Any] = {"ready": True, "archive": {"state": "ok", "outbox_length": 0}}
+
+    async def authz(self, request: web.Request) -> web.Response:
+        good = request.headers["Authorization"].removeprefix("Bearer ") in self.tokens or not self.tokens
+        return web.json_response({"result": "allow"}) if good else web.Response(status=401)
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        return web.json_response(self.ready, status=200 if self.ready["ready"] else 503)
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        return web.json_response({"alive": True})
+
+
+@pytest.fixture
+async def webhook() -> AsyncIterator[tuple[Service, str]]:
+    model = Service()
+    app = web.Application()
+    app.add_routes(
+        [
+            web.post("/hooks/authz", model.authz),
+            web.get("/readyz", model.readyz),
+            web.get("/healthz", model.healthz),
+        ]
+    )
+    server = TestServer(app, host="127.0.0.1")
+    await server.start_server()
+    yield model, str(server.make_url("")).rstrip("/")
+    await server.close()
+
+
+async def test_a_webhook_that_takes_its_tokens_only(webhook: tuple[Service, str]) -> None:
+    model, url = webhook
+    assert bad(await service.webhook(url, (HOOK_TOKEN,))) == []
+    assert "refuses token 2" in only(await service.webhook(url, (HOOK_TOKEN, "newer"))).what
+    model.tokens = []
+    assert "answers 200 to a wrong token" in only(await service.webhook(url, (HOOK_TOKEN,))).what
+
+
+async def test_a_service_that_is_not_ready(webhook: tuple[Service, str]) -> None:
+    model, url = webhook
+    model.ready = {"ready": False, "error": {"code": "redis_away", "message": "Redis does not answer"}}
+    assert "Redis does not answer" in only(await service.webhook(url, (HOOK_TOKEN,))).what
+    model.ready = {"ready": True, "archive": {"state": "away"}}
+    assert "archives nothing: away" in only(await service.webhook(url, (HOOK_TOKEN,))).what
+
+
+async def test_a_service_that_is_away() -> None:
+    assert "does not answer" in only(await service.webhook("http://127.0.0.1:1", (HOOK_TOKEN,))).what
+
+
+async def test_redis(redis: Redis, redis_server: RedisServer) -> None:
+    await redis.config_set("maxmemory", 2**30)
+    found = await stores.redis(settings(redis_url=redis_server.url))
+    await redis.config_set("maxmemory", 0)
+    assert "holds no epoch" in only(found).what
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "state", "told"),
+    [
+        ("maxmemory-policy", "allkeys-lru", State.FAIL, "vanish silently"),
+        ("appendfsync", "everysec", State.WARN, "appendfsync everysec"),
+        ("appendonly", "no", State.FAIL, "no AOF"),
+        ("maxmemory", "0", State.WARN, "no maxmemory"),
+        ("maxmemory", "1mb", State.WARN, "% of maxmemory"),
+    ],
+)
+async def test_a_redis_that_would_lose(
+    name: str, value: str, state: State, told: str, redis: Redis, redis_server: RedisServer
+) -> None:
+    as_deployed = {"maxmemory": "0", "maxmemory-policy": "noeviction", "appendfsync": "always", "appendonly": "yes"}
+    await redis.config_set("maxmemory", 2**30)
+    await redis.config_set(name, value)
+    try:
+        found = await stores.redis(settings(redis_url=redis_server.url))
+    finally:
+        for setting, good in as_deployed.items():
+            await redis.config_set(setting, good)
+    assert [finding.state for finding in bad(found) if told in finding.what] == [state], found
+
+
+async def test_a_redis_that_is_a_replica(tmp_path: Path, redis_server: RedisServer) -> None:
+    replica = RedisServer(tmp_path, program("redis-server"))
+    replica.start()
+    try:
+        async with Redis.from_url(replica.url) as client:
+            await client.execute_command("REPLICAOF", "127.0.0.1", str(redis_server.port))  # type: ignore[no-untyped-call]
+        found = await stores.redis(settings(redis_url=replica.url))
+    finally:
+        replica.stop()
+    assert any("replica" in finding.what and finding.state is State.FAIL for finding in found)
+
+
+async def test_a_redis_that_is_away() -> None:
+    assert "does not answer" in only(await stores.redis(settings(redis_url="redis://127.0.0.1:1"))).what
+
+
+async def test_an_archive_from_empty_to_ready(maria_server: MariaServer, maria_url: str, run: Run) -> None:
+    configured = settings(archive_url=maria_url)
+    assert "schema is behind: 001_message" in only(await stores.archive(configured)).what
+    assert (await run("migrate", IM_ARCHIVE_URL=maria_url)).status == 0
+    assert bad(await stores.archive(configured)) == []
+
+
+async def test_an_archive_that_is_away() -> None:
+    found = await stores.archive(settings(archive_url="mysql://root@127.0.0.1:1/x"))
+    assert "does not answer" in only(found).what
+
+
+async def test_the_command_tells_all_and_fails(applied: FakeEmqx, run: Run, webhook: tuple[Service, str]) -> None:
+    _, url = webhook
+    given = {
+        "IM_REDIS_URL": "redis://127.0.0.1:1",
+        "IM_ARCHIVE_URL": "sqlite:///archive.sqlite3",
+        "IM_HOOK_TOKEN": HOOK_TOKEN,
+    }
+    ran = await run("doctor", "--url", url, **given)
+    assert ran.status == 1, ran
+    assert ran.err == ""
+    told = " ".join(ran.out.split())
+    assert "✓ EMQX holds all" in told
+    assert "✗ Redis does not answer" in told
+    assert "→ emqx-im migrate" in ran.out
+    assert "- probe no message sent" in told
+    assert JWT_SECRET not in ran.out
+    assert HOOK_TOKEN not in ran.out
+
+
+async def test_a_missing_setting_is_one_line(run: Run) -> None:
+    ran = await run("doctor", IM_HOOK_URL="", IM_REDIS_URL="redis://", IM_ARCHIVE_URL="sqlite:///x")
+    assert (ran.status, ran.err.count("\n")) == (1, 1)
+    assert "IM_HOOK_URL" in ran.err

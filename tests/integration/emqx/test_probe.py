@@ -1,0 +1,52 @@
+"""A message through the whole chain, by a real broker and a real service."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hooks.device import Broker
+from hooks.doctor import State
+from hooks.doctor.probe import probe
+from tests.e2e.stack import Stack
+from tests.integration.emqx.conftest import Run
+from tests.servers import free_port
+
+UID = 770_077
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """`emqx-im dev`."""
+    running = Stack(tmp_path_factory.mktemp("probed"))
+    running.start()
+    yield running
+    running.kill()
+
+
+async def test_a_message_comes_through(stack: Stack) -> None:
+    (found,) = await probe(Broker("127.0.0.1", stack.mqtt_port), stack.url, UID, lambda: stack.token(UID))
+    assert found.state is State.OK, found
+    assert "stored and acknowledged in" in found.what
+
+
+async def test_a_refused_token_is_told(stack: Stack) -> None:
+    (found,) = await probe(Broker("127.0.0.1", stack.mqtt_port), stack.url, UID, lambda: stack.token(UID + 1))
+    assert found.state is State.FAIL
+    assert "refuses user" in found.what
+
+
+async def test_a_broker_that_is_not_there_is_told_in_time(stack: Stack) -> None:
+    port = free_port()
+    (found,) = await probe(Broker("127.0.0.1", port), stack.url, UID, lambda: stack.token(UID), seconds=1)
+    assert found.state is State.FAIL
+    assert f"127.0.0.1:{port}" in found.what
+
+
+async def test_the_command_finds_a_running_dev(stack: Stack, run: Run, tmp_path: Path) -> None:
+    given = {name: "" for name in ("IM_EMQX_API_URL", "IM_HOOK_URL", "IM_HOOK_TOKEN", "IM_JWT_SECRET")}
+    ran = await run("doctor", "--data-dir", str(stack.data_dir), "--probe-uid", str(UID), **given)
+    assert ran.status == 0, ran
+    assert "embedded broker" in ran.out
+    assert "stored and acknowledged in" in ran.out
+    assert " 0 fail" in ran.out
