@@ -14,7 +14,10 @@ from store.record import Message, decode, encode
 
 BLOCK_MESSAGES = 64
 BLOCK_BYTES = 64 * 1024
-"""Most messages and bytes of records in a block; a larger message has one to itself."""
+"""Most messages and bytes of records in a block; a larger message has one to itself.
+
+Larger blocks would be a twentieth smaller, and every page of a user in many groups would unpack all the more of each.
+"""
 
 _VERSION = b"\x01"
 _LENGTH_BYTES = 4

@@ -175,7 +175,10 @@ async def own_process(step: str, *arguments: object) -> None:
 
 
 def main(count: int = 1_000_000) -> None:
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {count:,} messages over {MONTHS} months")
+    print(
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, {count:,} messages over {MONTHS} months",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         valkey = RedisServer(directory / "valkey", valkey_program())
