@@ -1,7 +1,6 @@
 """A message through the whole chain, by a real broker and a real service."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -43,8 +42,9 @@ async def test_a_broker_that_is_not_there_is_told_in_time(stack: Stack) -> None:
     assert f"127.0.0.1:{port}" in found.what
 
 
-async def test_the_command_finds_a_running_dev(stack: Stack, run: Run, tmp_path: Path) -> None:
-    given = {name: "" for name in ("IM_EMQX_API_URL", "IM_HOOK_URL", "IM_HOOK_TOKEN", "IM_JWT_SECRET")}
+async def test_the_command_finds_a_running_dev(stack: Stack, run: Run) -> None:
+    names = ("EMQX_API_URL", "EMQX_API_KEY", "EMQX_API_SECRET", "HOOK_URL", "HOOK_TOKEN", "JWT_SECRET")
+    given = dict.fromkeys([f"IM_{name}" for name in names], "")
     ran = await run("doctor", "--data-dir", str(stack.data_dir), "--probe-uid", str(UID), **given)
     assert ran.status == 0, ran
     assert "embedded broker" in ran.out
