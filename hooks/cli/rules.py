@@ -164,6 +164,8 @@ def management(settings: Settings) -> Management:
 def _run(work: Callable[[Management], Awaitable[None]]) -> None:
     async def connected() -> None:
         async with management(load(**NOT_NEEDED, jwt_secret="-", jwt_jwks_url=None)) as api:  # noqa: S106
+            if await api.get("/nodes") is None:
+                sys.exit(f"emqx-im: IM_EMQX_API_URL: {api.url} is no EMQX; emqx-im dev runs the rules by itself")
             await work(api)
 
     try:

@@ -59,6 +59,11 @@ def overlaid(held: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def shown(held: dict[str, Any]) -> dict[str, Any]:
+    """`held` without what EMQX hides: written back, the stars could become the secret."""
+    return {key: shown(value) if isinstance(value, dict) else value for key, value in held.items() if value != REDACTED}
+
+
 def _as_object(held: Any) -> dict[str, Any]:
     """An object; a list of names and values is one too."""
     if isinstance(held, list) and all(isinstance(item, dict) and "name" in item for item in held):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from hooks.emqx.difference import overlaid
+from hooks.emqx.difference import overlaid, shown
 from hooks.emqx.management import Management
 from hooks.emqx.rules import Rules
 
@@ -163,7 +163,7 @@ class Setting:
         return held
 
     async def write(self, api: Management, held: Object | None) -> None:
-        await api.put(self.path, overlaid(held or {}, self.wanted))
+        await api.put(self.path, overlaid(shown(held or {}), self.wanted))
 
     def foreign(self, held: Object) -> bool:
         return False

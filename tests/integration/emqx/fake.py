@@ -15,6 +15,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from hooks.embedded.acl import Acl
+from hooks.emqx.difference import overlaid
 from tests.recorded import recorded
 
 KEY, SECRET = "key", "secret"
@@ -309,13 +310,13 @@ class FakeEmqx:
         listener_id = request.path.rpartition("/")[2]
         if listener_id not in self.listeners:
             raise Refusal(404, "BAD_LISTENER_ID", "Listener id not found")
-        return web.json_response({**self.listeners[listener_id], "running": True, "current_connections": 0})
+        return web.json_response(redacted({**self.listeners[listener_id], "running": True, "current_connections": 0}))
 
     async def _put_listener(self, request: web.Request) -> web.Response:
         body = await request.json()
         if body.get("id") != request.match_info["id"] or "type" not in body:
             raise Refusal(400, "BAD_REQUEST", "listener_config_invalid")
-        merged = {**self.listeners[body["id"]], **body}
+        merged = overlaid(self.listeners[body["id"]], body)
         self.listeners[body["id"]] = {
             key: merged[key] for key in merged if key not in ("running", "current_connections")
         }

@@ -50,3 +50,15 @@ async def test_the_command_finds_a_running_dev(stack: Stack, run: Run) -> None:
     assert "embedded broker" in ran.out
     assert "stored and acknowledged in" in ran.out
     assert " 0 fail" in ran.out
+
+
+async def test_rules_are_not_for_a_running_dev(stack: Stack, run: Run) -> None:
+    given = {
+        "IM_EMQX_API_URL": f"http://127.0.0.1:{stack.api_port}",
+        "IM_EMQX_API_KEY": stack.secrets.emqx_api_key,
+        "IM_EMQX_API_SECRET": stack.secrets.emqx_api_secret,
+    }
+    for command in ("check", "apply"):
+        ran = await run("rules", command, **given)
+        assert (ran.status, ran.err.count("\n")) == (1, 1), ran
+        assert "is no EMQX" in ran.err

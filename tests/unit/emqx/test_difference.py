@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from hooks.emqx.difference import Difference, differences, has_secret, overlaid
+from hooks.emqx.difference import Difference, differences, has_secret, overlaid, shown
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,8 @@ def test_overlaid_keeps_what_is_not_named() -> None:
     held = {"a": {"b": 1, "c": 2}, "d": [1], "e": 5}
     assert overlaid(held, {"a": {"b": 9}, "d": [2]}) == {"a": {"b": 9, "c": 2}, "d": [2], "e": 5}
     assert held["a"] == {"b": 1, "c": 2}
+
+
+def test_stars_are_not_written_back() -> None:
+    held = {"bind": "1883", "ssl_options": {"password": "******", "certfile": "c"}}
+    assert shown(held) == {"bind": "1883", "ssl_options": {"certfile": "c"}}

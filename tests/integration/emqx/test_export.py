@@ -1,0 +1,90 @@
+"""`emqx-im rules export` as its operator runs it."""
+
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.integration.emqx.conftest import HOOK_TOKEN, JWT_SECRET, Run
+
+
+def cluster(archive: Path) -> str:
+    folder = archive.name.removesuffix(".tar.gz")
+    with tarfile.open(archive, "r:gz") as tar:
+        assert tar.getnames() == [f"{folder}/META.hocon", f"{folder}/cluster.hocon"]
+        content = tar.extractfile(f"{folder}/cluster.hocon")
+        assert content is not None
+        return content.read().decode()
+
+
+def files(directory: Path) -> list[str]:
+    return [file.name for file in directory.iterdir()]
+
+
+async def test_an_archive_for_the_dashboard(run: Run, tmp_path: Path) -> None:
+    ran = await run("rules", "export", "-o", "backups.tar.gz", "--hook-url", "https://elsewhere/")
+    assert (ran.status, ran.out) == (0, "written: backups.tar.gz\n")
+    assert "tcp:default" in ran.err
+    text = cluster(tmp_path / "backups.tar.gz")
+    assert 'url = "https://elsewhere"' in text
+    assert f'"Bearer {HOOK_TOKEN}"' in text
+    assert f'secret = "{JWT_SECRET}"' in text
+    assert 'messages_rate = "50/s"' in text
+    assert (tmp_path / "backups.tar.gz").stat().st_mode & 0o077 == 0
+
+
+async def test_only_rules_needs_no_user_tokens(run: Run, tmp_path: Path) -> None:
+    ran = await run("rules", "export", "-o", "a.tar.gz", "--only", "rules", "--name", "chat", IM_JWT_SECRET="")
+    assert (ran.status, ran.err) == (0, "")
+    text = cluster(tmp_path / "a.tar.gz")
+    assert "chat_message = {" in text
+    for root in ("authentication", "authorization =", "mqtt", "retainer", "listeners"):
+        assert f"\n{root}" not in text
+
+
+async def test_without_listeners(run: Run, tmp_path: Path) -> None:
+    ran = await run("rules", "export", "-o", "a.tar.gz", "--no-listeners")
+    assert ran.status == 0
+    assert "tcp:default" not in ran.err
+    assert "listeners" not in cluster(tmp_path / "a.tar.gz")
+
+
+async def test_hocon_with_the_acl_beside_it(run: Run, tmp_path: Path) -> None:
+    ran = await run("rules", "export", "-o", "im.hocon", "--format", "hocon")
+    assert ran.status == 0, ran
+    assert "emqx-im-acl.conf" in ran.err
+    text = (tmp_path / "im.hocon").read_text()
+    assert 'path = "${EMQX_ETC_DIR}/emqx-im-acl.conf"' in text
+    assert "{deny," not in text
+    acl = tmp_path / "emqx-im-acl.conf"
+    assert "{deny," in acl.read_text()
+    assert acl.stat().st_mode & 0o004, "EMQX runs as another user"
+
+
+async def test_a_second_export_replaces_the_first(run: Run, tmp_path: Path) -> None:
+    for url in ("http://one", "http://two"):
+        assert (await run("rules", "export", "-o", "a.tar.gz", "--hook-url", url)).status == 0
+    assert "http://one" not in cluster(tmp_path / "a.tar.gz")
+    assert files(tmp_path) == ["a.tar.gz"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "told"),
+    [
+        ({"IM_HOOK_URL": ""}, (), "IM_HOOK_URL"),
+        ({"IM_HOOK_URL": "emqx-im:8080"}, (), "IM_HOOK_URL"),
+        ({"IM_HOOK_TOKEN": ""}, (), "IM_HOOK_TOKEN"),
+        ({"IM_JWT_SECRET": ""}, (), "IM_JWT_SECRET or IM_JWT_JWKS_URL"),
+        ({}, ("--hook-url", "emqx-im"), "--hook-url"),
+        ({}, ("--name", "no-name"), "--name"),
+        ({}, ("-o", "a.zip"), "--output"),
+        ({}, ("-o", "missing/a.tar.gz"), "--output"),
+    ],
+)
+async def test_what_is_wrong_is_one_line(
+    settings: dict[str, str], arguments: tuple[str, ...], told: str, run: Run, tmp_path: Path
+) -> None:
+    ran = await run("rules", "export", "-o", "a.tar.gz", *arguments, **settings)
+    assert (ran.status, ran.out, ran.err.count("\n")) == (1, "", 1), ran
+    assert told in ran.err
+    assert files(tmp_path) == []
