@@ -1,6 +1,5 @@
 """`emqx-im token`: a JWT for trying out, and where its secret is found."""
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -10,9 +9,19 @@ import jwt
 import typer
 
 from hooks.embedded.directory import DEFAULT_DIRECTORY, find_running
+from hooks.settings import load
 from hooks.topics import number
 
 DAY = 24 * 3600
+_NOT_NEEDED = {
+    "redis_url": "redis://",
+    "archive_url": "sqlite:///-",
+    "hook_token": "-",
+    "admin_token": "-",
+    "secret": "-",
+    "jwt_jwks_url": "http://-",
+}
+"""Stand in for all settings but the one that is asked for, wherever it is given."""
 
 
 def token(
@@ -42,7 +51,7 @@ def checked_uid(uid: str) -> int:
 
 def jwt_secret(data_dir: Path) -> str:
     """IM_JWT_SECRET, else that of the `emqx-im dev` in the directory; ends the program where there is neither."""
-    if given := os.environ.get("IM_JWT_SECRET"):
+    if given := load(**_NOT_NEEDED).jwt_secret:
         return given
     running = find_running(data_dir)
     if running is None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from hooks import settings
+from hooks.cli.token import jwt_secret
 from hooks.settings import PREFIX, TOML_FILE, Settings, SettingsError, load
 
 
@@ -71,3 +72,7 @@ def test_without_secrets_nothing_is_warned_of(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(settings, "SECRETS", tmp_path / "nowhere")
     with pytest.raises(SettingsError):
         load()
+
+
+def test_a_token_for_trying_out_is_made_with_the_secret_of_the_file(tmp_path: Path) -> None:
+    assert jwt_secret(tmp_path) == "jwt"
