@@ -158,6 +158,13 @@ class App:
         params = {"last_id": str(last_id), **{name: str(value) for name, value in arguments.items()}}
         return await self.request("GET", "/pull", bearer or token(uid), params=params)
 
+    async def end(self, uid: str) -> int:
+        """The user's cursor after everything there is."""
+        answer = (await self.pull(uid, limit=1000)).json
+        while answer["more"]:
+            answer = (await self.pull(uid, answer["last_id"], limit=1000)).json
+        return int(answer["last_id"])
+
     async def messages(self, uid: str, last_id: int = 0) -> list[dict[str, Any]]:
         """What the user himself was sent after the cursor, without what all users are."""
         found: list[dict[str, Any]] = []

@@ -1,5 +1,6 @@
 """The real command, `emqx-im serve`, as a process."""
 
+import asyncio
 import os
 import re
 import signal
@@ -57,12 +58,13 @@ class Served:
         found = [orjson.loads(line) for line in self.log.splitlines() if line.startswith("{")]
         return [line for line in found if line["event"] == event]
 
-    def wait_for(self, event: str, count: int = 1) -> None:
+    async def wait_for(self, event: str, count: int = 1) -> None:
+        """Returns once the log has so many lines of the event."""
         deadline = time.monotonic() + _DEADLINE
         while len(self.lines(event)) < count:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"no {event!r} came: {self.log[-3000:]}")
-            time.sleep(0.02)
+            await asyncio.sleep(0.02)
 
     def children(self) -> list[int]:
         """Process ids of the workers."""
@@ -72,13 +74,13 @@ class Served:
     def terminate(self) -> None:
         self._process.terminate()
 
-    def ended(self) -> int:
+    async def ended(self) -> int:
         """The exit status, once there is one."""
-        return self._process.wait(_DEADLINE)
+        return await asyncio.to_thread(self._process.wait, _DEADLINE)
 
-    def stop(self) -> int:
+    async def stop(self) -> int:
         self.terminate()
-        return self.ended()
+        return await self.ended()
 
     def kill(self) -> None:
         """Whatever is left of it."""

@@ -20,10 +20,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 @pytest_asyncio.fixture(loop_scope="session")
 async def cursor(app: App, uid: str) -> int:
     """The user's cursor after everything that was there before the test."""
-    answer = (await app.pull(uid, limit=1000)).json
-    while answer["more"]:
-        answer = (await app.pull(uid, answer["last_id"], limit=1000)).json
-    return int(answer["last_id"])
+    return await app.end(uid)
 
 
 async def send(app: App, uid: str, *client_ids: str) -> None:

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.integration.app import SECRETS, Answer, App, EmqxApi, message_body, token, until
+from tests.integration.app import SECRETS, App, EmqxApi, message_body, token, until
 from tests.integration.served import Served
 from tests.servers import RedisServer, free_port
 
@@ -45,11 +45,11 @@ async def asking() -> AsyncIterator[Callable[[Served], App]]:
 
 async def test_sigterm_ends_it_gently(serve: Serve, asking: Callable[[Served], App], uid: str) -> None:
     served = serve()
-    served.wait_for("serving")
+    await served.wait_for("serving")
     app = asking(served)
     assert (await app.publish(f"single/{uid}", {"id": "x"})).status == 204
     assert len(await app.messages(uid)) == 1
-    assert served.stop() == 0
+    assert await served.stop() == 0
     assert "Traceback" not in served.log
 
 
@@ -58,7 +58,7 @@ async def test_nothing_that_was_acknowledged_is_lost_in_a_stop(
 ) -> None:
     """A broker's queues go on through a restart: each event again until it is done."""
     served = serve("--workers", "2")
-    served.wait_for("serving", 2)
+    await served.wait_for("serving", 2)
     acknowledged: list[str] = []
     statuses: set[int] = set()
     stopped = asyncio.Event()
@@ -85,17 +85,17 @@ async def test_nothing_that_was_acknowledged_is_lost_in_a_stop(
     served.terminate()
     stopped.set()
     await queues
-    assert await asyncio.to_thread(served.ended) == 0
+    assert await served.ended() == 0
     assert statuses <= {204, 503}
     again = serve()
-    again.wait_for("serving")
+    await again.wait_for("serving")
     stored = {each["id"] for each in await asking(again).messages(uid)}
     assert stored >= set(acknowledged)
 
 
 async def test_workers_share_the_port_and_the_counts(serve: Serve, asking: Callable[[Served], App], uid: str) -> None:
     served = serve("--workers", "2")
-    served.wait_for("serving", 2)
+    await served.wait_for("serving", 2)
     assert len(served.children()) == 2
     for number in range(40):
         async with aiohttp.ClientSession() as fresh:
@@ -108,43 +108,40 @@ async def test_workers_share_the_port_and_the_counts(serve: Serve, asking: Calla
 
 async def test_a_message_through_one_worker_wakes_a_pull_on_the_other(serve: Serve, uid: str) -> None:
     served = serve("--workers", "2")
-    served.wait_for("serving", 2)
+    await served.wait_for("serving", 2)
     async with aiohttp.ClientSession() as pulling, aiohttp.ClientSession() as sending:
-        pulls = [
-            asyncio.create_task(App(pulling, pulling, served.port, None, EmqxApi()).pull(uid, wait=30))
-            for _ in range(4)
-        ]
-        sender = App(sending, sending, served.port, None, EmqxApi())
+        puller, sender = (App(http, http, served.port, None, EmqxApi()) for http in (pulling, sending))
+        cursor = await puller.end(uid)
+        pulls = [asyncio.create_task(puller.pull(uid, cursor, wait=30)) for _ in range(4)]
 
         async def all_wait() -> bool:
             return await sender.metric("emqx_im_waiting_pulls") == 4
 
         await until(all_wait)
         await sender.publish(f"single/{uid}", {"id": "x"})
-        async with asyncio.timeout(3):
-            answers: list[Answer] = list(await asyncio.gather(*pulls))
-        for answer in answers:
-            assert [each["id"] for each in answer.json["messages"]][-1] == "x"
+        async with asyncio.timeout(5):
+            for answer in await asyncio.gather(*pulls):
+                assert [each["id"] for each in answer.json["messages"]] == ["x"]
 
 
 async def test_a_worker_that_dies_is_replaced(serve: Serve, asking: Callable[[Served], App], uid: str) -> None:
     served = serve("--workers", "2")
-    served.wait_for("serving", 2)
+    await served.wait_for("serving", 2)
     victim, other = served.children()
     os.kill(victim, signal.SIGKILL)
-    served.wait_for("worker_died")
-    served.wait_for("serving", 3)
+    await served.wait_for("worker_died")
+    await served.wait_for("serving", 3)
     assert other in served.children()
     assert len(served.children()) == 2
     assert (await asking(served).publish(f"single/{uid}", {"id": "x"})).status == 204
     workers = served.children()
-    assert await asyncio.to_thread(served.stop) == 0
+    assert await served.stop() == 0
     assert not [pid for pid in workers if _alive(pid)]
 
 
 async def test_no_worker_outlives_a_parent_that_is_killed(serve: Serve) -> None:
     served = serve("--workers", "2")
-    served.wait_for("serving", 2)
+    await served.wait_for("serving", 2)
     workers = served.children()
     os.kill(served.pid, signal.SIGKILL)
 
@@ -168,7 +165,7 @@ async def test_a_taken_port_is_one_line_that_names_the_setting(serve: Serve, wor
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         served = serve("--workers", workers, **{setting: taken.getsockname()[1]})
-        assert await asyncio.to_thread(served.ended) == 1
+        assert await served.ended() == 1
     assert f"IM_{setting.upper()}" in served.message
     assert "\n" not in served.message
     assert "Traceback" not in served.log
@@ -187,7 +184,7 @@ async def test_a_wrong_setting_is_one_line_that_names_it(
     serve: Serve, workers: str, setting: str, value: str | None
 ) -> None:
     served = serve("--workers", workers, **{setting: value})
-    assert await asyncio.to_thread(served.ended) == 1
+    assert await served.ended() == 1
     assert f"IM_{setting.upper()}" in served.message
     assert "\n" not in served.message
     assert "hidden" not in served.log
@@ -198,7 +195,7 @@ async def test_what_is_away_at_the_start_is_waited_for(
 ) -> None:
     own_redis.kill()
     served = serve(redis_url=own_redis.url)
-    served.wait_for("serving")
+    await served.wait_for("serving")
     app = asking(served)
     assert (await app.publish(f"single/{uid}", {"id": "x"})).status == 503
     assert (await app.request("GET", "/readyz")).status == 503
@@ -215,7 +212,7 @@ async def test_secrets_reach_no_log(
     serve: Serve, asking: Callable[[Served], App], own_redis: RedisServer, uid: str
 ) -> None:
     served = serve(redis_url=own_redis.url, log_level="debug", emqx_api_url=f"http://127.0.0.1:{free_port()}")
-    served.wait_for("serving")
+    await served.wait_for("serving")
     app = asking(served)
     user_token = token(uid)
     body = message_body(f"single/{uid}", {"id": "x", "ack": True}, uid)
@@ -225,13 +222,13 @@ async def test_secrets_reach_no_log(
     await app.pull(uid, bearer=user_token + "x")
     await app.admin("GET", "/deadletters")
     await app.publish("single/abc", {"id": "x"}, uid)
-    served.wait_for("broker_away")
+    await served.wait_for("broker_away")
     own_redis.kill()
     await app.hook("message", body)
     await app.pull(uid, bearer=user_token)
-    served.wait_for("hook_try_again")
+    await served.wait_for("hook_try_again")
     own_redis.start()
-    assert await asyncio.to_thread(served.stop) == 0
+    assert await served.stop() == 0
     secrets = [secret for given in SECRETS.values() for secret in given.split(",")]
     for secret in [*secrets, user_token, "a-wrong-hook-token"]:
         assert secret not in served.log
@@ -239,16 +236,16 @@ async def test_secrets_reach_no_log(
 
 async def test_an_unknown_setting_is_warned_of(serve: Serve) -> None:
     served = serve(http_prot=1)
-    served.wait_for("serving")
+    await served.wait_for("serving")
     assert [line["name"] for line in served.lines("unknown_setting")] == ["IM_HTTP_PROT"]
 
 
 async def test_ctrl_c_ends_it_gently(serve: Serve) -> None:
     served = serve("--workers", "2")
-    served.wait_for("serving", 2)
+    await served.wait_for("serving", 2)
     started = time.monotonic()
     for pid in [*served.children(), served.pid]:
         os.kill(pid, signal.SIGINT)
-    assert await asyncio.to_thread(served.ended) == 0
+    assert await served.ended() == 0
     assert time.monotonic() - started < 15
     assert "Traceback" not in served.log
