@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -64,13 +65,17 @@ def errors() -> list[tuple[str, ...]]:
     return [(name, str(code.status), code.meaning) for name, code in CODES.items()]
 
 
-def commands() -> list[tuple[str, ...]]:
-    group = typer.main.get_command(app)
+def commands(group: Any = None, path: str = "emqx-im") -> list[tuple[str, ...]]:
+    """Each command, those of a group below its name."""
+    group = group or typer.main.get_command(app)
     rows: list[tuple[str, ...]] = []
-    for name, command in getattr(group, "commands").items():  # noqa: B009  (typer's group is click's)
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            rows += commands(command, f"{path} {name}")
+            continue
         options = [parameter.opts[0] for parameter in command.params if parameter.opts[0] != "--help"]
         meaning = re.sub(r"\s+", " ", command.help.strip())
-        rows.append((f"emqx-im {name}", " ".join(f"`{option}`" for option in options), meaning))
+        rows.append((f"{path} {name}", " ".join(f"`{option}`" for option in options), meaning))
     return rows
 
 
