@@ -35,3 +35,25 @@ class ArchiveAway(StoreError):
 
 class ArchiveRefused(StoreError):
     """The archive answers, and will never take these rows."""
+
+
+class GroupRefused(Exception):
+    """A group's rules forbid this; nothing has changed. code: one word that says which rule."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+GROUP_CODES = (
+    "unknown_group",
+    "gid_taken",
+    "not_a_member",
+    "not_the_owner",
+    "group_limit",
+    "user_limit",
+    "not_open",
+    "kicked",
+    "bad_command",
+)
+"""What `GroupRefused` may say."""
