@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from store import keys
+from store.connection import wait_for_replicas
 from store.destinations import destinations
-from store.errors import EntryFailed, Overloaded, StoreAway, StoreError
+from store.errors import EntryFailed, GroupRefused, Overloaded, StoreError
 from store.record import encode_tail
 from store.scripts import script
 
@@ -23,7 +23,14 @@ _QUEUED_ENTRIES = 20_000
 _QUEUED_BYTES = 64 * 1024 * 1024
 _BATCH_ENTRIES = 512
 _BATCH_BYTES = 4 * 1024 * 1024
+_BATCH_GROUPS = 64
+"""Group messages in a batch: the script puts off those it does not reach."""
 _SMALLEST_SPLIT = 8
+
+_GROUP = -1
+"""In place of the number of timelines."""
+_LATER = b"LATER"
+_REFUSED = "REFUSED "
 
 LANES = 2
 
@@ -39,16 +46,20 @@ class Stored(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One message on its way: where it goes, and its record without the id."""
+    """One message on its way: where it goes, and its record without the id.
+
+    timelines: their keys; for a group instead the keys that say where its message goes.
+    """
 
     repeat_key: bytes
     timelines: tuple[bytes, ...]
     channel: str
     tail: bytes
+    group: bool
 
     @property
     def weight(self) -> int:
-        """Bytes this entry writes into Redis."""
+        """Bytes this entry writes into Redis, but for a group's fan-out: that the script bounds."""
         return len(self.tail) * (len(self.timelines) + 1) + 256
 
 
@@ -77,6 +88,7 @@ class Appender:
         self._script = script("append")
         self._queue: list[tuple[Entry, asyncio.Future[Stored]]] = []
         self._queued_bytes = 0
+        self._queued_groups = 0
         self._in_flight = 0
         self.highest_id = 0
         self._arrived = asyncio.Event()
@@ -94,10 +106,15 @@ class Appender:
     def append(
         self, topic: str, sender: str, client_id: str, ts: int, json: bool, payload: bytes
     ) -> asyncio.Future[Stored]:
-        """A message into the timelines of its topic. Raises Overloaded; the future, what else the store can refuse."""
+        """A message into the timelines of its topic. Raises Overloaded; the future, what else the store can refuse,
+        and GroupRefused."""
         timelines, channel = destinations(topic, sender, sync_sender=self._sync_sender)
+        group = topic.startswith("group/")
+        if group:
+            gid = int(topic.removeprefix("group/"))
+            timelines = (keys.group(gid), keys.members(gid), *timelines)
         tail = encode_tail(topic, sender, client_id, ts, json, payload)
-        return self._submit(Entry(keys.repeat(sender, topic, client_id), timelines, channel, tail))
+        return self._submit(Entry(keys.repeat(sender, topic, client_id), timelines, channel, tail, group))
 
     def _submit(self, entry: Entry) -> asyncio.Future[Stored]:
         if self._stopping or len(self._queue) >= _QUEUED_ENTRIES or self._queued_bytes >= _QUEUED_BYTES:
@@ -105,6 +122,7 @@ class Appender:
         answer: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         self._queue.append((entry, answer))
         self._queued_bytes += entry.weight
+        self._queued_groups += entry.group
         self._arrived.set()
         return answer
 
@@ -128,38 +146,54 @@ class Appender:
                 continue
             finally:
                 self._in_flight -= len(batch)
-            for (_, answer), reply in zip(batch, replies, strict=True):
-                if answer.done():
+            later = []
+            for waiting, reply in zip(batch, replies, strict=True):
+                _, answer = waiting
+                if reply == _LATER:
+                    later.append(waiting)
+                elif answer.done():
                     continue
-                if isinstance(reply, int):
+                elif isinstance(reply, int):
                     answer.set_result(Stored(abs(reply), reply < 0))
                     self.highest_id = max(self.highest_id, reply)
                 else:
-                    answer.set_exception(EntryFailed(reply.decode()))
+                    answer.set_exception(_failure(reply.decode()))
+            self._put_back(later)
             if self._on_batch is not None:
-                self._on_batch(len(batch))
+                self._on_batch(len(batch) - len(later))
 
     def _take(self) -> list[tuple[Entry, asyncio.Future[Stored]]]:
         """The next batch off the queue: at least one, and about half of all that is under way, for the other lane."""
         half = (len(self._queue) + self._in_flight + 1) // 2
         most = min(_BATCH_ENTRIES, max(_SMALLEST_SPLIT, half))
-        if len(self._queue) <= most and self._queued_bytes <= _BATCH_BYTES:
+        if len(self._queue) <= most and self._queued_bytes <= _BATCH_BYTES and self._queued_groups <= _BATCH_GROUPS:
             return self._take_all()
-        size, count = 0, 0
+        size, count, groups = 0, 0, 0
         for entry, _ in self._queue[:most]:
-            if count and size + entry.weight > _BATCH_BYTES:
+            if count and (size + entry.weight > _BATCH_BYTES or groups + entry.group > _BATCH_GROUPS):
                 break
             size += entry.weight
+            groups += entry.group
             count += 1
         batch = self._queue[:count]
         del self._queue[:count]
         self._queued_bytes -= size
+        self._queued_groups -= groups
         return batch
+
+    def _put_back(self, entries: list[tuple[Entry, asyncio.Future[Stored]]]) -> None:
+        """To the head of the queue, in their order."""
+        if entries:
+            self._queue[:0] = entries
+            self._queued_bytes += sum(entry.weight for entry, _ in entries)
+            self._queued_groups += sum(entry.group for entry, _ in entries)
+            self._arrived.set()
 
     def _take_all(self) -> list[tuple[Entry, asyncio.Future[Stored]]]:
         batch = self._queue
         self._queue = []
         self._queued_bytes = 0
+        self._queued_groups = 0
         return batch
 
     async def _write(self, redis: Redis, entries: list[Entry]) -> list[Any]:
@@ -167,21 +201,15 @@ class Appender:
             *(keys.EPOCH, keys.CLOCK, keys.OUTBOX, keys.OUTBOX_BYTES),
             *(keys.HEADS, keys.NEWS, keys.ASLEEP, keys.INBOX),
         ]
-        arguments: list[Any] = [time.time_ns() // 1000, *self._settings, self.highest_id]
+        arguments: list[Any] = [time.time_ns() // 1000, *self._settings, self.highest_id, int(self._sync_sender)]
         for entry in entries:
             names.append(entry.repeat_key)
             names.extend(entry.timelines)
-            arguments += (len(entry.timelines), entry.channel, MESSAGE, entry.tail)
+            arguments += (_GROUP if entry.group else len(entry.timelines), entry.channel, MESSAGE, entry.tail)
         replies: list[Any] = await self._script.run(redis, names, arguments)
-        if self._replicas:
-            await self._wait_for_replicas(redis)
+        await wait_for_replicas(redis, self._replicas)
         return replies
 
-    async def _wait_for_replicas(self, redis: Redis) -> None:
-        """WAIT counts for the connection it comes on, and a lane has only one."""
-        try:
-            reached = await redis.execute_command("WAIT", self._replicas, 1000)  # type: ignore[no-untyped-call]
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"WAIT: {error}") from error
-        if reached < self._replicas:
-            raise StoreAway(f"{reached} of {self._replicas} replicas have the batch")
+
+def _failure(reply: str) -> Exception:
+    return GroupRefused(reply.removeprefix(_REFUSED)) if reply.startswith(_REFUSED) else EntryFailed(reply)

@@ -3,6 +3,9 @@
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from store.errors import StoreAway
 
 
 def connect(url: str, *, timeout: float = 2.0, blocking: bool = False, single: bool = False) -> Redis:
@@ -21,3 +24,16 @@ def connect(url: str, *, timeout: float = 2.0, blocking: bool = False, single: b
         protocol=2,
         single_connection_client=single,
     )
+
+
+async def wait_for_replicas(redis: Redis, replicas: int) -> None:
+    """Returns once so many replicas have what this client wrote: WAIT counts for one connection, so it must be a
+    `single` one. Raises StoreAway."""
+    if not replicas:
+        return
+    try:
+        reached = await redis.execute_command("WAIT", replicas, 1000)  # type: ignore[no-untyped-call]
+    except (RedisError, OSError) as error:
+        raise StoreAway(f"WAIT: {error}") from error
+    if reached < replicas:
+        raise StoreAway(f"{reached} of {replicas} replicas have the batch")

@@ -7,12 +7,22 @@ from store.record import SERVICE
 def destinations(topic: str, sender: str, *, sync_sender: bool) -> tuple[tuple[bytes, ...], str]:
     """The timelines' keys, and the channel's name ("" for inboxes).
 
-    A private message lies in the receiver's inbox and, for the sender's other devices, in his own.
+    A private message lies in the receiver's inbox and, for the sender's other devices, in his own. A group's message is
+    put back into the group's channel, whatever mode it was sent in: everybody sees the channel as long as he was in it.
     """
     kind, _, name = topic.partition("/")
+    if kind == "group":
+        channel = keys.group_channel(int(name))
+        return (keys.channel(channel),), channel
     if kind == "business":
         return (keys.channel(name),), name
     receiver = keys.inbox(int(name))
     if not sync_sender or sender in (name, SERVICE):
         return (receiver,), ""
     return (receiver, keys.inbox(int(sender))), ""
+
+
+def conversation(channel: str) -> str:
+    """The topic, and the archive's conversation, of a channel."""
+    gid = keys.gid_of(channel)
+    return f"business/{channel}" if gid is None else f"group/{gid}"

@@ -24,6 +24,11 @@ ASLEEP = PREFIX + b"asleep"
 """Hash: uid to `0` for a cold user, whose inbox is not written; for a warm one to the id after which it is again."""
 SEEN = PREFIX + b"seen"
 """Sorted set: uid by the time (milliseconds) he was last seen."""
+READ_GROUPS = PREFIX + b"readers"
+"""Hash: uid to the number of read-mode groups he is in."""
+PERMISSIONS = PREFIX + b"permissions"
+"""Stream: whose permission at the broker changed. Fields `u` (uid), `t` (topic), `g` (1 granted, 0 revoked); a group
+that was dismissed and still has members to be dealt with is an entry with the field `e` (gid)."""
 SWEEP_LOCK = PREFIX + b"sweep:lock"
 """String: held by the process that sweeps."""
 REBUILD_LOCK = PREFIX + b"rebuild:lock"
@@ -54,6 +59,12 @@ CHUNK_BITS = 12
 
 INBOX = PREFIX + b"in:"
 """What inboxes' names start with."""
+CHANNEL = PREFIX + b"ch:"
+"""What channels' names start with."""
+CHANNELS = PREFIX + b"chan:"
+"""What the names of users' maps of channels start with."""
+GROUP = PREFIX + b"g:"
+"""What groups' names start with."""
 DEVICES = PREFIX + b"dev:"
 """What device hashes' names start with."""
 
@@ -65,7 +76,40 @@ def inbox(uid: int) -> bytes:
 
 def channel(name: str) -> bytes:
     """Sorted set: record by id, what was written once for everybody who reads the channel."""
-    return PREFIX + b"ch:" + name.encode()
+    return CHANNEL + name.encode()
+
+
+def channels(uid: int) -> bytes:
+    """Hash: name of a channel to the intervals in which the user sees it, `J:L,J:L,J:`: ids above each J and below
+    its L, or without end. Channels that everybody sees are not in it."""
+    return CHANNELS + b"%d" % uid
+
+
+def group(gid: int) -> bytes:
+    """Hash: `owner`, `mode`, `open`, `name`, `made`, `changed` (ids of its making and last change); `dismissed` and
+    `ended` (ids of its end, and of the end of all memberships) once that is over."""
+    return GROUP + b"%d" % gid
+
+
+def members(gid: int) -> bytes:
+    """Sorted set: member by the id at which he joined."""
+    return PREFIX + b"gm:%d" % gid
+
+
+def kicked(gid: int) -> bytes:
+    """Set: who was kicked and not invited since."""
+    return PREFIX + b"gk:%d" % gid
+
+
+def group_channel(gid: int) -> str:
+    """The name of a group's channel."""
+    return f"group:{gid}"
+
+
+def gid_of(channel: str) -> int | None:
+    """The group a channel belongs to, if it does."""
+    kind, _, gid = channel.partition(":")
+    return int(gid) if kind == "group" else None
 
 
 def repeat(sender: str, topic: str, client_id: str) -> bytes:

@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from store import keys
 from store.archive import Archive
 from store.archive.outbox import Outbox
+from store.destinations import conversation
 from store.errors import ArchiveAway
 from store.record import Message, decode
 from store.scripts import script
@@ -36,6 +37,13 @@ class Source(NamedTuple):
 
     messages: Sequence[Message]
     watermark: int
+
+
+class Interval(NamedTuple):
+    """A user sees what lies between two ids, both excluded; None: without end."""
+
+    joined: int
+    left: int | None
 
 
 class Pulled(NamedTuple):
@@ -62,6 +70,9 @@ def merge(sources: Sequence[Source], cursor: int, clock: int, limit: int) -> tup
     size = 0
     last = cursor
     for message in waiting:
+        if message.mid == last:
+            # It lies in a channel at hand and, sent in another mode before the store was rebuilt, in the inbox.
+            continue
         size += _answer_bytes(message)
         if messages and (len(messages) == limit or size > MOST_BYTES):
             return messages, last, True
@@ -92,27 +103,27 @@ class Puller:
 
     async def pull(self, uid: int, cursor: int, limit: int, epoch: str = "") -> Pulled:
         """Up to `limit` messages after `cursor`. Raises StoreEmpty, StoreAway, ArchiveAway."""
-        channels = [keys.GLOBAL]
-        epoch_now, clock, edge, boundary, reset, oldest, *replies = await self._script.run(
+        common = [keys.GLOBAL]
+        epoch_now, clock, edge, boundary, reset, oldest, merged, _, _, seen = await self._script.run(
             self._redis,
             [
                 *(keys.EPOCH, keys.CLOCK, keys.HEADS, keys.OUTBOX, keys.ASLEEP, keys.SEEN),
-                *(keys.inbox(uid), *map(keys.channel, channels)),
+                *(keys.inbox(uid), keys.channels(uid), keys.CHANNEL),
             ],
             [
                 *(cursor, limit, MOST_BYTES, time.time_ns() // 1000, self._window_us, epoch),
-                *(uid, _SEEN_MILLISECONDS, *channels),
+                *(uid, _SEEN_MILLISECONDS, self._further_us, len(common), *common),
             ],
         )
         clock, boundary = int(clock), int(boundary)
         lowest = int(edge) - self._further_us
         if reset:
             cursor = 0
-        sources = [_source(reply, clock) for reply in replies]
+        sources = [_source(merged, clock)]
         start = max(cursor, lowest - 1)
         if start < boundary - 1:
             await self._caught_up(int(oldest or 0), boundary)
-            sources.append(await self._archived(uid, channels, start, boundary, clock, limit))
+            sources.append(await self._archived(uid, _intervals(seen), start, boundary, clock, limit))
         messages, last_id, more = merge(sources, cursor, clock, limit)
         return Pulled(
             messages=messages,
@@ -124,14 +135,16 @@ class Puller:
         )
 
     async def _archived(
-        self, uid: int, channels: Sequence[str], start: int, boundary: int, clock: int, limit: int
+        self, uid: int, channels: dict[str, list[Interval]], start: int, boundary: int, clock: int, limit: int
     ) -> Source:
         """What the archive has between `start` and the boundary, both excluded."""
-        conversations = [f"single/{uid}", *(f"business/{channel}" for channel in channels)]
+        seen = {conversation(channel): intervals for channel, intervals in channels.items()}
+        conversations = [f"single/{uid}", *seen]
         messages = await self._archive.read(conversations, str(uid), start, boundary, limit + 1)
-        if len(messages) <= limit:
-            return Source(messages, clock)
-        return Source(messages[:limit], messages[limit - 1].mid)
+        watermark = clock if len(messages) <= limit else messages[limit - 1].mid
+        return Source(
+            [message for message in messages[:limit] if _sees(seen.get(message.topic), message.mid)], watermark
+        )
 
     async def _caught_up(self, oldest: int, boundary: int) -> None:
         """Returns when the archive has everything below the boundary: nothing of it is left in the outbox."""
@@ -141,6 +154,23 @@ class Puller:
                 raise ArchiveAway("the archive has not caught up with what this pull needs")
             await asyncio.sleep(_ARCHIVE_LOOK_SECONDS)
             oldest = await self._outbox.oldest_id() or 0
+
+
+def _intervals(reply: list[bytes]) -> dict[str, list[Interval]]:
+    """Channel to intervals, from `name, intervals, …`."""
+    return {
+        name.decode(): [
+            Interval(int(joined), int(left) if left else None)
+            for joined, _, left in (interval.partition(b":") for interval in intervals.split(b","))
+        ]
+        for name, intervals in zip(reply[::2], reply[1::2], strict=True)
+    }
+
+
+def _sees(intervals: list[Interval] | None, mid: int) -> bool:
+    return intervals is None or any(
+        interval.joined < mid and (interval.left is None or mid < interval.left) for interval in intervals
+    )
 
 
 def _source(reply: list[bytes], clock: int) -> Source:

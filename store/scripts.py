@@ -1,5 +1,6 @@
 """Loads `lua/*.lua`, runs them, and turns their error replies into exceptions."""
 
+import re
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
@@ -8,17 +9,25 @@ from typing import Any
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
-from store.errors import OutboxFull, StoreAway, StoreBehind, StoreEmpty, StoreError
+from store.errors import EntryFailed, GroupRefused, OutboxFull, StoreAway, StoreBehind, StoreEmpty, StoreError
 
 _REFUSALS: dict[str, type[StoreError]] = {"EMPTY": StoreEmpty, "BEHIND": StoreBehind, "OUTBOXFULL": OutboxFull}
+_INCLUDE = re.compile(r"^-- include (\w+)\n", re.MULTILINE)
+
+
+def _read(name: str) -> str:
+    return files("store").joinpath("lua", f"{name}.lua").read_text()
 
 
 class Script:
-    """One Lua file. Its header says what keys and arguments it takes and what it replies."""
+    """One Lua file. Its header says what keys and arguments it takes and what it replies.
+
+    A line `-- include NAME` stands for `lua/include/NAME.lua`.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.source = files("store").joinpath("lua", f"{name}.lua").read_text().encode()
+        self.source = _INCLUDE.sub(lambda match: _read(f"include/{match[1]}"), _read(name)).encode()
         self.digest = sha1(self.source, usedforsecurity=False).hexdigest()
 
     async def run(self, redis: Redis, keys: list[bytes], arguments: list[Any]) -> Any:
@@ -29,7 +38,11 @@ class Script:
             except redis_errors.NoScriptError:
                 return await redis.execute_command("EVAL", self.source, len(keys), *keys, *arguments)  # type: ignore[no-untyped-call]
         except redis_errors.ResponseError as error:
-            code = str(error).split(" ", 1)[0]
+            code, _, rest = str(error).partition(" ")
+            if code == "REFUSED":
+                raise GroupRefused(rest) from error
+            if code == "FAILED":
+                raise EntryFailed(rest) from error
             if refusal := _REFUSALS.get(code):
                 raise refusal(refusal.__doc__) from error
             raise StoreAway(f"{self.name}: {error}") from error

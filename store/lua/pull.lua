@@ -1,22 +1,36 @@
--- Reads what one user has not seen: his inbox and the channels he reads, each from the cursor on, and marks him seen.
+-- Reads what one user has not seen: his inbox and the channels he reads, merged by id, from the cursor on; and marks
+-- him seen.
 --
 -- A cold user is made warm: from this clock on his inbox is written again, what lies before is in the archive. The
 -- boundary says from where on Redis is complete for this user; records below it are not given, even if they are there.
 --
--- KEYS  1 epoch, 2 clock, 3 heads, 4 outbox, 5 asleep, 6 seen, 7 inbox; then channels
--- ARGV  1 cursor (us), 2 most records of each source, 3 most bytes of each source, 4 caller's time (us), 5 window (us),
---       6 the epoch the client knows ('' for none), 7 uid, 8 how fresh "seen" is kept (ms); then the channels' names
+-- Only channels whose newest message lies above the cursor are read, each only in the intervals in which he sees it: a
+-- small page each, and more of whichever runs out first, until the answer is full.
+--
+-- KEYS  1 epoch, 2 clock, 3 heads, 4 outbox, 5 asleep, 6 seen, 7 inbox, 8 the user's map of channels,
+--       9 what channels' names start with
+-- ARGV  1 cursor (us), 2 most records, 3 most bytes, 4 caller's time (us), 5 window (us),
+--       6 the epoch the client knows ('' for none), 7 uid, 8 how fresh "seen" is kept (ms),
+--       9 how far the archive is read below the window (us), 10 number of channels everybody reads; then their names;
+--       then name and id of each channel that the caller has at hand, completely above the id
 -- Reply { epoch, clock, edge of the window, boundary, 1 if the cursor belongs to another epoch,
 --         oldest id in the outbox ('' if it is empty or nothing is missing below the boundary),
---         { 1 if cut before its end, record, … } for the inbox and for each channel with news }
---       A source that is not cut is complete up to the clock; one that is cut, up to its last record.
+--         { 1 if cut before its end, record, … },
+--         { name of each channel that was read, … },
+--         { name, id of its newest message, intervals, … of each channel with news that the caller has at hand },
+--         { name, intervals, … of the user's map, if something is missing below the boundary } }
+--       Records that are not cut are complete up to the clock; those that are, up to the last one.
 -- Error EMPTY
 
-local epoch_key, clock_key, heads_key, outbox_key, asleep_key, seen_key, inbox_key =
-  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local epoch_key, clock_key, heads_key, outbox_key, asleep_key, seen_key, inbox_key, map_key, channel_prefix =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local cursor, most_records, most_bytes = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local window, known_epoch, uid, seen_fresh = tonumber(ARGV[5]), ARGV[6], ARGV[7], tonumber(ARGV[8])
-local FIRST_CHANNEL, FIRST_NAME = 8, 9
+local further, common = tonumber(ARGV[9]), tonumber(ARGV[10])
+local FIRST_COMMON = 11
+local LARGEST_PAGE = 128
+-- Digits of an id, and a colon.
+local ONE_INTERVAL = 17
 
 local state = redis.call('MGET', epoch_key, clock_key)
 local epoch, clock = state[1], tonumber(state[2] or 0)
@@ -32,23 +46,28 @@ if reset then
   cursor = 0
 end
 
+local function digits(id)
+  return string.format('%.0f', id)
+end
+
 -- A quiet store moves its clock here, so that cursors of quiet users do not age out of the window.
 if now - clock > 1000000 then
   clock = now
-  redis.call('SET', clock_key, string.format('%.0f', clock))
+  redis.call('SET', clock_key, digits(clock))
 end
 
 local seen = redis.call('ZSCORE', seen_key, uid)
 if not seen or now / 1000 - tonumber(seen) > seen_fresh then
-  redis.call('ZADD', seen_key, string.format('%.0f', now / 1000), uid)
+  redis.call('ZADD', seen_key, digits(now / 1000), uid)
 end
 
 local edge = math.max(now - window, 0)
+local lowest = edge - further
 local boundary = edge
 local warm_since = redis.call('HGET', asleep_key, uid)
 if warm_since then
   if warm_since == '0' then
-    warm_since = string.format('%.0f', clock)
+    warm_since = digits(clock)
     redis.call('HSET', asleep_key, uid, warm_since)
   end
   if tonumber(warm_since) >= edge then
@@ -57,46 +76,176 @@ if warm_since then
     redis.call('HDEL', asleep_key, uid)
   end
 end
-
 local from = math.max(cursor, boundary - 1)
-local trim_below = string.format('(%.0f', edge - 60000000)
+local missing = math.max(cursor, lowest - 1) < boundary - 1
 
-local function read(timeline)
-  redis.call('ZREMRANGEBYSCORE', timeline, '-inf', trim_below)
-  local source, bytes, after = { 0 }, 0, string.format('(%.0f', from)
-  while true do
-    local page = redis.call('ZRANGEBYSCORE', timeline, after, '+inf', 'LIMIT', 0, math.min(most_records + 1, 128))
-    for _, record in ipairs(page) do
-      if #source > most_records or (bytes >= most_bytes) then
-        source[1] = 1
-        return source
+-- The channels he reads. Intervals that ended before anything that is kept are forgotten.
+local names, intervals = {}, {}
+for index = FIRST_COMMON, FIRST_COMMON + common - 1 do
+  names[#names + 1] = ARGV[index]
+end
+local map = redis.call('HGETALL', map_key)
+for index = 1, #map, 2 do
+  local name, spans = map[index], map[index + 1]
+  if #spans > ONE_INTERVAL then
+    local kept = {}
+    for span, ended in string.gmatch(spans, '(%d+:(%d*))') do
+      if ended == '' or tonumber(ended) > lowest then
+        kept[#kept + 1] = span
       end
-      source[#source + 1] = record
-      bytes = bytes + #record
     end
-    if #page < math.min(most_records + 1, 128) then
-      return source
+    local shorter = table.concat(kept, ',')
+    if shorter == '' then
+      redis.call('HDEL', map_key, name)
+    elseif shorter ~= spans then
+      redis.call('HSET', map_key, name, shorter)
     end
-    after = '(' .. string.match(page[#page], '^%d+')
+    spans = shorter
+  end
+  if spans ~= '' then
+    names[#names + 1] = name
+    intervals[name] = spans
   end
 end
 
-local oldest = ''
-if cursor < boundary - 1 then
-  local first = redis.call('XRANGE', outbox_key, '-', '+', 'COUNT', 1)
-  oldest = first[1] and string.match(first[1][1], '^%d+') or ''
+-- What lies in his intervals above an id: pairs of bounds.
+local function ranges(spans)
+  local found = {}
+  for joined, left in string.gmatch(spans, '(%d+):(%d*)') do
+    if left == '' or tonumber(left) > from + 1 then
+      local low = math.max(tonumber(joined), from)
+      found[#found + 1] = { '(' .. digits(low), left == '' and '+inf' or '(' .. left }
+    end
+  end
+  return found
 end
 
-local reply = {
-  epoch, string.format('%.0f', clock), string.format('%.0f', edge), string.format('%.0f', boundary),
-  reset and 1 or 0, oldest, read(inbox_key),
-}
-if #KEYS >= FIRST_CHANNEL then
-  local heads = redis.call('HMGET', heads_key, unpack(ARGV, FIRST_NAME))
+local sources = { { timeline = inbox_key, ranges = { { '(' .. digits(from), '+inf' } } } }
+local at_hand, hot, read = {}, {}, {}
+for index = FIRST_COMMON + common, #ARGV, 2 do
+  at_hand[ARGV[index]] = tonumber(ARGV[index + 1])
+end
+for first = 1, #names, 4000 do
+  local heads = redis.call('HMGET', heads_key, unpack(names, first, math.min(first + 3999, #names)))
   for index, head in ipairs(heads) do
     if head and tonumber(head) > from then
-      reply[#reply + 1] = read(KEYS[FIRST_CHANNEL + index - 1])
+      local name = names[first + index - 1]
+      local spans = intervals[name] or '0:'
+      if at_hand[name] and at_hand[name] <= from then
+        hot[#hot + 1] = name
+        hot[#hot + 1] = head
+        hot[#hot + 1] = spans
+      else
+        local seen_ranges = ranges(spans)
+        if #seen_ranges > 0 then
+          sources[#sources + 1] = { timeline = channel_prefix .. name, ranges = seen_ranges }
+          read[#read + 1] = name
+        end
+      end
     end
   end
 end
-return reply
+
+-- Moves a source to its next record, with another page where one is needed; false at its end.
+local first_page = math.max(1, math.min(LARGEST_PAGE, math.ceil((most_records + 1) / #sources)))
+local function advance(source)
+  local position = (source.position or 0) + 1
+  local page = source.page
+  while not page or not page[position] do
+    local range = source.ranges[1]
+    if not range then
+      return false
+    end
+    local size = page and LARGEST_PAGE or first_page
+    if source.ended then
+      table.remove(source.ranges, 1)
+      source.ended = false
+    else
+      page = redis.call('ZRANGEBYSCORE', source.timeline, range[1], range[2], 'LIMIT', 0, size)
+      source.page = page
+      source.ended = #page < size
+      position = 1
+      if #page > 0 then
+        range[1] = '(' .. string.match(page[#page], '^%d+')
+      end
+    end
+  end
+  source.position = position
+  source.id = tonumber(string.match(page[position], '^%d+'))
+  return true
+end
+
+redis.call('ZREMRANGEBYSCORE', inbox_key, '-inf', '(' .. digits(edge - 60000000))
+
+-- A heap by the id of each source's next record.
+local heap, size = {}, 0
+local function sink(index)
+  local source = heap[index]
+  while true do
+    local child = index * 2
+    if child > size then
+      break
+    end
+    if child < size and heap[child + 1].id < heap[child].id then
+      child = child + 1
+    end
+    if source.id <= heap[child].id then
+      break
+    end
+    heap[index] = heap[child]
+    index = child
+  end
+  heap[index] = source
+end
+for _, source in ipairs(sources) do
+  if advance(source) then
+    size = size + 1
+    heap[size] = source
+  end
+end
+for index = math.floor(size / 2), 1, -1 do
+  sink(index)
+end
+
+local merged, count, bytes, last = { 0 }, 0, 0, 0
+while size > 0 do
+  local source = heap[1]
+  -- A message may lie in the inbox and, put back from the archive, in a channel.
+  if source.id ~= last then
+    if count == most_records or bytes >= most_bytes then
+      merged[1] = 1
+      break
+    end
+    local record = source.page[source.position]
+    count = count + 1
+    merged[count + 1] = record
+    bytes = bytes + #record
+    last = source.id
+  end
+  if not advance(source) then
+    heap[1] = heap[size]
+    heap[size] = nil
+    size = size - 1
+  end
+  if size > 1 then
+    sink(1)
+  end
+end
+
+local oldest, reply_map = '', {}
+if missing then
+  local first = redis.call('XRANGE', outbox_key, '-', '+', 'COUNT', 1)
+  oldest = first[1] and string.match(first[1][1], '^%d+') or ''
+  for index = FIRST_COMMON, FIRST_COMMON + common - 1 do
+    reply_map[#reply_map + 1] = ARGV[index]
+    reply_map[#reply_map + 1] = '0:'
+  end
+  for name, spans in pairs(intervals) do
+    reply_map[#reply_map + 1] = name
+    reply_map[#reply_map + 1] = spans
+  end
+end
+
+return {
+  epoch, digits(clock), digits(edge), digits(boundary), reset and 1 or 0, oldest, merged, read, hot, reply_map,
+}

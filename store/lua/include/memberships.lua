@@ -1,0 +1,51 @@
+-- Ending memberships of a group, whatever the reason.
+--
+-- Expects members_key, kicked_key, permissions_key, reads_key, map_prefix, gid, channel; put_into_outbox, news
+
+local topic = 'group/' .. gid
+
+-- One read-mode group more, or less.
+local function add_reads(uid, count)
+  if redis.call('HINCRBY', reads_key, uid, count) <= 0 then
+    redis.call('HDEL', reads_key, uid)
+  end
+end
+
+local function permit(uid, granted)
+  redis.call('XADD', permissions_key, '*', 'u', uid, 't', topic, 'g', granted)
+end
+
+-- Ends memberships at an id (digits). joined: uid to the id at which he joined. mode: of the group.
+local function end_memberships(leaving, joined, at, mode, kicked, entry_id)
+  local parts = { gid, at, kicked and '1' or '0' }
+  for _, uid in ipairs(leaving) do
+    local map = map_prefix .. uid
+    redis.call('HSET', map, channel, (redis.call('HGET', map, channel) or joined[uid] .. ':') .. at)
+    redis.call('ZREM', members_key, uid)
+    if kicked then
+      redis.call('SADD', kicked_key, uid)
+    end
+    if mode == 'read' then
+      add_reads(uid, -1)
+    end
+    permit(uid, '0')
+    news[#news + 1] = uid
+    parts[#parts + 1] = uid .. ':' .. joined[uid]
+  end
+  put_into_outbox(entry_id, 'member', table.concat(parts, '\n'))
+end
+
+-- Ends the first thousand memberships of a dismissed group, at the id it ended with; how many are left.
+local function end_some(at, mode, entry_id)
+  local page = redis.call('ZRANGE', members_key, 0, 999, 'WITHSCORES')
+  local leaving, joined = {}, {}
+  for index = 1, #page, 2 do
+    leaving[#leaving + 1] = page[index]
+    joined[page[index]] = page[index + 1]
+  end
+  if #leaving > 0 then
+    end_memberships(leaving, joined, at, mode, false, entry_id)
+  end
+  return redis.call('ZCARD', members_key)
+end
+

@@ -1,0 +1,26 @@
+-- Writing the outbox, and telling waiting pulls once at the end.
+--
+-- Expects outbox_key, outbox_bytes_key, news_channel
+
+local outbox_bytes = 0
+local news = {}
+
+local function digits(id)
+  return string.format('%.0f', id)
+end
+
+local function put_into_outbox(entry_id, kind, data)
+  redis.call('XADD', outbox_key, entry_id, 'k', kind, 'd', data)
+  outbox_bytes = outbox_bytes + #data + 64
+end
+
+-- Counts what went into the outbox, and tells those named in `news`.
+local function finish()
+  if outbox_bytes > 0 then
+    redis.call('INCRBY', outbox_bytes_key, outbox_bytes)
+  end
+  if #news > 0 then
+    redis.call('PUBLISH', news_channel, table.concat(news, ' '))
+  end
+end
+

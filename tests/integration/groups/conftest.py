@@ -1,0 +1,159 @@
+"""A store on a real Redis and a real archive, used as the service uses it."""
+
+import asyncio
+import itertools
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from store import keys
+from store.append import LANES, Appender, Stored
+from store.archive import open_archive
+from store.archive.archiver import Archiver
+from store.archive.handlers import handlers
+from store.archive.outbox import Outbox
+from store.connection import connect
+from store.deadletter import DeadLetters
+from store.groups import Changed, Groups, Limits
+from store.life import Life
+from store.permissions import Permission, PermissionWork
+from store.pull import Puller
+from store.record import Message
+from tests.servers import RedisServer
+
+WINDOW_US = 7 * 86_400_000_000
+GID = 77
+_ids = itertools.count(1)
+
+
+def notice(topic: str, kind: str, body: Mapping[str, Any]) -> tuple[str, bytes]:
+    """A control message as the service builds it, without a key."""
+    id_ = f"im.{next(_ids)}"
+    return id_, orjson.dumps({"id": id_, "type": kind, "from": "0", "body": body, "topic": topic})
+
+
+class Control(NamedTuple):
+    """A control message that was pulled."""
+
+    topic: str
+    kind: str
+    body: dict[str, Any]
+
+
+class Store:
+    """What a service has of the store. Commands get an id of their own unless they are given one."""
+
+    def __init__(self, url: str, directory: Path, limits: Limits, **settings: Any) -> None:
+        self.url = url
+        self.redis = connect(url)
+        self.commanding = connect(url, single=True)
+        self.lanes = [connect(url, single=True) for _ in range(LANES)]
+        self.archive = open_archive(f"sqlite:///{tempfile.mkdtemp(dir=directory)}/archive.db")
+        self.outbox = Outbox(self.redis)
+        self.archiver = Archiver(self.outbox, handlers(self.archive), DeadLetters(self.redis))
+        self.life = Life(self.redis, self.archive, window_us=WINDOW_US, sync_sender=True)
+        bounds: dict[str, Any] = {"window_us": WINDOW_US, "repeat_seconds": 3600, "outbox_limit": 2**30, **settings}
+        sync_sender = bounds.pop("sync_sender", True)
+        self.appender = Appender(self.lanes, **bounds, sync_sender=sync_sender)
+        self.groups = Groups(self.commanding, **bounds, limits=limits)
+        self.puller = Puller(self.redis, self.archive, self.outbox, window_us=WINDOW_US, roaming_us=WINDOW_US)
+        self.permissions = PermissionWork(self.redis)
+
+    async def start(self) -> None:
+        await self.redis.flushall()
+        await self.archive.migrate()
+        await self.life.ensure()
+        self.appender.start()
+
+    async def stop(self) -> None:
+        await self.appender.stop()
+        await self.archive.close()
+        for client in (self.redis, self.commanding, *self.lanes):
+            await client.aclose()
+
+    async def command(self, kind: str, gid: int, actor: int, /, **arguments: Any) -> Changed:
+        common = {"command_id": f"c{next(_ids)}", "notices": notice}
+        changed: Changed = await getattr(self.groups, kind)(gid, actor, **{**common, **arguments})
+        return changed
+
+    async def create(self, *members: int, gid: int = GID, owner: int = 1, **arguments: Any) -> Changed:
+        return await self.command("create", gid, owner, members=members, **arguments)
+
+    def say(self, sender: int, gid: int = GID, *, client_id: str | None = None) -> asyncio.Future[Stored]:
+        """A message to the group, or to a user if `gid` is negative."""
+        topic = f"group/{gid}" if gid > 0 else f"single/{-gid}"
+        return self.appender.append(topic, str(sender), client_id or f"m{next(_ids)}", 0, True, b"{}")
+
+    async def pull(self, uid: int, cursor: int = 0, limit: int = 1000) -> list[Message]:
+        """A whole chain of pulls."""
+        found: list[Message] = []
+        while True:
+            pulled = await self.puller.pull(uid, cursor, limit)
+            assert len(pulled.messages) <= limit
+            assert pulled.last_id >= cursor
+            found += pulled.messages
+            cursor = pulled.last_id
+            if not pulled.more:
+                assert found == sorted(found)
+                assert len({message.mid for message in found}) == len(found)
+                return found
+
+    async def texts(self, uid: int, limit: int = 1000) -> list[int]:
+        """The ids of the users' messages he may see."""
+        return [message.mid for message in await self.pull(uid, limit=limit) if message.sender != "0"]
+
+    async def controls(self, uid: int) -> list[Control]:
+        found = []
+        for message in await self.pull(uid):
+            if message.sender == "0":
+                payload = orjson.loads(message.payload)
+                found.append(Control(message.topic, payload["type"].removeprefix("im.group."), payload["body"]))
+        return found
+
+    async def changes(self) -> list[tuple[int, str, bool]]:
+        """What the list of permissions holds, taken off it."""
+        found: list[Permission] = []
+        while await self.redis.xlen(keys.PERMISSIONS):
+            entries = await self.permissions.read(1000)
+            found += entries
+            await self.permissions.done(entries)
+        return [(entry.uid, entry.topic, entry.granted) for entry in found]
+
+    async def archive_all(self) -> None:
+        while await self.outbox.length():
+            await self.archiver.step()
+
+    async def state(self) -> dict[bytes, Any]:
+        """All that Redis holds of groups and timelines: what a refusal must not touch."""
+        found: dict[bytes, Any] = {}
+        async for key in self.redis.scan_iter(match="im:{s0}:*"):
+            if not key.endswith((b":clock", b":seen")):
+                found[key] = await self.redis.dump(key)
+        return found
+
+
+def uids(first: int, count: int) -> range:
+    return range(first, first + count)
+
+
+def said(controls: Iterable[Control]) -> list[str]:
+    return [control.kind for control in controls]
+
+
+@pytest.fixture
+def limits() -> Limits:
+    return Limits(write=500, read=100_000, user=500)
+
+
+@pytest_asyncio.fixture
+async def store(redis: Redis, redis_server: RedisServer, tmp_path: Path, limits: Limits) -> AsyncIterator[Store]:
+    running = Store(redis_server.url, tmp_path, limits)
+    await running.start()
+    yield running
+    await running.stop()

@@ -1,0 +1,200 @@
+"""Messages of groups in both modes: who sees which, and how often."""
+
+import asyncio
+
+import pytest
+
+from store import keys
+from store.append import Stored
+from store.errors import EntryFailed, GroupRefused
+from store.sweep import Sweeper
+from tests.integration.groups.conftest import GID, Store, uids
+
+MODES = pytest.mark.parametrize("mode", ["write", "read"])
+
+
+async def say(store: Store, sender: int, count: int = 1) -> list[int]:
+    return [(await store.say(sender)).mid for _ in range(count)]
+
+
+@MODES
+@pytest.mark.parametrize("limit", [1, 2, 1000])
+async def test_every_member_sees_every_message_once(store: Store, mode: str, limit: int) -> None:
+    await store.create(2, 3, mode=mode)
+    sent = await say(store, 1, 3) + await say(store, 2, 2)
+    for uid in (1, 2, 3):
+        assert await store.texts(uid, limit) == sent
+    assert await store.texts(4) == []
+
+
+@MODES
+async def test_a_late_joiner_and_a_leaver(store: Store, mode: str) -> None:
+    await store.create(2, mode=mode, open=True)
+    before = await say(store, 1)
+    await store.command("join", GID, 3)
+    both = await say(store, 1)
+    await store.command("leave", GID, 2)
+    after = await say(store, 1)
+    assert await store.texts(2) == before + both
+    assert await store.texts(3) == both + after
+    await store.command("join", GID, 2)
+    again = await say(store, 3)
+    await store.command("kick", GID, 1, members=[2])
+    await say(store, 3)
+    assert await store.texts(2) == before + both + again
+
+
+@MODES
+async def test_a_group_refuses_strangers(store: Store, mode: str) -> None:
+    with pytest.raises(GroupRefused, match="unknown_group"):
+        await store.say(1)
+    await store.create(2, mode=mode)
+    before = await store.state()
+    with pytest.raises(GroupRefused, match="not_a_member"):
+        await store.say(9)
+    assert await store.state() == before
+
+
+@MODES
+async def test_the_service_needs_no_membership(store: Store, mode: str) -> None:
+    await store.create(2, mode=mode)
+    mid = (await store.say(0)).mid
+    for uid in (1, 2):
+        assert mid in [message.mid for message in await store.pull(uid)]
+
+
+@MODES
+async def test_a_repeat_is_known_whatever_happened_since(store: Store, mode: str) -> None:
+    await store.create(2, mode=mode)
+    first = await store.say(2, client_id="x")
+    await store.command("leave", GID, 2)
+    assert await store.say(2, client_id="x") == Stored(first.mid, True)
+    assert await store.texts(1) == [first.mid]
+
+
+async def test_changing_the_mode_loses_and_repeats_nothing(store: Store) -> None:
+    await store.create(2)
+    sent = []
+    for mode in ("read", "write", "read", "write"):
+        sent += await say(store, 1, 2)
+        await store.command("change_mode", GID, 1, mode=mode)
+        sent += await say(store, 2, 2)
+    for uid in (1, 2):
+        for limit in (1, 3, 1000):
+            assert await store.texts(uid, limit) == sent
+    changes = [control.body.get("mode") for control in await store.controls(2) if control.kind == "changed"]
+    assert changes == ["read", "write", "read", "write"]
+
+
+async def test_changing_to_the_same_mode_changes_nothing(store: Store) -> None:
+    await store.create(2)
+    assert (await store.command("change_mode", GID, 1, mode="write")).told == {}
+
+
+async def test_the_dismissed_groups_history_stays(store: Store) -> None:
+    await store.create(2, mode="read")
+    sent = await say(store, 1, 2)
+    await store.command("dismiss", GID, 1)
+    assert await store.texts(2) == sent
+
+
+async def test_without_the_senders_own_copy(store: Store) -> None:
+    store.appender._sync_sender = False
+    await store.create(2)
+    mid = (await store.say(1)).mid
+    assert await store.texts(1) == []
+    assert await store.texts(2) == [mid]
+    await store.command("change_mode", GID, 1, mode="read")
+    mid = (await store.say(1)).mid
+    assert await store.texts(1) == [mid]
+
+
+async def test_the_cold_are_skipped_and_read_the_archive(store: Store) -> None:
+    await store.create(2, 3)
+    early = await say(store, 1)
+    await Sweeper(store.redis, zombie_days=-1).sweep()
+    await store.puller.pull(1, 0, 10)
+    cold = await say(store, 1)
+    assert await store.redis.zscore(keys.inbox(2), b"") is None
+    assert not await store.redis.exists(keys.inbox(2))
+    await store.command("change_mode", GID, 1, mode="read")
+    cold += await say(store, 1)
+    await store.command("kick", GID, 1, members=[3])
+    later = await say(store, 1)
+    await store.archive_all()
+    for limit in (1, 2, 1000):
+        assert await store.texts(2, limit) == early + cold + later
+        assert await store.texts(3, limit) == early + cold
+    assert "kicked" in [control.kind for control in await store.controls(3)]
+
+
+async def test_one_message_that_fails_spoils_no_other(store: Store) -> None:
+    await store.create(2)
+    await store.create(2, 3, gid=78)
+    await store.redis.set(keys.inbox(3), "no timeline")
+    answers = await asyncio.gather(
+        store.say(1, 77), store.say(1, 78), store.say(1, -2), store.say(9, 77), return_exceptions=True
+    )
+    good, failed, private, refused = answers
+    assert isinstance(good, Stored)
+    assert isinstance(private, Stored)
+    assert isinstance(failed, EntryFailed)
+    assert isinstance(refused, GroupRefused)
+    assert await store.texts(2) == [good.mid, private.mid]
+    assert await store.texts(1) == [good.mid, private.mid]
+
+
+async def test_a_command_that_fails_is_undone_whole(store: Store) -> None:
+    await store.redis.set(keys.inbox(3), "no timeline")
+    before = await store.state()
+    with pytest.raises(EntryFailed):
+        await store.create(2, 3)
+    assert await store.state() == before
+
+
+async def test_a_busy_group_is_put_off_and_keeps_its_order(store: Store) -> None:
+    """So many deliveries that one call of the script does not take them all."""
+    for first in range(2, 500, 166):
+        members = uids(first, 166)
+        if first == 2:
+            await store.create(*members)
+        else:
+            await store.command("invite", GID, 1, members=members)
+    await store.redis.config_resetstat()
+    waiting = [store.say(1) for _ in range(30)]
+    private = store.say(1, -2)
+    stored = await asyncio.gather(*waiting)
+    mids = [each.mid for each in stored]
+    assert mids == sorted(mids)
+    assert (await private).mid not in mids
+    assert sorted([*mids, (await private).mid]) == await store.texts(2)
+    assert await store.texts(499) == mids
+    calls = (await store.redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
+    assert 7 <= calls <= 25
+
+
+async def test_waiting_pulls_are_told(store: Store) -> None:
+    pubsub = store.redis.pubsub()
+    await pubsub.subscribe(keys.NEWS)
+    told: set[str] = set()
+
+    async def names(*expected: str) -> None:
+        async with asyncio.timeout(5):
+            while not told >= set(expected):
+                if (message := await pubsub.get_message(timeout=1)) and message["type"] == "message":
+                    told.update(message["data"].decode().split())
+        told.clear()
+
+    await store.create(2, 3, mode="read", open=True)
+    await names("1", "2", "3")
+    await store.say(1)
+    await names("group:77")
+    await store.command("join", GID, 4)
+    await names("4", "group:77")
+    await store.command("change_mode", GID, 1, mode="write")
+    await names("1", "2", "3", "4")
+    await store.say(1)
+    await names("1", "2", "3", "4")
+    await store.command("kick", GID, 1, members=[2])
+    await names("2", "1")
+    await pubsub.aclose()  # type: ignore[no-untyped-call]
