@@ -4,10 +4,9 @@ import orjson
 import pytest
 
 from hooks.errors import CODES, BadBody, Problem, Refused, error_body, error_response, problem
-from store import errors as store_errors
 from store.errors import StoreError
 
-STORE_ERRORS = [kind for kind in vars(store_errors).values() if isinstance(kind, type) and kind is not StoreError]
+STORE_ERRORS = StoreError.__subclasses__()
 
 
 def test_codes_are_words_with_a_sentence() -> None:
