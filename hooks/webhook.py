@@ -10,7 +10,7 @@ import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 from aiohttp import web
@@ -22,10 +22,14 @@ from hooks.metrics import Metrics
 from hooks.tokens import FixedTokens
 from hooks.topics import UNDEFINED, number
 from store.deadletter import DeadLetters
+from store.errors import StoreAway
 
 PREFIX = "/hooks/"
 LARGEST_BODY = 1024 * 1024
 TRIES = 5
+HANDLE_SECONDS = 2.5
+RECOVER_SECONDS = 2.0
+"""Together, with what an appended message may take, under the five seconds that every answer has."""
 _REMEMBERED_FAILURES = 10_000
 
 Handler = Callable[[Body], Awaitable[Any] | None]
@@ -44,6 +48,7 @@ class Answer(NamedTuple):
 DONE = Answer(204)
 
 Reply = Callable[[Answer], None]
+Result = TypeVar("Result")
 
 
 class Webhook:
@@ -115,7 +120,7 @@ class Webhook:
         elif isinstance(result, asyncio.Future):
             result.add_done_callback(settle)
         else:
-            self._spawn(_awaited(result)).add_done_callback(settle)
+            self._spawn(_within(HANDLE_SECONDS, result)).add_done_callback(settle)
 
     async def replay(self, name: str, raw: bytes) -> None:
         """Handles a dead letter's body again. Raises what stands against it."""
@@ -179,9 +184,9 @@ class Webhook:
         try:
             expected = problem(error)
             if expected is None:
-                return await self._unexpected(name, body, raw, error)
+                return await _within(RECOVER_SECONDS, self._unexpected(name, body, raw, error))
             if expected.status == 400:
-                return await self._refuse(name, body, raw, expected)
+                return await _within(RECOVER_SECONDS, self._refuse(name, body, raw, expected))
         except Exception as failure:
             expected = problem(failure)
             if expected is None:
@@ -221,8 +226,13 @@ class Webhook:
         return _problem_answer(Problem("failed"))
 
 
-async def _awaited(result: Awaitable[Any]) -> Any:
-    return await result
+async def _within(seconds: float, work: Awaitable[Result]) -> Result:
+    """EMQX waits on an open request without end: what takes longer is answered 503, and the retry is a repeat."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await work
+    except TimeoutError:
+        raise StoreAway(f"no answer within {seconds:g} seconds") from None
 
 
 def _problem_answer(error: Problem) -> Answer:
