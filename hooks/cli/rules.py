@@ -120,9 +120,11 @@ async def _apply(api: Management, rules: Rules, only_rules: bool, secrets: bool,
     if dry_run:
         return
     try:
-        await applying.write(api, findings, lambda label: console.print(f"written: {label}"))
-    except applying.Unfinished as error:
+        left = await applying.write(api, findings, lambda label: console.print(f"written: {label}"))
+    except (applying.Unfinished, BrokerAway, BrokerRefused) as error:
         sys.exit(f"emqx-im: {error}\nwhat is written works; the same command writes the rest")
+    if _show(left):
+        sys.exit("emqx-im: EMQX took these and keeps them as they were: emqx.conf or its environment may pin them")
 
 
 async def _remove(api: Management, rules: Rules, only_rules: bool, dry_run: bool) -> None:

@@ -39,10 +39,7 @@ async def against_the_files(api: Management, rules: Rules) -> list[Finding]:
 def _explained(each: Difference) -> list[Finding]:
     resource = each.resource
     if isinstance(resource, Item):
-        consequence = {"connector": "nothing reaches the service", "action": "nothing reaches the service"}
-        what = "is not in the files" if resource.wanted is None else "is missing" if each.held is None else "differs"
-        why = consequence.get(resource.label.split()[0], "its events do not reach the service")
-        return [fail(EMQX, f"{resource.label} {what}" + (f": {why}" if each.held is None else ""), APPLY)]
+        return [fail(EMQX, f"{resource.label} {_astray(each)}", APPLY)]
     if each.held is None:
         return [fail(EMQX, f"{resource.label} is missing", APPLY)]
     found = []
@@ -54,6 +51,16 @@ def _explained(each: Difference) -> list[Finding]:
         else:
             found.append(warn(EMQX, f"{what}, and should be {_shown(difference.new)}", APPLY))
     return found
+
+
+def _astray(each: Difference) -> str:
+    if each.resource.wanted is None:
+        return "is ours, and its file has gone"
+    if each.held is not None:
+        return f"differs: {', '.join(difference.path for difference in each.differences)}"
+    if each.resource.label.startswith("rule"):
+        return "is missing: its events do not reach the service"
+    return "is missing: nothing reaches the service"
 
 
 async def authentication(api: Management) -> list[Finding]:

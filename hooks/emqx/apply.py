@@ -15,25 +15,20 @@ class Unfinished(Exception):
     """EMQX took some of it and then no more; the message says what is done and what is not."""
 
 
-async def write(api: Management, findings: Sequence[Finding], tell: Told) -> None:
-    """Writes what differs, one after the other, and looks again whether EMQX holds it. Raises Unfinished."""
+async def write(api: Management, findings: Sequence[Finding], tell: Told) -> list[Finding]:
+    """Writes what differs, one after the other; what EMQX took and holds otherwise all the same. Raises Unfinished."""
     pending = [finding for finding in findings if finding.differences]
     for number, finding in enumerate(pending):
         try:
             await finding.resource.write(api, finding.held)
-            left = (await look(api, finding.resource)).differences
         except (BrokerAway, BrokerRefused) as error:
-            raise Unfinished(_progress(pending, number, str(error))) from error
-        if left:
-            pinned = f"EMQX keeps {left[0].path or 'it'} as it was: emqx.conf or its environment may pin it"
-            raise Unfinished(_progress(pending, number, pinned))
+            labels = [each.resource.label for each in pending]
+            done = ", ".join(labels[:number]) or "nothing"
+            missing = ", ".join(labels[number:])
+            raise Unfinished(f"{labels[number]}: {error}\nwritten: {done}\nnot written: {missing}") from error
         tell(finding.resource.label)
-
-
-def _progress(pending: Sequence[Finding], number: int, problem: str) -> str:
-    labels = [finding.resource.label for finding in pending]
-    done = ", ".join(labels[:number]) or "nothing"
-    return f"{labels[number]}: {problem}\nwritten: {done}\nnot written: {', '.join(labels[number:])}"
+    looked = [await look(api, finding.resource) for finding in pending]
+    return [finding for finding in looked if finding.differences]
 
 
 async def users_of_ours(api: Management, rules: Rules) -> list[str]:

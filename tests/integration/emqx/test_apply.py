@@ -106,7 +106,9 @@ async def test_a_setting_that_is_pinned_elsewhere_is_told(emqx: FakeEmqx, run: R
     emqx.pinned.add("/listeners/tcp:default")
     ran = await run("rules", "apply")
     assert ran.status == 1
-    assert "listener tcp:default: EMQX keeps messages_rate as it was" in ran.err
+    assert "keeps them as they were" in ran.err
+    assert "~ listener tcp:default: messages_rate: nothing → 50/s" in ran.out.partition("written")[2]
+    assert emqx.listeners["wss:default"]["messages_rate"] == "50/s"
 
 
 async def test_what_somebody_else_made_is_replaced_only_when_asked(emqx: FakeEmqx, run: Run) -> None:

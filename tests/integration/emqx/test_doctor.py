@@ -101,7 +101,11 @@ SPOILT: dict[str, tuple[Spoil, State, str]] = {
     "no match": (lambda emqx: emqx.settings.update(no_match="allow"), State.FAIL, "no_match is allow"),
     "cache": (lambda emqx: emqx.settings["cache"].update(max_size=32), State.WARN, "cache.max_size is 32"),
     "rate": (lambda emqx: emqx.listeners["wss:default"].pop("bytes_rate"), State.WARN, "bytes_rate is not set"),
-    "rule": (lambda emqx: emqx.rules["emqx_im_will"].update(enable=False), State.FAIL, "rule emqx_im_will differs"),
+    "rule": (
+        lambda emqx: emqx.rules["emqx_im_will"].update(enable=False),
+        State.FAIL,
+        "rule emqx_im_will differs: enable",
+    ),
     "no rule": (lambda emqx: emqx.rules.pop("emqx_im_will"), State.FAIL, "rule emqx_im_will is missing"),
     "order": (
         lambda emqx: emqx.actions["http:emqx_im"]["resource_opts"].update(inflight_window=9),
