@@ -110,7 +110,7 @@ SPOILT: dict[str, tuple[Spoil, State, str]] = {
     "order": (
         lambda emqx: emqx.actions["http:emqx_im"]["resource_opts"].update(inflight_window=9),
         State.FAIL,
-        "action",
+        "action emqx_im differs: resource_opts.inflight_window",
     ),
     "dropped": (
         lambda emqx: emqx.metrics.update({"dropped": 7, "dropped.queue_full": 7, "matched": 100}),
