@@ -260,9 +260,7 @@ async def _keep_life(life: Life, archive: Archive, appender: Appender, looked: a
     migrated = False
     while True:
         try:
-            if not migrated:
-                log.info("archive_migrated", applied=await archive.migrate())
-                migrated = True
+            migrated = migrated or await _migrated(archive)
             await life.ensure(appender.highest_id)
         except StoreError as error:
             log.warning("store_not_ready", error=str(error))
@@ -270,6 +268,16 @@ async def _keep_life(life: Life, archive: Archive, appender: Appender, looked: a
             log.error("store_not_ready", exc_info=error)
         looked.set()
         await asyncio.sleep(_LIFE_SECONDS)
+
+
+async def _migrated(archive: Archive) -> bool:
+    """Brings the archive's schema up to date; whether it could."""
+    try:
+        log.info("archive_migrated", applied=await archive.migrate())
+    except StoreError as error:
+        log.warning("archive_not_ready", error=str(error))
+        return False
+    return True
 
 
 class CannotListen(SettingsError):

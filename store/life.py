@@ -17,9 +17,9 @@ from redis.exceptions import LockError, RedisError
 from store import keys
 from store.archive import Archive
 from store.destinations import destinations
-from store.errors import StoreAway, StoreEmpty
+from store.errors import ArchiveAway, StoreAway, StoreEmpty
 from store.record import Message, encode
-from store.scripts import script
+from store.scripts import admit, script
 
 _LOCK_SECONDS = 60
 _PAGE = 1000
@@ -40,7 +40,7 @@ class Life:
         self._begin = script("begin_epoch")
         self._restore = script("restore")
         self._run = ""
-        self._trusted = 0
+        self._clock = 0
 
     async def epoch(self) -> str | None:
         return (await self._look())[0]
@@ -51,10 +51,21 @@ class Life:
         Raises StoreAway, ArchiveAway; StoreEmpty while another process rebuilds.
         """
         epoch, clock, run = await self._look()
-        if epoch is not None and clock >= known and (run == self._run or not await self._behind(clock)):
-            self._run, self._trusted = run, clock
-            return epoch
-        return await self.rebuild(known)
+        known = max(known, self._clock)
+        if epoch is None or clock < known:
+            return await self.rebuild(known)
+        if run != self._run:
+            try:
+                behind = await self._behind()
+            except ArchiveAway:
+                # Redis has what this process knows of; the archive is asked when it is back.
+                await admit(self._redis)
+                raise
+            if behind:
+                return await self.rebuild(known)
+        await admit(self._redis)
+        self._run, self._clock = run, clock
+        return epoch
 
     async def rebuild(self, known: int = 0, progress: Callable[[int], object] = lambda count: None) -> str:
         """Puts the window's messages back into timelines and starts a new epoch above every id ever given; the epoch.
@@ -73,6 +84,7 @@ class Life:
                 lowest = max(highest, time.time_ns() // 1000)
                 names = [keys.EPOCH, keys.CLOCK]
                 epoch: bytes = await self._begin.run(self._redis, names, [secrets.token_urlsafe(4), lowest])
+                await admit(self._redis)
             finally:
                 await lock.release()
         except (RedisError, LockError, OSError) as error:
@@ -90,13 +102,15 @@ class Life:
         epoch, clock = state
         return None if epoch is None else epoch.decode(), int(clock or 0), str(server["run_id"])
 
-    async def _behind(self, clock: int) -> bool:
+    async def _behind(self) -> bool:
         """Whether Redis lacks what the archive has of the time before this run of it."""
         highest = await self._archive.highest_id()
+        # Read after it, or what is stored and archived meanwhile would seem lost.
+        _, clock, _ = await self._look()
         if highest > clock:
             return True
         edge = time.time_ns() // 1000 - self._window_us
-        newest = await self._archive.newest(min(highest, self._trusted or highest), _COMPARED)
+        newest = await self._archive.newest(min(highest, self._clock or highest), _COMPARED)
         recent = [message for message in newest if message.mid > edge + 60_000_000]
         for message in recent:
             if not await self._held(message):

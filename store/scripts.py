@@ -19,14 +19,21 @@ def _read(name: str) -> str:
     return files("store").joinpath("lua", f"{name}.lua").read_text()
 
 
+_GUARDED = ("append", "group", "pull")
+
+
 class Script:
     """One Lua file. Its header says what keys and arguments it takes and what it replies.
 
     A line `-- include NAME` stands for `lua/include/NAME.lua`.
+
+    A `guarded` one runs only where `admit` has loaded it. Redis forgets its scripts when it ends: so nothing is
+    written to a Redis, or read from it, that was started again and may lack what it had.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, guarded: bool = False) -> None:
         self.name = name
+        self._guarded = guarded
         self.source = _INCLUDE.sub(lambda match: _read(f"include/{match[1]}"), _read(name)).encode()
         self.digest = sha1(self.source, usedforsecurity=False).hexdigest()
 
@@ -35,7 +42,9 @@ class Script:
         try:
             try:
                 return await redis.execute_command("EVALSHA", self.digest, len(keys), *keys, *arguments)  # type: ignore[no-untyped-call]
-            except redis_errors.NoScriptError:
+            except redis_errors.NoScriptError as error:
+                if self._guarded:
+                    raise StoreBehind("Redis was started again, and nobody has looked yet what it holds.") from error
                 return await redis.execute_command("EVAL", self.source, len(keys), *keys, *arguments)  # type: ignore[no-untyped-call]
         except redis_errors.ResponseError as error:
             code, _, rest = str(error).partition(" ")
@@ -52,4 +61,16 @@ class Script:
 
 @cache
 def script(name: str) -> Script:
-    return Script(name)
+    return Script(name, guarded=name in _GUARDED)
+
+
+async def admit(redis: Redis) -> None:
+    """Lets the guarded scripts run on this Redis: it holds what it should. Raises StoreAway."""
+    guarded = [script(name) for name in _GUARDED]
+    try:
+        loaded: Any = await redis.script_exists(*(each.digest for each in guarded))
+        for each, known in zip(guarded, loaded, strict=True):
+            if not known:
+                await redis.script_load(each.source)
+    except (redis_errors.RedisError, OSError) as error:
+        raise StoreAway(f"scripts: {error}") from error

@@ -86,6 +86,16 @@ class Load:
         self.answered.setdefault(message, time.monotonic())
         return message
 
+    async def once(self) -> bool:
+        """One message, tried once; whether it was answered 204."""
+        topic, sender = f"single/{self._users[0]}", self._users[1]
+        self._numbers[sender] += 1
+        payload = {"id": uuid4().hex, "body": self._numbers[sender]}
+        done = await self._done(orjson.dumps(message_body(topic, payload, sender)))
+        if done:
+            self.answered[Message(topic, sender, str(payload["id"]))] = time.monotonic()
+        return done
+
     async def _send(self, sender: str) -> None:
         while not self._stopping.is_set():
             self._numbers[sender] += 1
