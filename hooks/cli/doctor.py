@@ -131,10 +131,11 @@ async def _probe(target: _Target, uid: int | None, token: str) -> list[Finding]:
 
 def _show(found: list[Finding]) -> None:
     width = max(len(finding.subject) for finding in found)
-    for finding in found:
+    for finding, following in zip(found, [*found[1:], None], strict=True):
         mark, style = _MARKS[finding.state]
         console.print(f"{mark} {finding.subject:<{width}}  {finding.what}", style=style, markup=False, soft_wrap=True)
-        if finding.mend:
+        # What mends the next one too is said once.
+        if finding.mend and (following is None or following.mend != finding.mend):
             console.print(f"  {'':<{width}}  → {finding.mend}", markup=False, soft_wrap=True)
     counts = [f"{sum(each.state is state for each in found)} {state}" for state in State]
     console.print(", ".join(counts))

@@ -149,7 +149,7 @@ def _show(findings: list[Finding]) -> bool:
     """Prints what differs; whether anything does."""
     lines = [line for finding in findings if finding.differences for line in finding.lines]
     for line in lines:
-        console.print(line, style=_STYLES[line[0]], markup=False)
+        console.print(line, style=_STYLES.get(line.strip()[0]), markup=False)
     return bool(lines)
 
 

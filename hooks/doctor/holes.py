@@ -8,18 +8,19 @@ from hooks.doctor.broker import EMQX
 from hooks.emqx.check import Finding as Difference
 from hooks.emqx.check import compare
 from hooks.emqx.management import Management
-from hooks.emqx.resources import Item
+from hooks.emqx.resources import Item, SourceOrder
 from hooks.emqx.rules import Rules
 
 APPLY = "emqx-im rules apply"
 
 HOLES = {
-    "mqtt.clientid_override": "any user can take over another's session, and read it, by its clientid",
-    "mqtt.max_qos_allowed": "QoS 2 is let in, and is neither stored nor refused",
-    "mqtt.retain_available": "a retained message to another's topic comes to him at every subscribe",
-    "enable": "retained wills are kept, whatever mqtt.retain_available says",
-    "mqtt.shared_subscription": "`$share` splits one user's messages among his devices",
-    "no_match": "what nobody decides is allowed: everything, while the service is away",
+    "mqtt settings: mqtt.clientid_override": "anybody can take over another's session, and read it, by its clientid",
+    "mqtt settings: mqtt.max_qos_allowed": "QoS 2 is let in, and is neither stored nor refused",
+    "mqtt settings: mqtt.retain_available": "a retained message to another's topic comes to him at every subscribe",
+    "mqtt settings: mqtt.shared_subscription": "`$share` splits one user's messages among his devices",
+    "retainer: enable": "retained wills are kept, whatever mqtt.retain_available says",
+    "authorization source file: rules": "users may be granted what is others', or be refused what is theirs",
+    "authorization settings: no_match": "what nobody decides is allowed: everything, while the service is away",
 }
 """Setting to what it leaves open. What else differs is no hole, but not as it was measured."""
 
@@ -27,40 +28,40 @@ _ALLOWS_ALL = re.compile(r"^\s*\{\s*allow\s*,\s*all\s*\}\s*\.", re.MULTILINE)
 
 
 async def against_the_files(api: Management, rules: Rules) -> list[Finding]:
-    """One finding for each part that is not as in the files; one for all that are."""
+    """What is not as in the files: what is missing as one finding, each hole as one of its own."""
     compared = await compare(api, rules, only_rules=False)
-    found = [finding for each in compared if each.differences for finding in _explained(each)]
-    right = sum(not each.differences for each in compared)
-    if right == len(compared):
-        return [ok(EMQX, f"holds all {right} parts of emqx-rules/; no hole is open (secrets cannot be compared)")]
-    return [ok(EMQX, f"holds {right} of {len(compared)} parts of emqx-rules/"), *found] if right else found
-
-
-def _explained(each: Difference) -> list[Finding]:
-    resource = each.resource
-    if isinstance(resource, Item):
-        return [fail(EMQX, f"{resource.label} {_astray(each)}", APPLY)]
-    if each.held is None:
-        return [fail(EMQX, f"{resource.label} is missing", APPLY)]
+    astray = [each for each in compared if each.differences]
+    if not astray:
+        return [
+            ok(EMQX, f"holds all {len(compared)} parts of emqx-rules/; no hole is open (secrets cannot be compared)")
+        ]
     found = []
-    for difference in each.differences:
-        hole = HOLES.get(difference.path)
-        what = f"{resource.label}: {difference.path} is {_shown(difference.old)}"
-        if hole and (resource.label == "retainer" or difference.path != "enable"):
-            found.append(fail(EMQX, f"{what}: {hole}", APPLY))
-        else:
-            found.append(warn(EMQX, f"{what}, and should be {_shown(difference.new)}", APPLY))
+    if missing := [each.resource.label for each in astray if isinstance(each.resource, Item) and not each.held]:
+        found.append(fail(EMQX, f"missing: {', '.join(missing)}: without them nothing is stored", APPLY))
+    for each in astray:
+        # A missing authenticator or source, and their order, have checks of their own.
+        if each.held is not None and not isinstance(each.resource, SourceOrder):
+            found += _explained(each)
+    if slow := [each.resource.label for each in astray if each.resource.label.startswith("listener")]:
+        found.append(warn(EMQX, f"{', '.join(slow)}: other rates per connection than in the files", APPLY))
     return found
 
 
-def _astray(each: Difference) -> str:
+def _explained(each: Difference) -> list[Finding]:
+    label, found, other = each.resource.label, [], []
     if each.resource.wanted is None:
-        return "is ours, and its file has gone"
-    if each.held is not None:
-        return f"differs: {', '.join(difference.path for difference in each.differences)}"
-    if each.resource.label.startswith("rule"):
-        return "is missing: its events do not reach the service"
-    return "is missing: nothing reaches the service"
+        return [fail(EMQX, f"{label} is ours, and its file has gone", APPLY)]
+    if isinstance(each.resource, Item):
+        return [fail(EMQX, f"{label} differs: {', '.join(one.path for one in each.differences)}", APPLY)]
+    if label.startswith("listener"):
+        return []
+    for difference in each.differences:
+        if hole := HOLES.get(f"{label}: {difference.path}"):
+            setting = difference.path if "." in difference.path else f"{label}: {difference.path}"
+            found.append(fail(EMQX, f"{setting} is {_shown(difference.old)}: {hole}", APPLY))
+        else:
+            other.append(f"{difference.path} is {_shown(difference.old)}, not {_shown(difference.new)}")
+    return [*found, *([warn(EMQX, f"{label}: {'; '.join(other)}", APPLY)] if other else [])]
 
 
 async def authentication(api: Management) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import unified_diff
 
 from hooks.emqx.difference import Difference, differences, has_secret
 from hooks.emqx.management import Management
@@ -20,13 +21,13 @@ class Finding:
 
     @property
     def lines(self) -> list[str]:
-        """What differs, in words; first `+`, `~` or `-`."""
+        """What differs: first `+`, `~` or `-`; texts of several lines as a diff below it, four spaces in."""
         label = self.resource.label
         if self.resource.wanted is None:
             return [f"- {label}"]
         if self.held is None:
             return [f"+ {label}"]
-        return [f"~ {label}: {each.path}: {_shown(each.old)} → {_shown(each.new)}" for each in self.differences]
+        return [line for each in self.differences for line in _lines(f"~ {label}: {each.path}", each)]
 
 
 async def compare(api: Management, rules: Rules, *, only_rules: bool, secrets: bool = False) -> list[Finding]:
@@ -47,6 +48,13 @@ async def look(api: Management, resource: Resource, *, secrets: bool = False) ->
     return Finding(resource, held, found, held is not None and bool(found) and resource.foreign(held))
 
 
-def _shown(value: object) -> str:
-    text = "nothing" if value is None else str(value).strip()
-    return text if "\n" not in text and len(text) <= 80 else f"{len(text.splitlines())} lines"
+def _lines(head: str, difference: Difference) -> list[str]:
+    old, new = _text(difference.old), _text(difference.new)
+    if "\n" not in old + new:
+        return [f"{head}: {old} → {new}"]
+    changes = list(unified_diff(old.splitlines(), new.splitlines(), n=1, lineterm=""))[2:]
+    return [f"{head}:", *(f"    {line}" for line in changes)]
+
+
+def _text(value: object) -> str:
+    return "nothing" if value is None else str(value).lower() if isinstance(value, bool) else str(value).strip()

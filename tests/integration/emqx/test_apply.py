@@ -150,17 +150,13 @@ async def test_check_tells_each_difference(emqx: FakeEmqx, run: Run) -> None:
     emqx.connectors["http:emqx_im"]["description"] = "emqx-im: the service "
     ran = await run("rules", "check")
     assert ran.status == 1
-    assert sorted(ran.out.splitlines()) == [
+    told = ran.out.splitlines()
+    assert [line for line in told if not line.startswith(" ")] == [
         "~ action emqx_im: resource_opts.inflight_window: 100 → 1",
-        f"~ rule emqx_im_message: sql: SELECT * FROM 't' → {lines('message.sql')} lines",
+        "~ rule emqx_im_message: sql:",
     ]
-
-
-def lines(name: str) -> int:
-    from importlib.resources import files
-
-    text = (files("hooks") / "rules" / name).read_text()
-    return sum(not line.startswith("--") for line in text.splitlines())
+    assert "    -SELECT * FROM 't'" in told
+    assert "    +SELECT" in told
 
 
 async def test_remove_takes_away_ours_and_says_what_it_leaves(emqx: FakeEmqx, run: Run) -> None:

@@ -70,14 +70,13 @@ async def test_a_stock_broker_is_open(emqx: FakeEmqx, api: Management) -> None:
         "no authenticator: everybody is let in",
         "the ACL file ends in {allow, all}",
         "no authorization source of type http",
-        "mqtt.clientid_override is disabled: any user can take over",
+        "mqtt.clientid_override is disabled: anybody can take over",
         "mqtt.max_qos_allowed is 2",
         "mqtt.retain_available is true",
         "mqtt.shared_subscription is true",
         "retainer: enable is true: retained wills are kept",
         "no_match is allow",
-        "connector emqx_im is missing: nothing reaches the service",
-        "rule emqx_im_message is missing",
+        "missing: connector emqx_im, action emqx_im, rule emqx_im_",
     ):
         assert any(part in what for what in told), (part, told)
 
@@ -87,7 +86,7 @@ SPOILT: dict[str, tuple[Spoil, State, str]] = {
     "clientid": (
         lambda emqx: emqx.zone["mqtt"].update(clientid_override="disabled"),
         State.FAIL,
-        "mqtt.clientid_override is disabled: any user can take over another's session",
+        "mqtt.clientid_override is disabled: anybody can take over another's session",
     ),
     "qos": (lambda emqx: emqx.zone["mqtt"].update(max_qos_allowed=2), State.FAIL, "mqtt.max_qos_allowed is 2"),
     "retain": (
@@ -97,16 +96,24 @@ SPOILT: dict[str, tuple[Spoil, State, str]] = {
     ),
     "wills": (lambda emqx: emqx.retainer.update(enable=True), State.FAIL, "retained wills are kept"),
     "shared": (lambda emqx: emqx.zone["mqtt"].update(shared_subscription=True), State.FAIL, "`$share` splits"),
-    "packets": (lambda emqx: emqx.zone["mqtt"].update(max_packet_size="1MB"), State.WARN, "should be 128KB"),
+    "packets": (
+        lambda emqx: emqx.zone["mqtt"].update(max_packet_size="1MB"),
+        State.WARN,
+        "mqtt.max_packet_size is 1MB, not 128KB",
+    ),
     "no match": (lambda emqx: emqx.settings.update(no_match="allow"), State.FAIL, "no_match is allow"),
     "cache": (lambda emqx: emqx.settings["cache"].update(max_size=32), State.WARN, "cache.max_size is 32"),
-    "rate": (lambda emqx: emqx.listeners["wss:default"].pop("bytes_rate"), State.WARN, "bytes_rate is not set"),
+    "rate": (
+        lambda emqx: emqx.listeners["wss:default"].pop("bytes_rate"),
+        State.WARN,
+        "listener wss:default: other rates",
+    ),
     "rule": (
         lambda emqx: emqx.rules["emqx_im_will"].update(enable=False),
         State.FAIL,
         "rule emqx_im_will differs: enable",
     ),
-    "no rule": (lambda emqx: emqx.rules.pop("emqx_im_will"), State.FAIL, "rule emqx_im_will is missing"),
+    "no rule": (lambda emqx: emqx.rules.pop("emqx_im_will"), State.FAIL, "missing: rule emqx_im_will: "),
     "order": (
         lambda emqx: emqx.actions["http:emqx_im"]["resource_opts"].update(inflight_window=9),
         State.FAIL,
@@ -127,6 +134,11 @@ SPOILT: dict[str, tuple[Spoil, State, str]] = {
         lambda emqx: emqx.sources.insert(0, {"type": "built_in_database", "enable": True}),
         State.WARN,
         "built_in_database is asked before the service",
+    ),
+    "acl": (
+        lambda emqx: emqx.sources[0].update(rules='{allow, {username, "x"}, all, ["#"]}.\n'),
+        State.FAIL,
+        "authorization source file: rules is another",
     ),
     "old": (lambda emqx: vars(emqx).update(version="5.8.5"), State.FAIL, "version 5.8.5"),
     "cluster": (
