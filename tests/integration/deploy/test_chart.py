@@ -132,8 +132,8 @@ ALWAYS = {"ServiceAccount", "Secret", "ConfigMap", "Service", "Deployment", "Pod
         ({"public": {"enabled": False}}, set(), set()),
         ({"public": {"type": "LoadBalancer", "annotations": {"a": "b"}}}, set(), set()),
         ({"migration": {"enabled": False}}, set(), {"Job"}),
-        ({"cronJobs": {"sweep": {"enabled": False}}}, set(), {"CronJob"}),
-        ({"cronJobs": {"aggregate": {"enabled": True}}}, set(), set()),
+        ({"cronJobs": {"sweep": {"enabled": False}}}, set(), set()),
+        ({"cronJobs": {"sweep": {"enabled": False}, "aggregate": {"enabled": False}}}, set(), {"CronJob"}),
         ({"cronJobs": {"other": {"enabled": True, "schedule": "@daily", "command": ["a", "b"]}}}, set(), set()),
         ({"secrets": {"existing": "mine"}}, set(), {"Secret"}),
         ({"jwt": {"jwksUrl": "https://login.example/keys"}}, set(), set()),
@@ -281,8 +281,7 @@ def test_a_rolling_update_loses_nothing(render: Render) -> None:
 
 def test_jobs_run_commands_that_there_are(render: Render) -> None:
     commands = getattr(typer.main.get_command(app), "commands")  # noqa: B009  (typer's group is click's)
-    jobs = {"sweep": {"enabled": True}, "aggregate": {"enabled": True}}
-    manifests, _ = render({**GIVEN, "broker": {**BROKER, "applyRules": True}, "cronJobs": jobs})
+    manifests, _ = render({**GIVEN, "broker": {**BROKER, "applyRules": True}})
     ran = [pod["containers"][0]["args"] for pod in pods(manifests)]
     assert sorted(arguments[0] for arguments in ran) == ["aggregate", "migrate", "rules", "serve", "sweep"]
     assert all(arguments[0] in commands for arguments in ran)
