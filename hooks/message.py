@@ -6,7 +6,7 @@ from binascii import a2b_base64
 from functools import partial
 
 from hooks.body import Body, moment, text, username
-from hooks.emqx.outgoing import Outgoing
+from hooks.emqx.acknowledge import Acknowledgements
 from hooks.errors import BadBody, Refused
 from hooks.payload import Payload, read
 from hooks.topics import Global, Group, Single, number, receiver
@@ -16,10 +16,15 @@ from store.record import SERVICE
 
 class MessageHook:
     def __init__(
-        self, appender: Appender, outgoing: Outgoing, *, operators: tuple[str, ...], most_payload: int
+        self,
+        appender: Appender,
+        acknowledgements: Acknowledgements,
+        *,
+        operators: tuple[str, ...],
+        most_payload: int,
     ) -> None:
         self._appender = appender
-        self._outgoing = outgoing
+        self._acknowledgements = acknowledgements
         self._operators = frozenset(operators)
         self._most_payload = most_payload
 
@@ -56,7 +61,7 @@ class MessageHook:
 
     def _acknowledge(self, sender: str, client_id: str, stored: asyncio.Future[Stored]) -> None:
         if not stored.cancelled() and stored.exception() is None:
-            self._outgoing.tell(sender, "im.ack", {"id": client_id, "mid": stored.result().mid})
+            self._acknowledgements.stored(sender, client_id, stored.result().mid)
 
 
 def _payload(body: Body) -> bytes:

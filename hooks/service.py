@@ -17,6 +17,7 @@ from hooks.api.pull import PullApi
 from hooks.authz import AuthzHook
 from hooks.client import ClientHook
 from hooks.connection import Heads, HookConnection
+from hooks.emqx.acknowledge import Acknowledgements
 from hooks.emqx.outgoing import Outgoing
 from hooks.emqx.rest import Rest
 from hooks.errors import Problem, error_response, problem
@@ -205,6 +206,9 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> _Parts
     keeping = asyncio.create_task(_keep_life(life, archive, appender, looked := asyncio.Event()), name="life")
     stack.push_async_callback(end, keeping)
     await looked.wait()
+    acknowledgements = Acknowledgements(redis, outgoing, metrics)
+    await acknowledgements.step()
+    stack.push_async_callback(end, asyncio.create_task(acknowledgements.run(), name="acknowledgements"))
     stop = asyncio.Event()
     sweeper = Sweeper(redis, zombie_days=settings.zombie_days)
     for name, work in {
@@ -219,7 +223,9 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> _Parts
     stack.push_async_callback(news.stop)
     webhook = Webhook(
         {
-            "message": MessageHook(appender, outgoing, operators=settings.operators, most_payload=settings.max_payload),
+            "message": MessageHook(
+                appender, acknowledgements, operators=settings.operators, most_payload=settings.max_payload
+            ),
             "client": ClientHook(presence, metrics),
             "will": WillHook(presence),
             "authz": AuthzHook(operators=settings.operators),
@@ -240,7 +246,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> _Parts
             secret=settings.secret,
             rate=settings.pull_rate,
         ),
-        health=HealthApi(life, outbox, archiver, presence, metrics),
+        health=HealthApi(life, outbox, archiver, presence, acknowledgements, metrics),
         admin=AdminApi(settings.admin_token, presence, dead_letters, webhook),
         news=news,
     )

@@ -4,6 +4,7 @@ A Redis that is empty, or was restored to an older state, is put right from the 
 a new epoch: so clients are told, instead of silently missing something.
 """
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from store.scripts import admit, script
 
 _LOCK_SECONDS = 60
 _PAGE = 1000
+_COMPARE_SECONDS = 3
 _COMPARED = 100
 """Newest archived messages that Redis is asked for after it was started again."""
 
@@ -56,11 +58,12 @@ class Life:
             return await self.rebuild(known)
         if run != self._run:
             try:
-                behind = await self._behind()
-            except ArchiveAway:
-                # Redis has what this process knows of; the archive is asked when it is back.
+                async with asyncio.timeout(_COMPARE_SECONDS):
+                    behind = await self._behind()
+            except (ArchiveAway, TimeoutError) as error:
+                # Redis has what this process knows of; the archive is asked again until it answers.
                 await admit(self._redis)
-                raise
+                raise ArchiveAway(str(error) or f"no answer within {_COMPARE_SECONDS} s") from error
             if behind:
                 return await self.rebuild(known)
         await admit(self._redis)

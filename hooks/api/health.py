@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from hooks.emqx.acknowledge import Acknowledgements
 from hooks.errors import CODES, Problem, problem
 from hooks.metrics import Metrics
 from store.archive.archiver import Archiver
@@ -16,11 +17,20 @@ from store.presence import Presence
 
 
 class HealthApi:
-    def __init__(self, life: Life, outbox: Outbox, archiver: Archiver, presence: Presence, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        life: Life,
+        outbox: Outbox,
+        archiver: Archiver,
+        presence: Presence,
+        acknowledgements: Acknowledgements,
+        metrics: Metrics,
+    ) -> None:
         self._life = life
         self._outbox = outbox
         self._archiver = archiver
         self._presence = presence
+        self._acknowledgements = acknowledgements
         self._metrics = metrics
         self._counted: Counter[str] = Counter()
         self._archived = 0
@@ -34,6 +44,7 @@ class HealthApi:
         state: dict[str, Any] = {
             "ready": True,
             "redis": "ok",
+            "aof": self._acknowledgements.aof,
             "archive": {"state": self._archiver.trouble or "ok"},
         }
         trouble: Problem | None = Problem("shutting_down") if self.draining else None
