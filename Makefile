@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint bench docs lock servers clean
+.PHONY: help install run test chaos lint bench docs lock servers clean
 
 VENV := .venv
 PYTHON ?= python3
@@ -27,10 +27,13 @@ run: install ## everything on this machine: broker, service, store
 	$(VENV)/bin/emqx-im dev
 
 servers:
-	@.ci/need redis-server=redis-server mariadbd=mariadb-server mosquitto_pub=mosquitto-clients
+	@.ci/need redis-server=redis-server mariadbd=mariadb-server mosquitto_pub=mosquitto-clients faketime=faketime
 
 test: install servers ## all tests; ARGS=… goes to pytest
 	$(VENV)/bin/pytest $(ARGS)
+
+chaos: install servers ## fifty rounds of each fault test, an hour; CHAOS_SEED=… plays one again
+	CHAOS_ROUNDS=$${CHAOS_ROUNDS:-50} $(VENV)/bin/pytest tests/integration/faults $(ARGS)
 
 lint: install ## ruff and mypy
 	$(VENV)/bin/ruff check

@@ -19,8 +19,8 @@ from store.errors import StoreAway
 
 _HELD = 100_000
 _LOOK_SECONDS = 0.1
-"""While messages wait."""
-_IDLE_LOOK_SECONDS = 1.0
+_LOOK_SECONDS_IF_IMMEDIATE = 1.0
+"""Nobody waits then; only a change of the setting is looked for."""
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +56,7 @@ class Acknowledgements:
     async def run(self) -> None:
         """Until it is cancelled."""
         while True:
-            await asyncio.sleep(_LOOK_SECONDS if self._waiting else _IDLE_LOOK_SECONDS)
+            await asyncio.sleep(_LOOK_SECONDS_IF_IMMEDIATE if self._immediate else _LOOK_SECONDS)
             await self.step()
 
     async def step(self) -> None:

@@ -126,8 +126,8 @@ class Load:
 class Device:
     """One device's chain of pulls, as a client holds it: a cursor, the epoch, and what it was given.
 
-    held: in order, each message once. highest: of all cursors it ever held. epochs: those it was told of. repeats:
-    whether a message may come again, as it may once the store has lost something.
+    held: in order, each message once. ids: of these. highest: of all cursors it ever held. epochs: those it was told
+    of. repeats: whether a message may come again, as it may once the store has lost something.
     """
 
     def __init__(
@@ -146,6 +146,7 @@ class Device:
         self.epoch = ""
         self.epochs: list[str] = []
         self.held: dict[Message, Any] = {}
+        self.ids: list[int] = []
 
     def start(self) -> None:
         self._stopping.clear()
@@ -162,17 +163,17 @@ class Device:
 
     async def to_the_end(self, limit: int | None = None) -> None:
         """Pulls until there is no more; `limit` for each page, or a random one."""
-        while await self._page(limit or self._random.randint(1, 1000), 0):
+        while await self.page(limit or self._random.randint(1, 1000)):
             pass
 
     async def _go_on(self) -> None:
         while not self._stopping.is_set():
             try:
-                await self._page(self._random.randint(1, 300), self._random.choice((0, 1)))
+                await self.page(self._random.randint(1, 300), self._random.choice((0, 1)))
             except (aiohttp.ClientError, OSError):
                 await asyncio.sleep(_PAUSE_SECONDS)
 
-    async def _page(self, limit: int, wait: int) -> bool:
+    async def page(self, limit: int, wait: int = 0) -> bool:
         """One pull; whether there is more."""
         arguments = {"last_id": str(self.cursor), "limit": str(limit), "wait": str(wait), "epoch": self.epoch}
         async with self._http.get(self._url, params=arguments, headers=self._headers) as answer:
@@ -200,6 +201,7 @@ class Device:
                 continue
             assert last > self.highest, "an id below a cursor that was held"
             self.held[message] = each["payload"]["body"]
+            self.ids.append(last)
         assert page["last_id"] >= last
         assert not page["truncated"]
         self.cursor = page["last_id"]
