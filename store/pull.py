@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from store import keys
 from store.archive import Archive
 from store.archive.outbox import Outbox
+from store.archive.sight import ENDLESS, Sight
 from store.destinations import conversation
 from store.errors import ArchiveAway
 from store.record import Message, decode
@@ -37,13 +38,6 @@ class Source(NamedTuple):
 
     messages: Sequence[Message]
     watermark: int
-
-
-class Interval(NamedTuple):
-    """A user sees what lies between two ids, both excluded; None: without end."""
-
-    joined: int
-    left: int | None
 
 
 class Pulled(NamedTuple):
@@ -123,7 +117,7 @@ class Puller:
         start = max(cursor, lowest - 1)
         if start < boundary - 1:
             await self._caught_up(int(oldest or 0), boundary)
-            sources.append(await self._archived(uid, _intervals(seen), start, boundary, clock, limit))
+            sources.append(await self._archived(uid, _sights(seen), start, boundary, clock, limit))
         messages, last_id, more = merge(sources, cursor, clock, limit)
         return Pulled(
             messages=messages,
@@ -135,16 +129,14 @@ class Puller:
         )
 
     async def _archived(
-        self, uid: int, channels: dict[str, list[Interval]], start: int, boundary: int, clock: int, limit: int
+        self, uid: int, seen: Sequence[Sight], start: int, boundary: int, clock: int, limit: int
     ) -> Source:
         """What the archive has between `start` and the boundary, both excluded."""
-        seen = {conversation(channel): intervals for channel, intervals in channels.items()}
-        conversations = [f"single/{uid}", *seen]
-        messages = await self._archive.read(conversations, str(uid), start, boundary, limit + 1)
-        watermark = clock if len(messages) <= limit else messages[limit - 1].mid
-        return Source(
-            [message for message in messages[:limit] if _sees(seen.get(message.topic), message.mid)], watermark
-        )
+        sights = [Sight(f"single/{uid}"), *seen]
+        messages = await self._archive.read(sights, str(uid), start, boundary, limit + 1)
+        if len(messages) <= limit:
+            return Source(messages, clock)
+        return Source(messages[:limit], messages[limit - 1].mid)
 
     async def _caught_up(self, oldest: int, boundary: int) -> None:
         """Returns when the archive has everything below the boundary: nothing of it is left in the outbox."""
@@ -156,21 +148,18 @@ class Puller:
             oldest = await self._outbox.oldest_id() or 0
 
 
-def _intervals(reply: list[bytes]) -> dict[str, list[Interval]]:
-    """Channel to intervals, from `name, intervals, …`."""
-    return {
-        name.decode(): [
-            Interval(int(joined), int(left) if left else None)
-            for joined, _, left in (interval.partition(b":") for interval in intervals.split(b","))
-        ]
+def _sights(reply: list[bytes]) -> list[Sight]:
+    """What of the channels' conversations is seen, from `name, intervals, …`."""
+    return [
+        Sight(conversation(name.decode()), _intervals(intervals))
         for name, intervals in zip(reply[::2], reply[1::2], strict=True)
-    }
+    ]
 
 
-def _sees(intervals: list[Interval] | None, mid: int) -> bool:
-    return intervals is None or any(
-        interval.joined < mid and (interval.left is None or mid < interval.left) for interval in intervals
-    )
+def _intervals(text: bytes) -> tuple[tuple[int, int], ...]:
+    """From `J:L,J:L,J:`."""
+    pairs = (interval.partition(b":") for interval in text.split(b","))
+    return tuple((int(joined), int(left) if left else ENDLESS) for joined, _, left in pairs)
 
 
 def _source(reply: list[bytes], clock: int) -> Source:

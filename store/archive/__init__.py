@@ -8,6 +8,7 @@ from store.archive.blocks import Block, Progress
 from store.archive.months import Month
 from store.archive.mysql import MySQLArchive
 from store.archive.roaming import BlockReader
+from store.archive.sight import Sight
 from store.archive.sqlite import SQLiteArchive
 from store.record import Message
 
@@ -76,11 +77,9 @@ class Archive(Protocol):
     async def oldest_id(self) -> int:
         """The lowest id of any row; 0 if there is none."""
 
-    async def read(
-        self, conversations: Sequence[str], sender: str, after: int, before: int, limit: int
-    ) -> list[Message]:
-        """The oldest `limit` messages of the conversations, and of what `sender` sent to others, between two ids,
-        both excluded; in order."""
+    async def read(self, sights: Sequence[Sight], sender: str, after: int, before: int, limit: int) -> list[Message]:
+        """The oldest `limit` messages of what is seen, and of what `sender` sent to other users, between two ids,
+        both excluded; in order. No conversation comes twice."""
 
     async def newest(self, highest: int, limit: int) -> list[Message]:
         """The newest `limit` messages up to an id, newest first."""

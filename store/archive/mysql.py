@@ -7,12 +7,14 @@ from typing import Any
 from asyncmy import errors
 from asyncmy.constants import ER
 
+from store.archive.blocks import sender_of
 from store.archive.months import months_to_make
 from store.archive.mysql_blocks import MySQLBlocks, message
 from store.archive.mysql_connections import MySQLConnections
 from store.archive.mysql_health import ServerState, server_state
 from store.archive.mysql_partitions import drop_months, make_months
 from store.archive.roaming import read
+from store.archive.sight import Sight
 from store.archive.sql import migrations, queries
 from store.record import Message
 
@@ -48,10 +50,8 @@ class MySQLArchive:
             (oldest,) = await cursor.fetchone()
         return oldest or 0
 
-    async def read(
-        self, conversations: Sequence[str], sender: str, after: int, before: int, limit: int
-    ) -> list[Message]:
-        return await read(self.blocks, self._rows, conversations, sender, after, before, limit)
+    async def read(self, sights: Sequence[Sight], sender: str, after: int, before: int, limit: int) -> list[Message]:
+        return await read(self.blocks, self._rows, sights, sender, after, before, limit)
 
     async def newest(self, highest: int, limit: int) -> list[Message]:
         return await self._messages(_QUERIES["newest_messages"], [highest, limit])
@@ -93,16 +93,17 @@ class MySQLArchive:
     async def drop_messages(self, before: int) -> int:
         return await drop_months(self._connections, "message", before)
 
-    async def _rows(
-        self, conversations: Sequence[str], sender: str, after: int, before: int, limit: int
-    ) -> list[Message]:
-        pages = [_QUERIES["conversation_page"]] * len(conversations) + [_QUERIES["sent_page"]]
+    async def _rows(self, sights: Sequence[Sight], limit: int) -> list[Message]:
+        pages: list[str] = []
         arguments: list[Any] = []
-        for conversation in conversations:
-            arguments += (conversation.encode(), after, before, limit)
-        arguments += (sender.encode(), f"single/{sender}".encode(), after, before, limit, limit)
+        for conversation, intervals in sights:
+            sender = sender_of(conversation)
+            names = (conversation,) if sender is None else (sender, f"single/{sender}")
+            for interval in intervals:
+                pages.append(_QUERIES["conversation_page"] if sender is None else _QUERIES["sent_page"])
+                arguments += (*(name.encode() for name in names), *interval, limit)
         union = " UNION ALL ".join(f"({page})" for page in pages)
-        return await self._messages(_QUERIES["merged_pages"].format(pages=union), arguments)
+        return await self._messages(_QUERIES["merged_pages"].format(pages=union), [*arguments, limit])
 
     async def _messages(self, query: str, arguments: Sequence[Any]) -> list[Message]:
         async with self._connections.cursor() as cursor:

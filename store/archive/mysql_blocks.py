@@ -8,6 +8,7 @@ from store.archive.months import Month, months_between
 from store.archive.mysql_connections import MySQLConnections
 from store.archive.mysql_partitions import drop_months, make_months
 from store.archive.roaming import Head, Span
+from store.archive.sight import Sight
 from store.archive.sql import queries
 from store.errors import ArchiveAway
 from store.record import Message
@@ -34,11 +35,11 @@ class MySQLBlocks:
     async def settled(self, seconds: int) -> list[Month]:
         return await self._months(_QUERIES["settled_months"], [seconds * 1000])
 
-    async def heads(self, conversations: Sequence[str], after: int, before: int, limit: int) -> list[Head]:
-        pages = " UNION ALL ".join(["(" + _QUERIES["block_heads"] + ")"] * len(conversations))
+    async def heads(self, sights: Sequence[Sight], limit: int) -> list[Head]:
+        pages = " UNION ALL ".join(["(" + _QUERIES["block_heads"] + ")"] * len(sights))
         arguments: list[Any] = []
-        for conversation in conversations:
-            arguments += (conversation.encode(), after, before, limit)
+        for conversation, intervals in sights:
+            arguments += (conversation.encode(), intervals[0][0], intervals[-1][1], limit)
         async with self._connections.cursor() as cursor:
             await cursor.execute(_QUERIES["merged_heads"].format(pages=pages), arguments)
             return [Head(name.decode(), *ids) for name, *ids in await cursor.fetchall()]

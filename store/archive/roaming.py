@@ -5,14 +5,20 @@ go an hour later at the earliest.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
-from store.archive.blocks import BLOCK_MESSAGES, sent_by, unpack
+from store.archive.blocks import BLOCK_MESSAGES, sender_of, sent_by, unpack
 from store.archive.months import Month
+from store.archive.sight import ENDLESS, Sight
 from store.record import Message
 
-ReadRows = Callable[[Sequence[str], str, int, int, int], Awaitable[list[Message]]]
+Read = Callable[[Sequence[Sight], int], Awaitable[list[Message]]]
+"""The oldest messages of some conversations, so many at most; in order."""
+
+_AT_ONCE = 100
+"""Conversations one statement asks for."""
 
 
 class Head(NamedTuple):
@@ -38,33 +44,37 @@ class BlockReader(Protocol):
     async def aggregated(self) -> list[Month]:
         """The months whose messages are read from blocks, in order."""
 
-    async def heads(self, conversations: Sequence[str], after: int, before: int, limit: int) -> list[Head]:
-        """The first `limit` blocks of each conversation that reach into what lies between two ids, both excluded;
-        in order of their last ids."""
+    async def heads(self, sights: Sequence[Sight], limit: int) -> list[Head]:
+        """The first `limit` blocks of each conversation that reach into what lies between the first and the last id
+        of its intervals; in order of their last ids."""
 
     async def data(self, spans: Sequence[Span]) -> list[bytes]:
         """The blocks' data."""
 
 
 async def read(
-    blocks: BlockReader,
-    rows: ReadRows,
-    conversations: Sequence[str],
-    sender: str,
-    after: int,
-    before: int,
-    limit: int,
+    blocks: BlockReader, rows: Read, sights: Sequence[Sight], sender: str, after: int, before: int, limit: int
 ) -> list[Message]:
-    """What `Archive.read` promises; `rows` reads the same from rows alone."""
+    """What `Archive.read` promises; `rows` reads the same from rows alone. Conversations may be `blocks.sent_by`."""
+    everything = [Sight(sent_by(sender)), *sights]
     messages: list[Message] = []
     for aggregated, low, high in pieces(after, before, await blocks.aggregated()):
-        missing = limit - len(messages)
-        if aggregated:
-            messages += await _from_blocks(blocks, [*conversations, sent_by(sender)], low, high, missing)
-        else:
-            messages += await rows(conversations, sender, low, high, missing)
+        source = partial(_from_blocks, blocks) if aggregated else rows
+        messages += await _oldest_of(source, everything, low, high, limit - len(messages))
         if len(messages) == limit:
             break
+    return messages
+
+
+async def _oldest_of(source: Read, sights: Sequence[Sight], after: int, before: int, limit: int) -> list[Message]:
+    """The oldest `limit` messages between two ids, asked for some conversations at a time, each time for less."""
+    messages: list[Message] = []
+    for start in range(0, len(sights), _AT_ONCE):
+        some = [sight.between(after, before) for sight in sights[start : start + _AT_ONCE]]
+        if some := [sight for sight in some if sight.intervals]:
+            messages = sorted(messages + await source(some, limit))[:limit]
+        if len(messages) == limit:
+            before = messages[-1].mid
     return messages
 
 
@@ -86,49 +96,50 @@ def pieces(after: int, before: int, aggregated: Sequence[Month]) -> Iterator[tup
         yield False, end - 1, before
 
 
-async def _from_blocks(
-    blocks: BlockReader, conversations: Sequence[str], after: int, before: int, limit: int
-) -> list[Message]:
-    heads, end = await _heads(blocks, conversations, after, before, limit)
+async def _from_blocks(blocks: BlockReader, sights: Sequence[Sight], limit: int) -> list[Message]:
+    seen = {sight.conversation: sight for sight in sights}
+    heads, end = await _heads(blocks, seen, limit)
     ends = {head.conversation: head.last_id for head in heads if head.first_id <= end}
     if not ends:
         return []
-    data = await blocks.data([Span(conversation, after, last_id) for conversation, last_id in ends.items()])
-    return await asyncio.to_thread(_oldest, data, after, before, limit)
+    data = await blocks.data([Span(name, seen[name].intervals[0][0], last_id) for name, last_id in ends.items()])
+    return await asyncio.to_thread(_oldest, data, seen, limit)
 
 
-async def _heads(
-    blocks: BlockReader, conversations: Sequence[str], after: int, before: int, limit: int
-) -> tuple[list[Head], int]:
+async def _heads(blocks: BlockReader, seen: Mapping[str, Sight], limit: int) -> tuple[list[Head], int]:
     """Heads of blocks, and an id: the oldest `limit` messages lie up to that id, or all there are; and none of the
     blocks that begin up to it is missing."""
     count = limit // BLOCK_MESSAGES + 2
     while True:
-        heads = await blocks.heads(conversations, after, before, count)
+        heads = await blocks.heads(list(seen.values()), count)
         of_each: dict[str, list[int]] = {}
         for head in heads:
             of_each.setdefault(head.conversation, []).append(head.last_id)
-        complete = min((ids[-1] for ids in of_each.values() if len(ids) == count), default=before)
+        complete = min((ids[-1] for ids in of_each.values() if len(ids) == count), default=ENDLESS)
         found = 0
         for head in heads:
             if head.last_id > complete:
                 break
-            found += _least(head, after, before)
+            found += _least(head, seen[head.conversation])
             if found >= limit:
                 return heads, head.last_id
-        if complete >= before:
-            return heads, before
+        if complete == ENDLESS:
+            return heads, ENDLESS
         count *= 4
 
 
-def _least(head: Head, after: int, before: int) -> int:
-    """How many of a block's messages lie between two ids, at least."""
-    if after < head.first_id and head.last_id < before:
+def _least(head: Head, sight: Sight) -> int:
+    """How many of a block's messages he sees, at least."""
+    if any(low < head.first_id and head.last_id < high for low, high in sight.intervals):
         return head.messages
-    return int(after < head.first_id or head.last_id < before)
+    return int(sight.holds(head.first_id) or sight.holds(head.last_id))
 
 
-def _oldest(data: Sequence[bytes], after: int, before: int, limit: int) -> list[Message]:
-    messages = [message for each in data for message in unpack(each) if after < message.mid < before]
+def _oldest(data: Sequence[bytes], seen: Mapping[str, Sight], limit: int) -> list[Message]:
+    """What he sent lies in a conversation of its own, whatever its topic."""
+    sent = next((sight for name, sight in seen.items() if sender_of(name)), Sight("", ()))
+    messages = [
+        message for each in data for message in unpack(each) if seen.get(message.topic, sent).holds(message.mid)
+    ]
     messages.sort()
     return messages[:limit]

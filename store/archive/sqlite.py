@@ -6,7 +6,9 @@ from typing import Any
 
 import aiosqlite
 
+from store.archive.blocks import sender_of
 from store.archive.roaming import read
+from store.archive.sight import Sight
 from store.archive.sql import migrations, queries
 from store.archive.sqlite_blocks import SQLiteBlocks, message
 from store.archive.sqlite_connection import SQLiteConnection
@@ -39,10 +41,8 @@ class SQLiteArchive:
             row = await cursor.fetchone()
         return row[0] or 0 if row else 0
 
-    async def read(
-        self, conversations: Sequence[str], sender: str, after: int, before: int, limit: int
-    ) -> list[Message]:
-        return await read(self.blocks, self._rows, conversations, sender, after, before, limit)
+    async def read(self, sights: Sequence[Sight], sender: str, after: int, before: int, limit: int) -> list[Message]:
+        return await read(self.blocks, self._rows, sights, sender, after, before, limit)
 
     async def newest(self, highest: int, limit: int) -> list[Message]:
         return await self._messages(_QUERIES["newest_messages"], [highest, limit])
@@ -87,16 +87,17 @@ class SQLiteArchive:
             if cursor.rowcount < DELETED_AT_ONCE:
                 return deleted
 
-    async def _rows(
-        self, conversations: Sequence[str], sender: str, after: int, before: int, limit: int
-    ) -> list[Message]:
-        pages = [_QUERIES["conversation_page"]] * len(conversations) + [_QUERIES["sent_page"]]
+    async def _rows(self, sights: Sequence[Sight], limit: int) -> list[Message]:
+        pages: list[str] = []
         arguments: list[Any] = []
-        for conversation in conversations:
-            arguments += (conversation, after, before, limit)
-        arguments += (sender, f"single/{sender}", after, before, limit, limit)
+        for conversation, intervals in sights:
+            sender = sender_of(conversation)
+            names = (conversation,) if sender is None else (sender, f"single/{sender}")
+            for interval in intervals:
+                pages.append(_QUERIES["conversation_page"] if sender is None else _QUERIES["sent_page"])
+                arguments += (*names, *interval, limit)
         union = " UNION ALL ".join(f"SELECT * FROM ({page})" for page in pages)  # noqa: S608
-        return await self._messages(_QUERIES["merged_pages"].format(pages=union), arguments)
+        return await self._messages(_QUERIES["merged_pages"].format(pages=union), [*arguments, limit])
 
     async def _messages(self, query: str, arguments: Sequence[Any]) -> list[Message]:
         async with self._connection.open() as connection:

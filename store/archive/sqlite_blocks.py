@@ -8,6 +8,7 @@ import aiosqlite
 from store.archive.blocks import Block, Progress
 from store.archive.months import Month
 from store.archive.roaming import Head, Span
+from store.archive.sight import Sight
 from store.archive.sql import queries
 from store.archive.sqlite_connection import SQLiteConnection
 from store.errors import ArchiveAway
@@ -34,11 +35,11 @@ class SQLiteBlocks:
     async def settled(self, seconds: int) -> list[Month]:
         return [Month(*row) for row in await self._fetch(_QUERIES["settled_months"], [seconds * 1000])]
 
-    async def heads(self, conversations: Sequence[str], after: int, before: int, limit: int) -> list[Head]:
-        pages = " UNION ALL ".join(["SELECT * FROM (" + _QUERIES["block_heads"] + ")"] * len(conversations))  # noqa: S608
+    async def heads(self, sights: Sequence[Sight], limit: int) -> list[Head]:
+        pages = " UNION ALL ".join(["SELECT * FROM (" + _QUERIES["block_heads"] + ")"] * len(sights))  # noqa: S608
         arguments: list[Any] = []
-        for conversation in conversations:
-            arguments += (conversation, after, before, limit)
+        for conversation, intervals in sights:
+            arguments += (conversation, intervals[0][0], intervals[-1][1], limit)
         return [Head(*row) for row in await self._fetch(_QUERIES["merged_heads"].format(pages=pages), arguments)]
 
     async def data(self, spans: Sequence[Span]) -> list[bytes]:

@@ -12,6 +12,7 @@ from store.archive import roaming
 from store.archive.blocks import BLOCK_MESSAGES, Cutter, sent_by
 from store.archive.months import Month
 from store.archive.roaming import Head, Span, pieces
+from store.archive.sight import Sight
 from store.record import Message
 
 IDS = st.integers(0, 60)
@@ -56,9 +57,10 @@ class Tables:
     async def aggregated(self) -> list[Month]:
         return self._aggregated
 
-    async def heads(self, conversations: Sequence[str], after: int, before: int, limit: int) -> list[Head]:
+    async def heads(self, sights: Sequence[Sight], limit: int) -> list[Head]:
         heads: list[Head] = []
-        for name in conversations:
+        for name, intervals in sights:
+            after, before = intervals[0][0], intervals[-1][1]
             of_name = [b for b in self._blocks if b.conversation == name and b.last_id > after and b.first_id < before]
             heads += [Head(*block[:4]) for block in of_name[:limit]]
         return sorted(heads, key=lambda head: head.last_id)
@@ -73,21 +75,32 @@ class Tables:
         self.read += len(found)
         return found
 
-    async def rows(
-        self, conversations: Sequence[str], sender: str, after: int, before: int, limit: int
-    ) -> list[Message]:
-        return [m for m in self._rows if after < m.mid < before and mine(m, conversations, sender)][:limit]
+    async def rows(self, sights: Sequence[Sight], limit: int) -> list[Message]:
+        return [message for message in self._rows if seen(message, sights)][:limit]
 
 
-def mine(message: Message, conversations: Sequence[str], sender: str) -> bool:
-    return message.topic in conversations or (message.sender == sender and to_another(message))
+def seen(message: Message, sights: Sequence[Sight]) -> bool:
+    return any(
+        sight.holds(message.mid)
+        and (
+            message.topic == sight.conversation
+            or (sight.conversation == sent_by(message.sender) and to_another(message))
+        )
+        for sight in sights
+    )
 
 
 def to_another(message: Message) -> bool:
     return message.topic.startswith("single/") and message.topic != f"single/{message.sender}"
 
 
-NAMES = ("single/1", "single/2", "single/3", "business/global")
+NAMES = ("single/1", "single/2", "single/3", "business/global", "group/7", "group/8")
+
+
+def some_intervals(chance: random.Random) -> tuple[tuple[int, int], ...]:
+    """Of a member who came and went."""
+    ends = sorted(chance.sample(range(60_000), 2 * chance.randrange(1, 4)))
+    return tuple(zip(ends[::2], ends[1::2], strict=True))
 
 
 @pytest.mark.parametrize("seed", range(300))
@@ -103,19 +116,34 @@ async def test_blocks_and_rows_read_like_rows(seed: int) -> None:
     tables = Tables(
         messages, [Month(each, each + 10_000) for each in range(0, 60_000, 10_000) if chance.random() < 0.6]
     )
-    conversations = ["single/1", "business/global"]
+    sights = [Sight("single/1"), Sight("business/global")]
+    sights += [Sight(group, some_intervals(chance)) for group in ("group/7", "group/8")]
     for _ in range(5):
         after = chance.choice([chance.randrange(-1, 60_000), chance.choice(ids)])
         before = chance.choice([60_000, chance.randrange(after, 60_001), chance.choice(ids)])
         limit = chance.choice([1, 2, 7, 63, 64, 65, 150, 1001])
-        wanted = [m for m in messages if after < m.mid < before and mine(m, conversations, "1")]
-        assert await roaming.read(tables, tables.rows, conversations, "1", after, before, limit) == wanted[:limit]
+        wanted = [m for m in messages if after < m.mid < before and seen(m, [Sight(sent_by("1")), *sights])]
+        assert await roaming.read(tables, tables.rows, sights, "1", after, before, limit) == wanted[:limit]
+
+
+async def test_any_number_of_conversations_is_read() -> None:
+    messages = [
+        Message(1000 + number, f"group/{number % 250}", "9", f"{number}", 1, True, b"{}") for number in range(2000)
+    ]
+    sights = [Sight(f"group/{gid}", ((0, 1500), (2000, 5000))) for gid in range(250)]
+    for aggregated in ([], [Month(0, 2500)]):
+        tables = Tables(messages, aggregated)
+        for limit in (1, 7, 1001):
+            wanted = [message for message in messages if seen(message, sights)]
+            assert await roaming.read(tables, tables.rows, sights, "1", 0, 100_000, limit) == wanted[:limit]
 
 
 async def test_only_the_blocks_that_are_needed_are_read() -> None:
     messages = [Message(number, "business/global", "9", f"{number}", 1, True, b"{}") for number in range(1, 10_001)]
     messages += [Message(20_000 + number, "single/1", "9", f"{number}", 1, True, b"{}") for number in range(1000)]
     tables = Tables(messages, [Month(0, 100_000)])
-    page = await roaming.read(tables, tables.rows, ["single/1", "business/global"], "1", 5000, 100_000, 201)
+    page = await roaming.read(
+        tables, tables.rows, [Sight("single/1"), Sight("business/global")], "1", 5000, 100_000, 201
+    )
     assert [message.mid for message in page] == list(range(5001, 5202))
     assert tables.read <= 201 // BLOCK_MESSAGES + 2
