@@ -20,6 +20,7 @@ from store.archive import Archive
 from store.destinations import destinations
 from store.errors import ArchiveAway, StoreAway, StoreEmpty
 from store.record import Message, encode
+from store.restore_groups import restore_groups
 from store.scripts import admit, script
 
 _LOCK_SECONDS = 60
@@ -27,6 +28,9 @@ _PAGE = 1000
 _COMPARE_SECONDS = 3
 _COMPARED = 100
 """Newest archived messages that Redis is asked for after it was started again."""
+
+_MEMBERS_ASKED = 10
+"""Members of a group that are asked for a message of it."""
 
 log = structlog.get_logger(__name__)
 
@@ -83,8 +87,10 @@ class Life:
             try:
                 await self._redis.delete(keys.EPOCH, keys.ASLEEP)
                 highest = max(await self._archive.highest_id(), known)
-                count = await self._put_back(highest, lock, progress)
                 lowest = max(highest, time.time_ns() // 1000)
+                await restore_groups(self._redis, self._archive.groups, lowest, lock.reacquire)
+                count = await self._put_back(highest, lock, progress)
+                lowest = max(lowest, time.time_ns() // 1000)
                 names = [keys.EPOCH, keys.CLOCK]
                 epoch: bytes = await self._begin.run(self._redis, names, [secrets.token_urlsafe(4), lowest])
                 await admit(self._redis)
@@ -125,6 +131,7 @@ class Life:
         timelines, channel = destinations(message.topic, message.sender, sync_sender=self._sync_sender)
         record = encode(message)
         written = bool(channel)
+        gid = keys.gid_of(channel)
         try:
             for timeline in timelines:
                 if await self._redis.zscore(timeline, record) is not None:
@@ -132,8 +139,25 @@ class Life:
                 if not channel:
                     since: Any = await self._redis.hget(keys.ASLEEP, timeline[len(keys.INBOX) :].decode())
                     written = written or since is None or 0 < int(since) < message.mid
+            if gid is not None:
+                return await self._held_by_members(gid, message, record)
         except (RedisError, OSError) as error:
             raise StoreAway(f"compare: {error}") from error
+        return not written
+
+    async def _held_by_members(self, gid: int, message: Message, record: bytes) -> bool:
+        """Whether the group is there, and an inbox holds its message if one of its oldest members was warm then."""
+        if not await self._redis.exists(keys.group(gid)):
+            return False
+        oldest: Any = await self._redis.zrange(keys.members(gid), 0, _MEMBERS_ASKED - 1, withscores=True)
+        written = False
+        for uid, joined in oldest:
+            if joined > message.mid or (uid.decode() == message.sender and not self._sync_sender):
+                continue
+            if await self._redis.zscore(keys.inbox(int(uid)), record) is not None:
+                return True
+            since: Any = await self._redis.hget(keys.ASLEEP, uid.decode())
+            written = written or since is None or 0 < int(since) < message.mid
         return not written
 
     async def _put_back(self, highest: int, lock: Lock, progress: Callable[[int], object]) -> int:

@@ -19,7 +19,7 @@ def _read(name: str) -> str:
     return files("store").joinpath("lua", f"{name}.lua").read_text()
 
 
-_GUARDED = ("append", "group", "pull")
+_GUARDED = ("append", "group", "group_end", "pull")
 
 
 class Script:

@@ -5,6 +5,7 @@ from typing import Protocol
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from store.archive.blocks import Block, Progress
+from store.archive.groups import GroupTables
 from store.archive.months import Month
 from store.archive.mysql import MySQLArchive
 from store.archive.roaming import BlockReader
@@ -58,6 +59,10 @@ class Archive(Protocol):
     @property
     def blocks(self) -> Blocks:
         """The months that are aggregated."""
+
+    @property
+    def groups(self) -> GroupTables:
+        """Groups and their members."""
 
     async def migrate(self) -> list[str]:
         """Brings the schema up to date; the names of what it applied. Several processes may at once."""

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from store.archive import Archive
-from store.record import Message, decode
+from store.archive.groups import ROWS_AT_ONCE, GroupRow, GroupTables, MemberRow, decode_group, decode_members
+from store.record import SERVICE, Message, decode
 
 Row = TypeVar("Row")
 
@@ -38,6 +39,44 @@ class MessageHandler:
         await self._archive.store_messages(rows)
 
 
+class GroupHandler:
+    """Kind `group`: a group as it stands after a change."""
+
+    def __init__(self, groups: GroupTables) -> None:
+        self._groups = groups
+
+    def decode(self, data: bytes) -> GroupRow:
+        return decode_group(data)
+
+    def sender(self, row: GroupRow) -> str:
+        return str(row.owner)
+
+    async def store(self, rows: Sequence[GroupRow]) -> None:
+        await self._groups.store_groups(rows)
+
+
+class MemberHandler:
+    """Kind `member`: memberships that began, or that ended, together."""
+
+    def __init__(self, groups: GroupTables) -> None:
+        self._groups = groups
+
+    def decode(self, data: bytes) -> list[MemberRow]:
+        return decode_members(data)
+
+    def sender(self, row: list[MemberRow]) -> str:
+        return SERVICE
+
+    async def store(self, rows: Sequence[list[MemberRow]]) -> None:
+        members = [member for each in rows for member in each]
+        for start in range(0, len(members), ROWS_AT_ONCE):
+            await self._groups.store_members(members[start : start + ROWS_AT_ONCE])
+
+
 def handlers(archive: Archive) -> Mapping[bytes, Handler[Any]]:
     """Kind to handler: all that the outbox may hold."""
-    return {b"message": MessageHandler(archive)}
+    return {
+        b"message": MessageHandler(archive),
+        b"group": GroupHandler(archive.groups),
+        b"member": MemberHandler(archive.groups),
+    }

@@ -11,6 +11,7 @@ from store.archive.blocks import sender_of
 from store.archive.months import months_to_make
 from store.archive.mysql_blocks import MySQLBlocks, message
 from store.archive.mysql_connections import MySQLConnections
+from store.archive.mysql_groups import MySQLGroups
 from store.archive.mysql_health import ServerState, server_state
 from store.archive.mysql_partitions import drop_months, make_months
 from store.archive.roaming import read
@@ -28,11 +29,12 @@ def _row(message: Message) -> tuple[bytes, int, bytes, bytes, int, int, bytes]:
 
 
 class MySQLArchive:
-    """Rows and blocks in tables that are cut into months."""
+    """Rows, blocks and groups in tables that are cut into months."""
 
     def __init__(self, host: str, port: int, user: str, password: bytes, database: str) -> None:
         self._connections = MySQLConnections(host, port, user, password, database)
         self.blocks = MySQLBlocks(self._connections)
+        self.groups = MySQLGroups(self._connections)
 
     async def store_messages(self, messages: Sequence[Message]) -> None:
         async with self._connections.cursor() as cursor:

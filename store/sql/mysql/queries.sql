@@ -141,3 +141,28 @@ WHERE month = %s AND conversation = %s AND last_id = %s AND aggregated_at IS NUL
 -- Likewise. From here on the month is read from its blocks.
 UPDATE aggregate_month SET aggregated_at = UNIX_TIMESTAMP(NOW(3)) * 1000
 WHERE month = %s AND conversation = %s AND last_id = %s AND aggregated_at IS NULL
+
+-- store_group --
+-- The newest row of a group counts, in whatever order they come: `changed` is compared by all and set last.
+INSERT INTO im_group (gid, owner, mode, is_open, made, dismissed, changed, name)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+ON DUPLICATE KEY UPDATE
+    owner = IF(VALUES(changed) > changed, VALUES(owner), owner),
+    mode = IF(VALUES(changed) > changed, VALUES(mode), mode),
+    is_open = IF(VALUES(changed) > changed, VALUES(is_open), is_open),
+    dismissed = IF(VALUES(changed) > changed, VALUES(dismissed), dismissed),
+    name = IF(VALUES(changed) > changed, VALUES(name), name),
+    changed = GREATEST(VALUES(changed), changed)
+
+-- store_member --
+-- A membership ends once: an older row does not open it again.
+INSERT INTO group_member (gid, uid, joined_id, left_id, kicked)
+VALUES (%s, %s, %s, %s, %s)
+ON DUPLICATE KEY UPDATE left_id = GREATEST(VALUES(left_id), left_id), kicked = GREATEST(VALUES(kicked), kicked)
+
+-- groups_page --
+SELECT gid, owner, mode, is_open, made, dismissed, changed, name FROM im_group WHERE gid > %s ORDER BY gid LIMIT %s
+
+-- members_page --
+SELECT gid, uid, joined_id, left_id, kicked FROM group_member
+WHERE gid = %s AND (uid > %s OR (uid = %s AND joined_id > %s)) ORDER BY uid, joined_id LIMIT %s

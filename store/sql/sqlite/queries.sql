@@ -121,3 +121,23 @@ WHERE month = ? AND conversation = ? AND last_id = ? AND aggregated_at IS NULL
 -- delete_blocks --
 -- Some of the blocks that end below an id, so that no transaction is long.
 DELETE FROM block WHERE rowid IN (SELECT rowid FROM block WHERE last_id < ? LIMIT ?)
+
+-- store_group --
+-- The newest row of a group counts, in whatever order they come.
+INSERT INTO im_group (gid, owner, mode, is_open, made, dismissed, changed, name) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (gid) DO UPDATE SET owner = excluded.owner, mode = excluded.mode, is_open = excluded.is_open,
+    made = excluded.made, dismissed = excluded.dismissed, changed = excluded.changed, name = excluded.name
+WHERE excluded.changed > im_group.changed
+
+-- store_member --
+-- A membership ends once: an older row does not open it again.
+INSERT INTO group_member (gid, uid, joined_id, left_id, kicked) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (gid, uid, joined_id) DO UPDATE SET left_id = excluded.left_id, kicked = excluded.kicked
+WHERE excluded.left_id > group_member.left_id
+
+-- groups_page --
+SELECT gid, owner, mode, is_open, made, dismissed, changed, name FROM im_group WHERE gid > ? ORDER BY gid LIMIT ?
+
+-- members_page --
+SELECT gid, uid, joined_id, left_id, kicked FROM group_member
+WHERE gid = ? AND (uid, joined_id) > (?, ?) ORDER BY uid, joined_id LIMIT ?

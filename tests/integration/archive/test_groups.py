@@ -1,0 +1,23 @@
+"""The tables of groups and their members."""
+
+from store.archive import Archive
+from store.archive.groups import GroupRow, MemberRow
+
+
+async def test_rows_in_any_order(archive: Archive) -> None:
+    old = GroupRow(7, 1, "write", False, 100, 0, 100, "A\nB ü")
+    new = GroupRow(7, 0, "read", True, 100, 300, 300, "new")
+    other = GroupRow(9, 2, "read", False, 50, 0, 50, "")
+    for rows in ([old], [other, new], [old], [new]):
+        await archive.groups.store_groups(rows)
+    assert await archive.groups.groups(0, 10) == [new, other]
+    assert await archive.groups.groups(7, 10) == [other]
+    assert await archive.groups.groups(0, 1) == [new]
+    begun, ended = MemberRow(7, 5, 100, 0, False), MemberRow(7, 5, 100, 200, True)
+    again, another = MemberRow(7, 5, 250, 0, False), MemberRow(7, 4, 100, 0, False)
+    for members in ([ended], [begun, another], [again, begun], [ended]):
+        await archive.groups.store_members(members)
+    assert await archive.groups.members(7, (0, 0), 10) == [another, ended, again]
+    assert await archive.groups.members(7, (5, 100), 10) == [again]
+    assert await archive.groups.members(7, (0, 0), 2) == [another, ended]
+    assert await archive.groups.members(9, (0, 0), 10) == []

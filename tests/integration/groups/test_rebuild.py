@@ -1,0 +1,141 @@
+"""Groups in the archive, and Redis put right from there."""
+
+import pytest
+
+from store import keys
+from store.archive.groups import GroupRow, MemberRow
+from store.groups import Membership
+from tests.integration.groups.conftest import GID, Store
+
+
+async def test_what_happened_to_a_group_is_archived(store: Store) -> None:
+    made = (await store.create(2, 3, name="N\nM", mode="read", open=True)).id
+    kicked = (await store.command("kick", GID, 1, members=[2])).id
+    invited = (await store.command("invite", GID, 3, members=[2])).id
+    left = (await store.command("leave", GID, 1)).id
+    await store.archive_all()
+    tables = store.archive.groups
+    assert await tables.groups(0, 10) == [GroupRow(GID, 3, "read", True, made, 0, left, "N\nM")]
+    assert await tables.members(GID, (0, 0), 10) == [
+        MemberRow(GID, 1, made, left, False),
+        MemberRow(GID, 2, made, kicked, True),
+        MemberRow(GID, 2, invited, 0, False),
+        MemberRow(GID, 3, made, 0, False),
+    ]
+    dismissed = (await store.command("dismiss", GID, 3)).id
+    await store.archive_all()
+    assert await tables.groups(0, 10) == [GroupRow(GID, 0, "read", True, made, dismissed, dismissed, "N\nM")]
+    assert [row.left > dismissed for row in await tables.members(GID, (1, made), 10)] == [False, True, True]
+    assert await store.redis.hlen(keys.DEAD_LETTERS) == 0
+
+
+async def known(store: Store) -> object:
+    """What is known of groups and users."""
+    found: list[object] = []
+    for gid in (GID, 78, 79):
+        found += [await store.groups.info(gid), await store.groups.members(gid, 0, 100)]
+        found.append(await store.redis.smembers(keys.kicked(gid)))
+    for uid in range(1, 8):
+        found += [await store.groups.of_user(uid), await store.texts(uid), await store.controls(uid)]
+    found.append(await store.redis.hgetall(keys.READ_GROUPS))
+    return found
+
+
+async def busy(store: Store) -> None:
+    """Groups of both modes, with a past."""
+    await store.create(2, 3, 4, name="A")
+    await store.create(2, 3, gid=78, mode="read", open=True)
+    await store.create(5, gid=79, mode="read")
+    for gid in (GID, 78, 79):
+        await store.say(1, gid)
+    await store.command("kick", GID, 1, members=[4])
+    await store.command("kick", 78, 1, members=[2])
+    await store.command("leave", 78, 3)
+    await store.command("change_mode", GID, 1, mode="read")
+    for gid in (GID, 78, 79):
+        await store.say(1, gid)
+    await store.command("join", 78, 3)
+    await store.command("change_mode", 78, 1, mode="write")
+    await store.say(3, 78)
+    await store.command("dismiss", 79, 1)
+
+
+async def test_an_empty_redis_is_filled_from_the_archive(store: Store) -> None:
+    await busy(store)
+    await store.archive_all()
+    before = await known(store)
+    await store.redis.flushall()
+    await store.life.ensure()
+    assert await known(store) == before
+    earlier = await store.texts(3)
+    own = (await store.say(3, 78)).mid
+    await store.command("invite", 78, 1, members=[2])
+    last = (await store.say(1, 78)).mid
+    assert await store.texts(3) == [*earlier, own, last]
+    assert (await store.texts(2))[-1] == last
+
+
+@pytest.mark.parametrize("archived", [True, False])
+async def test_a_rebuild_of_a_full_redis_changes_nothing(store: Store, archived: bool) -> None:
+    """What the archive does not have yet stays, and what lies in an inbox and a channel comes once."""
+    await busy(store)
+    if archived:
+        await store.archive_all()
+    before = await known(store)
+    await store.life.rebuild()
+    assert await known(store) == before
+
+
+async def test_what_happened_since_the_archive_was_written_stays(store: Store) -> None:
+    await busy(store)
+    await store.archive_all()
+    await store.command("kick", GID, 1, members=[3])
+    await store.command("invite", GID, 1, members=[4, 6])
+    await store.command("change_mode", GID, 1, mode="write")
+    before = await known(store)
+    await store.life.rebuild()
+    assert await known(store) == before
+
+
+async def test_a_dismissal_that_was_not_finished_is_finished(store: Store) -> None:
+    await store.create(2, mode="read")
+    await store.archive_all()
+    sent = (await store.say(1)).mid
+    changed = await store.command("dismiss", GID, 1)
+    rows = await store.archive.groups.members(GID, (0, 0), 10)
+    await store.archive_all()
+    await store.archive.groups.store_groups([GroupRow(GID, 0, "read", False, 1, changed.id, changed.id, "")])
+    open_again = [row._replace(gid=78) for row in rows]
+    await store.archive.groups.store_groups([GroupRow(78, 0, "read", False, 1, changed.id, changed.id, "")])
+    await store.archive.groups.store_members(open_again)
+    await store.redis.flushall()
+    await store.life.ensure()
+    assert await store.groups.of_user(1) == []
+    assert await store.changes() == [(1, "group/78", False), (2, "group/78", False)]
+    assert await store.redis.hgetall(keys.READ_GROUPS) == {}
+    assert await store.texts(2) == [sent]
+
+
+async def test_a_redis_that_lost_a_group_message_is_rebuilt(store: Store) -> None:
+    """It was restored to an older state, and has written since."""
+    for mode in ("write", "read"):
+        gid = 80 if mode == "write" else 81
+        await store.create(2, gid=gid, mode=mode)
+        mid = (await store.say(1, gid)).mid
+        await store.archive_all()
+        epoch = await store.life.ensure()
+        store.life._run = ""
+        assert await store.life.ensure() == epoch
+        for timeline in (keys.inbox(1), keys.inbox(2), keys.channel(f"group:{gid}")):
+            await store.redis.zremrangebyscore(timeline, mid, mid)
+        store.life._run = ""
+        assert await store.life.ensure() != epoch
+        assert mid in await store.texts(2)
+
+
+async def test_a_user_keeps_his_intervals(store: Store) -> None:
+    joined = (await store.create(2, mode="read")).id
+    await store.archive_all()
+    await store.redis.flushall()
+    await store.life.ensure()
+    assert await store.groups.of_user(2) == [Membership(GID, "", "read", "member", joined)]
