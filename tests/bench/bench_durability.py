@@ -1,0 +1,79 @@
+"""What it costs that a 204 outlives a crash: appends/s by Redis's `appendfsync`, and with a replica that is waited for.
+
+Webhook ingest over loopback HTTP; nobody empties the outbox meanwhile, so that Redis alone makes the difference.
+"""
+
+import contextlib
+import os
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from redis import Redis
+
+from store import keys
+from tests.bench.service import service, wrk, wrk_script
+from tests.servers import RedisServer, free_port, program
+
+MODES = ("always", "everysec", "no", "always, 1 replica")
+CONNECTIONS = (1, 64, 256)
+SECONDS = 3.0
+ROUNDS = 3
+SYNCS = 200
+
+
+def main() -> None:
+    """Prints a line per number of connections; the modes are taken in turn, so that a drift hits all of them."""
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        directory = Path(name)
+        print(f"{platform.machine()}, {os.cpu_count()} cores; fsync of 4 KiB: {_sync_milliseconds(directory):.2f} ms")
+        script = wrk_script(directory)
+        ports = [_serve(stack, directory, mode) for mode in MODES]
+        for port in ports:
+            wrk(script, port, 64, 1)
+        print(f"{'connections':>11}" + "".join(f"{mode:>34}" for mode in MODES))
+        for connections in CONNECTIONS:
+            rounds = [[wrk(script, port, connections, SECONDS) for port in ports] for _ in range(ROUNDS)]
+            print(f"{connections:11d}", end="")
+            for place in range(len(MODES)):
+                rates = [measured[place][0] for measured in rounds]
+                ratios = [measured[place][0] / measured[0][0] for measured in rounds]
+                p99 = statistics.median(measured[place][1] for measured in rounds)
+                ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+                print(f"{statistics.median(rates):8.0f}/s {ratio} {p99:5.1f} ms", end="")
+            print(flush=True)
+
+
+def _serve(stack: contextlib.ExitStack, directory: Path, mode: str) -> int:
+    """The port of a service on a Redis of this mode."""
+    appendfsync, replica, _ = mode.partition(", 1 replica")
+    redis = RedisServer(directory / mode.replace(", ", "-"), program("redis-server"), appendfsync=appendfsync)
+    redis.arguments += ["--repl-diskless-sync-delay", "0"]
+    redis.start()
+    stack.callback(redis.stop)
+    Redis.from_url(redis.url).set(keys.EPOCH, "bench")
+    settings = {"IM_ARCHIVE_URL": f"mysql://root@127.0.0.1:{free_port()}/away"}
+    if replica:
+        second = RedisServer(directory / "replica", program("redis-server"))
+        second.arguments += ["--replicaof", f"127.0.0.1 {redis.port}"]
+        second.start()
+        stack.callback(second.stop)
+        while Redis.from_url(second.url).info("replication")["master_link_status"] != "up":
+            time.sleep(0.05)
+        settings["IM_REDIS_WAIT"] = "1"
+    return stack.enter_context(service(directory, redis, **settings))
+
+
+def _sync_milliseconds(directory: Path) -> float:
+    with (directory / "probe").open("wb", buffering=0) as file:
+        started = time.perf_counter()
+        for _ in range(SYNCS):
+            file.write(bytes(4096))
+            os.fdatasync(file.fileno())
+    return (time.perf_counter() - started) / SYNCS * 1000
+
+
+if __name__ == "__main__":
+    main()
