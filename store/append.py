@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from store import keys
 from store.connection import wait_for_replicas
 from store.destinations import destinations
-from store.errors import EntryFailed, GroupRefused, Overloaded, StoreError
+from store.errors import EntryFailed, GroupRefused, Overloaded, StoreAway
 from store.record import encode_tail
 from store.scripts import script
 
@@ -33,6 +33,9 @@ _LATER = b"LATER"
 _REFUSED = "REFUSED "
 
 LANES = 2
+
+_CALL_SECONDS = 2.0
+"""For one call with all it takes, reconnecting included; who waits for the next one waits as long at most."""
 
 MESSAGE = b"message"
 """The outbox kind of a stored message."""
@@ -137,12 +140,14 @@ class Appender:
             batch = self._take()
             self._in_flight += len(batch)
             try:
-                replies = await self._write(redis, [entry for entry, _ in batch])
-            except StoreError as error:
+                async with asyncio.timeout(_CALL_SECONDS):
+                    replies = await self._write(redis, [entry for entry, _ in batch])
+            except Exception as error:
                 # What queued behind a call that failed would only wait for the next one to fail.
+                failure = StoreAway("append: Redis is too slow") if isinstance(error, TimeoutError) else error
                 for _, answer in [*batch, *self._take_all()]:
                     if not answer.done():
-                        answer.set_exception(error)
+                        answer.set_exception(failure)
                 continue
             finally:
                 self._in_flight -= len(batch)
