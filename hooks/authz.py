@@ -1,16 +1,28 @@
 """`/hooks/authz`: EMQX's HTTP authorizer asks what the ACL file does not answer."""
 
+import asyncio
+import time
+
 from hooks.body import Body, text
 from hooks.errors import BadBody
-from hooks.topics import Global, Single, Tag, number, receiver
+from hooks.remembered import Remembered
+from hooks.topics import Global, Group, Single, Tag, command, number, receiver
+from store.errors import StoreError
+from store.groups import Groups
+from store.news import News
+
+HELD_SECONDS = 1.0
+"""How long a question about a group that does not exist yet waits for it: its `create` may be on the way."""
 
 _ALLOW = b'{"result":"allow"}'
 _DENY = b'{"result":"deny"}'
-_GROUP_COMMANDS = frozenset(["create", "invite", "join", "leave", "kick", "dismiss", "mode"])
 
 
 class AuthzHook:
-    def __init__(self, *, operators: tuple[str, ...]) -> None:
+    def __init__(self, groups: Groups, news: News, remembered: Remembered, *, operators: tuple[str, ...]) -> None:
+        self._groups = groups
+        self._news = news
+        self._remembered = remembered
         self._operators = frozenset(operators)
 
     async def __call__(self, body: Body) -> bytes:
@@ -21,25 +33,58 @@ class AuthzHook:
             raise BadBody("`username` is missing or not a string")
         match action:
             case "publish":
-                allowed = self._may_publish(name, topic)
+                allowed = await self._may_publish(name, topic, str(body.get("qos")))
             case "subscribe":
-                allowed = number(name) is not None and topic in (f"single/{name}", "business/global")
+                allowed = await self._may_subscribe(name, topic)
             case _:
                 raise BadBody("`action` is neither publish nor subscribe")
         return _ALLOW if allowed else _DENY
 
-    def _may_publish(self, name: str, topic: str) -> bool:
+    async def _may_publish(self, name: str, topic: str, qos: str) -> bool:
         to = receiver(topic)
         if isinstance(to, Global | Tag):
             return name in self._operators
-        if number(name) is None:
+        uid = number(name)
+        if uid is None:
             return False
-        return isinstance(to, Single) or topic == f"im/will/{name}" or _is_command(topic)
+        if isinstance(to, Group):
+            return await self._is_member(to.gid, uid)
+        if command(topic) is not None:
+            return qos == "1"  # with QoS 0 nobody would carry it out, and nobody say so
+        return isinstance(to, Single) or topic == f"im/will/{name}"
 
+    async def _may_subscribe(self, name: str, topic: str) -> bool:
+        uid = number(name)
+        if uid is None:
+            return False
+        to = receiver(topic)
+        if isinstance(to, Group):
+            return await self._is_member(to.gid, uid)
+        return isinstance(to, Global) or to == Single(uid)
 
-def _is_command(topic: str) -> bool:
-    kind, _, rest = topic.partition("/")
-    name, _, command = rest.rpartition("/")
-    if kind == "group":
-        return number(name) is not None and command in _GROUP_COMMANDS
-    return isinstance(receiver(f"{kind}/{name}"), Tag) and command in ("follow", "unfollow")
+    async def _is_member(self, gid: int, uid: int) -> bool:
+        try:
+            member = await self._groups.is_member(gid, uid)
+            if member is None:
+                member = await self._once_made(gid, uid)
+        except StoreError:
+            return self._remembered.is_member(gid, uid)
+        learn = self._remembered.members if member else self._remembered.strangers
+        learn(gid, [uid])
+        return member
+
+    async def _once_made(self, gid: int, uid: int) -> bool:
+        """Whether he is a member, as soon as there is such a group: its makers find it told in their inboxes."""
+        deadline = time.monotonic() + HELD_SECONDS
+        async with self._news.watch([str(uid)]) as written:
+            while True:
+                written.clear()
+                member = await self._groups.is_member(gid, uid)
+                left = deadline - time.monotonic()
+                if member is not None or left <= 0:
+                    return bool(member)
+                try:
+                    async with asyncio.timeout(left):
+                        await written.wait()
+                except TimeoutError:
+                    continue

@@ -1,5 +1,7 @@
 """Fields of the bodies that EMQX's rules send."""
 
+from binascii import Error as Base64Error
+from binascii import a2b_base64
 from typing import Any
 
 import orjson
@@ -45,3 +47,22 @@ def username(body: Body) -> str | None:
     if type(value) is not str:
         raise BadBody("`username` is missing or not a string")
     return value
+
+
+def qos(body: Body) -> int:
+    """Raises BadBody."""
+    value = body.get("qos")
+    if type(value) is not int or not 0 <= value <= 2:
+        raise BadBody("`qos` is missing or none")
+    return value
+
+
+def payload(body: Body) -> bytes:
+    """What was published, byte for byte. Raises BadBody."""
+    encoded = body.get("payload_b64")
+    if type(encoded) is not str:
+        raise BadBody("`payload_b64` is missing or not a string")
+    try:
+        return a2b_base64(encoded, strict_mode=True)
+    except (Base64Error, ValueError) as error:
+        raise BadBody(f"`payload_b64` is not base64: {error}") from None

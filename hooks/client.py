@@ -3,6 +3,7 @@
 from hooks.body import Body, moment, text, username
 from hooks.errors import BadBody
 from hooks.metrics import Metrics
+from hooks.subscriptions import Subscriptions
 from hooks.topics import number
 from store.presence import Presence
 
@@ -10,8 +11,9 @@ _ANOTHER_CONNECTION_STANDS = ("takenover", "discarded")
 
 
 class ClientHook:
-    def __init__(self, presence: Presence, metrics: Metrics) -> None:
+    def __init__(self, presence: Presence, subscriptions: Subscriptions, metrics: Metrics) -> None:
         self._presence = presence
+        self._subscriptions = subscriptions
         self._metrics = metrics
 
     async def __call__(self, body: Body) -> None:
@@ -24,12 +26,16 @@ class ClientHook:
                 clientid, connected_at = text(body, "clientid"), moment(body, "connected_at")
                 if uid is not None:
                     await self._presence.connected(uid, clientid, connected_at)
+                    if body.get("clean_start") is False:
+                        # A kept session hears its topic at once, and no subscription is told of.
+                        await self._subscriptions.send_all(uid)
             case "client.disconnected":
                 clientid, connected_at = text(body, "clientid"), moment(body, "connected_at")
                 if uid is not None and body.get("reason") not in _ANOTHER_CONNECTION_STANDS:
                     await self._presence.disconnected(uid, clientid, connected_at)
             case "session.subscribed":
-                pass  # The topics it should subscribe next are sent from here once there are any to choose.
+                if uid is not None and text(body, "topic") == f"single/{uid}":
+                    await self._subscriptions.send_all(uid)
             case "delivery.dropped":
                 self._metrics.deliveries_dropped.labels(text(body, "reason")).inc()
             case _:

@@ -9,6 +9,7 @@ from store.errors import (
     ArchiveAway,
     ArchiveRefused,
     EntryFailed,
+    GroupRefused,
     OutboxFull,
     Overloaded,
     StoreAway,
@@ -34,7 +35,15 @@ CODES: dict[str, Code] = {
     "payload_too_large": Code(400, "The payload is over `IM_MAX_PAYLOAD`."),
     "unknown_topic": Code(400, "The topic names nothing that messages can be sent to."),
     "unknown_group": Code(400, "There is no such group."),
-    "not_a_user": Code(400, "Only users send private and group messages."),
+    "gid_taken": Code(400, "There is, or was, another group with this id."),
+    "not_a_member": Code(400, "Only members do that."),
+    "not_the_owner": Code(400, "Only the group's owner does that."),
+    "not_open": Code(400, "The group is not open: a member has to invite."),
+    "kicked": Code(400, "Who was kicked joins again only when he is invited."),
+    "group_limit": Code(400, "The group would have more members than `IM_GROUP_WRITE_LIMIT` or `IM_GROUP_READ_LIMIT`."),
+    "user_limit": Code(400, "A user would be in more read-mode groups than `IM_GROUP_USER_LIMIT`."),
+    "bad_command": Code(400, "The command is not a JSON object with an `id` and the fields it takes."),
+    "not_a_user": Code(400, "Only users send private and group messages, and commands."),
     "not_an_operator": Code(400, "Only operators publish to `business/…`."),
     "internal": Code(400, "The service failed on this message, five times."),
     # Requests that can never succeed.
@@ -56,6 +65,7 @@ CODES: dict[str, Code] = {
     "outbox_full": Code(503, "The archive has not kept up; the outbox is at `IM_OUTBOX_LIMIT`."),
     "overloaded": Code(503, "More requests wait than the queue takes."),
     "archive_away": Code(503, "The archive does not answer."),
+    "broker_away": Code(503, "EMQX cannot be reached: `IM_EMQX_API_URL` is not set."),
     "shutting_down": Code(503, "This process is about to stop."),
     "failed": Code(503, "The service failed on this request; it may succeed when tried again."),
 }
@@ -104,6 +114,8 @@ def problem(error: BaseException) -> Problem | None:
     """The answer to a named error; None if it is not one."""
     if isinstance(error, Problem):
         return error
+    if isinstance(error, GroupRefused):
+        return Problem(error.code)
     if isinstance(error, StoreError):
         return Problem(_STORE_CODES[type(error)], str(error))
     return None

@@ -56,6 +56,9 @@ class Metrics:
         self.deliveries_dropped = counter(
             "broker_deliveries_dropped_total", "Deliveries that EMQX dropped, by reason.", ("reason",)
         )
+        self.permission_changes = counter(
+            "permission_changes_total", "Changes of membership brought to EMQX, by outcome.", ("outcome",)
+        )
         self.outbox_length = gauge("outbox_length", "Entries waiting for the archive.")
         self.outbox_bytes = gauge("outbox_bytes", "Bytes waiting for the archive.")
         self.archive_lag = gauge("archive_lag_seconds", "Age of the oldest entry waiting for the archive.")

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, Protocol
 
 import structlog
 from aiohttp import web
@@ -12,18 +13,27 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from hooks.api.admin import AdminApi
+from hooks.api.deadletters import DeadLettersApi
+from hooks.api.groups import GroupsApi
 from hooks.api.health import HealthApi
+from hooks.api.publish import PublishApi
 from hooks.api.pull import PullApi
+from hooks.api.users import UsersApi
 from hooks.authz import AuthzHook
 from hooks.client import ClientHook
+from hooks.commands import Commands
 from hooks.connection import Heads, HookConnection
 from hooks.emqx.acknowledge import Acknowledgements
 from hooks.emqx.outgoing import Outgoing
+from hooks.emqx.permissions import PermissionWorker
 from hooks.emqx.rest import Rest
 from hooks.errors import Problem, error_response, problem
+from hooks.group import GroupHook
 from hooks.message import MessageHook
 from hooks.metrics import Metrics
+from hooks.remembered import Remembered
 from hooks.settings import Settings, SettingsError, unknown_variables
+from hooks.subscriptions import Subscriptions
 from hooks.tokens import FixedTokens, UserTokens
 from hooks.webhook import LARGEST_BODY, Webhook
 from hooks.will import WillHook
@@ -37,11 +47,14 @@ from store.cancellation import end
 from store.connection import connect
 from store.deadletter import DeadLetters
 from store.errors import StoreError
+from store.groups import Groups, Limits
 from store.life import Life
 from store.news import News
+from store.permissions import PermissionWork
 from store.presence import Presence
 from store.pull import Puller
 from store.sweep import Sweeper
+from store.timelines import Timelines
 
 DRAIN_SECONDS = 20
 _LIFE_SECONDS = 1.0
@@ -54,6 +67,12 @@ _PUBLIC = ("/pull", "/healthz")
 """What browsers may ask for."""
 
 log = structlog.get_logger(__name__)
+
+
+class Writer(Protocol):
+    """highest_id: of those it was given by the store."""
+
+    highest_id: int
 
 
 @dataclass
@@ -175,8 +194,8 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> _Parts
     archive = open_archive(settings.archive_url)
     stack.push_async_callback(archive.close)
     redis, blocking = connect(settings.redis_url), connect(settings.redis_url, blocking=True)
-    lanes = [connect(settings.redis_url, single=True) for _ in range(LANES)]
-    for client in (redis, blocking, *lanes):
+    commanding, *lanes = [connect(settings.redis_url, single=True) for _ in range(1 + LANES)]
+    for client in (redis, blocking, commanding, *lanes):
         stack.push_async_callback(client.aclose)
 
     outbox = Outbox(redis)
@@ -191,19 +210,30 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> _Parts
     outgoing.start()
     stack.push_async_callback(outgoing.stop, 5.0)
 
+    bounds: dict[str, Any] = {
+        "window_us": settings.window_us,
+        "repeat_seconds": settings.dedupe_seconds,
+        "outbox_limit": settings.outbox_limit or await _default_outbox_limit(redis),
+        "replicas": settings.redis_wait,
+    }
     appender = Appender(
         lanes,
-        window_us=settings.window_us,
-        repeat_seconds=settings.dedupe_seconds,
-        outbox_limit=settings.outbox_limit or await _default_outbox_limit(redis),
+        **bounds,
         sync_sender=settings.sync_sender,
-        replicas=settings.redis_wait,
         on_batch=metrics.batch_size.observe,
     )
     appender.start()
     stack.push_async_callback(appender.stop)
 
-    keeping = asyncio.create_task(_keep_life(life, archive, appender, looked := asyncio.Event()), name="life")
+    limits = Limits(settings.group_write_limit, settings.group_read_limit, settings.group_user_limit)
+    groups = Groups(commanding, **bounds, limits=limits)
+    timelines, presence, news = Timelines(redis), Presence(redis), News(blocking)
+    stack.push_async_callback(news.stop)
+    subscriptions = Subscriptions(groups, timelines, outgoing)
+    remembered = Remembered()
+    commands = Commands(groups, outgoing, remembered, secret=settings.secret)
+
+    keeping = asyncio.create_task(_keep_life(life, archive, (appender, groups), looked := asyncio.Event()), name="life")
     stack.push_async_callback(end, keeping)
     await looked.wait()
     acknowledgements = Acknowledgements(redis, outgoing, metrics)
@@ -211,24 +241,24 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> _Parts
     stack.push_async_callback(end, asyncio.create_task(acknowledgements.run(), name="acknowledgements"))
     stop = asyncio.Event()
     sweeper = Sweeper(redis, zombie_days=settings.zombie_days)
+    permissions = PermissionWorker(PermissionWork(redis), groups, presence, rest, subscriptions, metrics)
     for name, work in {
         "archiver": archiver.run(stop),
         "upkeep": keep_up(archive, settings.roaming, settings.retention_days, stop),
         "sweep": sweeper.run(stop),
+        "permissions": permissions.run(stop),
     }.items():
         stack.push_async_callback(_finish, asyncio.create_task(work, name=name), stop)
 
-    presence = Presence(redis)
-    news = News(blocking)
-    stack.push_async_callback(news.stop)
     webhook = Webhook(
         {
             "message": MessageHook(
                 appender, acknowledgements, operators=settings.operators, most_payload=settings.max_payload
             ),
-            "client": ClientHook(presence, metrics),
+            "group": GroupHook(commands, acknowledgements, most_payload=settings.max_payload),
+            "client": ClientHook(presence, subscriptions, metrics),
             "will": WillHook(presence),
-            "authz": AuthzHook(operators=settings.operators),
+            "authz": AuthzHook(groups, news, remembered, operators=settings.operators),
         },
         tokens=FixedTokens(settings.hook_token),
         dead_letters=dead_letters,
@@ -240,6 +270,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> _Parts
         webhook=webhook,
         pull=PullApi(
             Puller(redis, archive, outbox, window_us=settings.window_us, roaming_us=settings.roaming_us),
+            timelines,
             news,
             UserTokens(settings.jwt_secret, settings.jwt_jwks_url),
             metrics,
@@ -247,7 +278,13 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> _Parts
             rate=settings.pull_rate,
         ),
         health=HealthApi(life, outbox, archiver, presence, acknowledgements, metrics),
-        admin=AdminApi(settings.admin_token, presence, dead_letters, webhook),
+        admin=AdminApi(
+            settings.admin_token,
+            UsersApi(presence, groups, timelines),
+            GroupsApi(groups, commands),
+            PublishApi(appender, outgoing, most_payload=settings.max_payload),
+            DeadLettersApi(dead_letters, webhook),
+        ),
         news=news,
     )
 
@@ -261,13 +298,13 @@ async def _default_outbox_limit(redis: Redis) -> int:
     return int(memory.get("maxmemory") or 4 * 1024**3) // 4
 
 
-async def _keep_life(life: Life, archive: Archive, appender: Appender, looked: asyncio.Event) -> None:
+async def _keep_life(life: Life, archive: Archive, writers: Sequence[Writer], looked: asyncio.Event) -> None:
     """Brings the archive's schema up to date, then sees to it that Redis holds what it should."""
     migrated = False
     while True:
         try:
             migrated = migrated or await _migrated(archive)
-            await life.ensure(appender.highest_id)
+            await life.ensure(max(writer.highest_id for writer in writers))
         except StoreError as error:
             log.warning("store_not_ready", error=str(error))
         except Exception as error:

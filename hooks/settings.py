@@ -78,6 +78,12 @@ class Settings(BaseSettings):
     max_payload: int = Field(16_384, ge=1, le=1_048_576, description="Bytes one message's payload may have.")
     pull_rate: float = Field(20.0, gt=0, allow_inf_nan=False, description="Pulls per second one user may make.")
     sync_sender: bool = Field(True, description="Whether a sender's own messages are in his timeline too.")
+    group_write_limit: int = Field(500, ge=1, description="Members a write-mode group may have.")
+    group_read_limit: int = Field(100_000, ge=1, description="Members a read-mode group may have.")
+    group_user_limit: int = Field(500, ge=1, description="Read-mode groups one user may be in.")
+    hot_hits: float = Field(
+        50.0, gt=0, allow_inf_nan=False, description="Pulls per second and process from which on a channel is cached."
+    )
     roaming: Literal["week", "month", "quarter", "year"] = Field(
         "week", description="How far back a pull reaches: `week` is Redis alone."
     )

@@ -7,6 +7,9 @@ LARGEST_ID = 2**53 - 1
 UNDEFINED = "undefined"
 """EMQX writes this string where it has no value."""
 
+GROUP_COMMANDS = frozenset(["create", "invite", "join", "leave", "kick", "dismiss", "mode"])
+TAG_COMMANDS = frozenset(["follow", "unfollow"])
+
 _ID = re.compile(r"[1-9][0-9]{0,15}", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 
@@ -21,6 +24,13 @@ class Group(NamedTuple):
 
 class Global(NamedTuple):
     pass
+
+
+class Command(NamedTuple):
+    """What a user asks of a group or a tag."""
+
+    of: "Group | Tag"
+    name: str
 
 
 class Tag(NamedTuple):
@@ -46,4 +56,15 @@ def receiver(topic: str) -> Single | Group | Global | Tag | None:
         return Global()
     if kind == "business" and name.startswith("tag_") and _TAG.fullmatch(name, 4):
         return Tag(name[4:])
+    return None
+
+
+def command(topic: str) -> Command | None:
+    """The command a topic is; None if it is none."""
+    of, _, name = topic.rpartition("/")
+    match receiver(of):
+        case Group() as group if name in GROUP_COMMANDS:
+            return Command(group, name)
+        case Tag() as tag if name in TAG_COMMANDS:
+            return Command(tag, name)
     return None

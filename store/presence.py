@@ -57,6 +57,14 @@ class Presence:
             for uid, held in zip(uids, found, strict=True)
         }
 
+    async def last_seen(self, uid: int) -> int | None:
+        """Milliseconds, an hour or so behind; None: never, or too long ago."""
+        try:
+            seen = await self._redis.zscore(keys.SEEN, str(uid))
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"presence: {error}") from error
+        return None if seen is None else int(seen)
+
     async def counts(self) -> tuple[int, int]:
         """Users and devices online now."""
         try:

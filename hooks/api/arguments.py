@@ -1,12 +1,17 @@
-"""Arguments of a query: taken as they are or refused, never clamped."""
+"""What a request carries: taken as it is or refused, never clamped. And an answer in JSON."""
 
 import re
+from typing import Any
 
+import orjson
 from aiohttp import web
 
 from hooks.errors import Problem
+from hooks.topics import LARGEST_ID, number
 
 _DIGITS = re.compile(r"[0-9]{1,16}", re.ASCII)
+_PAGE = 100
+_LARGEST_PAGE = 1000
 
 
 def integer(request: web.Request, name: str, default: int | None, lowest: int, highest: int) -> int:
@@ -17,3 +22,31 @@ def integer(request: web.Request, name: str, default: int | None, lowest: int, h
     if len(given) != 1 or _DIGITS.fullmatch(given[0]) is None or not lowest <= int(given[0]) <= highest:
         raise Problem("bad_argument", f"`{name}` is not an integer from {lowest} to {highest}")
     return int(given[0])
+
+
+def page(request: web.Request) -> tuple[int, int]:
+    """The arguments `after` and `limit` of a list. Raises Problem `bad_argument`."""
+    return integer(request, "after", 0, 0, LARGEST_ID), integer(request, "limit", _PAGE, 1, _LARGEST_PAGE)
+
+
+def named(request: web.Request, name: str, what: str) -> int:
+    """The number in the path. Raises Problem `not_found`: no number, no such thing."""
+    found = number(request.match_info[name])
+    if found is None:
+        raise Problem("not_found", f"{what} has a number from 1 to {LARGEST_ID}")
+    return found
+
+
+async def fields(request: web.Request) -> dict[str, Any]:
+    """The JSON object in the body. Raises Problem `bad_argument`."""
+    try:
+        given = orjson.loads(await request.read())
+    except orjson.JSONDecodeError as error:
+        raise Problem("bad_argument", f"the body is not JSON: {error}") from None
+    if type(given) is not dict:
+        raise Problem("bad_argument", "the body is not a JSON object")
+    return given
+
+
+def answer(content: object) -> web.Response:
+    return web.Response(body=orjson.dumps(content), content_type="application/json")

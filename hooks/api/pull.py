@@ -14,10 +14,10 @@ from hooks.errors import Problem
 from hooks.metrics import Metrics
 from hooks.tokens import UserTokens, receiver_key
 from hooks.topics import LARGEST_ID
-from store import keys
 from store.news import News
 from store.pull import Pulled, Puller
 from store.record import Message
+from store.timelines import Timelines
 
 MOST_WAITING = 4
 _REMEMBERED_USERS = 100_000
@@ -47,6 +47,7 @@ class PullApi:
     def __init__(
         self,
         puller: Puller,
+        timelines: Timelines,
         news: News,
         tokens: UserTokens,
         metrics: Metrics,
@@ -55,6 +56,7 @@ class PullApi:
         rate: float,
     ) -> None:
         self._puller = puller
+        self._timelines = timelines
         self._news = news
         self._tokens = tokens
         self._metrics = metrics
@@ -91,7 +93,7 @@ class PullApi:
         self._metrics.waiting_pulls.inc()
         deadline = time.monotonic() + seconds
         try:
-            async with self._news.watch([str(uid), keys.GLOBAL]) as written:
+            async with self._news.watch([str(uid), *await self._timelines.channels(uid)]) as written:
                 while True:
                     written.clear()
                     pulled = await self._puller.pull(uid, cursor, limit, epoch)

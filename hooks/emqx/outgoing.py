@@ -1,23 +1,20 @@
-"""Live control messages on their way to EMQX: a bounded queue, drained in bulk.
+"""What the service publishes live, on its way to EMQX: a bounded queue, drained in bulk.
 
-They are told again anyway (a resend brings the `im.ack` again, a pull finds what `im.sync` points at), so the oldest go
-when the queue is full; each is counted.
+All of it is told again anyway (a resend brings the `im.ack` again, a pull finds what is stored and what `im.sync`
+points at), so the oldest go when the queue is full; each is counted.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
-from uuid import uuid4
 
-import orjson
 import structlog
 
 from hooks.emqx.rest import BrokerAway, BrokerRefused, Publish, Rest
 from hooks.metrics import Metrics
-from hooks.tokens import receiver_key
+from hooks.notices import notice
 from store.cancellation import end
-from store.record import SERVICE
 
 _QUEUED = 100_000
 _BULK = 500
@@ -27,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 
 class Outgoing:
-    """Publishes control messages in the background. Without a REST API it counts what it cannot send."""
+    """Publishes in the background. Without a REST API it counts what it cannot send."""
 
     def __init__(self, rest: Rest | None, secret: str, metrics: Metrics) -> None:
         self._rest = rest
@@ -37,6 +34,11 @@ class Outgoing:
         self._arrived = asyncio.Event()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a REST API to publish through."""
+        return self._rest is not None
 
     def start(self) -> None:
         if self._rest is not None:
@@ -52,22 +54,21 @@ class Outgoing:
                 await end(task)
             self._dropped("shutdown", len(self._queue))
 
-    def tell(self, uid: str, kind: str, body: Mapping[str, Any]) -> None:
-        """Queues one live control message to `single/<uid>`."""
+    def tell(self, uid: int | str, kind: str, body: Mapping[str, Any]) -> None:
+        """Queues one control message to `single/<uid>` that is live only."""
+        topic = f"single/{uid}"
+        _, payload = notice(self._secret, topic, kind, body)
+        self.publish(topic, payload)
+
+    def publish(self, topic: str, payload: bytes, qos: int = 1) -> None:
+        """Queues one message."""
         if self._rest is None:
             self._dropped("no_api", 1)
             return
         if len(self._queue) >= _QUEUED:
             self._queue.popleft()
             self._dropped("queue_full", 1)
-        message = {
-            "id": f"im.{uuid4().hex}",
-            "type": kind,
-            "from": SERVICE,
-            "key": receiver_key(self._secret, uid),
-            "body": body,
-        }
-        self._queue.append(Publish(f"single/{uid}", orjson.dumps(message)))
+        self._queue.append(Publish(topic, payload, qos))
         self._arrived.set()
 
     def _dropped(self, reason: str, count: int) -> None:

@@ -1,11 +1,18 @@
 """The calls of EMQX's REST API that the service makes."""
 
 from base64 import b64encode
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import orjson
+from yarl import URL
+
+MOST_USERNAMES = 100
+"""Users asked for at once: EMQX looks through all its clients whatever their number, but bounds the address."""
+
+_PAGE = 1000
 
 
 class Publish(NamedTuple):
@@ -14,6 +21,14 @@ class Publish(NamedTuple):
     topic: str
     payload: bytes
     qos: int = 1
+
+
+class Client(NamedTuple):
+    """A session that EMQX holds. connected: False for one that is kept while its device is away."""
+
+    clientid: str
+    username: str
+    connected: bool
 
 
 class BrokerAway(Exception):
@@ -25,7 +40,7 @@ class BrokerRefused(Exception):
 
 
 class Rest:
-    """One session to the REST API, with key and secret."""
+    """One session to the REST API, with key and secret. Its calls raise BrokerAway and BrokerRefused."""
 
     def __init__(self, url: str, key: str, secret: str) -> None:
         self._base = f"{url}/api/v5"
@@ -39,25 +54,65 @@ class Rest:
         await self._session.close()
 
     async def publish(self, messages: Sequence[Publish]) -> None:
-        """Publishes in order. Nobody subscribed is no error. Raises BrokerAway, BrokerRefused."""
-        body = orjson.dumps(
-            [
-                {
-                    "topic": message.topic,
-                    "qos": message.qos,
-                    "payload": message.payload.decode(),
-                    "retain": False,
-                }
-                for message in messages
-            ]
-        )
+        """Publishes in order. Nobody subscribed is no error."""
+        body = [
+            {
+                "topic": message.topic,
+                "qos": message.qos,
+                "payload": message.payload.decode(),
+                "retain": False,
+            }
+            for message in messages
+        ]
+        await self._call("POST", "/publish/bulk", body)
+
+    async def clients_of(self, usernames: Sequence[str]) -> list[Client]:
+        """Every session of these users, at most MOST_USERNAMES of them; those kept for absent devices too."""
+        found: list[Client] = []
+        page = 1
+        while True:
+            query = [("username", name) for name in usernames]
+            query += [("fields", "clientid,username,connected"), ("limit", str(_PAGE)), ("page", str(page))]
+            answer = await self._call("GET", f"/clients?{urlencode(query)}")
+            found += [Client(each["clientid"], each["username"], each["connected"]) for each in answer["data"]]
+            if not answer["meta"]["hasnext"]:
+                return found
+            page += 1
+
+    async def drop_cache(self, clientid: str) -> None:
+        """Makes the client's permissions be asked for again. A client that is gone has none."""
+        await self._call("DELETE", f"{_client(clientid)}/authorization/cache")
+
+    async def subscribe(self, clientid: str, topics: Iterable[str]) -> None:
+        """With QoS 1, whatever the client may. Of a client that is gone nothing is subscribed."""
+        body = [{"topic": topic, "qos": 1} for topic in topics]
+        await self._call("POST", f"{_client(clientid)}/subscribe/bulk", body)
+
+    async def unsubscribe(self, clientid: str, topics: Iterable[str]) -> None:
+        """In a kept session too. A client that is gone has no subscriptions."""
+        await self._call("POST", f"{_client(clientid)}/unsubscribe/bulk", [{"topic": topic} for topic in topics])
+
+    async def _call(self, method: str, path: str, body: Any = None) -> Any:
+        """The answer's JSON; None where there is none, or where the client is gone."""
+        data = None if body is None else orjson.dumps(body)
         try:
-            async with self._session.post(f"{self._base}/publish/bulk", data=body) as answer:
-                if answer.status in (200, 202):
-                    return
-                reason = f"{answer.status}: {(await answer.text())[:200]}"
+            async with self._session.request(method, URL(self._base + path, encoded=True), data=data) as response:
+                status, raw = response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise BrokerAway(str(error) or type(error).__name__) from error
-        if answer.status in (408, 429) or answer.status >= 500:
+        try:
+            answer = orjson.loads(raw) if raw else None
+        except orjson.JSONDecodeError:
+            answer = None
+        if 200 <= status < 300:
+            return answer
+        if status == 404 and isinstance(answer, dict) and answer.get("code") == "CLIENTID_NOT_FOUND":
+            return None
+        reason = f"{status}: {raw[:200].decode(errors='replace')}"
+        if status in (408, 429) or status >= 500:
             raise BrokerAway(reason)
         raise BrokerRefused(reason)
+
+
+def _client(clientid: str) -> str:
+    return f"/clients/{quote(clientid, safe='')}"

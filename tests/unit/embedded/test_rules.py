@@ -48,6 +48,7 @@ def calls(event: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         # QoS 1, QoS 0, and one of the REST API.
         ("publish_single", ["message", None, None]),
         ("publish_group", ["message"]),
+        ("publish_group_command", ["group"]),
         ("publish_will", ["will"]),
     ],
 )

@@ -1,0 +1,113 @@
+"""`/admin/groups`: operators make, look at, fill and dismiss groups, with every right and the same limits."""
+
+import secrets
+from typing import Any
+
+from aiohttp import web
+
+from hooks.api.arguments import answer, fields, named, page
+from hooks.commands import Commands, Create, Dismiss, GroupCommand, Invite, Kick, read, uid, uids
+from hooks.errors import Problem
+from hooks.notices import new_id
+from hooks.topics import LARGEST_ID
+from store.errors import GroupRefused
+from store.groups import OPERATOR, Changed, GroupInfo, Groups
+
+
+class GroupsApi:
+    def __init__(self, groups: Groups, commands: Commands) -> None:
+        self._groups = groups
+        self._commands = commands
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/admin/groups", self.create),
+            web.get("/admin/groups/{gid}", self.show),
+            web.delete("/admin/groups/{gid}", self.dismiss),
+            web.post("/admin/groups/{gid}/members", self.change_members),
+        ]
+
+    async def create(self, request: web.Request) -> web.Response:
+        given = await fields(request)
+        try:
+            gid = _gid(given)
+            command = read("create", given)
+            assert isinstance(command, Create)
+            command = command._replace(owner=uid(given.get("owner"), "`owner`"))
+        except ValueError as error:
+            raise Problem("bad_argument", str(error)) from None
+        await self._run(gid, command)
+        return answer(_shown(await self._found(gid)))
+
+    async def show(self, request: web.Request) -> web.Response:
+        """The group, and a page of its members by uid."""
+        gid = _named(request)
+        after, limit = page(request)
+        group = await self._found(gid)
+        listed = await self._groups.members(gid, after, limit)
+        return answer({**_shown(group), "members": [str(member) for member in listed]})
+
+    async def dismiss(self, request: web.Request) -> web.Response:
+        await self._run(_named(request), Dismiss())
+        return web.Response(status=204)
+
+    async def change_members(self, request: web.Request) -> web.Response:
+        """How many became members, and how many ceased to be. Where somebody cannot be added, nobody is removed."""
+        gid = _named(request)
+        given = await fields(request)
+        try:
+            add, remove = uids(given, "add"), uids(given, "remove")
+        except ValueError as error:
+            raise Problem("bad_argument", str(error)) from None
+        if both := set(add) & set(remove):
+            raise Problem("bad_argument", f"{both.pop()} is in `add` and in `remove`")
+        await self._found(gid)
+        added = await self._run(gid, Invite(add)) if add else None
+        removed = await self._run(gid, Kick(remove)) if remove else None
+        return answer({"added": _told(added), "removed": _told(removed)})
+
+    async def _found(self, gid: int) -> GroupInfo:
+        group = await self._groups.info(gid)
+        if group is None:
+            raise Problem("not_found", f"there is no group {gid}")
+        return group
+
+    async def _run(self, gid: int, command: GroupCommand) -> Changed:
+        try:
+            return await self._commands.run(gid, OPERATOR, command, new_id())
+        except GroupRefused as refusal:
+            if refusal.code == "unknown_group":
+                raise Problem("not_found", f"there is no group {gid}") from None
+            raise
+
+
+def _gid(given: dict[str, Any]) -> int:
+    """As given, or a new one. Raises ValueError."""
+    gid = given.get("gid")
+    if gid is None:
+        return secrets.randbelow(LARGEST_ID) + 1
+    try:
+        return uid(gid, "`gid`")
+    except ValueError:
+        raise ValueError(f"`gid`: {str(gid)[:40]!r} is not a group id") from None
+
+
+def _named(request: web.Request) -> int:
+    return named(request, "gid", "a group")
+
+
+def _shown(group: GroupInfo) -> dict[str, Any]:
+    return {
+        "gid": str(group.gid),
+        "owner": str(group.owner),
+        "name": group.name,
+        "mode": group.mode,
+        "open": group.open,
+        "made": group.made,
+        "member_count": group.members,
+    }
+
+
+def _told(changed: Changed | None) -> int:
+    """How many users the command concerned: each was told."""
+    return 0 if changed is None else sum(topic.startswith("single/") for topic in changed.told)

@@ -1,0 +1,59 @@
+"""`POST /admin/publish`: operators send messages in the service's name."""
+
+import time
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from hooks.api.arguments import answer, fields
+from hooks.emqx.outgoing import Outgoing
+from hooks.errors import Problem
+from hooks.notices import new_id
+from hooks.payload import read
+from hooks.topics import Tag, receiver
+from store.append import Appender
+from store.record import SERVICE
+
+
+class PublishApi:
+    def __init__(self, appender: Appender, outgoing: Outgoing, *, most_payload: int) -> None:
+        self._appender = appender
+        self._outgoing = outgoing
+        self._most_payload = most_payload
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post("/admin/publish", self.publish)]
+
+    async def publish(self, request: web.Request) -> web.Response:
+        """`mid` of the stored message; None with QoS 0, which is live only."""
+        given = await fields(request)
+        topic, qos = str(given.get("topic")), given.get("qos", 1)
+        if isinstance(receiver(topic), Tag | None):
+            raise Problem("unknown_topic")
+        if type(qos) is not int or qos not in (0, 1):
+            raise Problem("bad_argument", "`qos` is neither 0 nor 1")
+        client_id, payload = self._payload(given)
+        mid = None
+        if qos == 1:
+            # What comes back through the broker's rules, as business messages do, is known by its id.
+            now = time.time_ns() // 1_000_000
+            mid = (await self._appender.append(topic, SERVICE, client_id, now, True, payload)).mid
+        elif not self._outgoing.connected:
+            raise Problem("broker_away")
+        self._outgoing.publish(topic, payload, qos)
+        return answer({"mid": mid})
+
+    def _payload(self, given: dict[str, Any]) -> tuple[str, bytes]:
+        """The message's id and payload, held to what users' messages are. Raises Problem."""
+        client_id = given.get("id")
+        message: dict[str, Any] = {"id": new_id() if client_id is None else client_id, "from": SERVICE}
+        message |= {name: given[name] for name in ("type", "body") if name in given}
+        try:
+            payload = orjson.dumps(message)
+        except orjson.JSONEncodeError as error:
+            raise Problem("bad_argument", str(error)) from None
+        read_back = read(payload, SERVICE, "", self._most_payload)
+        if not read_back.json:
+            raise Problem("bad_argument", "`body` is nested too deep")
+        return read_back.client_id, payload

@@ -1,0 +1,147 @@
+"""Carries changes of membership to EMQX: whoever was removed is unsubscribed, and cached permissions are dropped.
+
+The store lists what changed, durably; an entry leaves the list once EMQX has done its part, however long that takes.
+What is done follows from how things stand now, not from the entry: so repeats and the order of entries do no harm.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Collection, Iterable, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+import structlog
+
+from hooks.emqx.rest import MOST_USERNAMES, BrokerAway, BrokerRefused, Rest
+from hooks.metrics import Metrics
+from hooks.subscriptions import Subscriptions
+from store.errors import StoreError
+from store.groups import Groups
+from store.permissions import Permission, PermissionWork
+from store.presence import Presence
+
+_AT_ONCE = 16
+_PAUSES = (0.2, 10.0)
+"""Seconds before what failed is tried again: the first pause, doubled each time, and the longest."""
+
+log = structlog.get_logger(__name__)
+
+
+class PermissionWorker:
+    """One worker of the list. Without a REST API it counts what it cannot do."""
+
+    def __init__(
+        self,
+        work: PermissionWork,
+        groups: Groups,
+        presence: Presence,
+        rest: Rest | None,
+        subscriptions: Subscriptions,
+        metrics: Metrics,
+    ) -> None:
+        self._work = work
+        self._groups = groups
+        self._presence = presence
+        self._rest = rest
+        self._subscriptions = subscriptions
+        self._metrics = metrics
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set; what is not done then is left to the next worker."""
+        pause = _PAUSES[0]
+        while not stop.is_set():
+            try:
+                await self._next()
+            except (StoreError, BrokerAway, BrokerRefused) as error:
+                log.warning("permissions_waiting", error=str(error))
+                self._metrics.permission_changes.labels("retried").inc()
+                self._work.read_again()
+                await _stopped(stop, pause)
+                pause = min(pause * 2, _PAUSES[1])
+            else:
+                pause = _PAUSES[0]
+        try:
+            await self._work.leave()
+        except StoreError as error:
+            log.warning("permissions_left", error=str(error))
+
+    async def _next(self) -> None:
+        """Does what comes next on the list. Raises what stood against the first entry that could not be done."""
+        entries = await self._work.read(MOST_USERNAMES)
+        if self._rest is None:
+            self._metrics.permission_changes.labels("no_api").inc(len(entries))
+            await self._work.done(entries)
+        elif entries:
+            await self._bring(self._rest, entries)
+
+    async def _bring(self, rest: Rest, entries: Sequence[Permission]) -> None:
+        changes: dict[_Change, list[Permission]] = {}
+        for entry in entries:
+            changes.setdefault(_Change(entry.uid, entry.topic), []).append(entry)
+        online = await self._presence.devices({change.uid for change in changes})
+        removed = [change for change in changes if not await self._groups.is_member(change.gid, change.uid)]
+        sessions = await _sessions(rest, {change.uid for change in removed})
+        work = [
+            self._revoke(rest, change, sessions[change.uid], online[change.uid])
+            if change in removed
+            else self._grant(rest, change, online[change.uid])
+            for change in changes
+        ]
+        outcomes = await asyncio.gather(*map(self._in_turn, work), return_exceptions=True)
+        done, failures = list[Permission](), list[BaseException]()
+        for listed, outcome in zip(changes.values(), outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                failures.append(outcome)
+            else:
+                self._metrics.permission_changes.labels(outcome).inc(len(listed))
+                done += listed
+        await self._work.done(done)
+        if failures:
+            raise failures[0]
+
+    async def _in_turn(self, work: Awaitable[str]) -> str:
+        async with self._slots:
+            return await work
+
+    async def _grant(self, rest: Rest, change: "_Change", devices: Collection[str]) -> str:
+        """A device that asked too early is denied until its cache is dropped."""
+        for clientid in devices:
+            await rest.drop_cache(clientid)
+        if devices:
+            await self._subscriptions.added(change.uid, change.gid)
+        return "granted"
+
+    async def _revoke(self, rest: Rest, change: "_Change", sessions: Iterable[str], devices: Collection[str]) -> str:
+        for clientid in sessions:
+            await rest.drop_cache(clientid)  # first: else it subscribes again with what it remembers
+            await rest.unsubscribe(clientid, [change.topic])
+        if devices:
+            await self._subscriptions.removed(change.uid, change.gid)
+        if await self._groups.is_member(change.gid, change.uid):
+            # He came back meanwhile, and what another worker told him may be undone now.
+            await self._grant(rest, change, devices)
+        return "revoked"
+
+
+class _Change(NamedTuple):
+    uid: int
+    topic: str
+
+    @property
+    def gid(self) -> int:
+        return int(self.topic.removeprefix("group/"))
+
+
+async def _sessions(rest: Rest, uids: Iterable[int]) -> dict[int, list[str]]:
+    """The clientids that EMQX holds for each user."""
+    sessions: dict[int, list[str]] = {uid: [] for uid in uids}
+    if sessions:
+        for client in await rest.clients_of([str(uid) for uid in sessions]):
+            sessions[int(client.username)].append(client.clientid)
+    return sessions
+
+
+async def _stopped(stop: asyncio.Event, seconds: float) -> None:
+    """Waits so long, or until it is set."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)

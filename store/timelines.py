@@ -1,0 +1,59 @@
+"""What one user's timelines hold, without reading them."""
+
+from typing import Any, NamedTuple
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from store import keys
+from store.errors import StoreAway
+
+
+class Inbox(NamedTuple):
+    """messages: how many lie in it. oldest, newest: their ids, None where there are none."""
+
+    messages: int
+    oldest: int | None
+    newest: int | None
+
+
+class Timelines:
+    """Its calls raise StoreAway."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def inbox(self, uid: int) -> Inbox:
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.zcard(keys.inbox(uid))
+        pipeline.zrange(keys.inbox(uid), 0, 0, withscores=True)
+        pipeline.zrange(keys.inbox(uid), -1, -1, withscores=True)
+        messages, oldest, newest = await _replies(pipeline)
+        return Inbox(messages, _id(oldest), _id(newest))
+
+    async def channels(self, uid: int) -> list[str]:
+        """The names of the channels the user reads now."""
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hgetall(keys.channels(uid))
+        (held,) = await _replies(pipeline)
+        return [keys.GLOBAL, *(name.decode() for name, intervals in held.items() if intervals.endswith(b":"))]
+
+    async def head(self, uid: int) -> int:
+        """The id of the newest message in what the user reads, his own time or not; 0 if there is none."""
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hmget(keys.HEADS, await self.channels(uid))
+        pipeline.zrange(keys.inbox(uid), -1, -1, withscores=True)
+        heads, newest = await _replies(pipeline)
+        return max(_id(newest) or 0, *(int(head or 0) for head in heads))
+
+
+async def _replies(pipeline: Any) -> list[Any]:
+    try:
+        replies: list[Any] = await pipeline.execute()
+    except (RedisError, OSError) as error:
+        raise StoreAway(f"timelines: {error}") from error
+    return replies
+
+
+def _id(entries: list[tuple[bytes, float]]) -> int | None:
+    return int(entries[0][1]) if entries else None
