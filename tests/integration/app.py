@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from io import BytesIO
 from pathlib import Path
@@ -79,34 +79,91 @@ def message_body(topic: str, payload: bytes | dict[str, Any], username: str = "1
     }
 
 
+def command_body(topic: str, payload: bytes | dict[str, Any], username: str, **changed: Any) -> dict[str, Any]:
+    """A command as EMQX's rule sends it."""
+    return {**message_body(topic, payload, username), "hook": "group", **changed}
+
+
+class Session:
+    """What the broker holds of a client; `connected` is False for one that is kept while its device is away."""
+
+    def __init__(self, username: str, topics: Iterable[str] = (), *, connected: bool = True) -> None:
+        self.username = username
+        self.topics = set(topics)
+        self.connected = connected
+        self.dropped = 0
+
+
 class EmqxApi:
-    """EMQX's REST API: keeps what is published, or answers `status`, or does not answer."""
+    """EMQX's REST API: keeps what is published and subscribed, or answers `status`, or does not answer."""
 
     def __init__(self) -> None:
         self.status = 200
         self.published: list[dict[str, Any]] = []
         self.requests: list[web.Request] = []
+        self.sessions: dict[str, Session] = {}
         self.url = ""
 
-    async def publish(self, request: web.Request) -> web.Response:
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/api/v5/publish/bulk", self.publish),
+            web.get("/api/v5/clients", self.clients),
+            web.delete("/api/v5/clients/{clientid}/authorization/cache", self.drop_cache),
+            web.post("/api/v5/clients/{clientid}/unsubscribe/bulk", self.unsubscribe),
+        ]
+
+    @web.middleware
+    async def answer(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
         self.requests.append(request)
-        messages = await request.json()
         if self.status != 200:
             return web.json_response({"code": "X", "message": "trouble"}, status=self.status)
+        name = request.match_info.get("clientid")
+        if name is not None and name not in self.sessions:
+            return web.json_response(recorded("rest_answers")["kick_unknown"]["body"], status=404)
+        return await handler(request)
+
+    async def publish(self, request: web.Request) -> web.Response:
+        messages = await request.json()
         self.published += messages
         return web.json_response([{"id": uuid4().hex} for _ in messages])
 
-    def told(self, uid: str) -> list[dict[str, Any]]:
-        """Control messages to a user."""
-        topic = f"single/{uid}"
+    async def clients(self, request: web.Request) -> web.Response:
+        names = request.query.getall("username")
+        found = [
+            {"clientid": clientid, "username": session.username, "connected": session.connected}
+            for clientid, session in self.sessions.items()
+            if session.username in names
+        ]
+        page, limit = int(request.query["page"]), int(request.query["limit"])
+        hasnext = page * limit < len(found)
+        meta = {"count": len(found), "limit": limit, "page": page, "hasnext": hasnext}
+        return web.json_response({"data": found[(page - 1) * limit : page * limit], "meta": meta})
+
+    async def drop_cache(self, request: web.Request) -> web.Response:
+        self.sessions[request.match_info["clientid"]].dropped += 1
+        return web.Response(status=204)
+
+    async def unsubscribe(self, request: web.Request) -> web.Response:
+        for item in await request.json():
+            self.sessions[request.match_info["clientid"]].topics.discard(item["topic"])
+        return web.Response(status=204)
+
+    def told(self, uid: str, kind: str = "") -> list[dict[str, Any]]:
+        """Control messages to a user, of one kind or of all."""
+        return [each for each in self.heard(f"single/{uid}") if kind in ("", each["type"])]
+
+    def heard(self, topic: str) -> list[dict[str, Any]]:
+        """What was published to the topic."""
         return [orjson.loads(each["payload"]) for each in self.published if each["topic"] == topic]
 
 
 @asynccontextmanager
 async def running_emqx_api() -> AsyncIterator[EmqxApi]:
     api = EmqxApi()
-    application = web.Application()
-    application.router.add_post("/api/v5/publish/bulk", api.publish)
+    application = web.Application(middlewares=[api.answer])
+    application.add_routes(api.routes())
     runner = web.AppRunner(application)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -153,6 +210,26 @@ class App:
         self, topic: str, payload: bytes | dict[str, Any], username: str = "1001", **changed: Any
     ) -> Answer:
         return await self.hook("message", message_body(topic, payload, username, **changed))
+
+    async def command(self, topic: str, payload: bytes | dict[str, Any], username: str, **changed: Any) -> Answer:
+        return await self.hook("group", command_body(topic, payload, username, **changed))
+
+    async def group(self, owner: str, *members: str, **fields: Any) -> str:
+        """The gid of a new group."""
+        gid = new_uid()
+        given = {"id": f"create-{gid}", "members": members, **fields}
+        answer = await self.command(f"group/{gid}/create", given, owner)
+        assert answer.status == 204, answer.raw
+        return gid
+
+    async def connect(self, uid: str, device: str = "phone", *, clean_start: bool = True) -> str:
+        """The clientid of a device that has come online."""
+        clientid, now = f"{uid}-{device}", time.time_ns() // 1_000_000
+        came = {"clientid": clientid, "username": uid, "connected_at": now, "clean_start": clean_start}
+        answer = await self.hook("client", {**recorded("client_connected")[0], **came})
+        assert answer.status == 204, answer.raw
+        self.emqx.sessions[clientid] = Session(uid)
+        return clientid
 
     async def pull(self, uid: str, last_id: int = 0, *, bearer: str | None = None, **arguments: Any) -> Answer:
         params = {"last_id": str(last_id), **{name: str(value) for name, value in arguments.items()}}
