@@ -25,7 +25,7 @@ from hooks.commands import Commands
 from hooks.connection import Heads, HookConnection
 from hooks.emqx.acknowledge import Acknowledgements
 from hooks.emqx.outgoing import Outgoing
-from hooks.emqx.permissions import PermissionWorker
+from hooks.emqx.permissions import LEFT_SECONDS, PermissionWorker
 from hooks.emqx.rest import Rest
 from hooks.errors import Problem, error_response, problem
 from hooks.group import GroupHook
@@ -241,7 +241,9 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> _Parts
     stack.push_async_callback(end, asyncio.create_task(acknowledgements.run(), name="acknowledgements"))
     stop = asyncio.Event()
     sweeper = Sweeper(redis, zombie_days=settings.zombie_days)
-    permissions = PermissionWorker(PermissionWork(redis), groups, presence, rest, subscriptions, metrics)
+    permissions = PermissionWorker(
+        PermissionWork(redis, idle=LEFT_SECONDS), groups, presence, rest, subscriptions, metrics
+    )
     for name, work in {
         "archiver": archiver.run(stop),
         "upkeep": keep_up(archive, settings.roaming, settings.retention_days, stop),

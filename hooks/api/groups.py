@@ -63,7 +63,8 @@ class GroupsApi:
             raise Problem("bad_argument", f"{both.pop()} is in `add` and in `remove`")
         await self._found(gid)
         added = await self._run(gid, Invite(add)) if add else None
-        removed = await self._run(gid, Kick(remove)) if remove else None
+        members = tuple([each for each in remove if await self._groups.is_member(gid, each)])
+        removed = await self._run(gid, Kick(members)) if members else None
         return answer({"added": _told(added), "removed": _told(removed)})
 
     async def _found(self, gid: int) -> GroupInfo:

@@ -20,8 +20,11 @@ from store.permissions import Permission, PermissionWork
 from store.presence import Presence
 
 _AT_ONCE = 16
-_PAUSES = (0.2, 10.0)
+_PAUSES = (0.2, 5.0)
 """Seconds before what failed is tried again: the first pause, doubled each time, and the longest."""
+
+LEFT_SECONDS = 10.0
+"""After how long the work of a process that stopped or died is another's: more than the longest pause."""
 
 log = structlog.get_logger(__name__)
 
