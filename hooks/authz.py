@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 
 from hooks.body import Body, text
 from hooks.errors import BadBody
@@ -14,6 +15,9 @@ from store.news import News
 HELD_SECONDS = 1.0
 """How long a question about a group that does not exist yet waits for it: its `create` may be on the way."""
 
+MOST_HELD = 4
+"""Of one user at a time: each keeps a connection of the broker's from other questions."""
+
 _ALLOW = b'{"result":"allow"}'
 _DENY = b'{"result":"deny"}'
 
@@ -24,6 +28,7 @@ class AuthzHook:
         self._news = news
         self._remembered = remembered
         self._operators = frozenset(operators)
+        self._held: Counter[int] = Counter()
 
     async def __call__(self, body: Body) -> bytes:
         """Raises BadBody."""
@@ -66,12 +71,21 @@ class AuthzHook:
         try:
             member = await self._groups.is_member(gid, uid)
             if member is None:
-                member = await self._once_made(gid, uid)
+                member = self._held[uid] < MOST_HELD and await self._hold(gid, uid)
         except StoreError:
             return self._remembered.is_member(gid, uid)
         learn = self._remembered.members if member else self._remembered.strangers
         learn(gid, [uid])
         return member
+
+    async def _hold(self, gid: int, uid: int) -> bool:
+        self._held[uid] += 1
+        try:
+            return await self._once_made(gid, uid)
+        finally:
+            self._held[uid] -= 1
+            if not self._held[uid]:
+                del self._held[uid]
 
     async def _once_made(self, gid: int, uid: int) -> bool:
         """Whether he is a member, as soon as there is such a group: its makers find it told in their inboxes."""

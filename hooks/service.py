@@ -204,7 +204,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> _Parts
     life = Life(redis, archive, window_us=settings.window_us, sync_sender=settings.sync_sender)
     rest = None
     if settings.emqx_api_url is not None:
-        rest = Rest(settings.emqx_api_url, settings.emqx_api_key, settings.emqx_api_secret)
+        rest = Rest(settings.emqx_api_url, settings.emqx_api_key, settings.emqx_api_secret, metrics)
         stack.push_async_callback(rest.close)
     outgoing = Outgoing(rest, settings.secret, metrics)
     outgoing.start()
@@ -226,7 +226,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> _Parts
     stack.push_async_callback(appender.stop)
 
     limits = Limits(settings.group_write_limit, settings.group_read_limit, settings.group_user_limit)
-    groups = Groups(commanding, **bounds, limits=limits)
+    groups = Groups(redis, commanding, **bounds, limits=limits)
     timelines, presence, news = Timelines(redis), Presence(redis), News(blocking)
     stack.push_async_callback(news.stop)
     subscriptions = Subscriptions(groups, timelines, outgoing)

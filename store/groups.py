@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from store import keys
-from store.errors import GroupRefused, StoreAway
+from store.errors import GroupRefused, StoreAway, StoreEmpty
 from store.group_script import Changed, Command, GroupScript, Limits, Notice, Succession, group_topic, inbox_topic
 
 __all__ = ["Changed", "GroupInfo", "Groups", "Limits", "Membership", "Notice", "Notices"]
@@ -55,7 +55,7 @@ class Membership(NamedTuple):
 
 
 class Groups:
-    """Commands raise GroupRefused, StoreError; questions raise StoreAway.
+    """Commands raise GroupRefused, StoreError; questions raise StoreAway, and `is_member` StoreEmpty.
 
     A command is known again by its actor, kind, gid and `command_id`; a refused one leaves no trace.
 
@@ -65,6 +65,7 @@ class Groups:
     def __init__(
         self,
         redis: Redis,
+        commanding: Redis,
         *,
         window_us: int,
         repeat_seconds: int,
@@ -72,10 +73,10 @@ class Groups:
         limits: Limits,
         replicas: int = 0,
     ) -> None:
-        """redis: a client of one connection (`connect(…, single=True)`)."""
+        """redis: answers questions. commanding: a client of one connection (`connect(…, single=True)`) for commands."""
         self._redis = redis
         self._script = GroupScript(
-            redis,
+            commanding,
             window_us=window_us,
             repeat_seconds=repeat_seconds,
             outbox_limit=outbox_limit,
@@ -187,11 +188,16 @@ class Groups:
 
     async def is_member(self, gid: int, uid: int) -> bool | None:
         """None if there never was such a group; False for one that was dismissed."""
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.exists(keys.EPOCH)
+        pipeline.hmget(keys.group(gid), ["made", "dismissed"])
+        pipeline.zscore(keys.members(gid), str(uid))
         try:
-            made, dismissed = await self._redis.hmget(keys.group(gid), ["made", "dismissed"])
-            joined = await self._redis.zscore(keys.members(gid), str(uid))
+            whole, (made, dismissed), joined = await pipeline.execute()
         except (RedisError, OSError) as error:
             raise StoreAway(f"group: {error}") from error
+        if not whole:
+            raise StoreEmpty(StoreEmpty.__doc__)
         return None if made is None else joined is not None and dismissed is None
 
     async def of_user(self, uid: int) -> list[Membership]:

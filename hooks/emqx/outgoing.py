@@ -88,16 +88,13 @@ class Outgoing:
             try:
                 await rest.publish(bulk)
             except BrokerAway as error:
-                self._metrics.broker_requests.labels("away").inc()
                 log.warning("broker_away", error=str(error), waiting=len(self._queue) + len(bulk))
                 self._queue.extendleft(reversed(bulk))
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
             except BrokerRefused as error:
-                self._metrics.broker_requests.labels("refused").inc()
                 self._dropped("refused", len(bulk))
                 log.error("broker_refused", error=str(error), dropped=len(bulk))
                 pause = 0.1
             else:
-                self._metrics.broker_requests.labels("done").inc()
                 pause = 0.1

@@ -55,8 +55,9 @@ class PermissionWorker:
         while not stop.is_set():
             try:
                 await self._next()
-            except (StoreError, BrokerAway, BrokerRefused) as error:
-                log.warning("permissions_waiting", error=str(error))
+            except Exception as error:
+                expected = isinstance(error, StoreError | BrokerAway | BrokerRefused)
+                log.warning("permissions_waiting", error=str(error), exc_info=None if expected else error)
                 self._metrics.permission_changes.labels("retried").inc()
                 self._work.read_again()
                 await _stopped(stop, pause)

@@ -9,6 +9,8 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from hooks.metrics import Metrics
+
 MOST_USERNAMES = 100
 """Users asked for at once: EMQX looks through all its clients whatever their number, but bounds the address."""
 
@@ -42,8 +44,9 @@ class BrokerRefused(Exception):
 class Rest:
     """One session to the REST API, with key and secret. Its calls raise BrokerAway and BrokerRefused."""
 
-    def __init__(self, url: str, key: str, secret: str) -> None:
+    def __init__(self, url: str, key: str, secret: str, metrics: Metrics) -> None:
         self._base = f"{url}/api/v5"
+        self._count = metrics.broker_requests
         basic = b64encode(f"{key}:{secret}".encode()).decode()
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=10, connect=3),
@@ -99,18 +102,21 @@ class Rest:
             async with self._session.request(method, URL(self._base + path, encoded=True), data=data) as response:
                 status, raw = response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._count.labels("away").inc()
             raise BrokerAway(str(error) or type(error).__name__) from error
         try:
             answer = orjson.loads(raw) if raw else None
         except orjson.JSONDecodeError:
             answer = None
-        if 200 <= status < 300:
-            return answer
-        if status == 404 and isinstance(answer, dict) and answer.get("code") == "CLIENTID_NOT_FOUND":
-            return None
+        gone = status == 404 and isinstance(answer, dict) and answer.get("code") == "CLIENTID_NOT_FOUND"
+        if gone or 200 <= status < 300:
+            self._count.labels("done").inc()
+            return None if gone else answer
         reason = f"{status}: {raw[:200].decode(errors='replace')}"
         if status in (408, 429) or status >= 500:
+            self._count.labels("away").inc()
             raise BrokerAway(reason)
+        self._count.labels("refused").inc()
         raise BrokerRefused(reason)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from hooks.authz import HELD_SECONDS
+from hooks.authz import HELD_SECONDS, MOST_HELD
 from tests.integration.app import App, new_uid, running_app, until
 from tests.recorded import recorded
 from tests.servers import RedisServer
@@ -61,6 +61,15 @@ async def test_a_group_that_is_never_made_is_denied_after_a_second(app: App, uid
     started = time.monotonic()
     assert await ask(app, uid, "subscribe", f"group/{new_uid()}") == "deny"
     assert HELD_SECONDS <= time.monotonic() - started < HELD_SECONDS + 2
+
+
+async def test_one_user_holds_few_questions(app: App, uid: str) -> None:
+    started = time.monotonic()
+    asking = [asyncio.create_task(ask(app, uid, "subscribe", f"group/{new_uid()}")) for _ in range(MOST_HELD + 2)]
+    done, held = await asyncio.wait(asking, timeout=HELD_SECONDS / 2)
+    assert (len(done), len(held)) == (2, MOST_HELD)
+    assert {await each for each in asking} == {"deny"}
+    assert time.monotonic() - started >= HELD_SECONDS
 
 
 @pytest.mark.parametrize("topic", ["group/77/create", "group/77/leave", "business/tag_x/follow"])

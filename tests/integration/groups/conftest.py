@@ -61,7 +61,7 @@ class Store:
         bounds: dict[str, Any] = {"window_us": WINDOW_US, "repeat_seconds": 3600, "outbox_limit": 2**30, **settings}
         sync_sender = bounds.pop("sync_sender", True)
         self.appender = Appender(self.lanes, **bounds, sync_sender=sync_sender)
-        self.groups = Groups(self.commanding, **bounds, limits=limits)
+        self.groups = Groups(self.redis, self.commanding, **bounds, limits=limits)
         self.puller = Puller(self.redis, self.archive, self.outbox, window_us=WINDOW_US, roaming_us=WINDOW_US)
         self.permissions = PermissionWork(self.redis)
 
