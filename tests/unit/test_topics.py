@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hooks.topics import LARGEST_ID, Global, Group, Single, Tag, number, receiver
+from hooks.topics import LARGEST_ID, Command, Global, Group, Single, Tag, command, number, receiver
 
 
 @pytest.mark.parametrize("text", ["1", "9", "10", "1001", str(LARGEST_ID)])
@@ -103,3 +103,24 @@ NOTHING = [
 )
 def test_topics_that_name_nothing(topic: str) -> None:
     assert receiver(topic) is None
+
+
+@pytest.mark.parametrize("name", ["create", "invite", "join", "leave", "kick", "dismiss", "mode"])
+def test_commands_of_groups(name: str) -> None:
+    assert command(f"group/77/{name}") == Command(Group(77), name)
+
+
+@pytest.mark.parametrize("name", ["follow", "unfollow"])
+def test_commands_of_tags(name: str) -> None:
+    assert command(f"business/tag_a.b/{name}") == Command(Tag("a.b"), name)
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        *("group/77/follow", "group/77/Create", "group/77", "group/0/join", "group/77/create/x", "group//create"),
+        *("business/tag_x/join", "business/x/follow", "business/global/follow", "single/1/create", "create", ""),
+    ],
+)
+def test_topics_that_command_nothing(topic: str) -> None:
+    assert command(topic) is None
