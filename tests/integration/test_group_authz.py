@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from redis.asyncio import Redis
 
 from hooks.authz import HELD_SECONDS, MOST_HELD
 from tests.integration.app import App, new_uid, running_app, until
@@ -107,6 +108,28 @@ async def test_memory_answers_while_redis_is_away(fragile: App, own_redis: Redis
 
     await until(back)
     assert await ask(fragile, stranger, "subscribe", topic) == "allow"
+
+
+async def test_an_empty_redis_denies_no_member(fragile: App, own_redis: RedisServer) -> None:
+    """It is found empty and rebuilt within seconds; a denial would stay in the broker's cache for an hour."""
+    owner, member = new_uid(), new_uid()
+    topic = f"group/{await fragile.group(owner, member)}"
+    made = (await fragile.pull(owner)).json["epoch"]
+
+    async def archived() -> bool:
+        return bool((await fragile.request("GET", "/readyz")).json["archive"]["outbox_length"] == 0)
+
+    await until(archived)
+    async with Redis.from_url(own_redis.url) as redis:
+        await redis.flushall()
+
+    async def rebuilt() -> bool:
+        assert await ask(fragile, member, "subscribe", topic) == "allow"
+        answer = await fragile.pull(owner)
+        return answer.status == 200 and answer.json["epoch"] != made
+
+    await until(rebuilt)
+    assert await ask(fragile, member, "publish", topic) == "allow"
 
 
 async def test_memory_knows_what_was_asked_before(own_redis: RedisServer, tmp_path: Path) -> None:

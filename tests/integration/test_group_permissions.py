@@ -73,7 +73,7 @@ async def test_who_is_told_to_unsubscribe(app: App) -> None:
     async def told() -> list[dict[str, Any]]:
         return app.emqx.told(member, "im.unsubscribe")
 
-    (message,) = await until(told)
+    message = (await until(told))[0]
     assert message["body"]["topics"] == [{"topic": f"group/{gid}", "qos": 1}]
     assert message["body"]["head"] > 0
     assert app.emqx.told(away, "im.unsubscribe") == []
