@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from hooks.api.health import HealthApi
 from hooks.api.publish import PublishApi
 from hooks.api.pull import PullApi
 from hooks.api.users import UsersApi
+from hooks.application import Parts
 from hooks.authz import AuthzHook
 from hooks.client import ClientHook
 from hooks.commands import Commands
@@ -27,7 +28,6 @@ from hooks.emqx.acknowledge import Acknowledgements
 from hooks.emqx.outgoing import Outgoing
 from hooks.emqx.permissions import LEFT_SECONDS, PermissionWorker
 from hooks.emqx.rest import Rest
-from hooks.errors import Problem, error_response, problem
 from hooks.group import GroupHook
 from hooks.message import MessageHook
 from hooks.metrics import Metrics
@@ -35,7 +35,7 @@ from hooks.remembered import Remembered
 from hooks.settings import Settings, SettingsError, unknown_variables
 from hooks.subscriptions import Subscriptions
 from hooks.tokens import FixedTokens, UserTokens
-from hooks.webhook import LARGEST_BODY, Webhook
+from hooks.webhook import Webhook
 from hooks.will import WillHook
 from store.append import LANES, Appender
 from store.archive import Archive, open_archive
@@ -56,15 +56,11 @@ from store.pull import Puller
 from store.sweep import Sweeper
 from store.timelines import Timelines
 
-DRAIN_SECONDS = 20
 _LIFE_SECONDS = 1.0
 _IDLE_SECONDS = 3600
 """Connections are the broker's to close: one that the server closes first costs a retry."""
 
 _BACKLOG = 1024
-
-_PUBLIC = ("/pull", "/healthz")
-"""What browsers may ask for."""
 
 log = structlog.get_logger(__name__)
 
@@ -111,84 +107,7 @@ async def running_service(settings: Settings, *, shared: bool = False) -> AsyncI
         await parts.drain()
 
 
-@dataclass
-class _Parts:
-    settings: Settings
-    webhook: Webhook
-    pull: PullApi
-    health: HealthApi
-    admin: AdminApi
-    news: News
-
-    def _empty_application(self) -> web.Application:
-        middlewares = [self._allow_origins, self._answer_errors]
-        return web.Application(middlewares=middlewares, client_max_size=LARGEST_BODY)
-
-    def application(self) -> web.Application:
-        app = self._empty_application()
-        app.add_routes(
-            [
-                web.route("*", "/hooks/{name:.*}", self.webhook.respond),
-                web.get("/pull", self.pull.respond),
-                web.get("/healthz", self.health.alive),
-                web.get("/readyz", self.health.ready),
-                web.get("/metrics", self.health.metrics),
-                *self.admin.routes(),
-            ]
-        )
-        return app
-
-    def public_application(self) -> web.Application:
-        app = self._empty_application()
-        app.add_routes([web.get("/pull", self.pull.respond), web.get("/healthz", self.health.alive)])
-        return app
-
-    async def drain(self) -> None:
-        """Takes nothing new, and waits for the hooks that are open."""
-        self.pull.draining = self.health.draining = True
-        self.news.wake_all()
-        await self.webhook.finish(DRAIN_SECONDS)
-
-    @web.middleware
-    async def _answer_errors(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        try:
-            if request.path.startswith("/admin"):
-                self.admin.check(request)
-            return await handler(request)
-        except web.HTTPException as error:
-            codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
-            return error_response(Problem(codes.get(error.status, "bad_argument"), error.text))
-        except Exception as error:
-            answer = problem(error)
-            if answer is None:
-                log.error("request_failed", path=request.path[:200], exc_info=error)
-                answer = Problem("error")
-            return error_response(answer)
-
-    @web.middleware
-    async def _allow_origins(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        """Lets browsers of the given origins pull."""
-        origin = request.headers.get("Origin", "")
-        allowed = self.settings.cors_origins
-        if not origin or request.path not in _PUBLIC or not ("*" in allowed or origin in allowed):
-            return await handler(request)
-        if request.method == "OPTIONS":
-            response: web.StreamResponse = web.Response(status=204)
-            response.headers["Access-Control-Allow-Methods"] = "GET"
-            response.headers["Access-Control-Allow-Headers"] = "Authorization"
-            response.headers["Access-Control-Max-Age"] = "86400"
-        else:
-            response = await handler(request)
-        response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Vary"] = "Origin"
-        return response
-
-
-async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> _Parts:
+async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     """Connects the parts; the stack takes them apart again, in reverse."""
     metrics = Metrics()
     archive = open_archive(settings.archive_url)
@@ -267,7 +186,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> _Parts
         outgoing=outgoing,
         metrics=metrics,
     )
-    return _Parts(
+    return Parts(
         settings=settings,
         webhook=webhook,
         pull=PullApi(

@@ -5,8 +5,7 @@ What is done follows from how things stand now, not from the entry: so repeats a
 """
 
 import asyncio
-from collections.abc import Awaitable, Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -14,6 +13,7 @@ import structlog
 from hooks.emqx.rest import MOST_USERNAMES, BrokerAway, BrokerRefused, Rest
 from hooks.metrics import Metrics
 from hooks.subscriptions import Subscriptions
+from store.cancellation import end
 from store.errors import StoreError
 from store.groups import Groups
 from store.permissions import Permission, PermissionWork
@@ -47,12 +47,20 @@ class PermissionWorker:
         self._rest = rest
         self._subscriptions = subscriptions
         self._metrics = metrics
-        self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set; what is not done then is left to the next worker."""
+        """Until `stop` is set; what is not done then is left to the next worker, and done again from its start."""
+        working = asyncio.create_task(self._keep_working(), name="permissions")
+        await stop.wait()
+        await end(working)
+        try:
+            await self._work.leave()
+        except StoreError as error:
+            log.warning("permissions_left", error=str(error))
+
+    async def _keep_working(self) -> None:
         pause = _PAUSES[0]
-        while not stop.is_set():
+        while True:
             try:
                 await self._next()
             except Exception as error:
@@ -60,14 +68,10 @@ class PermissionWorker:
                 log.warning("permissions_waiting", error=str(error), exc_info=None if expected else error)
                 self._metrics.permission_changes.labels("retried").inc()
                 self._work.read_again()
-                await _stopped(stop, pause)
+                await asyncio.sleep(pause)
                 pause = min(pause * 2, _PAUSES[1])
             else:
                 pause = _PAUSES[0]
-        try:
-            await self._work.leave()
-        except StoreError as error:
-            log.warning("permissions_left", error=str(error))
 
     async def _next(self) -> None:
         """Does what comes next on the list. Raises what stood against the first entry that could not be done."""
@@ -83,39 +87,40 @@ class PermissionWorker:
         for entry in entries:
             changes.setdefault(_Change(entry.uid, entry.topic), []).append(entry)
         online = await self._presence.devices({change.uid for change in changes})
-        removed = [change for change in changes if not await self._groups.is_member(change.gid, change.uid)]
+        removed = {change for change in changes if not await self._groups.is_member(change.gid, change.uid)}
         sessions = await _sessions(rest, {change.uid for change in removed})
-        work = [
-            self._revoke(rest, change, sessions[change.uid], online[change.uid])
-            if change in removed
-            else self._grant(rest, change, online[change.uid])
-            for change in changes
-        ]
-        outcomes = await asyncio.gather(*map(self._in_turn, work), return_exceptions=True)
-        done, failures = list[Permission](), list[BaseException]()
-        for listed, outcome in zip(changes.values(), outcomes, strict=True):
-            if isinstance(outcome, BaseException):
-                failures.append(outcome)
-            else:
-                self._metrics.permission_changes.labels(outcome).inc(len(listed))
-                done += listed
+        slots = asyncio.Semaphore(_AT_ONCE)
+        done, failures = list[Permission](), list[Exception]()
+
+        async def settle(change: _Change) -> None:
+            async with slots:
+                if any(isinstance(failure, BrokerAway) for failure in failures):
+                    return
+                devices = online[change.uid]
+                try:
+                    if change in removed:
+                        await self._revoke(rest, change, sessions[change.uid], devices)
+                    else:
+                        await self._grant(rest, change, devices)
+                except Exception as error:
+                    failures.append(error)
+                    return
+            self._metrics.permission_changes.labels("revoked" if change in removed else "granted").inc()
+            done.extend(changes[change])
+
+        await asyncio.gather(*map(settle, changes))
         await self._work.done(done)
         if failures:
             raise failures[0]
 
-    async def _in_turn(self, work: Awaitable[str]) -> str:
-        async with self._slots:
-            return await work
-
-    async def _grant(self, rest: Rest, change: "_Change", devices: Collection[str]) -> str:
+    async def _grant(self, rest: Rest, change: "_Change", devices: Collection[str]) -> None:
         """A device that asked too early is denied until its cache is dropped."""
         for clientid in devices:
             await rest.drop_cache(clientid)
         if devices:
             await self._subscriptions.added(change.uid, change.gid)
-        return "granted"
 
-    async def _revoke(self, rest: Rest, change: "_Change", sessions: Iterable[str], devices: Collection[str]) -> str:
+    async def _revoke(self, rest: Rest, change: "_Change", sessions: Iterable[str], devices: Collection[str]) -> None:
         for clientid in sessions:
             await rest.drop_cache(clientid)  # first: else it subscribes again with what it remembers
             await rest.unsubscribe(clientid, [change.topic])
@@ -124,7 +129,6 @@ class PermissionWorker:
         if await self._groups.is_member(change.gid, change.uid):
             # He came back meanwhile, and what another worker told him may be undone now.
             await self._grant(rest, change, devices)
-        return "revoked"
 
 
 class _Change(NamedTuple):
@@ -143,9 +147,3 @@ async def _sessions(rest: Rest, uids: Iterable[int]) -> dict[int, list[str]]:
         for client in await rest.clients_of([str(uid) for uid in sessions]):
             sessions[int(client.username)].append(client.clientid)
     return sessions
-
-
-async def _stopped(stop: asyncio.Event, seconds: float) -> None:
-    """Waits so long, or until it is set."""
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)

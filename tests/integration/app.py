@@ -95,10 +95,11 @@ class Session:
 
 
 class EmqxApi:
-    """EMQX's REST API: keeps what is published and subscribed, or answers `status`, or does not answer."""
+    """EMQX's REST API: keeps what is published and subscribed, or answers `status`; 0: does not answer."""
 
     def __init__(self) -> None:
         self.status = 200
+        self.gone = asyncio.Event()
         self.published: list[dict[str, Any]] = []
         self.requests: list[web.Request] = []
         self.sessions: dict[str, Session] = {}
@@ -117,8 +118,10 @@ class EmqxApi:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         self.requests.append(request)
+        if self.status == 0:
+            await self.gone.wait()
         if self.status != 200:
-            return web.json_response({"code": "X", "message": "trouble"}, status=self.status)
+            return web.json_response({"code": "X", "message": "trouble"}, status=self.status or 500)
         name = request.match_info.get("clientid")
         if name is not None and name not in self.sessions:
             return web.json_response(recorded("rest_answers")["kick_unknown"]["body"], status=404)
@@ -172,6 +175,7 @@ async def running_emqx_api() -> AsyncIterator[EmqxApi]:
     try:
         yield api
     finally:
+        api.gone.set()
         await runner.cleanup()
 
 

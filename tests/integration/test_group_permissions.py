@@ -1,5 +1,6 @@
 """Permissions at the broker: who was removed is unsubscribed and caches are dropped, however long it is away."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,21 @@ async def test_a_restart_forgets_none_of_it(own_redis: RedisServer, tmp_path: Pa
     async with running_app(own_redis.url, tmp_path) as app:
         kept = keep(app, member, "phone", f"group/{gid}")
         await unsubscribed(f"group/{gid}", kept)
+
+
+async def test_a_broker_that_does_not_answer_holds_up_no_stop(own_redis: RedisServer, tmp_path: Path) -> None:
+    owner, members = new_uid(), [new_uid() for _ in range(50)]
+    async with running_app(own_redis.url, tmp_path) as app:
+        gid = await app.group(owner, *members)
+        app.emqx.status = 0
+        await app.command(f"group/{gid}/dismiss", {"id": "d"}, owner)
+
+        async def asked() -> bool:
+            return any(request.path.endswith("/clients") for request in app.emqx.requests)
+
+        await until(asked)
+        ended = time.monotonic()
+    assert time.monotonic() - ended < 10
 
 
 async def test_without_a_rest_api_the_list_does_not_grow(own_redis: RedisServer, tmp_path: Path) -> None:

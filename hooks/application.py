@@ -1,0 +1,101 @@
+"""The service's HTTP side: its paths, how errors are answered, and who may ask from a browser."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+from aiohttp import web
+
+from hooks.api.admin import AdminApi
+from hooks.api.health import HealthApi
+from hooks.api.pull import PullApi
+from hooks.errors import Problem, error_response, problem
+from hooks.settings import Settings
+from hooks.webhook import LARGEST_BODY, Webhook
+from store.news import News
+
+DRAIN_SECONDS = 20
+
+_PUBLIC = ("/pull", "/healthz")
+"""What browsers may ask for."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Parts:
+    """What answers requests, and the applications made of it."""
+
+    settings: Settings
+    webhook: Webhook
+    pull: PullApi
+    health: HealthApi
+    admin: AdminApi
+    news: News
+
+    def _empty_application(self) -> web.Application:
+        middlewares = [self._allow_origins, self._answer_errors]
+        return web.Application(middlewares=middlewares, client_max_size=LARGEST_BODY)
+
+    def application(self) -> web.Application:
+        app = self._empty_application()
+        app.add_routes(
+            [
+                web.route("*", "/hooks/{name:.*}", self.webhook.respond),
+                web.get("/pull", self.pull.respond),
+                web.get("/healthz", self.health.alive),
+                web.get("/readyz", self.health.ready),
+                web.get("/metrics", self.health.metrics),
+                *self.admin.routes(),
+            ]
+        )
+        return app
+
+    def public_application(self) -> web.Application:
+        app = self._empty_application()
+        app.add_routes([web.get("/pull", self.pull.respond), web.get("/healthz", self.health.alive)])
+        return app
+
+    async def drain(self) -> None:
+        """Takes nothing new, and waits for the hooks that are open."""
+        self.pull.draining = self.health.draining = True
+        self.news.wake_all()
+        await self.webhook.finish(DRAIN_SECONDS)
+
+    @web.middleware
+    async def _answer_errors(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        try:
+            if request.path.startswith("/admin"):
+                self.admin.check(request)
+            return await handler(request)
+        except web.HTTPException as error:
+            codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+            return error_response(Problem(codes.get(error.status, "bad_argument"), error.text))
+        except Exception as error:
+            answer = problem(error)
+            if answer is None:
+                log.error("request_failed", path=request.path[:200], exc_info=error)
+                answer = Problem("error")
+            return error_response(answer)
+
+    @web.middleware
+    async def _allow_origins(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Lets browsers of the given origins pull."""
+        origin = request.headers.get("Origin", "")
+        allowed = self.settings.cors_origins
+        if not origin or request.path not in _PUBLIC or not ("*" in allowed or origin in allowed):
+            return await handler(request)
+        if request.method == "OPTIONS":
+            response: web.StreamResponse = web.Response(status=204)
+            response.headers["Access-Control-Allow-Methods"] = "GET"
+            response.headers["Access-Control-Allow-Headers"] = "Authorization"
+            response.headers["Access-Control-Max-Age"] = "86400"
+        else:
+            response = await handler(request)
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Vary"] = "Origin"
+        return response
