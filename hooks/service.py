@@ -20,6 +20,7 @@ from hooks.api.publish import PublishApi
 from hooks.api.pull import PullApi
 from hooks.api.users import UsersApi
 from hooks.application import Parts
+from hooks.archive_counts import ArchiveCounts
 from hooks.authz import AuthzHook
 from hooks.client import ClientHook
 from hooks.commands import Commands
@@ -120,6 +121,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     outbox = Outbox(redis)
     dead_letters = DeadLetters(redis)
     archiver = Archiver(outbox, handlers(archive), dead_letters)
+    archive_counts = ArchiveCounts(archiver, metrics)
     life = Life(redis, archive, window_us=settings.window_us, sync_sender=settings.sync_sender)
     rest = None
     if settings.emqx_api_url is not None:
@@ -152,7 +154,8 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     remembered = Remembered()
     commands = Commands(groups, outgoing, remembered, secret=settings.secret)
 
-    keeping = asyncio.create_task(_keep_life(life, archive, (appender, groups), looked := asyncio.Event()), name="life")
+    looked = asyncio.Event()
+    keeping = asyncio.create_task(_keep_life(life, archive, (appender, groups), archive_counts, looked), name="life")
     stack.push_async_callback(end, keeping)
     await looked.wait()
     acknowledgements = Acknowledgements(redis, outgoing, metrics)
@@ -198,7 +201,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
             secret=settings.secret,
             rate=settings.pull_rate,
         ),
-        health=HealthApi(life, outbox, archiver, presence, acknowledgements, metrics),
+        health=HealthApi(life, outbox, archiver, archive_counts, presence, acknowledgements, metrics),
         admin=AdminApi(
             settings.admin_token,
             UsersApi(presence, groups, timelines),
@@ -219,7 +222,9 @@ async def _default_outbox_limit(redis: Redis) -> int:
     return int(memory.get("maxmemory") or 4 * 1024**3) // 4
 
 
-async def _keep_life(life: Life, archive: Archive, writers: Sequence[Writer], looked: asyncio.Event) -> None:
+async def _keep_life(
+    life: Life, archive: Archive, writers: Sequence[Writer], archive_counts: ArchiveCounts, looked: asyncio.Event
+) -> None:
     """Brings the archive's schema up to date, then sees to it that Redis holds what it should."""
     migrated = False
     while True:
@@ -231,6 +236,7 @@ async def _keep_life(life: Life, archive: Archive, writers: Sequence[Writer], lo
         except Exception as error:
             log.error("store_not_ready", exc_info=error)
         looked.set()
+        archive_counts.update()
         await asyncio.sleep(_LIFE_SECONDS)
 
 

@@ -1,11 +1,11 @@
 """`/healthz`, `/readyz` and `/metrics`: no token needed."""
 
-from collections import Counter
 from typing import Any
 
 import orjson
 from aiohttp import web
 
+from hooks.archive_counts import ArchiveCounts
 from hooks.emqx.acknowledge import Acknowledgements
 from hooks.errors import CODES, Problem, problem
 from hooks.metrics import Metrics
@@ -22,6 +22,7 @@ class HealthApi:
         life: Life,
         outbox: Outbox,
         archiver: Archiver,
+        archive_counts: ArchiveCounts,
         presence: Presence,
         acknowledgements: Acknowledgements,
         metrics: Metrics,
@@ -29,11 +30,10 @@ class HealthApi:
         self._life = life
         self._outbox = outbox
         self._archiver = archiver
+        self._archive_counts = archive_counts
         self._presence = presence
         self._acknowledgements = acknowledgements
         self._metrics = metrics
-        self._counted: Counter[str] = Counter()
-        self._archived = 0
         self.draining = False
 
     async def alive(self, request: web.Request) -> web.Response:
@@ -66,7 +66,7 @@ class HealthApi:
 
     async def metrics(self, request: web.Request) -> web.Response:
         """What is read from Redis keeps its last value while Redis is away."""
-        self._count_archive()
+        self._archive_counts.update()
         try:
             users, devices = await self._presence.counts()
             self._metrics.online_users.set(users)
@@ -82,11 +82,3 @@ class HealthApi:
             body=self._metrics.exposition(),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
-
-    def _count_archive(self) -> None:
-        """Adds what the archiver did since the last look; the store knows nothing of metrics."""
-        now = Counter(self._archiver.failures)
-        for reason, count in (now - self._counted).items():
-            self._metrics.archive_failures.labels(reason).inc(count)
-        self._metrics.archived.inc(self._archiver.archived - self._archived)
-        self._counted, self._archived = now, self._archiver.archived
