@@ -62,9 +62,14 @@ async def live(world: World, away: Device, chance: Random) -> AsyncIterator[Load
     await asyncio.wait([publishing])
 
 
-async def test_a_page_of_every_limit_holds_the_next_messages(
-    world: World, away: Device, live: Load, chance: Random
-) -> None:
+async def test_everything_comes_once_whatever_the_limit(world: World, away: Device, live: Load, chance: Random) -> None:
+    await pages_of_every_limit(world, away, chance)
+    await chains(world, away, live, chance)
+    assert live.answered
+
+
+async def pages_of_every_limit(world: World, away: Device, chance: Random) -> None:
+    """From a random place on, a page holds the next messages, as many as asked for."""
     waiting = list(away.held)
     limits = iter(LIMITS)
 
@@ -79,10 +84,10 @@ async def test_a_page_of_every_limit_holds_the_next_messages(
             assert len(page) == limit or start + limit > WAITING
 
     await asyncio.gather(*(probe() for _ in range(4)))
-    assert live.answered
 
 
-async def test_chains_give_each_message_once(world: World, away: Device, live: Load, chance: Random) -> None:
+async def chains(world: World, away: Device, live: Load, chance: Random) -> None:
+    """From the start to the end, each message comes once, and so does what arrives meanwhile."""
     waiting = list(away.held)
     limits = {1, max(LIMITS), *chance.sample(LIMITS, min(CHAINS * ROUNDS, len(LIMITS)))}
 

@@ -116,9 +116,12 @@ class World:
     def assert_sound(self) -> None:
         """The service is still the process it was, and met nothing that was not foreseen."""
         assert self.service.running, self.service.log.read_text()[-3000:]
+        assert not self.unforeseen(), "\n".join(self.unforeseen()[:3])
+
+    def unforeseen(self) -> list[str]:
+        """Lines of the service's log that should never be there."""
         lines = self.service.log.read_text().splitlines()
-        unforeseen = [line for line in lines if any(mark in line for mark in _UNFORESEEN)]
-        assert not unforeseen, "\n".join(unforeseen[:3])
+        return [line for line in lines if any(mark in line for mark in _UNFORESEEN)]
 
     def logged(self) -> Counter[str]:
         """How often each event stands in the service's log."""
@@ -179,6 +182,7 @@ async def opening(directory: Path, maria: MariaServer, database: str) -> AsyncIt
                 stack.callback(redis.kill)
             world = World(directory, redis, maria, database, emqx, http, **settings)
             await start(world.service)
+            stack.callback(lambda: print(*world.unforeseen()[:3], sep="\n"))  # noqa: T201
             stack.callback(world.service.kill)
             return world
 
