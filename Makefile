@@ -30,7 +30,7 @@ servers:
 	@.ci/need redis-server=redis-server mariadbd=mariadb-server mosquitto_pub=mosquitto-clients faketime=faketime
 
 test: install servers ## all tests; ARGS=… goes to pytest
-	$(VENV)/bin/pytest $(ARGS)
+	$(VENV)/bin/pytest -n 2 --dist loadfile $(ARGS)
 
 chaos: install servers ## fifty rounds of each fault test, an hour; CHAOS_SEED=… plays one again
 	CHAOS_ROUNDS=$${CHAOS_ROUNDS:-50} $(VENV)/bin/pytest tests/integration/faults $(ARGS)
