@@ -7,6 +7,7 @@ kind of move is one more rule: it changes the store, and the lists as far as use
 import asyncio
 import itertools
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from store.archive import open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
+from store.cancellation import end
 from store.connection import connect
 from store.deadletter import DeadLetters
 from store.errors import EntryFailed
@@ -33,6 +35,8 @@ from store.sweep import Sweeper
 from tests.servers import RedisServer
 
 WINDOW_US = 7 * 86_400_000_000
+MOMENT_US = 50_000
+"""What Redis keeps once the window has passed."""
 USERS = [1, 2, 3]
 BROKEN = 4
 """A user whose inbox cannot be written."""
@@ -76,7 +80,7 @@ class Sequence(RuleBasedStateMachine):
         self.mids: dict[Sent, int] = {}
         self.archived: set[int] = set()
         self.devices = [Device(uid) for uid in USERS for _ in range(DEVICES)]
-        self.slept = False
+        self.below_redis = False
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.runner.run(work)
@@ -173,8 +177,8 @@ class Sequence(RuleBasedStateMachine):
 
     def pull_once(self, device: Device, limit: int) -> bool:
         """Whether there is more."""
-        if self.slept:
-            # Who was cold reads what came meanwhile from the archive, once it is there.
+        if self.below_redis:
+            # What lies below Redis's part is read from the archive, once it is there.
             self.carry_into_the_archive()
         known = set(self.timelines[device.uid])
         pulled = self.run(self.pull(device, device.cursor, limit))
@@ -248,7 +252,7 @@ class Sequence(RuleBasedStateMachine):
     def pull_again_from_a_cursor_held_before(self, data: st.DataObject, limit: int) -> None:
         device = data.draw(st.sampled_from(self.devices))
         cursor = data.draw(st.sampled_from(device.held))
-        if self.slept:
+        if self.below_redis:
             self.carry_into_the_archive()
         known = set(self.timelines[device.uid])
         self.check(device, cursor, limit, self.run(self.pull(device, cursor, limit)), known)
@@ -257,7 +261,7 @@ class Sequence(RuleBasedStateMachine):
     def pull_while_others_send(self, data: st.DataObject, pairs: list[tuple[int, int]], limit: int) -> Any:
         messages = [self.new(sender, f"single/{receiver}") for sender, receiver in pairs]
         pulling = data.draw(st.lists(st.sampled_from(self.devices), min_size=1, max_size=4, unique_by=id))
-        if self.slept:
+        if self.below_redis:
             self.carry_into_the_archive()
             for device in pulling:
                 self.pull_once(device, limit)
@@ -265,12 +269,17 @@ class Sequence(RuleBasedStateMachine):
 
         async def work() -> tuple[list[Stored], list[Pulled]]:
             pulls = (self.pull(device, device.cursor, limit) for device in pulling)
+            archiving = asyncio.create_task(self._keep_archiving()) if self.below_redis else None
             stored, pulled = await asyncio.gather(asyncio.gather(*map(self.append, messages)), asyncio.gather(*pulls))
+            if archiving is not None:
+                await end(archiving)
             return stored, pulled
 
         stored, pulled = self.run(work())
         for message, each in zip(messages, stored, strict=True):
             self.note(message, each)
+        if self.below_redis:
+            self.carry_into_the_archive()
         for device, answer in zip(pulling, pulled, strict=True):
             self.receive(device, answer, self.check(device, device.cursor, limit, answer, known[device.uid]))
         return multiple(*messages)
@@ -284,11 +293,29 @@ class Sequence(RuleBasedStateMachine):
         while await self.outbox.length():
             await self.archiver.step()
 
+    async def _keep_archiving(self) -> None:
+        while True:
+            await self._archive_all()
+            await asyncio.sleep(0.005)
+
+    @rule()
+    def let_the_window_pass(self) -> None:
+        """Redis keeps but a moment from here on and trims what is older: pulls begin in the archive and cross over."""
+        self.carry_into_the_archive()
+        self.run(self._trim())
+        self.puller = Puller(self.redis, self.archive, self.outbox, window_us=MOMENT_US, roaming_us=WINDOW_US)
+        self.below_redis = True
+
+    async def _trim(self) -> None:
+        edge = time.time_ns() // 1000 - MOMENT_US
+        for timeline in (*map(keys.inbox, USERS), keys.channel(keys.GLOBAL)):
+            await self.redis.zremrangebyscore(timeline, "-inf", edge)
+
     @rule()
     def let_everybody_sleep(self) -> None:
         """All users become cold; the next pull of each makes him warm."""
         self.run(Sweeper(self.redis, zombie_days=-1).sweep())
-        self.slept = True
+        self.below_redis = True
 
     @rule()
     def lose_redis(self) -> None:
