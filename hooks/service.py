@@ -193,7 +193,14 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         settings=settings,
         webhook=webhook,
         pull=PullApi(
-            Puller(redis, archive, outbox, window_us=settings.window_us, roaming_us=settings.roaming_us),
+            Puller(
+                redis,
+                archive,
+                outbox,
+                window_us=settings.window_us,
+                roaming_us=settings.roaming_us,
+                sync_sender=settings.sync_sender,
+            ),
             timelines,
             news,
             UserTokens(settings.jwt_secret, settings.jwt_jwks_url),

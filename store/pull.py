@@ -84,15 +84,26 @@ def _answer_bytes(message: Message) -> int:
 class Puller:
     """Answers pulls: from Redis with one script call, and from the archive where the cursor lies below the boundary.
 
-    window_us: what Redis keeps. roaming_us: how far back a pull reaches, at least the window.
+    window_us: what Redis keeps. roaming_us: how far back a pull reaches, at least the window. sync_sender: whether a
+    sender's own messages are in his sequence.
     """
 
-    def __init__(self, redis: Redis, archive: Archive, outbox: Outbox, *, window_us: int, roaming_us: int) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        archive: Archive,
+        outbox: Outbox,
+        *,
+        window_us: int,
+        roaming_us: int,
+        sync_sender: bool = True,
+    ) -> None:
         self._redis = redis
         self._archive = archive
         self._outbox = outbox
         self._window_us = window_us
         self._further_us = roaming_us - window_us
+        self._sync_sender = sync_sender
         self._script = script("pull")
 
     async def pull(self, uid: int, cursor: int, limit: int, epoch: str = "") -> Pulled:
@@ -133,7 +144,8 @@ class Puller:
     ) -> Source:
         """What the archive has between `start` and the boundary, both excluded."""
         sights = [Sight(f"single/{uid}"), *seen]
-        messages = await self._archive.read(sights, str(uid), start, boundary, limit + 1)
+        sender = str(uid) if self._sync_sender else ""
+        messages = await self._archive.read(sights, sender, start, boundary, limit + 1)
         if len(messages) <= limit:
             return Source(messages, clock)
         return Source(messages[:limit], messages[limit - 1].mid)

@@ -32,7 +32,7 @@ def rebuild(force: bool = typer.Option(False, "--force", help="Although Redis ho
 
 def _run(work: Callable[[Settings, Redis], Awaitable[None]]) -> None:
     settings = load(**NOT_NEEDED)
-    logs.configure("warning")
+    logs.configure("error")
 
     async def connected() -> None:
         redis = connect(settings.redis_url, timeout=30)
