@@ -1,7 +1,7 @@
 """Write diffusion: appends that wait together are written together.
 
-While script calls are in flight, arrivals queue, and the next call takes as many as wait. There are two lanes, so that
-this process prepares one batch while Redis writes the other. The queue is bounded in entries and bytes; a full one
+While script calls are in flight, arrivals queue, and the next call takes as many as wait. There are a few lanes, so
+that this process prepares one batch while Redis writes another. The queue is bounded in entries and bytes; a full one
 refuses at once.
 """
 
@@ -25,14 +25,14 @@ _BATCH_ENTRIES = 512
 _BATCH_BYTES = 4 * 1024 * 1024
 _BATCH_GROUPS = 64
 """Group messages in a batch: the script puts off those it does not reach."""
-_SMALLEST_SPLIT = 8
+_SMALLEST_SPLIT = 5
 
 _GROUP = -1
 """In place of the number of timelines."""
 _LATER = b"LATER"
 _REFUSED = "REFUSED "
 
-LANES = 2
+LANES = 3
 
 _CALL_SECONDS = 2.0
 """For one call with all it takes, reconnecting included; who waits for the next one waits as long at most."""
@@ -168,7 +168,7 @@ class Appender:
                 self._on_batch(len(batch) - len(later))
 
     def _take(self) -> list[tuple[Entry, asyncio.Future[Stored]]]:
-        """The next batch off the queue: at least one, and about half of all that is under way, for the other lane."""
+        """The next batch off the queue: at least one, and about half of all that is under way, for the other lanes."""
         half = (len(self._queue) + self._in_flight + 1) // 2
         most = min(_BATCH_ENTRIES, max(_SMALLEST_SPLIT, half))
         if len(self._queue) <= most and self._queued_bytes <= _BATCH_BYTES and self._queued_groups <= _BATCH_GROUPS:
