@@ -25,14 +25,14 @@ _BATCH_ENTRIES = 512
 _BATCH_BYTES = 4 * 1024 * 1024
 _BATCH_GROUPS = 64
 """Group messages in a batch: the script puts off those it does not reach."""
-_SMALLEST_SPLIT = 5
+_SMALLEST_SPLIT = 4
 
 _GROUP = -1
 """In place of the number of timelines."""
 _LATER = b"LATER"
 _REFUSED = "REFUSED "
 
-LANES = 3
+LANES = 4
 
 _CALL_SECONDS = 2.0
 """For one call with all it takes, reconnecting included; who waits for the next one waits as long at most."""
