@@ -110,8 +110,10 @@ class Device:
         """As `send`, for payloads of any fields: group commands. `id`, `from` and `ack` are added."""
         if self._failure is not None:
             raise self._failure
-        outgoing = self._outbox.add(topic, fields)
+        outgoing = self._outbox.compose(topic, fields)
+        # Before it is saved: a later run that sends it again knows it for its own, too.
         self._inbox.remember(live(topic, outgoing.payload.encode(), 1), confirmed=True)
+        self._outbox.add(outgoing)
         return await self._outbox.answer(outgoing)
 
     async def settled(self) -> None:

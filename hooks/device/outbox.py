@@ -30,14 +30,15 @@ class Outbox:
         self._added = asyncio.Event()
         self._settled = asyncio.Event()
 
-    def add(self, topic: str, fields: dict[str, object]) -> Outgoing:
+    def compose(self, topic: str, fields: dict[str, object]) -> Outgoing:
         client_id = str(uuid4())
         payload = {"id": client_id, "from": str(self._uid), **fields, "ack": True}
-        outgoing = Outgoing(client_id, topic, orjson.dumps(payload).decode(), time.time())
-        self._state.saved.unsent[client_id] = outgoing
+        return Outgoing(client_id, topic, orjson.dumps(payload).decode(), time.time())
+
+    def add(self, outgoing: Outgoing) -> None:
+        self._state.saved.unsent[outgoing.id] = outgoing
         self._state.save()
         self._added.set()
-        return outgoing
 
     async def answer(self, outgoing: Outgoing) -> int:
         """The message's `mid`. Raises Refused or Unanswered. Cancelled, the message is sent all the same."""

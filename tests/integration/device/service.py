@@ -53,12 +53,13 @@ class Service:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.http_port}"
 
-    def store(self, uid: str, sender: str, client_id: str, **fields: Any) -> int:
-        """Into the timeline of `uid`, without anything live."""
+    def store(self, uid: str, sender: str, client_id: str, *, topic: str | None = None, **fields: Any) -> int:
+        """Into the timeline of `uid`, without anything live. topic: of a message to somebody else, which he sent."""
         self._clock += 1
         self.timelines.setdefault(uid, []).append(
             {
-                **{"last_id": self._clock, "mid": self._clock, "topic": f"single/{uid}", "from": sender},
+                **{"last_id": self._clock, "mid": self._clock, "from": sender},
+                "topic": topic or f"single/{uid}",
                 **{"id": client_id, "qos": 1, "ts": self._clock},
                 "payload": {"id": client_id, "from": sender, **fields},
             }

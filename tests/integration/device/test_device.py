@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from copy import deepcopy
 
 import pytest
 
@@ -16,6 +17,7 @@ from hooks.device import (
     Unanswered,
     Unauthorized,
 )
+from hooks.device.state import Saved
 from tests.integration.device.service import Service, running, token
 
 
@@ -147,6 +149,30 @@ async def test_what_an_earlier_run_left_is_sent_and_its_outcome_told(service: Se
         event = await asyncio.wait_for(anext(sender), 10)
     assert event == Settled(service.published[0]["id"], "single/1002", service.timelines["1002"][0]["mid"])
     assert not state.saved.unsent
+
+
+async def test_what_an_earlier_run_left_does_not_come_back_when_it_is_pulled(service: Service) -> None:
+    """The earlier run ended the moment the message was saved."""
+    saved: list[Saved] = []
+
+    class EndsWhenSaved(MemoryState):
+        def save(self) -> None:
+            if self.saved.unsent and not saved:
+                saved.append(deepcopy(self.saved))
+
+    service.deaf = True
+    async with device(service, 1001, EndsWhenSaved()) as sender:
+        sending = asyncio.create_task(sender.send("single/1002", "hi"))
+        await until(lambda: bool(saved))
+        sending.cancel()
+    service.deaf = False
+    state = MemoryState()
+    state.saved = saved[0]
+    (unsent,) = state.saved.unsent.values()
+    service.store("1001", "1001", unsent.id, topic="single/1002")
+    async with device(service, 1001, state) as sender:
+        assert isinstance(await asyncio.wait_for(anext(sender), 10), Settled)
+        await nothing(sender)
 
 
 async def test_control_messages_without_the_secret_are_ignored(service: Service) -> None:
