@@ -1,12 +1,9 @@
-"""How fast archivers empty a full outbox: `python -m tests.bench.bench_archive [entries payload-bytes]`.
+"""How fast archivers empty a full outbox, one message a row.
 
-Starts its own Valkey (AOF, fsync at every write) and MariaDB (durable commits); SQLite syncs every commit.
+Starts its own Valkey and MariaDB (durable commits); SQLite syncs every commit.
 """
 
 import asyncio
-import os
-import platform
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,17 +18,19 @@ from store.archive.outbox import ENTRY_BYTES, Outbox
 from store.connection import connect
 from store.deadletter import DeadLetters
 from store.record import encode_tail
+from tests.bench.report import Report
 from tests.servers import MariaServer, RedisServer, valkey_program
 
 USERS = 5000
+PAYLOAD_BYTES = 200
 
 
-async def fill(url: str, entries: int, payload_bytes: int) -> None:
+async def fill(url: str, entries: int) -> None:
     """Messages among `USERS` users, as the append script writes them."""
     redis = connect(url, timeout=30)
     await redis.flushall()
     first = time.time_ns() // 1000
-    padding = "x" * max(0, payload_bytes - 75)
+    padding = "x" * (PAYLOAD_BYTES - 75)
     for start in range(0, entries, 1000):
         async with redis.pipeline(transaction=False) as pipe:
             for number in range(start, min(start + 1000, entries)):
@@ -46,8 +45,8 @@ async def fill(url: str, entries: int, payload_bytes: int) -> None:
     await redis.aclose()
 
 
-async def measure(name: str, url: str, archive: Archive, entries: int, archivers: int) -> None:
-    """Prints the rate at which `archivers` in this process empty the outbox."""
+async def measure(report: Report, name: str, url: str, archive: Archive, entries: int, archivers: int) -> None:
+    """The rate at which `archivers` in this process empty the outbox."""
     await archive.migrate()
     await archive.keep_partitions(time.time_ns() // 1000)
     redis = connect(url, timeout=30)
@@ -65,16 +64,20 @@ async def measure(name: str, url: str, archive: Archive, entries: int, archivers
     await asyncio.gather(*running)
     assert sum(archiver.archived for archiver in crew) >= entries
     assert await redis.get(keys.OUTBOX_BYTES) == b"0"
-    print(
-        f"{name}, {archivers} archiver(s): {entries} rows in {seconds:.2f} s,"
-        f" {entries / seconds:,.0f} rows/s, {cpu / seconds:.0%} CPU of this process,"
-        f" event loop held for up to {stall * 1000:.0f} ms"
+    report.figure(
+        f"{name}, {archivers} archiver{'s' if archivers > 1 else ''}",
+        "rows/s",
+        entries / seconds,
+        remark=f"{entries:,} rows; CPU {cpu / seconds:.0%} of a core, event loop held for up to {stall * 1000:.0f} ms",
     )
     await redis.aclose()
 
 
-async def run(entries: int, payload_bytes: int) -> None:
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {payload_bytes}-byte payloads")
+def run(report: Report) -> None:
+    asyncio.run(_run(report, report.choose(quick=2_000, usual=100_000, full=1_000_000)))
+
+
+async def _run(report: Report, entries: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         valkey = RedisServer(directory / "valkey", valkey_program())
@@ -90,18 +93,10 @@ async def run(entries: int, payload_bytes: int) -> None:
                 "SQLite": f"sqlite:///{directory}/{archivers}.db",
             }
             for target, url in targets.items():
-                await fill(valkey.url, entries, payload_bytes)
+                await fill(valkey.url, entries)
                 archive = open_archive(url)
-                await measure(target, valkey.url, archive, entries, archivers)
+                await measure(report, target, valkey.url, archive, entries, archivers)
                 await archive.close()
         root.close()
         maria.stop()
         valkey.stop()
-
-
-def main(entries: int = 100_000, payload_bytes: int = 200) -> None:
-    asyncio.run(run(entries, payload_bytes))
-
-
-if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:3]))

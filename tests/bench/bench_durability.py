@@ -5,8 +5,6 @@ Webhook ingest over loopback HTTP; nobody empties the outbox meanwhile, so that 
 
 import contextlib
 import os
-import platform
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -14,36 +12,35 @@ from pathlib import Path
 from redis import Redis
 
 from store import keys
+from tests.bench.report import Report
 from tests.bench.service import service, wrk, wrk_script
 from tests.servers import RedisServer, free_port, program
 
 MODES = ("always", "everysec", "no", "always, 1 replica")
 CONNECTIONS = (1, 64, 256)
-SECONDS = 3.0
-ROUNDS = 3
 SYNCS = 200
 
 
-def main() -> None:
-    """Prints a line per number of connections; the modes are taken in turn, so that a drift hits all of them."""
+def run(report: Report) -> None:
+    """The modes are taken in turn, so that a drift hits all of them."""
+    seconds = report.choose(quick=1, usual=2, full=5)
+    rounds = report.choose(quick=1, usual=3, full=5)
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         directory = Path(name)
-        print(f"{platform.machine()}, {os.cpu_count()} cores; fsync of 4 KiB: {_sync_milliseconds(directory):.2f} ms")
+        report.figure("fsync of 4 KiB", "ms", _sync_milliseconds(directory))
         script = wrk_script(directory)
         ports = [_serve(stack, directory, mode) for mode in MODES]
         for port in ports:
             wrk(script, port, 64, 1)
-        print(f"{'connections':>11}" + "".join(f"{mode:>34}" for mode in MODES))
         for connections in CONNECTIONS:
-            rounds = [[wrk(script, port, connections, SECONDS) for port in ports] for _ in range(ROUNDS)]
-            print(f"{connections:11d}", end="")
-            for place in range(len(MODES)):
-                rates = [measured[place][0] for measured in rounds]
-                ratios = [measured[place][0] / measured[0][0] for measured in rounds]
-                p99 = statistics.median(measured[place][1] for measured in rounds)
-                ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
-                print(f"{statistics.median(rates):8.0f}/s {ratio} {p99:5.1f} ms", end="")
-            print(flush=True)
+            measured = [[wrk(script, port, connections, seconds) for port in ports] for _ in range(rounds)]
+            for place, mode in enumerate(MODES):
+                title = f"{mode}, {connections} connections"
+                report.figure(title, "requests/s", [each[place][0] for each in measured])
+                if place:
+                    ratios = [each[place][0] / each[0][0] for each in measured]
+                    report.figure(f"{title}, to always", "ratio", ratios)
+                report.figure(f"{title}, p99", "ms", [each[place][1] for each in measured])
 
 
 def _serve(stack: contextlib.ExitStack, directory: Path, mode: str) -> int:
@@ -73,7 +70,3 @@ def _sync_milliseconds(directory: Path) -> float:
             file.write(bytes(4096))
             os.fdatasync(file.fileno())
     return (time.perf_counter() - started) / SYNCS * 1000
-
-
-if __name__ == "__main__":
-    main()

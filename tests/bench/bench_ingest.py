@@ -4,7 +4,6 @@
 `archived`: the same process also carries everything into SQLite, on the same cores.
 """
 
-import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -12,16 +11,18 @@ from pathlib import Path
 from redis import Redis
 
 from store import keys
+from tests.bench.report import Report
 from tests.bench.service import process, service, wrk, wrk_script
 from tests.servers import RedisServer, free_port, program
 
-CONNECTIONS = (16, 64, 256)
-SECONDS = 3.0
-ROUNDS = 5
+AIMS = {16: 0.75, 64: 0.80, 256: 0.85}
+"""Connections, and the ratio that is wanted of them."""
 
 
-def main() -> None:
-    """Prints a line per number of connections; the three are taken in turn, so that a drift hits all of them."""
+def run(report: Report) -> None:
+    """The three are taken in turn, so that a drift hits all of them."""
+    seconds = report.choose(quick=1, usual=3, full=10)
+    rounds = report.choose(quick=1, usual=5, full=9)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         script = wrk_script(directory)
@@ -37,29 +38,23 @@ def main() -> None:
             service(directory, alone, IM_ARCHIVE_URL=away) as alone_port,
             service(directory, archived) as archived_port,
         ):
-            ports = (noop_port, alone_port, archived_port)
-            for port in ports:
+            ports = {"no-op": noop_port, "alone": alone_port, "archived": archived_port}
+            for port in ports.values():
                 wrk(script, port, 64, 1)
-            print("connections  no-op/s  alone/s  ratio              p99 ms  archived/s  ratio              p99 ms")
-            for connections in CONNECTIONS:
-                rounds = [[wrk(script, port, connections, SECONDS) for port in ports] for _ in range(ROUNDS)]
-                print(f"{connections:11d} {_median([idle for (idle, _), *_ in rounds]):8.0f}", end="")
-                for place in (1, 2):
-                    ratios = [measured[place][0] / measured[0][0] for measured in rounds]
-                    print(
-                        f" {_median([measured[place][0] for measured in rounds]):8.0f}"
-                        f"  {_median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
-                        f" {_median([measured[place][1] for measured in rounds]):11.1f}",
-                        end="   ",
-                    )
-                print(flush=True)
+            for connections, aim in AIMS.items():
+                measured = [
+                    {name: wrk(script, port, connections, seconds) for name, port in ports.items()}
+                    for _ in range(rounds)
+                ]
+                for name in ports:
+                    rates = [each[name][0] for each in measured]
+                    report.figure(f"{name}, {connections} connections", "requests/s", rates)
+                    if name != "no-op":
+                        ratios = [each[name][0] / each["no-op"][0] for each in measured]
+                        title = f"{name} to no-op, {connections} connections"
+                        report.figure(title, "ratio", ratios, at_least=aim if name == "alone" else None)
+                        report.figure(
+                            f"{name}, p99, {connections} connections", "ms", [each[name][1] for each in measured]
+                        )
         for redis in (alone, archived):
             redis.stop()
-
-
-def _median(values: list[float]) -> float:
-    return statistics.median(values)
-
-
-if __name__ == "__main__":
-    main()

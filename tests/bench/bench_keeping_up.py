@@ -1,4 +1,4 @@
-"""The webhook's ingest and the archiver, in one process, into MariaDB, for a minute: does the outbox stay short?"""
+"""The webhook's ingest and the archiver, in one process, into MariaDB, for a while: does the outbox stay short?"""
 
 import asyncio
 import tempfile
@@ -10,16 +10,17 @@ import asyncmy
 import redis
 
 from store import keys
+from tests.bench.report import Report
 from tests.bench.service import service, wrk, wrk_script
 from tests.servers import MariaServer, RedisServer, program
 
 CONNECTIONS = 64
-SECONDS = 60
-LOOK_SECONDS = 5
+LOOKS = 6
 
 
-def main() -> None:
-    """Prints what waits in the outbox every five seconds, and how long the rest takes after the load has ended."""
+def run(report: Report) -> None:
+    """What waits in the outbox while the load lasts, and how long the rest takes after it has ended."""
+    seconds = report.choose(quick=2, usual=30, full=300)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         maria = MariaServer(directory / "maria")
@@ -29,18 +30,21 @@ def main() -> None:
         client = redis.Redis.from_url(server.url)
         asyncio.run(_create_database(maria.port))
         with service(directory, server, IM_ARCHIVE_URL=maria.url("im")) as port:
-            done = threading.Event()
-            watching = threading.Thread(target=_watch, args=(client, done))
+            done, waiting = threading.Event(), list[float]()
+            watching = threading.Thread(target=_watch, args=(client, done, seconds / LOOKS, waiting))
             watching.start()
-            rate, _ = wrk(wrk_script(directory), port, CONNECTIONS, SECONDS)
+            rate, _ = wrk(wrk_script(directory), port, CONNECTIONS, seconds)
             done.set()
             watching.join()
             started = time.monotonic()
             left = client.xlen(keys.OUTBOX)
             while client.xlen(keys.OUTBOX):
-                time.sleep(0.1)
-            print(f"{rate:.0f} messages/s accepted; {left} left in the outbox, archived in", end=" ")
-            print(f"{time.monotonic() - started:.1f} s more")
+                time.sleep(0.01)
+            drained = time.monotonic() - started
+        report.figure(f"accepted, {CONNECTIONS} connections", "messages/s", rate)
+        report.figure("in the outbox meanwhile", "entries", waiting or [left])
+        report.figure("in the outbox at the end of the load", "entries", left)
+        report.figure("until the rest was archived", "s", drained)
         server.stop()
         maria.stop()
 
@@ -52,11 +56,6 @@ async def _create_database(port: int) -> None:
     await root.ensure_closed()
 
 
-def _watch(client: "redis.Redis", done: threading.Event) -> None:
-    started = time.monotonic()
-    while not done.wait(LOOK_SECONDS):
-        print(f"{time.monotonic() - started:4.0f} s  {client.xlen(keys.OUTBOX):8d} in the outbox", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+def _watch(client: "redis.Redis", done: threading.Event, every: float, waiting: list[float]) -> None:
+    while not done.wait(every):
+        waiting.append(client.xlen(keys.OUTBOX))

@@ -1,12 +1,12 @@
-"""Two years of messages as rows, then as monthly aggregates: `python -m tests.bench.bench_roaming [messages]`.
+"""Two years of messages as rows, then as monthly aggregates.
 
 How fast months are aggregated, how many bytes a message takes, and how fast and with how much memory a chain of pulls
-from 0 reads the last year. Runs in MariaDB (durable commits) and SQLite, with a Valkey for the window.
+from 0 reads the last year, of whose messages every fourth is the user's. Each step is a process of its own, so that its
+memory is its own too.
 """
 
 import asyncio
-import os
-import platform
+import json
 import random
 import resource
 import subprocess
@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 
 import asyncmy
 
-from store import keys
 from store.archive import Archive, open_archive
 from store.archive.aggregate import Aggregator
 from store.archive.months import DAY
@@ -27,7 +26,8 @@ from store.connection import connect
 from store.life import Life
 from store.pull import Puller
 from store.record import Message
-from tests.servers import MariaServer, RedisServer, valkey_program
+from tests.bench.report import Report
+from tests.servers import MariaServer, RedisServer, die_with_parent, valkey_program
 
 MONTHS = 24
 USER = 1001
@@ -80,11 +80,10 @@ async def aggregate(redis_url: str, url: str) -> None:
         made = await aggregator.aggregate(month)
         stored, blocks, size = stored + made.messages, blocks + made.blocks, size + made.bytes
     seconds = time.perf_counter() - begin
-    print(
-        f"  aggregated {len(months)} months in {seconds:.1f} s: {stored:,} messages (private ones twice) in {blocks:,}"
-        f" blocks, {stored / seconds:,.0f}/s, {stored / blocks:.0f} a block,"
-        f" {size / stored:.0f} bytes each; {_memory()}"
-    )
+    _tell("aggregated, private messages twice", "messages/s", stored / seconds)
+    _tell("messages in a block", "messages", stored / blocks)
+    _tell("a message in a block", "bytes", size / stored)
+    _tell("memory of aggregating", "MiB", _memory())
     await archive.close()
     await redis.aclose()
 
@@ -106,16 +105,22 @@ async def pull(redis_url: str, url: str, limit: int, wanted: int) -> None:
     seconds = time.perf_counter() - begin
     # What the year's edge passed over since the rows were made is gone.
     assert wanted - 100 <= got <= wanted, (got, wanted)
-    print(
-        f"  pulled {got:,} in {pages} pages of {limit}: {got / seconds:,.0f}/s,"
-        f" {seconds / pages * 1000:.1f} ms a page, {longest * 1000:.0f} ms the longest; {_memory()}"
-    )
+    _tell(f"pulled, pages of {limit}", "messages/s", got / seconds)
+    _tell(f"a page of {limit}", "ms", seconds / pages * 1000)
+    _tell(f"the longest page of {limit}", "ms", longest * 1000)
+    _tell(f"memory of pulling, pages of {limit}", "MiB", _memory())
     await archive.close()
     await redis.aclose()
 
 
-def _memory() -> str:
-    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB at most"
+def _tell(name: str, unit: str, value: float) -> None:
+    """To the process that started this step."""
+    print(json.dumps((name, unit, value)), flush=True)
+
+
+def _memory() -> float:
+    """MiB that this process held at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 async def sizes(url: str, maria: MariaServer | None) -> tuple[int, int]:
@@ -141,67 +146,57 @@ async def sizes(url: str, maria: MariaServer | None) -> tuple[int, int]:
     return found[0], found[1]
 
 
-async def prepare(redis_url: str, url: str, maria: MariaServer | None, count: int, people: int) -> int:
+async def prepare(report: Report, title: str, redis_url: str, url: str, count: int, people: int) -> int:
     archive = open_archive(url)
     begin = time.perf_counter()
     wanted = await fill(archive, count, people)
-    seconds = time.perf_counter() - begin
-    rows, _ = await sizes(url, maria)
-    print(f"  {count:,} rows: {rows / count:.0f} bytes each, stored at {count / seconds:,.0f}/s")
+    report.figure(f"{title}: stored as rows", "messages/s", count / (time.perf_counter() - begin))
     redis = connect(redis_url, timeout=60)
     await redis.flushall()
-    await redis.delete(keys.EPOCH)
     await Life(redis, archive, window_us=WINDOW_US, sync_sender=True).rebuild()
     await archive.close()
     await redis.aclose()
     return wanted
 
 
-async def run(redis_url: str, url: str, maria: MariaServer | None, count: int, people: int) -> None:
-    wanted = await prepare(redis_url, url, maria, count, people)
-    rows, blocks = await sizes(url, maria)
-    await own_process("pull", redis_url, url, 1000, wanted)
-    await own_process("aggregate", redis_url, url)
-    rows_and_blocks = sum(await sizes(url, maria))
-    print(f"  on disk, aggregates: {(rows_and_blocks - rows - blocks) / count:.0f} bytes a message")
+def measure(report: Report, title: str, redis_url: str, url: str, maria: MariaServer | None, people: int) -> None:
+    count = report.choose(quick=2_000, usual=60_000, full=1_000_000)
+    wanted = asyncio.run(prepare(report, title, redis_url, url, count, people))
+    rows, blocks = asyncio.run(sizes(url, maria))
+    report.figure(f"{title}: a row on disk, indexes too", "bytes", rows / count, remark=f"{count:,} messages")
+    step(report, f"{title}, rows", "pull", redis_url, url, 1000, wanted)
+    step(report, title, "aggregate", redis_url, url)
+    added = sum(asyncio.run(sizes(url, maria))) - rows - blocks
+    report.figure(f"{title}: aggregates on disk", "bytes a message", added / count)
     for limit in (1000, 200):
-        await own_process("pull", redis_url, url, limit, wanted)
+        step(report, f"{title}, blocks", "pull", redis_url, url, limit, wanted)
 
 
-async def own_process(step: str, *arguments: object) -> None:
-    """Runs a step in a process of its own, so that its memory is its own too."""
-    command = [sys.executable, "-m", "tests.bench.bench_roaming", step, *map(str, arguments)]
-    assert await (await asyncio.create_subprocess_exec(*command)).wait() == 0
+def step(report: Report, title: str, *arguments: object) -> None:
+    """Runs a step in a process of its own; what it tells are figures."""
+    command = [sys.executable, "-m", "tests.bench.bench_roaming", *map(str, arguments)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent)
+    for line in done.stdout.splitlines():
+        name, unit, value = json.loads(line)
+        report.figure(f"{title}: {name}", unit, value)
 
 
-def main(count: int = 1_000_000) -> None:
-    print(
-        f"Python {platform.python_version()}, {os.cpu_count()} cores, {count:,} messages over {MONTHS} months",
-        flush=True,
-    )
+def run(report: Report) -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         valkey = RedisServer(directory / "valkey", valkey_program())
         valkey.start()
         maria = MariaServer(directory / "maria")
         maria.start()
-        for title, people in CROWDS.items():
+        for crowd, people in CROWDS.items():
             database = f"im_{people}"
-            subprocess.run(
-                [
-                    "mariadb",
-                    "--no-defaults",
-                    "-h127.0.0.1",
-                    f"-P{maria.port}",
-                    "-uroot",
-                    f"-eCREATE DATABASE {database}",
-                ],
-                check=True,
-            )
-            print(f"MariaDB, {title}:", flush=True)
-            asyncio.run(run(valkey.url, maria.url(database), maria, count, people))
-            print(f"SQLite, {title}:", flush=True)
-            asyncio.run(run(valkey.url, f"sqlite:///{directory}/{people}.db", None, count, people))
+            client = ["mariadb", "--no-defaults", "-h127.0.0.1", f"-P{maria.port}", "-uroot"]
+            subprocess.run([*client, f"-eCREATE DATABASE {database}"], check=True)
+            for title, url, server in (
+                (f"MariaDB, {crowd}", maria.url(database), maria),
+                (f"SQLite, {crowd}", f"sqlite:///{directory}/{people}.db", None),
+            ):
+                measure(report, title, valkey.url, url, server, people)
         maria.stop()
         valkey.stop()
 
@@ -212,7 +207,3 @@ if __name__ == "__main__":
             asyncio.run(aggregate(redis_url, url))
         case ["pull", redis_url, url, limit, wanted]:
             asyncio.run(pull(redis_url, url, int(limit), int(wanted)))
-        case [count]:
-            main(int(count))
-        case _:
-            main()

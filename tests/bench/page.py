@@ -1,0 +1,64 @@
+"""The page of the benchmarks, made of what their last runs found."""
+
+import importlib
+from pathlib import Path
+
+from tests.bench.report import Figure, Report, written
+
+_HEAD = """\
+# Benchmarks
+
+Made by `make bench` out of the `.json` beside it: do not edit. Each figure is the median of its runs, with the lowest
+and the highest. Load generators, Redis, MariaDB and the service share the machine's cores, so rates of different
+machines do not compare; ratios were measured in turn in one run. Redis syncs its log to disk at every write
+(`appendfsync always`) and MariaDB at every commit, where nothing else is said.
+"""
+
+
+def write_page(directory: Path) -> Path:
+    reports = [Report.read(file) for file in sorted(directory.glob("*.json"))]
+    parts = [_HEAD, _aims(reports), *(_section(report) for report in reports)]
+    page = directory / "README.md"
+    page.write_text("\n".join(parts))
+    return page
+
+
+def _aims(reports: list[Report]) -> str:
+    lines = ["## What was aimed at\n", "| | aim | measured | |", "| --- | --- | --- | --- |"]
+    for report in reports:
+        for figure in report.figures:
+            if figure.aim:
+                name = f"[{report.name}](#{report.name}): {figure.name}"
+                lines.append(f"| {name} | {figure.aim} {figure.unit} | {_measured(figure)} | {_verdict(figure)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _section(report: Report) -> str:
+    text = (importlib.import_module(f"tests.bench.bench_{report.name}").__doc__ or "").strip()
+    lines = [f"## {report.name}\n", f"{text}\n", f"`{report.command}`, {report.date}, {report.seconds:.0f} s"]
+    lines[-1] += f"; {report.machine}.\n" if report.machine else ".\n"
+    if report.failed:
+        lines.append(f"**It did not come to its end:** {report.failed}\n")
+    if report.figures:
+        lines += ["| | median (lowest to highest) | unit | aim | |", "| --- | ---: | --- | --- | --- |"]
+        lines += [_row(figure) for figure in report.figures]
+        lines.append("")
+    lines += [f"{note}\n" for note in report.notes]
+    lines += [f"![{report.name}: {Path(plot).stem}]({plot})\n" for plot in report.plots]
+    return "\n".join(lines)
+
+
+def _row(figure: Figure) -> str:
+    aim = f"{figure.aim}: {_verdict(figure)}" if figure.aim else ""
+    remark = " ".join(part for part in (f"`{figure.command}`" if figure.command else "", figure.remark) if part)
+    return f"| {figure.name} | {_measured(figure)} | {figure.unit} | {aim} | {remark} |"
+
+
+def _measured(figure: Figure) -> str:
+    if len(figure.values) == 1:
+        return written(figure.median)
+    return f"{written(figure.median)} ({written(min(figure.values))} to {written(max(figure.values))})"
+
+
+def _verdict(figure: Figure) -> str:
+    return "met" if figure.met else "**missed**"

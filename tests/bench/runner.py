@@ -1,0 +1,51 @@
+"""Runs benchmarks, each in a process of its own: neither its failure nor what it leaves in memory reaches the next."""
+
+import importlib
+import multiprocessing
+import pkgutil
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import tests.bench
+from tests.bench.report import Report, Size, machine, today
+from tests.servers import die_with_parent
+
+MOST_SECONDS = {"quick": 120, "usual": 420, "full": 7200}
+"""A benchmark that takes longer is ended, and what it started with it."""
+
+
+def names() -> list[str]:
+    modules = (module.name for module in pkgutil.iter_modules(tests.bench.__path__))
+    return [name.removeprefix("bench_") for name in modules if name.startswith("bench_")]
+
+
+def run(name: str, size: Size, directory: Path | None) -> bool:
+    """One benchmark; what it found goes to `directory`. Whether it came to its end."""
+    running = multiprocessing.get_context("spawn").Process(target=_run_here, args=(name, size, directory))
+    running.start()
+    running.join(MOST_SECONDS[size])
+    if running.is_alive():
+        running.kill()
+        running.join()
+        late = Report(name, size, machine=machine(), date=today(), failed=f"not done after {MOST_SECONDS[size]} s")
+        print(late.failed, flush=True)
+        if directory is not None:
+            late.write(directory)
+    return running.exitcode == 0
+
+
+def _run_here(name: str, size: Size, directory: Path | None) -> None:
+    die_with_parent()
+    report = Report(name, size, machine=machine(), date=today())
+    started = time.monotonic()
+    try:
+        importlib.import_module(f"tests.bench.bench_{name}").run(report)
+    except Exception as error:
+        traceback.print_exc()
+        report.failed = f"{type(error).__name__}: {error}"
+    report.seconds = round(time.monotonic() - started, 1)
+    if directory is not None:
+        report.write(directory)
+    sys.exit(bool(report.failed))
