@@ -165,11 +165,15 @@ async def test_of_several_at_once_one_goes_on(archive: Archive, archive_url: str
     results = await asyncio.gather(
         *(aggregate_all(live_redis, each) for each in (archive, *others)), return_exceptions=True
     )
-    assert [result for result in results if not isinstance(result, ArchiveAway)] == [months]
-    assert all("another process" in str(result) for result in results if isinstance(result, ArchiveAway))
-    assert await packed(archive_url) == wanted([message for message in messages if message.mid < months[-1].edge])
     for each in others:
         await each.close()
+    given_up = [result for result in results if isinstance(result, ArchiveAway)]
+    finished = [result for result in results if result not in given_up]
+    assert finished
+    # Who begins later, as on a busy machine, may find a month done already, and finish the others.
+    assert all(result == months[len(months) - len(result) :] for result in finished)
+    assert all("another process" in str(result) for result in given_up)
+    assert await packed(archive_url) == wanted([message for message in messages if message.mid < months[-1].edge])
 
 
 async def test_a_month_of_which_blocks_lack_something_stays_in_rows(archive: Archive, live_redis: Redis) -> None:
