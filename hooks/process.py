@@ -3,13 +3,19 @@
 import ctypes
 import os
 import signal
+import sys
 
+_libc = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent(number: signal.Signals) -> None:
-    """The kernel sends this process the signal when the thread that started it ends, however it ends."""
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
+def die_with_parent(number: signal.Signals, parent: int | None = None) -> None:
+    """The kernel sends this process the signal when the thread that started it ends, however it ends.
+
+    parent: who started it, where that is known for certain: it may have ended already. On Linux only.
+    """
+    parent = parent or os.getppid()
+    if sys.platform == "linux":
+        _libc.prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
         os.kill(os.getpid(), number)

@@ -33,7 +33,7 @@ from hooks.group import GroupHook
 from hooks.message import MessageHook
 from hooks.metrics import Metrics
 from hooks.remembered import Remembered
-from hooks.settings import Settings, SettingsError, unknown_variables
+from hooks.settings import Settings, SettingsError, unknown_names
 from hooks.subscriptions import Subscriptions
 from hooks.tokens import FixedTokens, UserTokens
 from hooks.webhook import Webhook
@@ -88,7 +88,7 @@ async def running_service(settings: Settings, *, shared: bool = False) -> AsyncI
 
     Raises CannotListen where a port is taken.
     """
-    for name in unknown_variables():
+    for name in unknown_names():
         log.warning("unknown_setting", name=name)
     async with contextlib.AsyncExitStack() as stack:
         parts = await _build(settings, stack)

@@ -68,7 +68,12 @@ class Settings(BaseSettings):
     jwt_jwks_url: str | None = Field(None, description="Where the public keys of the users' tokens are (JWKS).")
     secret: str = Field(repr=False, min_length=1, description="Key of the HMAC that marks genuine control messages.")
     operators: Words = Field((), description="Usernames that may publish to `business/…`, comma-separated.")
-    retention_days: float = Field(7.0, gt=0, le=3650, description="Window of the timelines in Redis, in days.")
+    retention_days: float = Field(
+        7.0,
+        gt=0,
+        le=3650,
+        description="Window of the timelines in Redis, in days. Stop all processes before raising it.",
+    )
     dedupe_seconds: int = Field(7200, ge=1, description="How long a resend with the same `id` is recognised.")
     outbox_limit: int | None = Field(
         None,
@@ -178,7 +183,9 @@ def load(**given: Any) -> Settings:
         raise SettingsError(f"{error}: {error.__cause__}") from None
 
 
-def unknown_variables() -> list[str]:
-    """`IM_…` variables in the environment that name no setting."""
+def unknown_names() -> list[str]:
+    """`IM_…` variables in the environment, and keys in `emqx-im.toml`, that name no setting."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    variables = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    keys = tomllib.loads(TOML_FILE.read_text()) if TOML_FILE.is_file() else {}
+    return variables + sorted(f"{TOML_FILE}: {key}" for key in keys if key not in Settings.model_fields)

@@ -60,6 +60,10 @@ class Life:
         known = max(known, self._clock)
         if epoch is None or clock < known:
             return await self.rebuild(known)
+        if await self._kept_shorter():
+            # A rebuild begins by forgetting the epoch: not while the archive is away, as Redis has what it had.
+            await self._archive.ping()
+            return await self.rebuild(known)
         if run != self._run:
             try:
                 async with asyncio.timeout(_COMPARE_SECONDS):
@@ -93,6 +97,7 @@ class Life:
                 lowest = max(lowest, time.time_ns() // 1000)
                 names = [keys.EPOCH, keys.CLOCK]
                 epoch: bytes = await self._begin.run(self._redis, names, [secrets.token_urlsafe(4), lowest])
+                await self._redis.set(keys.WINDOW, self._window_us)
                 await admit(self._redis)
             finally:
                 await lock.release()
@@ -110,6 +115,19 @@ class Life:
             raise StoreAway(f"epoch: {error}") from error
         epoch, clock = state
         return None if epoch is None else epoch.decode(), int(clock or 0), str(server["run_id"])
+
+    async def _kept_shorter(self) -> bool:
+        """Whether the window was raised before this process began: what lay beyond it is in the archive alone."""
+        if self._run:
+            return False
+        try:
+            kept = int(await self._redis.get(keys.WINDOW) or 0)
+            if kept > self._window_us:
+                # From now on this process drops what is older.
+                await self._redis.set(keys.WINDOW, self._window_us)
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"window: {error}") from error
+        return kept < self._window_us
 
     async def _behind(self) -> bool:
         """Whether Redis lacks what the archive has of the time before this run of it."""

@@ -33,13 +33,10 @@ def chat(
     wait: float = typer.Option(60, min=0, help="Seconds to wait for answers after the last line."),
 ) -> None:
     """Send and receive messages: one a line. ✓ is stored, ✗ refused; what a pull has not confirmed yet is dim."""
-    try:
-        from hooks.cli.conversation import Conversation, topic_of
-        from hooks.device import Device, DeviceError, FileState
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("hooks"):
-            raise
-        sys.exit(f"emqx-im chat: {error.name} is missing: pip install 'emqx-im[embedded]'")
+    # Here, as the other commands need no MQTT and start sooner without.
+    from hooks.cli.conversation import Conversation, topic_of
+    from hooks.device import Device, DeviceError, FileState
+
     user = checked_uid(uid)
     topic = topic_of(to) if to else ""
     if topic is None:

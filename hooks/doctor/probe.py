@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import aiohttp
 
-from hooks.doctor import Finding, fail, ok, skipped
+from hooks.doctor import Finding, fail, ok
 
 if TYPE_CHECKING:
     from hooks.device import Broker
@@ -22,13 +22,10 @@ async def probe(
     broker: "Broker", url: str, uid: int, token: Callable[[], str], seconds: float = SECONDS
 ) -> list[Finding]:
     """Sends a message from the user to himself; what it took, step by step."""
-    try:
-        from hooks.device import Device, DeviceError, MemoryState
-        from hooks.device.state import Position
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("hooks"):
-            raise
-        return [skipped(PROBE, f"no message sent: {error.name} is missing", "pip install 'emqx-im[embedded]'")]
+    # Here, as the other commands need no MQTT and start sooner without.
+    from hooks.device import Device, DeviceError, MemoryState
+    from hooks.device.state import Position
+
     state = MemoryState()
     # From now on: what the user was sent before is nobody's business here.
     state.saved.position = Position(time.time_ns() // 1000 - 1_000_000)

@@ -1,24 +1,23 @@
 """The embedded Valkey: a child process that dies with this one and keeps its data in the data directory."""
 
 import asyncio
-import ctypes
 import os
 import signal
 import socket
-import sys
 import threading
 import time
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from platform import platform
 from typing import Self
 
 from hooks.embedded import EmbeddedError
+from hooks.process import die_with_parent
 
 _START_SECONDS = 60
 _STOP_SECONDS = 10
 _ATTEMPTS = 5
-_PR_SET_PDEATHSIG = 1
 
 
 class Valkey:
@@ -95,15 +94,6 @@ def _configuration(directory: Path, port: int, password: str) -> Path:
 async def _spawned(program: str, configuration: Path, directory: Path, lock: int) -> asyncio.subprocess.Process:
     # The death signal comes when the thread that forked ends: it must be the one that lives as long as the process.
     assert threading.current_thread() is threading.main_thread()
-    parent = os.getpid()
-    libc = ctypes.CDLL(None)
-
-    def die_with_parent() -> None:
-        if sys.platform == "linux":
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:
-                os._exit(1)
-
     with (directory / "log").open("wb") as log:
         return await asyncio.create_subprocess_exec(
             program,
@@ -112,7 +102,7 @@ async def _spawned(program: str, configuration: Path, directory: Path, lock: int
             stdout=log,
             stderr=log,
             pass_fds=(lock,),
-            preexec_fn=die_with_parent,
+            preexec_fn=partial(die_with_parent, signal.SIGKILL, os.getpid()),
             # Ctrl-C reaches the whole process group; Valkey is stopped last, by us.
             start_new_session=True,
         )

@@ -116,6 +116,22 @@ async def test_rebuild_by_hand(redis: Redis, redis_server: RedisServer, tmp_path
         assert await ids(app, receiver) == sent
 
 
+@pytest.mark.parametrize("redis_server", ["redis"], indirect=True)
+async def test_a_window_that_was_raised_is_put_back(redis: Redis, redis_server: RedisServer, tmp_path: Path) -> None:
+    url = redis_server.url
+    sender, receiver = new_uid(), new_uid()
+    async with running_app(url, tmp_path, retention_days=1) as app:
+        sent = [await said(app, sender, receiver) for _ in range(3)]
+        await until(lambda: archived(redis))
+    # As it is when the day has passed.
+    await redis.delete(keys.inbox(int(receiver)))
+    for days, found, told in ((1, [], False), (0.5, [], False), (1, sent, True), (1, sent, False)):
+        epoch = await redis.get(keys.EPOCH)
+        async with running_app(url, tmp_path, retention_days=days) as app:
+            assert await ids(app, receiver) == found
+            assert (await redis.get(keys.EPOCH) != epoch) == told
+
+
 async def said(app: App, sender: str, receiver: str) -> str:
     """Sends a message that is stored; its id."""
     client_id = f"said-{next(_numbers)}"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hooks.settings import PREFIX, TOML_FILE, Settings, SettingsError, load, unknown_variables
+from hooks.settings import PREFIX, TOML_FILE, Settings, SettingsError, load, unknown_names
 
 REQUIRED = {
     "IM_REDIS_URL": "redis://:hidden-redis@localhost:6379/0",
@@ -142,8 +142,10 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hidden" not in str(settings)
 
 
-def test_variables_that_name_no_setting_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert unknown_variables() == []
+def test_names_of_no_setting_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert unknown_names() == []
     monkeypatch.setenv("IM_HTTP_PROT", "1")
     monkeypatch.setenv("OTHER", "1")
-    assert unknown_variables() == ["IM_HTTP_PROT"]
+    Path(TOML_FILE).write_text("http_port = 1\nhttp_prot = 1\n")
+    assert unknown_names() == ["IM_HTTP_PROT", "emqx-im.toml: http_prot"]
