@@ -40,8 +40,8 @@ lint: install ## ruff and mypy
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 
-bench: install servers ## the benchmarks; ARGS=… goes to them
-	@.ci/need wrk=wrk
+bench: install servers ## the benchmarks, half an hour, into docs/benchmarks; ARGS=… goes to them
+	@.ci/need wrk=wrk ejabberdctl=ejabberd,erlang-p1-mysql
 	$(VENV)/bin/python -m tests.bench $(ARGS)
 
 docs: install ## what docs/ promises, held against the code

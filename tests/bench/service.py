@@ -11,10 +11,13 @@ import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.servers import RedisServer, die_with_parent, free_port, program
 
 HOOK_TOKEN = "bench-hook-token"
+ADMIN_TOKEN = "bench-admin-token"
+JWT_SECRET = "bench-jwt-secret-bench-jwt-secret"
 PAYLOAD = b' {"id": "%s", "type": "text", "body": {"text": "a line of text as people send it, not long, not short"}}'
 
 
@@ -40,23 +43,35 @@ def process(arguments: list[str], port: int, environment: dict[str, str] | None 
         running.wait()
 
 
+class Serving(NamedTuple):
+    port: int
+    pid: int
+
+
 @contextlib.contextmanager
-def service(directory: Path, redis: RedisServer, **settings: str) -> Iterator[int]:
-    """`emqx-im serve` on an archive in `directory`; gives its port."""
+def serving(directory: Path, redis: RedisServer, **settings: str) -> Iterator[Serving]:
+    """`emqx-im serve` on an archive in `directory`."""
     port = free_port()
     environment = {
         "IM_HTTP_PORT": str(port),
         "IM_REDIS_URL": redis.url,
         "IM_ARCHIVE_URL": f"sqlite:///{directory / 'archive.db'}",
         "IM_HOOK_TOKEN": HOOK_TOKEN,
-        "IM_ADMIN_TOKEN": "bench-admin-token",
-        "IM_JWT_SECRET": "bench-jwt-secret-bench-jwt-secret",
+        "IM_ADMIN_TOKEN": ADMIN_TOKEN,
+        "IM_JWT_SECRET": JWT_SECRET,
         "IM_SECRET": "bench-secret",
         "IM_LOG_LEVEL": "error",
         **settings,
     }
-    with process([sys.executable, "-m", "hooks.cli", "serve"], port, environment):
-        yield port
+    with process([sys.executable, "-m", "hooks.cli", "serve"], port, environment) as pid:
+        yield Serving(port, pid)
+
+
+@contextlib.contextmanager
+def service(directory: Path, redis: RedisServer, **settings: str) -> Iterator[int]:
+    """`serving`, for those who only need its port."""
+    with serving(directory, redis, **settings) as started:
+        yield started.port
 
 
 def wrk_script(directory: Path) -> Path:

@@ -1,0 +1,152 @@
+"""One-to-one messages accepted and archived per second, beside what one would take or write instead.
+
+All into the same MariaDB, with the same number of connections, one after the other in each round. A message counts when
+its row is committed.
+
+* **emqx-im**: `emqx-im serve` takes webhook calls (wrk) into Redis, its archiver carries them on into MariaDB; one row
+  a message. EMQX itself, which delivers live and calls the webhook, is not in the figure, nor is its memory.
+* **ejabberd**: XMPP clients who are all online; `mod_mam` keeps every message in SQL (its own schema, one row for the
+  sender and one for the receiver, with an index for full text search) before it goes on, and it is delivered. That is
+  more work: live delivery and the second row. `delivering only` is ejabberd without the archive, and shows what of it
+  that is. Settings: `default: always`, 32 connections to the database, no limits of rate, log level error.
+* **plain**: an aiohttp handler, `tests/bench/plain.py`: one `ZADD` and one `INSERT` a message, 32 connections. It
+  recognises no repeat, gives no id, loses one of both when the other fails.
+
+EMQX's own share was not measured here. On another two-core machine EMQX 5.8.9 took 20,000 publishes/s (QoS 1, 16
+publishers), and 2,300 to 2,900 messages/s through its HTTP action into a server that does nothing: on two cores the
+broker is the bound of the whole chain, wherever the webhook's is.
+"""
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from redis import Redis
+
+from store import keys
+from tests.bench.ejabberd import EjabberdServer, make_database, sql
+from tests.bench.report import Report
+from tests.bench.service import process, serving, wrk, wrk_script
+from tests.bench.usage import memory, processor
+from tests.servers import MariaServer, RedisServer, die_with_parent, free_port, program
+
+CONNECTIONS = 64
+UNDER_WAY = 8
+"""Messages each XMPP sender has on the way: with more, ejabberd was hardly faster."""
+AIM = 5
+
+Run = Callable[[], dict[str, float]]
+"""One round of a contestant; its rates by name."""
+
+
+class Contest:
+    """Everybody on one MariaDB; who is started goes with the stack."""
+
+    def __init__(self, stack: contextlib.ExitStack, directory: Path, seconds: int) -> None:
+        self._stack = stack
+        self._directory = directory
+        self._seconds = seconds
+        self._script = wrk_script(directory)
+        self.pids: dict[str, list[int]] = {}
+        self.maria = MariaServer(directory / "maria")
+        self.maria.start()
+        stack.callback(self.maria.stop)
+
+    def emqx_im(self) -> Run:
+        redis = self._redis("emqx-im")
+        sql(self.maria, "CREATE DATABASE im")
+        started = self._stack.enter_context(serving(self._directory, redis, IM_ARCHIVE_URL=self.maria.url("im")))
+        self.pids["emqx-im, the service"] = [started.pid]
+        self.pids["emqx-im, its Redis"] = [redis.pid]
+        client = Redis.from_url(redis.url)
+
+        def run() -> dict[str, float]:
+            before, begin, cpu = self._rows("im.message"), time.monotonic(), processor(started.pid)
+            accepted, _ = wrk(self._script, started.port, CONNECTIONS, self._seconds)
+            cpu = processor(started.pid) - cpu
+            while client.xlen(keys.OUTBOX):
+                time.sleep(0.01)
+            archived = (self._rows("im.message") - before) / (time.monotonic() - begin)
+            return {"accepted": accepted, "archived": archived, "a message": cpu / self._seconds / accepted * 1e6}
+
+        return run
+
+    def plain(self) -> Run:
+        redis, port = self._redis("plain"), free_port()
+        sql(self.maria, "CREATE DATABASE plain")
+        command = [sys.executable, "-m", "tests.bench.plain", str(port), redis.url, str(self.maria.port), "plain"]
+        pid = self._stack.enter_context(process(command, port))
+        self.pids["plain, with its Redis"] = [pid, redis.pid]
+
+        def run() -> dict[str, float]:
+            rate, _ = wrk(self._script, port, CONNECTIONS, self._seconds)
+            return {"archived": rate}
+
+        return run
+
+    def ejabberd(self, name: str, *, archive: bool) -> Run:
+        database = name.replace(" ", "_").replace(",", "")
+        make_database(self.maria, database, CONNECTIONS)
+        server = EjabberdServer(self._directory / database, self.maria, database, archive=archive)
+        server.start()
+        self._stack.callback(server.stop)
+        self.pids[name] = [server.pid]
+        command = [sys.executable, "-m", "tests.bench.xmpp"]
+        command += [str(argument) for argument in (server.port, CONNECTIONS, UNDER_WAY, self._seconds)]
+
+        def run() -> dict[str, float]:
+            before = self._rows(f"{database}.archive")
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, preexec_fn=die_with_parent)
+            answer: dict[str, float] = json.loads(done.stdout)
+            rows = self._rows(f"{database}.archive") - before
+            if archive and rows != 2 * answer["sent"]:
+                raise RuntimeError(f"{answer['sent']} messages sent, and {rows} rows archived")
+            return {"archived" if archive else "delivered": answer["rate"], "load generator": answer["processor"]}
+
+        return run
+
+    def _redis(self, name: str) -> RedisServer:
+        redis = RedisServer(self._directory / f"redis-{name}", program("redis-server"))
+        redis.start()
+        self._stack.callback(redis.stop)
+        return redis
+
+    def _rows(self, table: str) -> int:
+        return int(sql(self.maria, f"SELECT COUNT(*) FROM {table}"))
+
+
+def run(report: Report) -> None:
+    seconds = report.choose(quick=1, usual=6, full=30)
+    rounds = report.choose(quick=1, usual=3, full=5)
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        contest = Contest(stack, Path(name), seconds)
+        contestants = {
+            "emqx-im": contest.emqx_im(),
+            "plain": contest.plain(),
+            "ejabberd": contest.ejabberd("ejabberd", archive=True),
+            "ejabberd, delivering only": contest.ejabberd("ejabberd, delivering only", archive=False),
+        }
+        found = [{name: run() for name, run in contestants.items()} for _ in range(rounds)]
+        for rate in ("accepted", "archived"):
+            report.figure(f"emqx-im: {rate}", "messages/s", [each["emqx-im"][rate] for each in found])
+        report.figure("plain: archived", "messages/s", [each["plain"]["archived"] for each in found])
+        report.figure(
+            "ejabberd: archived and delivered", "messages/s", [each["ejabberd"]["archived"] for each in found]
+        )
+        only = [each["ejabberd, delivering only"]["delivered"] for each in found]
+        report.figure("ejabberd, delivering only: delivered", "messages/s", only)
+        for peer in ("ejabberd", "plain"):
+            for rate in ("accepted", "archived"):
+                ratios = [each["emqx-im"][rate] / each[peer]["archived"] for each in found]
+                report.figure(f"emqx-im, {rate}, to {peer}, archived", "ratio", ratios, at_least=AIM)
+        processor = [each["emqx-im"]["a message"] for each in found]
+        report.figure("emqx-im: the service's processor time, archiver included", "µs a message accepted", processor)
+        load = [each["ejabberd"]["load generator"] * 100 for each in found]
+        report.figure("the XMPP load generator's processor time", "% of a core", load)
+        for process_name, pids in contest.pids.items():
+            report.figure(f"memory of {process_name}", "MiB", memory(*pids), remark="PSS, after the runs")
