@@ -38,7 +38,7 @@ from hooks.subscriptions import Subscriptions
 from hooks.tokens import FixedTokens, UserTokens
 from hooks.webhook import Webhook
 from hooks.will import WillHook
-from store.append import LANES, Appender
+from store.append import Appender
 from store.archive import Archive, open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
@@ -114,8 +114,8 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     archive = open_archive(settings.archive_url)
     stack.push_async_callback(archive.close)
     redis, blocking = connect(settings.redis_url), connect(settings.redis_url, blocking=True)
-    commanding, *lanes = [connect(settings.redis_url, single=True) for _ in range(1 + LANES)]
-    for client in (redis, blocking, commanding, *lanes):
+    commanding = connect(settings.redis_url, single=True)
+    for client in (redis, blocking, commanding):
         stack.push_async_callback(client.aclose)
 
     outbox = Outbox(redis)
@@ -138,7 +138,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         "replicas": settings.redis_wait,
     }
     appender = Appender(
-        lanes,
+        redis,
         **bounds,
         sync_sender=settings.sync_sender,
         on_batch=metrics.batch_size.observe,

@@ -7,7 +7,7 @@ refuses at once.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
@@ -16,6 +16,7 @@ from store import keys
 from store.connection import wait_for_replicas
 from store.destinations import destinations
 from store.errors import EntryFailed, GroupRefused, Overloaded, StoreAway
+from store.lane import Lane
 from store.record import encode_tail
 from store.scripts import script
 
@@ -67,15 +68,16 @@ class Entry(NamedTuple):
 
 
 class Appender:
-    """Appends to timelines, through one Redis client a lane. `stop` lets it finish what was accepted.
+    """Appends to timelines. `stop` lets it finish what was accepted.
 
     highest_id: of those it was given; a store whose clock is below it has lost them.
     """
 
     def __init__(
         self,
-        lanes: Sequence[Redis],
+        redis: Redis,
         *,
+        lanes: int = LANES,
         window_us: int,
         repeat_seconds: int,
         outbox_limit: int,
@@ -83,7 +85,7 @@ class Appender:
         replicas: int = 0,
         on_batch: Callable[[int], object] | None = None,
     ) -> None:
-        self._lanes = lanes
+        self._lanes = [Lane(redis) for _ in range(lanes)]
         self._settings = (window_us, repeat_seconds, outbox_limit)
         self._sync_sender = sync_sender
         self._replicas = replicas
@@ -99,12 +101,14 @@ class Appender:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._write_batches(redis), name="append") for redis in self._lanes]
+        self._tasks = [asyncio.create_task(self._write_batches(lane), name="append") for lane in self._lanes]
 
     async def stop(self) -> None:
         self._stopping = True
         self._arrived.set()
         await asyncio.gather(*self._tasks)
+        for lane in self._lanes:
+            await lane.aclose()
 
     def append(
         self, topic: str, sender: str, client_id: str, ts: int, json: bool, payload: bytes
@@ -129,7 +133,7 @@ class Appender:
         self._arrived.set()
         return answer
 
-    async def _write_batches(self, redis: Redis) -> None:
+    async def _write_batches(self, lane: Lane) -> None:
         while True:
             await self._arrived.wait()
             if not self._queue:
@@ -141,7 +145,7 @@ class Appender:
             self._in_flight += len(batch)
             try:
                 async with asyncio.timeout(_CALL_SECONDS):
-                    replies = await self._write(redis, [entry for entry, _ in batch])
+                    replies = await self._write(lane, [entry for entry, _ in batch])
             except Exception as error:
                 # What queued behind a call that failed would only wait for the next one to fail.
                 failure = StoreAway("append: Redis is too slow") if isinstance(error, TimeoutError) else error
@@ -201,7 +205,7 @@ class Appender:
         self._queued_groups = 0
         return batch
 
-    async def _write(self, redis: Redis, entries: list[Entry]) -> list[Any]:
+    async def _write(self, lane: Lane, entries: list[Entry]) -> list[Any]:
         names = [
             *(keys.EPOCH, keys.CLOCK, keys.OUTBOX, keys.OUTBOX_BYTES),
             *(keys.HEADS, keys.NEWS, keys.ASLEEP, keys.INBOX),
@@ -211,8 +215,8 @@ class Appender:
             names.append(entry.repeat_key)
             names.extend(entry.timelines)
             arguments += (_GROUP if entry.group else len(entry.timelines), entry.channel, MESSAGE, entry.tail)
-        replies: list[Any] = await self._script.run(redis, names, arguments)
-        await wait_for_replicas(redis, self._replicas)
+        replies: list[Any] = await self._script.run(lane, names, arguments)
+        await wait_for_replicas(lane, self._replicas)
         return replies
 
 

@@ -1,11 +1,14 @@
 """Clients of Redis: no silent retries, no wait without end."""
 
+from typing import Any
+
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from store.errors import StoreAway
+from store.lane import Lane
 
 
 def connect(url: str, *, timeout: float = 2.0, blocking: bool = False, single: bool = False) -> Redis:
@@ -26,13 +29,13 @@ def connect(url: str, *, timeout: float = 2.0, blocking: bool = False, single: b
     )
 
 
-async def wait_for_replicas(redis: Redis, replicas: int) -> None:
+async def wait_for_replicas(redis: Redis | Lane, replicas: int) -> None:
     """Returns once so many replicas have what this client wrote: WAIT counts for one connection, so it must be a
     `single` one. Raises StoreAway."""
     if not replicas:
         return
     try:
-        reached = await redis.execute_command("WAIT", replicas, 1000)  # type: ignore[no-untyped-call]
+        reached: Any = await redis.execute_command("WAIT", replicas, 1000)
     except (RedisError, OSError) as error:
         raise StoreAway(f"WAIT: {error}") from error
     if reached < replicas:

@@ -10,6 +10,7 @@ from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
 from store.errors import EntryFailed, GroupRefused, OutboxFull, StoreAway, StoreBehind, StoreEmpty, StoreError
+from store.lane import Lane
 
 _REFUSALS: dict[str, type[StoreError]] = {"EMPTY": StoreEmpty, "BEHIND": StoreBehind, "OUTBOXFULL": OutboxFull}
 _INCLUDE = re.compile(r"^-- include (\w+)\n", re.MULTILINE)
@@ -37,15 +38,15 @@ class Script:
         self.source = _INCLUDE.sub(lambda match: _read(f"include/{match[1]}"), _read(name)).encode()
         self.digest = sha1(self.source, usedforsecurity=False).hexdigest()
 
-    async def run(self, redis: Redis, keys: list[bytes], arguments: list[Any]) -> Any:
+    async def run(self, redis: Redis | Lane, keys: list[bytes], arguments: list[Any]) -> Any:
         """The script's reply. Raises what the script refuses with, or StoreAway for everything Redis itself says."""
         try:
             try:
-                return await redis.execute_command("EVALSHA", self.digest, len(keys), *keys, *arguments)  # type: ignore[no-untyped-call]
+                return await redis.execute_command("EVALSHA", self.digest, len(keys), *keys, *arguments)
             except redis_errors.NoScriptError as error:
                 if self._guarded:
                     raise StoreBehind("Redis was started again, and nobody has looked yet what it holds.") from error
-                return await redis.execute_command("EVAL", self.source, len(keys), *keys, *arguments)  # type: ignore[no-untyped-call]
+                return await redis.execute_command("EVAL", self.source, len(keys), *keys, *arguments)
         except redis_errors.ResponseError as error:
             code, _, rest = str(error).partition(" ")
             if code == "REFUSED":

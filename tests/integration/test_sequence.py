@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multiple, rule, run_state_machine_as_test
 
 from store import keys
-from store.append import LANES, Appender, Stored
+from store.append import Appender, Stored
 from store.archive import open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
@@ -91,7 +91,6 @@ class Sequence(RuleBasedStateMachine):
 
     async def _start(self) -> None:
         self.redis = connect(self.server.url)
-        self.lanes = [connect(self.server.url, single=True) for _ in range(LANES)]
         await self.redis.flushall()
         archive_file = tempfile.mkdtemp(dir=self.directory)
         self.archive = open_archive(f"sqlite:///{archive_file}/archive.db")
@@ -101,7 +100,7 @@ class Sequence(RuleBasedStateMachine):
         self.life = Life(self.redis, self.archive, window_us=WINDOW_US, sync_sender=True)
         await self.life.ensure()
         await self._break_inbox()
-        self.appender = Appender(self.lanes, window_us=WINDOW_US, repeat_seconds=3600, outbox_limit=2**30)
+        self.appender = Appender(self.redis, window_us=WINDOW_US, repeat_seconds=3600, outbox_limit=2**30)
         self.appender.start()
         self.puller = Puller(self.redis, self.archive, self.outbox, window_us=WINDOW_US, roaming_us=WINDOW_US)
 
@@ -119,8 +118,7 @@ class Sequence(RuleBasedStateMachine):
     async def _stop(self) -> None:
         await self.appender.stop()
         await self.archive.close()
-        for client in (self.redis, *self.lanes):
-            await client.aclose()
+        await self.redis.aclose()
 
     # What users and the lists know
 

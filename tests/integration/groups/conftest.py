@@ -13,7 +13,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from store import keys
-from store.append import LANES, Appender, Stored
+from store.append import Appender, Stored
 from store.archive import open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
@@ -53,14 +53,13 @@ class Store:
         self.url = url
         self.redis = connect(url)
         self.commanding = connect(url, single=True)
-        self.lanes = [connect(url, single=True) for _ in range(LANES)]
         self.archive = open_archive(f"sqlite:///{tempfile.mkdtemp(dir=directory)}/archive.db")
         self.outbox = Outbox(self.redis)
         self.archiver = Archiver(self.outbox, handlers(self.archive), DeadLetters(self.redis))
         self.life = Life(self.redis, self.archive, window_us=WINDOW_US, sync_sender=True)
         bounds: dict[str, Any] = {"window_us": WINDOW_US, "repeat_seconds": 3600, "outbox_limit": 2**30, **settings}
         sync_sender = bounds.pop("sync_sender", True)
-        self.appender = Appender(self.lanes, **bounds, sync_sender=sync_sender)
+        self.appender = Appender(self.redis, **bounds, sync_sender=sync_sender)
         self.groups = Groups(self.redis, self.commanding, **bounds, limits=limits)
         self.puller = Puller(self.redis, self.archive, self.outbox, window_us=WINDOW_US, roaming_us=WINDOW_US)
         self.permissions = PermissionWork(self.redis)
@@ -74,7 +73,7 @@ class Store:
     async def stop(self) -> None:
         await self.appender.stop()
         await self.archive.close()
-        for client in (self.redis, self.commanding, *self.lanes):
+        for client in (self.redis, self.commanding):
             await client.aclose()
 
     async def command(self, kind: str, gid: int, actor: int, /, **arguments: Any) -> Changed:

@@ -156,7 +156,7 @@ async def test_a_command_that_fails_is_undone_whole(store: Store) -> None:
 
 async def test_a_busy_group_is_put_off_and_keeps_its_order(store: Store) -> None:
     """So many deliveries that one call of the script does not take them all."""
-    one = Appender(store.lanes[:1], window_us=WINDOW_US, repeat_seconds=60, outbox_limit=2**30)
+    one = Appender(store.redis, lanes=1, window_us=WINDOW_US, repeat_seconds=60, outbox_limit=2**30)
     one.start()
     for first in range(2, 500, 166):
         members = uids(first, 166)
