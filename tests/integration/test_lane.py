@@ -31,7 +31,7 @@ async def test_replies_come_as_redis_gives_them(lane: Lane) -> None:
 
 
 async def test_an_error_is_this_commands_alone(lane: Lane) -> None:
-    with pytest.raises(redis_errors.ResponseError, match="^wrong number of arguments"):
+    with pytest.raises(redis_errors.ResponseError, match="wrong number of arguments"):
         await lane.execute_command("INCR", "lane", "too", "many")
     with pytest.raises(redis_errors.NoScriptError):
         await lane.execute_command("EVALSHA", "0" * 40, 0)
