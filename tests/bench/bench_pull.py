@@ -1,0 +1,106 @@
+"""Pulls over loopback HTTP: the empty one, which is the common one; many channels and messages; and coming back.
+
+An empty pull is compared with an aiohttp handler that makes one call of Redis, `tests/bench/one_call.py`, and neither
+checks a token nor limits a rate. p50 and p99 are those of one client that asks again when it was answered: channels are
+read-mode groups, all of them with news as long as there are as many messages; the limit is 1,000 messages an answer.
+"""
+
+import contextlib
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from redis import Redis
+
+from store import keys
+from tests.bench.fill import fill, join, message
+from tests.bench.pulls import Client, request, wrk_script
+from tests.bench.report import Report
+from tests.bench.service import process, serving, wrk
+from tests.servers import RedisServer, free_port, program
+
+CONNECTIONS = (16, 64)
+USERS = 1000
+CHANNELS = (1, 5, 50, 500)
+MESSAGES = (10, 200, 1000)
+DAY = 86_400_000_000
+A_DAY = 200
+"""Messages a day that await who was away for a week."""
+
+
+def run(report: Report) -> None:
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        directory = Path(name)
+        server = RedisServer(directory / "redis", program("redis-server"))
+        server.start()
+        stack.callback(server.stop)
+        redis = Redis.from_url(server.url)
+        port = stack.enter_context(serving(directory, server, IM_PULL_RATE="1000000")).port
+        one_call_port = free_port()
+        one_call = [sys.executable, "-m", "tests.bench.one_call", str(one_call_port), server.url]
+        stack.enter_context(process(one_call, one_call_port))
+        client = Client(port)
+        stack.callback(client.close)
+        empty(report, directory, redis, {"one call": one_call_port, "empty pulls": port})
+        channels(report, redis, client)
+        coming_back(report, redis, client)
+
+
+def empty(report: Report, directory: Path, redis: Redis, ports: dict[str, int]) -> None:
+    """Users with a message each, all of whom have pulled it."""
+    seconds = report.choose(quick=1, usual=3, full=10)
+    rounds = report.choose(quick=1, usual=5, full=9)
+    now = time.time_ns() // 1000 - DAY
+    fill(redis, (message(now + number, f"single/{1000 + number}", 1) for number in range(USERS)))
+    script = wrk_script(directory, [request(1000 + number, time.time_ns() // 1000 - 1) for number in range(USERS)])
+    for port in ports.values():
+        wrk(script, port, 64, 1)
+    for connections in CONNECTIONS:
+        found = [{name: wrk(script, port, connections, seconds) for name, port in ports.items()} for _ in range(rounds)]
+        for name in ports:
+            report.figure(f"{name}, {connections} connections", "pulls/s", [each[name][0] for each in found])
+        ratios = [each["empty pulls"][0] / each["one call"][0] for each in found]
+        report.figure(f"empty pulls to one call, {connections} connections", "ratio", ratios)
+        p99 = [each["empty pulls"][1] for each in found]
+        report.figure(f"empty pulls, p99, {connections} connections", "ms", p99)
+
+
+def channels(report: Report, redis: Redis, client: Client) -> None:
+    pulls = report.choose(quick=10, usual=150, full=1000)
+    for number, count in enumerate(CHANNELS):
+        for place, messages in enumerate(MESSAGES):
+            uid = 10_000 + number * 10 + place
+            first_gid = uid * 1000
+            join(redis, uid, [keys.group_channel(first_gid + each) for each in range(count)])
+            begin = time.time_ns() // 1000 - DAY
+            fill(redis, (message(begin + each, f"group/{first_gid + each % count}", 1) for each in range(messages)))
+            times = []
+            for _ in range(pulls):
+                answer, took = client.pull(uid, begin - 1, 1000)
+                if len(answer["messages"]) != messages or answer["more"]:
+                    raise RuntimeError(f"{len(answer['messages'])} of {messages} messages pulled")
+                times.append(took)
+            title = f"{messages:,} messages of {count} channel{'s' if count > 1 else ''}"
+            report.figure(f"{title}, p50", "ms", statistics.median(times))
+            report.figure(f"{title}, p99", "ms", statistics.quantiles(times, n=100)[98])
+
+
+def coming_back(report: Report, redis: Redis, client: Client) -> None:
+    """Who was away for a week pulls to the end, in pages of 200."""
+    rounds = report.choose(quick=1, usual=20, full=100)
+    uid, count = 20_000, 7 * A_DAY
+    begin = time.time_ns() // 1000 - 7 * DAY + 60_000_000
+    fill(redis, (message(begin + each * (DAY // A_DAY), f"single/{uid}", 1) for each in range(count)))
+    whole = []
+    for _ in range(rounds):
+        cursor, got, more, spent = 0, 0, True, 0.0
+        while more:
+            answer, took = client.pull(uid, cursor)
+            cursor, more = answer["last_id"], answer["more"]
+            got, spent = got + len(answer["messages"]), spent + took
+        if got != count:
+            raise RuntimeError(f"{got} of {count} messages pulled")
+        whole.append(spent)
+    report.figure(f"a week, {count:,} messages in pages of 200", "ms", whole)

@@ -1,0 +1,51 @@
+"""Fills a Redis quickly, by the script that puts messages back from the archive."""
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from redis import Redis
+
+from store import keys
+from store.destinations import destinations
+from store.record import Message, encode
+from store.scripts import script
+
+_PAGE = 500
+_EXPIRE_SECONDS = 8 * 86400
+TEXT = "a line of text as people send it, not long, not short"
+
+
+def message(mid: int, topic: str, sender: int) -> Message:
+    payload = f'{{"id": "{mid:021d}", "type": "text", "body": {{"text": "{TEXT}"}}}}'.encode()
+    return Message(mid, topic, str(sender), f"{mid:021d}", mid // 1000, True, payload)
+
+
+def fill(redis: Redis, messages: Iterable[Message]) -> int:
+    """Into the timelines of receivers, and no copies of the senders'; how many there were."""
+    restore = script("restore")
+    digest = redis.script_load(restore.source.decode())
+    now = time.time_ns() // 1_000_000
+    count = 0
+    for page in _pages(messages):
+        names: list[bytes] = [keys.HEADS, keys.SEEN, keys.INBOX]
+        arguments: list[Any] = [_EXPIRE_SECONDS, now]
+        for each in page:
+            timelines, channel = destinations(each.topic, each.sender, sync_sender=False)
+            names += timelines
+            arguments += (len(timelines), channel, each.mid, encode(each))
+        count += int(redis.evalsha(digest, len(names), *names, *arguments))
+    return count
+
+
+def join(redis: Redis, uid: int, channels: Sequence[str]) -> None:
+    """The user reads these channels, from their beginning."""
+    if channels:
+        redis.hset(keys.channels(uid), mapping=dict.fromkeys(channels, "0:"))
+
+
+def _pages(messages: Iterable[Message]) -> Iterator[list[Message]]:
+    iterator = iter(messages)
+    while page := list(itertools.islice(iterator, _PAGE)):
+        yield page
