@@ -1,6 +1,7 @@
 """Prometheus metrics. Children used on hot paths are bound once."""
 
 import os
+from collections.abc import Iterator, Mapping
 
 from prometheus_client import (
     CollectorRegistry,
@@ -10,11 +11,30 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 PREFIX = "emqx_im"
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class HotChannelHits(Collector):
+    """A gauge whose labels come and go, which the files that workers share cannot forget: it is that of one worker."""
+
+    name = f"{PREFIX}_hot_channel_hits"
+    meaning = "Pulls per second that take news from a hot channel, in the worker that answers."
+    labels = ("channel",)
+
+    def __init__(self) -> None:
+        self.rates: Mapping[str, float] = {}
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily(self.name, self.meaning, labels=self.labels)
+        for channel, rate in self.rates.items():
+            family.add_metric([channel], rate)
+        yield family
 
 
 class Metrics:
@@ -44,6 +64,13 @@ class Metrics:
             "batch_size", "Messages written by one call of Redis.", (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
         )
         self.pull_seconds = histogram("pull_seconds", "Time to answer a pull that does not wait.", seconds)
+        self.hot_channels = gauge_of_worker("hot_channels", "Hot channels, added up over the workers.")
+        self.hot_channel_hits = HotChannelHits()
+        self.registry.register(self.hot_channel_hits)
+        self.hot_hits = counter("hot_hits_total", "Channels with news that pulls took from this process.")
+        self.hot_misses = counter(
+            "hot_misses_total", "Channels with news that pulls read from Redis, by reason.", ("reason",)
+        )
         self.dead_letters = counter("dead_letters_total", "Dead letters by reason.", ("reason",))
         self.archived = counter("archived_total", "Outbox entries archived.")
         self.archive_failures = counter(
@@ -72,5 +99,6 @@ class Metrics:
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             return generate_latest(self.registry)
         registry = CollectorRegistry()
+        registry.register(self.hot_channel_hits)
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)

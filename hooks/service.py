@@ -30,6 +30,7 @@ from hooks.emqx.outgoing import Outgoing
 from hooks.emqx.permissions import LEFT_SECONDS, PermissionWorker
 from hooks.emqx.rest import Rest
 from hooks.group import GroupHook
+from hooks.hot_counts import HotCounts
 from hooks.message import MessageHook
 from hooks.metrics import Metrics
 from hooks.remembered import Remembered
@@ -49,6 +50,7 @@ from store.connection import connect
 from store.deadletter import DeadLetters
 from store.errors import StoreError
 from store.groups import Groups, Limits
+from store.hot import HotChannels
 from store.life import Life
 from store.news import News
 from store.permissions import PermissionWork
@@ -166,11 +168,13 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     permissions = PermissionWorker(
         PermissionWork(redis, idle=LEFT_SECONDS), groups, presence, rest, subscriptions, metrics
     )
+    hot = HotChannels(redis, settings.hot_hits, HotCounts(metrics).update)
     for name, work in {
         "archiver": archiver.run(stop),
         "upkeep": keep_up(archive, settings.roaming, settings.retention_days, stop),
         "sweep": sweeper.run(stop),
         "permissions": permissions.run(stop),
+        "hot": hot.run(stop),
     }.items():
         stack.push_async_callback(_finish, asyncio.create_task(work, name=name), stop)
 
@@ -200,6 +204,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
                 window_us=settings.window_us,
                 roaming_us=settings.roaming_us,
                 sync_sender=settings.sync_sender,
+                hot=hot,
             ),
             timelines,
             news,

@@ -8,6 +8,7 @@ where the user's inbox began to be written again after he had been cold.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from store.archive.outbox import Outbox
 from store.archive.sight import ENDLESS, Sight
 from store.destinations import conversation
 from store.errors import ArchiveAway
+from store.hot import HotChannels
 from store.record import Message, decode
 from store.scripts import script
 
@@ -65,7 +67,7 @@ def merge(sources: Sequence[Source], cursor: int, clock: int, limit: int) -> tup
     last = cursor
     for message in waiting:
         if message.mid == last:
-            # It lies in a channel at hand and, sent in another mode before the store was rebuilt, in the inbox.
+            # It lies in a hot channel and, sent in another mode before the store was rebuilt, in the inbox.
             continue
         size += _answer_bytes(message)
         if messages and (len(messages) == limit or size > MOST_BYTES):
@@ -85,7 +87,7 @@ class Puller:
     """Answers pulls: from Redis with one script call, and from the archive where the cursor lies below the boundary.
 
     window_us: what Redis keeps. roaming_us: how far back a pull reaches, at least the window. sync_sender: whether a
-    sender's own messages are in his sequence.
+    sender's own messages are in his sequence. hot: the channels that this process holds; none, if it is not given.
     """
 
     def __init__(
@@ -97,8 +99,10 @@ class Puller:
         window_us: int,
         roaming_us: int,
         sync_sender: bool = True,
+        hot: HotChannels | None = None,
     ) -> None:
         self._redis = redis
+        self._hot = hot or HotChannels(redis, math.inf)
         self._archive = archive
         self._outbox = outbox
         self._window_us = window_us
@@ -108,8 +112,8 @@ class Puller:
 
     async def pull(self, uid: int, cursor: int, limit: int, epoch: str = "") -> Pulled:
         """Up to `limit` messages after `cursor`. Raises StoreEmpty, StoreAway, ArchiveAway."""
-        common = [keys.GLOBAL]
-        epoch_now, clock, edge, boundary, reset, oldest, merged, _, _, seen = await self._script.run(
+        offer = self._hot.offer()
+        epoch_now, clock, edge, boundary, reset, oldest, merged, read, hot, seen = await self._script.run(
             self._redis,
             [
                 *(keys.EPOCH, keys.CLOCK, keys.HEADS, keys.OUTBOX, keys.ASLEEP, keys.SEEN),
@@ -117,14 +121,20 @@ class Puller:
             ],
             [
                 *(cursor, limit, MOST_BYTES, time.time_ns() // 1000, self._window_us, epoch),
-                *(uid, _SEEN_MILLISECONDS, self._further_us, len(common), *common),
+                *(uid, _SEEN_MILLISECONDS, self._further_us, offer.epoch, offer.text, keys.GLOBAL),
             ],
         )
+        self._hot.begin(epoch_now.decode())
         clock, boundary = int(clock), int(boundary)
         lowest = int(edge) - self._further_us
         if reset:
             cursor = 0
         sources = [_source(merged, clock)]
+        self._hot.missed(offer, (name.decode() for name in read))
+        for name, head, intervals, *newer in hot:
+            held = self._hot.take(offer, name.decode(), int(head), newer)
+            messages = held.between(_intervals(intervals), max(cursor, boundary - 1), limit + 1)
+            sources.append(_first(messages, limit, clock))
         start = max(cursor, lowest - 1)
         if start < boundary - 1:
             await self._caught_up(int(oldest or 0), boundary)
@@ -145,10 +155,7 @@ class Puller:
         """What the archive has between `start` and the boundary, both excluded."""
         sights = [Sight(f"single/{uid}"), *seen]
         sender = str(uid) if self._sync_sender else ""
-        messages = await self._archive.read(sights, sender, start, boundary, limit + 1)
-        if len(messages) <= limit:
-            return Source(messages, clock)
-        return Source(messages[:limit], messages[limit - 1].mid)
+        return _first(await self._archive.read(sights, sender, start, boundary, limit + 1), limit, clock)
 
     async def _caught_up(self, oldest: int, boundary: int) -> None:
         """Returns when the archive has everything below the boundary: nothing of it is left in the outbox."""
@@ -172,6 +179,13 @@ def _intervals(text: bytes) -> tuple[tuple[int, int], ...]:
     """From `J:L,J:L,J:`."""
     pairs = (interval.partition(b":") for interval in text.split(b","))
     return tuple((int(joined), int(left) if left else ENDLESS) for joined, _, left in pairs)
+
+
+def _first(messages: list[Message], limit: int, clock: int) -> Source:
+    """At most `limit` of them; one more says that there are more."""
+    if len(messages) <= limit:
+        return Source(messages, clock)
+    return Source(messages[:limit], messages[limit - 1].mid)
 
 
 def _source(reply: list[bytes], clock: int) -> Source:

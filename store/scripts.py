@@ -20,7 +20,7 @@ def _read(name: str) -> str:
     return files("store").joinpath("lua", f"{name}.lua").read_text()
 
 
-_GUARDED = ("append", "group", "group_end", "pull")
+_GUARDED = ("append", "group", "group_end", "hot", "pull")
 
 
 class Script:

@@ -5,20 +5,23 @@
 -- boundary says from where on Redis is complete for this user; records below it are not given, even if they are there.
 --
 -- Only channels whose newest message lies above the cursor are read, each only in the intervals in which he sees it: a
--- small page each, and more of whichever runs out first, until the answer is full.
+-- small page each, and more of whichever runs out first, until the answer is full. A channel that the caller has at
+-- hand is not read, but for what is newer than what he has.
 --
 -- KEYS  1 epoch, 2 clock, 3 heads, 4 outbox, 5 asleep, 6 seen, 7 inbox, 8 the user's map of channels,
 --       9 what channels' names start with
 -- ARGV  1 cursor (us), 2 most records, 3 most bytes, 4 caller's time (us), 5 window (us),
 --       6 the epoch the client knows ('' for none), 7 uid, 8 how fresh "seen" is kept (ms),
---       9 how far the archive is read below the window (us), 10 number of channels everybody reads; then their names;
---       then name and id of each channel that the caller has at hand, completely above the id
+--       9 how far the archive is read below the window (us), 10 the epoch of what the caller has at hand,
+--       11 what he has at hand: per channel a line break, then its name, the id above which he has all of it, and the
+--       id of the newest he knows of, with a space between; from 12 on the names of channels everybody reads
 -- Reply { epoch, clock, edge of the window, boundary, 1 if the cursor belongs to another epoch,
 --         oldest id in the outbox ('' if it is empty or nothing is missing below the boundary),
 --         { 1 if cut before its end, record, … },
 --         { name of each channel that was read, … },
---         { name, id of its newest message, intervals, … of each channel with news that the caller has at hand },
---         { name, intervals, … of the user's map, if something is missing below the boundary } }
+--         { { name, id of its newest message, intervals, record newer than what is at hand, … }
+--           of each channel with news that is at hand, … },
+--         { name, intervals, … of all he reads, if something is missing below the boundary } }
 --       Records that are not cut are complete up to the clock; those that are, up to the last one.
 -- Error EMPTY
 
@@ -26,9 +29,11 @@ local epoch_key, clock_key, heads_key, outbox_key, asleep_key, seen_key, inbox_k
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local cursor, most_records, most_bytes = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local window, known_epoch, uid, seen_fresh = tonumber(ARGV[5]), ARGV[6], ARGV[7], tonumber(ARGV[8])
-local further, common = tonumber(ARGV[9]), tonumber(ARGV[10])
-local FIRST_COMMON = 11
+local further, at_hand = tonumber(ARGV[9]), ARGV[11]
+local FIRST_COMMON = 12
 local LARGEST_PAGE = 128
+-- Of a channel at hand. With more it is read as others are, until the caller has caught up.
+local MOST_NEWER = 32
 -- Digits of an id, and a colon.
 local ONE_INTERVAL = 17
 
@@ -56,13 +61,37 @@ if now - clock > 1000000 then
   redis.call('SET', clock_key, digits(clock))
 end
 
+local edge = math.max(now - window, 0)
+local lowest = edge - further
+
+-- Intervals that ended before anything that is kept are forgotten.
+local function forget_ended()
+  local map = redis.call('HGETALL', map_key)
+  for index = 1, #map, 2 do
+    local name, spans = map[index], map[index + 1]
+    if #spans > ONE_INTERVAL then
+      local kept = {}
+      for span, ended in string.gmatch(spans, '(%d+:(%d*))') do
+        if ended == '' or tonumber(ended) > lowest then
+          kept[#kept + 1] = span
+        end
+      end
+      local shorter = table.concat(kept, ',')
+      if shorter == '' then
+        redis.call('HDEL', map_key, name)
+      elseif shorter ~= spans then
+        redis.call('HSET', map_key, name, shorter)
+      end
+    end
+  end
+end
+
 local seen = redis.call('ZSCORE', seen_key, uid)
 if not seen or now / 1000 - tonumber(seen) > seen_fresh then
   redis.call('ZADD', seen_key, digits(now / 1000), uid)
+  forget_ended()
 end
 
-local edge = math.max(now - window, 0)
-local lowest = edge - further
 local boundary = edge
 local warm_since = redis.call('HGET', asleep_key, uid)
 if warm_since then
@@ -79,35 +108,6 @@ end
 local from = math.max(cursor, boundary - 1)
 local missing = math.max(cursor, lowest - 1) < boundary - 1
 
--- The channels he reads. Intervals that ended before anything that is kept are forgotten.
-local names, intervals = {}, {}
-for index = FIRST_COMMON, FIRST_COMMON + common - 1 do
-  names[#names + 1] = ARGV[index]
-end
-local map = redis.call('HGETALL', map_key)
-for index = 1, #map, 2 do
-  local name, spans = map[index], map[index + 1]
-  if #spans > ONE_INTERVAL then
-    local kept = {}
-    for span, ended in string.gmatch(spans, '(%d+:(%d*))') do
-      if ended == '' or tonumber(ended) > lowest then
-        kept[#kept + 1] = span
-      end
-    end
-    local shorter = table.concat(kept, ',')
-    if shorter == '' then
-      redis.call('HDEL', map_key, name)
-    elseif shorter ~= spans then
-      redis.call('HSET', map_key, name, shorter)
-    end
-    spans = shorter
-  end
-  if spans ~= '' then
-    names[#names + 1] = name
-    intervals[name] = spans
-  end
-end
-
 -- What lies in his intervals above an id: pairs of bounds.
 local function ranges(spans)
   local found = {}
@@ -120,27 +120,63 @@ local function ranges(spans)
   return found
 end
 
-local sources = { { timeline = inbox_key, ranges = { { '(' .. digits(from), '+inf' } } } }
-local at_hand, hot, read = {}, {}, {}
-for index = FIRST_COMMON + common, #ARGV, 2 do
-  at_hand[ARGV[index]] = tonumber(ARGV[index + 1])
+-- What is newer than what is at hand of a channel; nothing if it must be read as others are.
+local function newer(name, head)
+  if ARGV[10] ~= epoch then
+    return nil
+  end
+  local _, found = string.find(at_hand, '\n' .. name .. ' ', 1, true)
+  if not found then
+    return nil
+  end
+  local low, known = string.match(at_hand, '^(%d+) (%d+)', found + 1)
+  if tonumber(low) > from or tonumber(known) > tonumber(head) then
+    return nil
+  end
+  if known == head then
+    return {}
+  end
+  local records = redis.call('ZRANGEBYSCORE', channel_prefix .. name, '(' .. known, '+inf', 'LIMIT', 0, MOST_NEWER + 1)
+  return #records <= MOST_NEWER and records or nil
 end
+
+-- The channels with news: of those he reads, and of those everybody does.
+local names = redis.call('HKEYS', map_key)
+local own = #names
+for index = FIRST_COMMON, #ARGV do
+  names[#names + 1] = ARGV[index]
+end
+local with_news, heads = {}, {}
+local own_with_news = 0
 for first = 1, #names, 4000 do
-  local heads = redis.call('HMGET', heads_key, unpack(names, first, math.min(first + 3999, #names)))
-  for index, head in ipairs(heads) do
+  local found = redis.call('HMGET', heads_key, unpack(names, first, math.min(first + 3999, #names)))
+  for index = 1, #found do
+    local head = found[index]
     if head and tonumber(head) > from then
-      local name = names[first + index - 1]
-      local spans = intervals[name] or '0:'
-      if at_hand[name] and at_hand[name] <= from then
-        hot[#hot + 1] = name
-        hot[#hot + 1] = head
-        hot[#hot + 1] = spans
+      with_news[#with_news + 1] = names[first + index - 1]
+      heads[#heads + 1] = head
+      if first + index - 1 <= own then
+        own_with_news = #with_news
+      end
+    end
+  end
+end
+
+local sources = { { timeline = inbox_key, ranges = { { '(' .. digits(from), '+inf' } } } }
+local hot, read = {}, {}
+for first = 1, #with_news, 4000 do
+  local final = math.min(first + 3999, #with_news)
+  local intervals = redis.call('HMGET', map_key, unpack(with_news, first, final))
+  for index = first, final do
+    local name, spans = with_news[index], index <= own_with_news and intervals[index - first + 1] or '0:'
+    local seen_ranges = ranges(spans)
+    if #seen_ranges > 0 then
+      local records = newer(name, heads[index])
+      if records then
+        hot[#hot + 1] = { name, heads[index], spans, unpack(records) }
       else
-        local seen_ranges = ranges(spans)
-        if #seen_ranges > 0 then
-          sources[#sources + 1] = { timeline = channel_prefix .. name, ranges = seen_ranges }
-          read[#read + 1] = name
-        end
+        sources[#sources + 1] = { timeline = channel_prefix .. name, ranges = seen_ranges }
+        read[#read + 1] = name
       end
     end
   end
@@ -236,13 +272,10 @@ local oldest, reply_map = '', {}
 if missing then
   local first = redis.call('XRANGE', outbox_key, '-', '+', 'COUNT', 1)
   oldest = first[1] and string.match(first[1][1], '^%d+') or ''
-  for index = FIRST_COMMON, FIRST_COMMON + common - 1 do
+  reply_map = redis.call('HGETALL', map_key)
+  for index = FIRST_COMMON, #ARGV do
     reply_map[#reply_map + 1] = ARGV[index]
     reply_map[#reply_map + 1] = '0:'
-  end
-  for name, spans in pairs(intervals) do
-    reply_map[#reply_map + 1] = name
-    reply_map[#reply_map + 1] = spans
   end
 end
 

@@ -11,7 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from hooks.cli import app
 from hooks.errors import CODES
-from hooks.metrics import Metrics
+from hooks.metrics import HotChannelHits, Metrics
 from hooks.settings import PREFIX, Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -58,6 +58,9 @@ def metrics() -> list[tuple[str, ...]]:
             name = metric._name + ("_total" if metric._type == "counter" else "")
             labels = ", ".join(f"`{label}`" for label in metric._labelnames)
             rows.append((name, str(metric._type), labels, metric._documentation))
+        elif isinstance(metric, HotChannelHits):
+            labels = ", ".join(f"`{label}`" for label in metric.labels)
+            rows.append((metric.name, "gauge", labels, metric.meaning))
     return rows
 
 

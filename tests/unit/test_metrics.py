@@ -1,8 +1,13 @@
 """What the service counts, and how the counts of several workers come together."""
 
-import pytest
+from pathlib import Path
 
+import pytest
+from prometheus_client import generate_latest
+
+from hooks.hot_counts import HotCounts
 from hooks.metrics import PREFIX, Metrics
+from store.hot import Second
 
 
 @pytest.fixture
@@ -26,3 +31,22 @@ def test_every_metric_starts_with_the_prefix(metrics: Metrics) -> None:
 def test_two_services_in_one_process_count_apart(metrics: Metrics) -> None:
     metrics.archived.inc(3)
     assert f"{PREFIX}_archived_total 0.0" in Metrics().exposition().decode()
+
+
+@pytest.mark.parametrize("workers", [False, True])
+def test_hot_channels_are_named_while_they_are_hot(
+    metrics: Metrics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: bool
+) -> None:
+    if workers:
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    counts = HotCounts(metrics)
+    sample = f'{PREFIX}_hot_channel_hits{{channel="global"}}'
+    counts.update(Second(7, 2, 1, {"global": 60.0}))
+    assert f"{sample} 60.0" in metrics.exposition().decode()
+    counts.update(Second(1, 0, 0, {}))
+    assert sample not in metrics.exposition().decode()
+    written = generate_latest(metrics.registry).decode()
+    assert f"{PREFIX}_hot_channels 0.0" in written
+    assert f"{PREFIX}_hot_hits_total 8.0" in written
+    assert f'{PREFIX}_hot_misses_total{{reason="cold"}} 2.0' in written
+    assert f'{PREFIX}_hot_misses_total{{reason="older"}} 1.0' in written

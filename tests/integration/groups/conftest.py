@@ -21,6 +21,7 @@ from store.archive.outbox import Outbox
 from store.connection import connect
 from store.deadletter import DeadLetters
 from store.groups import Changed, Groups, Limits
+from store.hot import HotChannels, Second
 from store.life import Life
 from store.permissions import Permission, PermissionWork
 from store.pull import Puller
@@ -61,8 +62,14 @@ class Store:
         sync_sender = bounds.pop("sync_sender", True)
         self.appender = Appender(self.redis, **bounds, sync_sender=sync_sender)
         self.groups = Groups(self.redis, self.commanding, **bounds, limits=limits)
-        self.puller = Puller(self.redis, self.archive, self.outbox, window_us=WINDOW_US, roaming_us=WINDOW_US)
+        self.seconds: list[Second] = []
+        self.hot = HotChannels(self.redis, 1.0, self.seconds.append)
+        """Its seconds pass when a test says so."""
+        self.puller = self.new_puller(self.hot)
         self.permissions = PermissionWork(self.redis)
+
+    def new_puller(self, hot: HotChannels, window_us: int = WINDOW_US) -> Puller:
+        return Puller(self.redis, self.archive, self.outbox, window_us=window_us, roaming_us=window_us, hot=hot)
 
     async def start(self) -> None:
         await self.redis.flushall()

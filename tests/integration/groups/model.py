@@ -1,0 +1,164 @@
+"""What groups are, in plain Python: who may do what, what comes of it, and who sees which message.
+
+Written from the rules that users know, and from nothing else.
+"""
+
+from bisect import insort
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from store.groups import Limits
+
+
+class _Refused(Exception):
+    """With the code of the refusal."""
+
+
+@dataclass
+class Group:
+    """members: by when they joined; those of one moment by their uid's text."""
+
+    owner: int
+    mode: str
+    open: bool
+    members: dict[int, tuple[int, str]] = field(default_factory=dict)
+    kicked: set[int] = field(default_factory=set)
+    dismissed: bool = False
+
+
+@dataclass
+class Told:
+    """Who is told by a control message: users, and whoever sees what the group is told."""
+
+    users: list[int] = field(default_factory=list)
+    group: list[int] = field(default_factory=list)
+
+
+class Model:
+    """seen: by user, what he may see, in order: place in the order and the message's id."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.groups: dict[int, Group] = {}
+        self.seen: defaultdict[int, list[tuple[int, str]]] = defaultdict(list)
+        self._commands = 0
+
+    def show(self, users: Iterable[int], place: int, client_id: str) -> None:
+        for uid in set(users):
+            insort(self.seen[uid], (place, client_id))
+
+    def audience(self, gid: int, sender: int) -> list[int] | str:
+        """Who sees what a user sends to the group; or the code of the refusal."""
+        try:
+            return list(self._of(gid, sender).members)
+        except _Refused as refusal:
+            return str(refusal)
+
+    def command(self, kind: str, gid: int, actor: int, arguments: Mapping[str, object]) -> Told | str:
+        """Whom it tells; or the code of the refusal."""
+        self._commands += 1
+        try:
+            told = getattr(self, f"_{kind}")(gid, actor, **arguments)
+        except _Refused as refusal:
+            return str(refusal)
+        assert isinstance(told, Told)
+        return told
+
+    def _living(self, gid: int) -> Group:
+        group = self.groups.get(gid)
+        if group is None or group.dismissed:
+            raise _Refused("unknown_group")
+        return group
+
+    def _of(self, gid: int, actor: int, *, owner: bool = False) -> Group:
+        """The group in which the actor may do it."""
+        group = self._living(gid)
+        if actor not in group.members:
+            raise _Refused("not_a_member")
+        if owner and actor != group.owner:
+            raise _Refused("not_the_owner")
+        return group
+
+    def _reads(self, uid: int) -> int:
+        return sum(uid in group.members and group.mode == "read" for group in self.groups.values())
+
+    def _check_limits(self, size: int, mode: str, readers: Iterable[int]) -> None:
+        if size > (self.limits.write if mode == "write" else self.limits.read):
+            raise _Refused("group_limit")
+        if mode == "read" and any(self._reads(uid) >= self.limits.user for uid in readers):
+            raise _Refused("user_limit")
+
+    def _add(self, group: Group, users: Iterable[int]) -> None:
+        for uid in users:
+            group.members[uid] = (self._commands, str(uid))
+            group.kicked.discard(uid)
+
+    def _remove(self, group: Group, users: Iterable[int]) -> list[int]:
+        """Those who stay and are told."""
+        for uid in users:
+            del group.members[uid]
+        if not group.members:
+            group.dismissed = True
+        elif group.owner not in group.members:
+            group.owner = min(group.members, key=group.members.__getitem__)
+        return list(group.members)
+
+    def _create(self, gid: int, actor: int, members: list[int], mode: str, open: bool) -> Told:  # noqa: A002
+        if gid in self.groups:
+            raise _Refused("gid_taken")
+        joining = list(dict.fromkeys([actor, *members]))
+        self._check_limits(len(joining), mode, joining)
+        self.groups[gid] = Group(actor, mode, open)
+        self._add(self.groups[gid], joining)
+        return Told(joining)
+
+    def _invite(self, gid: int, actor: int, members: list[int]) -> Told:
+        group = self._of(gid, actor)
+        joining = [uid for uid in dict.fromkeys(members) if uid not in group.members]
+        if not joining:
+            return Told()
+        self._check_limits(len(group.members) + len(joining), group.mode, joining)
+        self._add(group, joining)
+        return Told(joining, list(group.members))
+
+    def _join(self, gid: int, actor: int) -> Told:
+        group = self._living(gid)
+        if actor in group.members:
+            return Told()
+        if not group.open:
+            raise _Refused("not_open")
+        if actor in group.kicked:
+            raise _Refused("kicked")
+        self._check_limits(len(group.members) + 1, group.mode, [actor])
+        self._add(group, [actor])
+        return Told([], list(group.members))
+
+    def _leave(self, gid: int, actor: int) -> Told:
+        group = self._of(gid, actor)
+        return Told([actor], self._remove(group, [actor]))
+
+    def _kick(self, gid: int, actor: int, members: list[int]) -> Told:
+        leaving = list(dict.fromkeys(members))
+        if actor in leaving:
+            raise _Refused("bad_command")
+        group = self._of(gid, actor, owner=True)
+        if not set(leaving) <= group.members.keys():
+            raise _Refused("not_a_member")
+        group.kicked.update(leaving)
+        return Told(leaving, self._remove(group, leaving))
+
+    def _dismiss(self, gid: int, actor: int) -> Told:
+        group = self._of(gid, actor, owner=True)
+        told = Told([], list(group.members))
+        group.dismissed = True
+        group.members.clear()
+        return told
+
+    def _change_mode(self, gid: int, actor: int, mode: str) -> Told:
+        group = self._of(gid, actor, owner=True)
+        if mode == group.mode:
+            return Told()
+        self._check_limits(len(group.members), mode, group.members)
+        group.mode = mode
+        return Told([], list(group.members))

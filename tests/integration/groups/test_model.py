@@ -1,0 +1,284 @@
+"""Any interleaving of commands and messages gives each device what a plain model of groups says.
+
+Two processes answer the pulls, each with hot channels of its own that it knows up to a different moment; they heat and
+cool all the time, and hold so little that pulls often begin below it.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+from store import hot, keys
+from store.append import Stored
+from store.errors import GroupRefused
+from store.groups import Limits
+from store.hot import HotChannels, Second
+from store.pull import Pulled, Puller
+from tests.integration.groups.conftest import Store
+from tests.integration.groups.model import Model
+from tests.servers import RedisServer
+
+USERS = [1, 2, 3, 4, 5]
+GIDS = [71, 72, 73]
+LIMITS = Limits(write=3, read=4, user=2)
+DEVICES = 2
+
+users = st.sampled_from(USERS)
+gids = st.sampled_from(GIDS)
+members = st.lists(users, min_size=1, max_size=3)
+modes = st.sampled_from(["write", "read"])
+limits = st.sampled_from([1, 2, 3, 1000])
+processes = st.sampled_from([0, 1])
+
+
+@dataclass
+class Device:
+    """A cursor, those it held before, and the ids of the messages it received since its store began."""
+
+    uid: int
+    cursor: int = 0
+    epoch: str = ""
+    held: list[int] = field(default_factory=lambda: [0])
+    received: list[str] = field(default_factory=list)
+
+
+class Members(RuleBasedStateMachine):
+    server: RedisServer
+    directory: Path
+    counts: list[Second]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.client_ids = itertools.count()
+        self.model = Model(LIMITS)
+        self.devices = [Device(uid) for uid in USERS for _ in range(DEVICES)]
+        self.run(self._start())
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self.runner.run(work)
+
+    async def _start(self) -> None:
+        self.store = Store(self.server.url, self.directory, LIMITS)
+        await self.store.start()
+        self.hot: list[HotChannels] = [HotChannels(self.store.redis, 0.5, self.counts.append) for _ in range(2)]
+        self.pullers: list[Puller] = [self.store.new_puller(each) for each in self.hot]
+
+    def teardown(self) -> None:
+        for number, device in enumerate(self.devices):
+            while self._pull(device, number % 2, 1000):
+                pass
+            assert device.received == [client_id for _, client_id in self.model.seen[device.uid]]
+        for process in (0, 1):
+            self.let_a_second_pass(process, 1.0)
+        self.run(self.store.stop())
+        self.runner.close()
+
+    # Commands
+
+    @initialize(more=members)
+    def begin(self, more: list[int]) -> None:
+        self._command("create", 71, 1, members=more, mode="read", open=True)
+
+    @rule(gid=gids, actor=users, more=members, mode=modes, open_=st.booleans())
+    def create(self, gid: int, actor: int, more: list[int], mode: str, open_: bool) -> None:
+        self._command("create", gid, actor, members=more, mode=mode, open=open_)
+
+    @rule(gid=gids, actor=users, more=members)
+    def invite(self, gid: int, actor: int, more: list[int]) -> None:
+        self._command("invite", gid, actor, members=more)
+
+    @rule(gid=gids, actor=users)
+    def join(self, gid: int, actor: int) -> None:
+        self._command("join", gid, actor)
+
+    @rule(gid=gids, actor=users)
+    def leave(self, gid: int, actor: int) -> None:
+        self._command("leave", gid, actor)
+
+    @rule(gid=gids, actor=users | st.none(), some=members)
+    def kick(self, gid: int, actor: int | None, some: list[int]) -> None:
+        """Mostly by the owner, as others may not."""
+        self._command("kick", gid, actor or self._owner(gid), members=some)
+
+    @rule(gid=gids, actor=users)
+    def dismiss(self, gid: int, actor: int) -> None:
+        self._command("dismiss", gid, actor)
+
+    @rule(gid=gids, mode=modes)
+    def change_mode(self, gid: int, mode: str) -> None:
+        self._command("change_mode", gid, self._owner(gid), mode=mode)
+
+    def _owner(self, gid: int) -> int:
+        group = self.model.groups.get(gid)
+        return group.owner if group else 1
+
+    def _command(self, kind: str, gid: int, actor: int, **arguments: Any) -> None:
+        told = self.model.command(kind, gid, actor, arguments)
+        if isinstance(told, str):
+            with pytest.raises(GroupRefused) as refused:
+                self.run(self.store.command(kind, gid, actor, **arguments))
+            assert refused.value.code == told
+            return
+        changed = self.run(self.store.command(kind, gid, actor, **arguments))
+        topics = {f"single/{uid}": [uid] for uid in told.users}
+        if told.group:
+            topics[f"group/{gid}"] = told.group
+        assert set(changed.told) == set(topics)
+        for place, (topic, payload) in enumerate(changed.told.items(), changed.id + 1):
+            self.model.show(topics[topic], place, orjson.loads(payload)["id"])
+
+    # Messages
+
+    def _say(self, sender: int, gid: int) -> tuple[str, asyncio.Future[Stored]]:
+        client_id = f"m{next(self.client_ids)}"
+        return client_id, self.store.say(sender, gid, client_id=client_id)
+
+    def _note(self, sender: int, gid: int, client_id: str, stored: Stored | BaseException) -> None:
+        audience = self.model.audience(gid, sender)
+        if isinstance(audience, str):
+            assert isinstance(stored, GroupRefused)
+            assert stored.code == audience
+        else:
+            assert isinstance(stored, Stored)
+            self.model.show(audience, stored.mid, client_id)
+
+    @rule(said=st.lists(st.tuples(users, gids), min_size=1, max_size=6))
+    def say(self, said: list[tuple[int, int]]) -> None:
+        async def work() -> Any:
+            ids, waiting = zip(*(self._say(sender, gid) for sender, gid in said), strict=True)
+            return zip(said, ids, await asyncio.gather(*waiting, return_exceptions=True), strict=True)
+
+        for (sender, gid), client_id, stored in self.run(work()):
+            self._note(sender, gid, client_id, stored)
+
+    @rule(sender=users, receiver=users | st.none())
+    def say_elsewhere(self, sender: int, receiver: int | None) -> None:
+        """To one user, or to all."""
+        client_id = f"m{next(self.client_ids)}"
+        topic = f"single/{receiver}" if receiver else f"business/{keys.GLOBAL}"
+
+        async def work() -> Stored:
+            return await self.store.appender.append(topic, str(sender), client_id, 0, True, b"{}")
+
+        self.model.show([sender, receiver] if receiver else USERS, self.run(work()).mid, client_id)
+
+    # Pulls
+
+    def _check(self, device: Device, cursor: int, limit: int, pulled: Pulled, acknowledged: set[str]) -> list[str]:
+        """The ids of a page: the next ones of what the user sees, with all that was acknowledged before."""
+        assert pulled.reset == (device.epoch not in ("", pulled.epoch))
+        cursor = 0 if pulled.reset else cursor
+        got = [message.client_id for message in pulled.messages]
+        after = [(mid, client_id) for mid, client_id in self.model.seen[device.uid] if mid > cursor]
+        assert got == [client_id for _, client_id in after[: len(got)]]
+        assert len(got) <= limit
+        assert pulled.last_id >= max([cursor, *(message.mid for message in pulled.messages)])
+        rest = after[len(got) :]
+        assert not [mid for mid, _ in rest if mid <= pulled.last_id]
+        if pulled.more:
+            assert pulled.last_id > cursor
+        else:
+            assert not acknowledged & {client_id for _, client_id in rest}
+        return got
+
+    def _receive(self, device: Device, pulled: Pulled, got: list[str]) -> None:
+        if pulled.reset:
+            device.received.clear()
+            device.held = [0]
+        device.received += got
+        device.cursor, device.epoch = pulled.last_id, pulled.epoch
+        device.held.append(device.cursor)
+
+    def _acknowledged(self, device: Device) -> set[str]:
+        return {client_id for _, client_id in self.model.seen[device.uid]}
+
+    def _pull(self, device: Device, process: int, limit: int) -> bool:
+        """Whether there is more."""
+        pulled = self.run(self.pullers[process].pull(device.uid, device.cursor, limit, device.epoch))
+        got = self._check(device, device.cursor, limit, pulled, self._acknowledged(device))
+        self._receive(device, pulled, got)
+        return bool(pulled.more)
+
+    @rule(data=st.data(), process=processes, limit=limits)
+    def pull_on(self, data: st.DataObject, process: int, limit: int) -> None:
+        self._pull(data.draw(st.sampled_from(self.devices)), process, limit)
+
+    @rule(process=processes, limit=limits)
+    def pull_a_page_for_everybody_from_the_start(self, process: int, limit: int) -> None:
+        """Whatever has messages becomes hot."""
+        for device in self.devices[::DEVICES]:
+            pulled = self.run(self.pullers[process].pull(device.uid, 0, limit, device.epoch))
+            self._check(device, 0, limit, pulled, self._acknowledged(device))
+        self.let_a_second_pass(process, 1.0)
+
+    @rule(data=st.data(), process=processes, limit=limits)
+    def pull_from_a_cursor_held_before(self, data: st.DataObject, process: int, limit: int) -> None:
+        device = data.draw(st.sampled_from(self.devices))
+        cursor = data.draw(st.sampled_from(device.held))
+        pulled = self.run(self.pullers[process].pull(device.uid, cursor, limit, device.epoch))
+        self._check(device, cursor, limit, pulled, self._acknowledged(device))
+
+    @rule(data=st.data(), said=st.lists(st.tuples(users, gids), min_size=1, max_size=6), limit=limits)
+    def pull_while_others_send(self, data: st.DataObject, said: list[tuple[int, int]], limit: int) -> None:
+        pulling = data.draw(st.lists(st.tuples(st.sampled_from(self.devices), processes), min_size=1, max_size=6))
+        known = [self._acknowledged(device) for device, _ in pulling]
+
+        async def work() -> Any:
+            ids, waiting = zip(*(self._say(sender, gid) for sender, gid in said), strict=True)
+            syncing = asyncio.gather(*(each.step() for each in self.hot))
+            pulls = asyncio.gather(
+                *(self.pullers[process].pull(each.uid, each.cursor, limit, each.epoch) for each, process in pulling)
+            )
+            stored = await asyncio.gather(*waiting, return_exceptions=True)
+            await syncing
+            return zip(said, ids, stored, strict=True), [(each.cursor, each) for each, _ in pulling], await pulls
+
+        stored, before, pulled = self.run(work())
+        for (sender, gid), client_id, each in stored:
+            self._note(sender, gid, client_id, each)
+        for (cursor, device), page, acknowledged in zip(before, pulled, known, strict=True):
+            got = self._check(device, cursor, limit, page, acknowledged)
+            if device.cursor == cursor and not page.reset:
+                self._receive(device, page, got)
+
+    # What happens to the processes
+
+    @rule(process=processes, seconds=st.sampled_from([1.0, 1.0, 5.0]))
+    def let_a_second_pass(self, process: int, seconds: float) -> None:
+        self.run(self.hot[process].step(seconds))
+
+    @rule(empty=st.booleans())
+    def begin_another_epoch(self, empty: bool) -> None:
+        """Redis is lost, once the archive has everything; or it is only rebuilt."""
+        self.run(self._rebuild(empty))
+
+    async def _rebuild(self, empty: bool) -> None:
+        await self.store.archive_all()
+        if empty:
+            await self.store.redis.flushall()
+        await self.store.life.rebuild(max(self.store.appender.highest_id, self.store.groups.highest_id))
+
+
+@pytest.mark.timeout(180)
+def test_every_device_sees_what_the_model_says(
+    redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hot, "CHANNEL_BYTES", 6 * 600)
+    counts: list[Second] = []
+    machine = type("Members", (Members,), {"server": redis_server, "directory": tmp_path, "counts": counts})
+    valkey = "valkey" in str(redis_server.arguments[0])
+    examples = 25 if valkey else 75
+    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=40))
+    assert sum(second.hits for second in counts) > examples, "pulls were answered by hot channels"
+    assert sum(second.older for second in counts) > 0
+    assert sum(second.cold for second in counts) > 0
