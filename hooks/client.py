@@ -5,7 +5,7 @@ from hooks.errors import BadBody
 from hooks.metrics import Metrics
 from hooks.subscriptions import Subscriptions
 from hooks.topics import number
-from store.presence import Presence
+from store.presence import Device, Presence
 
 _ANOTHER_CONNECTION_STANDS = ("takenover", "discarded")
 
@@ -25,14 +25,15 @@ class ClientHook:
             case "client.connected":
                 clientid, connected_at = text(body, "clientid"), moment(body, "connected_at")
                 if uid is not None:
-                    await self._presence.connected(uid, clientid, connected_at)
+                    await self._presence.connected(Device(uid, clientid, connected_at))
                     if body.get("clean_start") is False:
                         # A kept session hears its topic at once, and no subscription is told of.
                         await self._subscriptions.send_all(uid)
             case "client.disconnected":
                 clientid, connected_at = text(body, "clientid"), moment(body, "connected_at")
-                if uid is not None and body.get("reason") not in _ANOTHER_CONNECTION_STANDS:
-                    await self._presence.disconnected(uid, clientid, connected_at)
+                if uid is not None:
+                    stands = body.get("reason") in _ANOTHER_CONNECTION_STANDS
+                    await self._presence.disconnected(Device(uid, clientid, connected_at), another_stands=stands)
             case "session.subscribed":
                 if uid is not None and text(body, "topic") == f"single/{uid}":
                     await self._subscriptions.send_all(uid)

@@ -86,6 +86,12 @@ class Metrics:
         self.permission_changes = counter(
             "permission_changes_total", "Changes of membership brought to EMQX, by outcome.", ("outcome",)
         )
+        self.presence_drift = counter(
+            "presence_drift_total", "Devices that reconciling set (missing) or removed (stale).", ("kind",)
+        )
+        self.reconciles = counter(
+            "reconciles_total", "Comparisons of presence with EMQX's list of clients, by outcome.", ("outcome",)
+        )
         self.outbox_length = gauge("outbox_length", "Entries waiting for the archive.")
         self.outbox_bytes = gauge("outbox_bytes", "Bytes waiting for the archive.")
         self.archive_lag = gauge("archive_lag_seconds", "Age of the oldest entry waiting for the archive.")

@@ -28,6 +28,7 @@ from hooks.connection import Heads, HookConnection
 from hooks.emqx.acknowledge import Acknowledgements
 from hooks.emqx.outgoing import Outgoing
 from hooks.emqx.permissions import LEFT_SECONDS, PermissionWorker
+from hooks.emqx.reconcile import Reconciler
 from hooks.emqx.rest import Rest
 from hooks.group import GroupHook
 from hooks.hot_counts import HotCounts
@@ -58,12 +59,15 @@ from store.presence import Presence
 from store.pull import Puller
 from store.sweep import Sweeper
 from store.timelines import Timelines
+from store.turn import reconciling
 
 _LIFE_SECONDS = 1.0
 _IDLE_SECONDS = 3600
 """Connections are the broker's to close: one that the server closes first costs a retry."""
 
 _BACKLOG = 1024
+_LONGEST_LINE = 256 * 1024
+"""Bytes of a request's first line: `/admin/presence` takes 10,000 users."""
 
 log = structlog.get_logger(__name__)
 
@@ -169,13 +173,17 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         PermissionWork(redis, idle=LEFT_SECONDS), groups, presence, rest, subscriptions, metrics
     )
     hot = HotChannels(redis, settings.hot_hits, HotCounts(metrics).update)
-    for name, work in {
+    works = {
         "archiver": archiver.run(stop),
         "upkeep": keep_up(archive, settings.roaming, settings.retention_days, stop),
         "sweep": sweeper.run(stop),
         "permissions": permissions.run(stop),
         "hot": hot.run(stop),
-    }.items():
+    }
+    if rest is not None:
+        reconciler = Reconciler(presence, reconciling(redis), rest, metrics)
+        works["reconcile"] = reconciler.run(settings.reconcile_seconds, stop)
+    for name, work in works.items():
         stack.push_async_callback(_finish, asyncio.create_task(work, name=name), stop)
 
     webhook = Webhook(
@@ -288,7 +296,9 @@ async def _listen(
     shared: bool,
 ) -> int:
     """Serves the application, with webhook requests in front of it; the port it listens on."""
-    runner = web.AppRunner(app, access_log=None, keepalive_timeout=_IDLE_SECONDS, shutdown_timeout=5)
+    runner = web.AppRunner(
+        app, access_log=None, keepalive_timeout=_IDLE_SECONDS, shutdown_timeout=5, max_line_size=_LONGEST_LINE
+    )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     others = runner.server

@@ -37,6 +37,14 @@ REBUILD_LOCK = PREFIX + b"rebuild:lock"
 """String: held by the process that rebuilds."""
 PRESENCE = PREFIX + b"presence"
 """Hash: `users` and `devices` online now."""
+PRESENCE_FEED = PREFIX + b"presence:feed"
+"""Pub/Sub channel: `{"uid", "online", "at"}` (milliseconds) whenever a user comes online or goes offline."""
+BITMAPS = PREFIX + b"online"
+"""Set: numbers of the bitmaps that have a bit set."""
+RECONCILE_LOCK = PREFIX + b"reconcile:lock"
+"""String: held by the process that reconciles presence with the broker."""
+RECONCILED = PREFIX + b"reconciled"
+"""String: when the last reconciling that was completed began, milliseconds."""
 DEAD_COUNTER = PREFIX + b"dead:counter"
 """String: number of the newest dead letter."""
 DEAD_LETTERS = PREFIX + b"dead:letters"
@@ -55,9 +63,8 @@ DEAD_TOLD = PREFIX + b"dead:told:"
 GLOBAL = "global"
 """The channel of `business/global`."""
 
-CHUNK_BITS = 12
-"""2^12 users share one presence bitmap."""
-
+USERS_PER_BITMAP = 1 << 12
+"""So many users share one presence bitmap."""
 
 INBOX = PREFIX + b"in:"
 """What inboxes' names start with."""
@@ -68,7 +75,9 @@ CHANNELS = PREFIX + b"chan:"
 GROUP = PREFIX + b"g:"
 """What groups' names start with."""
 DEVICES = PREFIX + b"dev:"
-"""What device hashes' names start with."""
+"""What device hashes' names start with: clientid to `connected_at` (milliseconds) of a user's devices online."""
+ONLINE = PREFIX + b"on:"
+"""What the names of presence bitmaps start with: one bit per user, set while a device of his is online."""
 
 
 def inbox(uid: int) -> bytes:
@@ -120,21 +129,12 @@ def repeat(sender: str, topic: str, client_id: str) -> bytes:
     return PREFIX + b"r:" + digest.digest()
 
 
-def devices(uid: int) -> bytes:
-    """Hash: clientid to `connected_at` (milliseconds) of the devices online."""
-    return DEVICES + b"%d" % uid
-
-
-def online_chunk(uid: int) -> bytes:
-    """Bitmap: one bit per user of the chunk, set while a device of his is online."""
-    return PREFIX + b"on:%d" % (uid >> CHUNK_BITS)
-
-
-def online_bit(uid: int) -> int:
-    return uid & ((1 << CHUNK_BITS) - 1)
+def bitmap(number: int) -> bytes:
+    """Of the users from `number * USERS_PER_BITMAP` on."""
+    return ONLINE + b"%d" % number
 
 
 def gone(uid: int, clientid: str, connected_at: int) -> bytes:
-    """String: a disconnect whose connect was not held when it came."""
+    """String: this connection is over."""
     digest = blake2b(f"{clientid}\n{connected_at}".encode("utf-8", "surrogatepass"), digest_size=12)
     return PREFIX + b"gone:%d:" % uid + digest.digest()

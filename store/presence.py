@@ -1,10 +1,11 @@
-"""Who is online: a hash of devices per user, a bitmap per chunk of users, and two counts.
+"""Who is online: a hash of devices per user, bitmaps of users, and two counts.
 
 Events come late, twice, or out of order; the scripts say which of them count.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -15,47 +16,82 @@ from store.scripts import script
 
 REMEMBER_SECONDS = 600
 """How long a disconnect is remembered whose connect has not come yet."""
+REMEMBER_HELD_SECONDS = 60
+"""How long any other is: longer than a page of the broker's list is on its way."""
+
+_AT_ONCE = 500
+"""Devices or users that one script call looks at; everybody else waits for it."""
+
+Item = TypeVar("Item")
+
+
+class Device(NamedTuple):
+    """One connection. connected_at: milliseconds."""
+
+    uid: int
+    clientid: str
+    connected_at: int
 
 
 class Presence:
+    """Its calls raise StoreAway, and those that change something StoreEmpty."""
+
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._connect = script("presence_connect")
         self._disconnect = script("presence_disconnect")
+        self._devices = script("presence_devices")
 
-    async def connected(self, uid: int, clientid: str, connected_at: int) -> bool:
-        """True if the user came online by it. `connected_at` in milliseconds, as everywhere here."""
-        names = [*_names(uid, keys.gone(uid, clientid, connected_at)), keys.CLOCK, keys.ASLEEP, keys.SEEN]
-        arguments = [clientid, connected_at, keys.online_bit(uid), uid, _now()]
-        return bool(await self._connect.run(self._redis, names, arguments))
+    async def connected(self, *devices: Device) -> int:
+        """How many are held now that were not."""
+        calls = []
+        for some in _parts(devices):
+            names = [*_NAMES, keys.CLOCK, keys.ASLEEP, *map(_gone, some)]
+            calls.append((names, [*_arguments(), *_fields(some)]))
+        return sum(held for held, _ in await self._connect.run_each(self._redis, calls))
 
-    async def disconnected(self, uid: int, clientid: str, connected_at: int) -> bool:
-        """True if the user went offline by it."""
-        names = _names(uid, keys.gone(uid, clientid, connected_at))
-        return await self._leave(uid, names, clientid, connected_at, "disconnect")
+    async def disconnected(self, device: Device, *, another_stands: bool = False) -> None:
+        """It counts if `connected_at` is that of the connection held, and no other took its place."""
+        await self._leave("takeover" if another_stands else "disconnect", [device], [_gone(device)])
 
-    async def died(self, uid: int, clientid: str, received_at: int) -> bool:
-        """The broker sent the device's will at `received_at`. True if the user went offline by it."""
-        return await self._leave(uid, _names(uid, b""), clientid, received_at, "will")
+    async def died(self, uid: int, clientid: str, received_at: int) -> None:
+        """The broker sent the device's will at `received_at`: it counts if the connection held is older."""
+        await self._leave("will", [Device(uid, clientid, received_at)], [])
 
-    async def _leave(self, uid: int, names: list[bytes], clientid: str, moment: int, kind: str) -> bool:
-        arguments = [clientid, moment, keys.online_bit(uid), REMEMBER_SECONDS, kind, uid, _now()]
-        return bool(await self._disconnect.run(self._redis, [*names, keys.SEEN], arguments))
+    async def unlisted(self, *devices: Device) -> int:
+        """The broker does not list them. How many are let go of: those held with the same `connected_at`."""
+        return sum([await self._leave("unlisted", some, []) for some in _parts(devices)])
+
+    async def _leave(self, kind: str, devices: Sequence[Device], gone: Sequence[bytes]) -> int:
+        arguments = [*_arguments(), kind, REMEMBER_SECONDS, REMEMBER_HELD_SECONDS, *_fields(devices)]
+        let_go, _ = await self._disconnect.run(self._redis, [*_NAMES, *gone], arguments)
+        return int(let_go)
 
     async def devices(self, uids: Iterable[int]) -> dict[int, dict[str, int]]:
-        """For each user clientid to `connected_at` of his devices online; empty: he is offline."""
-        uids = list(uids)
-        pipeline = self._redis.pipeline(transaction=False)
-        for uid in uids:
-            pipeline.hgetall(keys.devices(uid))
-        try:
-            found = await pipeline.execute()
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"presence: {error}") from error
-        return {
-            uid: {clientid.decode(errors="replace"): int(at) for clientid, at in held.items()}
-            for uid, held in zip(uids, found, strict=True)
-        }
+        """For each user clientid to `connected_at` of his devices online; empty: he is offline. One round trip."""
+        found: dict[int, dict[str, int]] = {uid: {} for uid in uids}
+        names = [keys.DEVICES, keys.ONLINE]
+        calls = [(names, [keys.USERS_PER_BITMAP, *some]) for some in _parts(list(found))]
+        for reply in await self._devices.run_each(self._redis, calls):
+            for uid, held in _pairs(reply):
+                found[int(uid)] = {clientid.decode(errors="replace"): int(at) for clientid, at in _pairs(held)}
+        return found
+
+    async def everybody(self) -> AsyncIterator[list[Device]]:
+        """All devices online, some at a time; who comes or goes meanwhile may be missing."""
+        cursor = 0
+        while True:
+            try:
+                cursor, numbers = await self._redis.sscan(keys.BITMAPS, cursor, count=_AT_ONCE)
+                bitmaps: Any = await self._redis.mget(map(keys.bitmap, map(int, numbers))) if numbers else []
+            except (RedisError, OSError) as error:
+                raise StoreAway(f"presence: {error}") from error
+            users = [_users(int(number), bitmap or b"") for number, bitmap in zip(numbers, bitmaps, strict=True)]
+            for uids in _parts([uid for some in users for uid in some]):
+                held = await self.devices(uids)
+                yield [Device(uid, clientid, at) for uid in uids for clientid, at in held[uid].items()]
+            if not cursor:
+                return
 
     async def last_seen(self, uid: int) -> int | None:
         """Milliseconds, an hour or so behind; None: never, or too long ago."""
@@ -74,9 +110,36 @@ class Presence:
         return int(users or 0), int(devices or 0)
 
 
-def _names(uid: int, gone: bytes) -> list[bytes]:
-    return [keys.EPOCH, keys.devices(uid), keys.online_chunk(uid), keys.PRESENCE, gone]
+_NAMES = [
+    *(keys.EPOCH, keys.SEEN, keys.DEVICES, keys.ONLINE),
+    *(keys.BITMAPS, keys.PRESENCE, keys.PRESENCE_FEED),
+]
+"""As in `lua/include/presence.lua`."""
 
 
-def _now() -> int:
-    return time.time_ns() // 1_000_000
+def _arguments() -> list[Any]:
+    return [keys.USERS_PER_BITMAP, time.time_ns() // 1_000_000]
+
+
+def _fields(devices: Sequence[Device]) -> list[Any]:
+    return [field for device in devices for field in device]
+
+
+def _gone(device: Device) -> bytes:
+    return keys.gone(device.uid, device.clientid, device.connected_at)
+
+
+def _users(number: int, bitmap: bytes) -> list[int]:
+    """The users whose bits are set in a bitmap."""
+    first = number * keys.USERS_PER_BITMAP
+    return [
+        first + 8 * place + bit for place, byte in enumerate(bitmap) if byte for bit in range(8) if byte & (128 >> bit)
+    ]
+
+
+def _parts(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    return (items[start : start + _AT_ONCE] for start in range(0, len(items), _AT_ONCE))
+
+
+def _pairs(reply: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    return zip(reply[::2], reply[1::2], strict=True)

@@ -1,6 +1,7 @@
 """Loads `lua/*.lua`, runs them, and turns their error replies into exceptions."""
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
@@ -47,17 +48,41 @@ class Script:
                 if self._guarded:
                     raise StoreBehind("Redis was started again, and nobody has looked yet what it holds.") from error
                 return await redis.execute_command("EVAL", self.source, len(keys), *keys, *arguments)
-        except redis_errors.ResponseError as error:
+        except (redis_errors.RedisError, OSError) as error:
+            raise self._failure(error) from error
+
+    async def run_each(self, redis: Redis, calls: Sequence[tuple[list[bytes], list[Any]]]) -> list[Any]:
+        """The replies of calls (keys, arguments) that may be repeated, in one round trip. Raises as `run` does."""
+        try:
+            try:
+                return await self._pipelined(redis, calls)
+            except redis_errors.NoScriptError:
+                await redis.script_load(self.source)
+                return await self._pipelined(redis, calls)
+        except (redis_errors.RedisError, OSError) as error:
+            raise self._failure(error) from error
+
+    async def _pipelined(self, redis: Redis, calls: Sequence[tuple[list[bytes], list[Any]]]) -> list[Any]:
+        pipeline = redis.pipeline(transaction=False)
+        for keys, arguments in calls:
+            pipeline.execute_command("EVALSHA", self.digest, len(keys), *keys, *arguments)
+        replies = await pipeline.execute(raise_on_error=False)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return list(replies)
+
+    def _failure(self, error: Exception) -> Exception:
+        """What the script refuses with, or StoreAway for everything Redis itself says."""
+        if isinstance(error, redis_errors.ResponseError):
             code, _, rest = str(error).partition(" ")
             if code == "REFUSED":
-                raise GroupRefused(rest) from error
+                return GroupRefused(rest)
             if code == "FAILED":
-                raise EntryFailed(rest) from error
+                return EntryFailed(rest)
             if refusal := _REFUSALS.get(code):
-                raise refusal(refusal.__doc__) from error
-            raise StoreAway(f"{self.name}: {error}") from error
-        except (redis_errors.RedisError, OSError) as error:
-            raise StoreAway(f"{self.name}: {error}") from error
+                return refusal(refusal.__doc__)
+        return StoreAway(f"{self.name}: {error}")
 
 
 @cache

@@ -11,6 +11,7 @@ from hooks.cli.archive import archive, migrate
 from hooks.cli.chat import chat
 from hooks.cli.dev import dev
 from hooks.cli.doctor import doctor
+from hooks.cli.reconcile import reconcile
 from hooks.cli.serve import serve
 from hooks.cli.store import rebuild, sweep
 from hooks.cli.token import token
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (dev, serve, migrate, archive, aggregate, sweep, rebuild, token, chat, doctor):
+for command in (dev, serve, migrate, archive, aggregate, sweep, rebuild, reconcile, token, chat, doctor):
     app.command()(command)
 app.add_typer(rules.app, name="rules")
 

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import heapq
 import hmac
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -46,6 +47,7 @@ def application(broker: Broker, api_key: str, api_secret: str) -> web.Applicatio
             web.post("/api/v5/publish", publish),
             web.post("/api/v5/publish/bulk", publish_bulk),
             web.get("/api/v5/clients", clients),
+            web.get("/api/v5/clients_v2", clients_by_cursor),
             web.delete("/api/v5/clients/{clientid}", kick),
             web.delete("/api/v5/clients/{clientid}/authorization/cache", forget_permissions),
             web.post("/api/v5/clients/{clientid}/subscribe/bulk", subscribe_bulk),
@@ -81,6 +83,19 @@ async def clients(request: web.Request) -> web.Response:
         data = [{name: client[name] for name in wanted if name in client} for client in data]
     meta = {"count": len(found), "limit": limit, "page": page, "hasnext": start + limit < len(found)}
     return _answer(200, {"data": data, "meta": meta})
+
+
+async def clients_by_cursor(request: web.Request) -> web.Response:
+    """Pages that stay steady while clients come and go. The cursor is the last clientid of the page before."""
+    limit = _number(request, "limit", 100, _MAX_LIMIT)
+    after = _cursor(request.query.get("cursor", ""))
+    sessions = request.app[_BROKER].sessions
+    names = heapq.nsmallest(limit + 1, (clientid for clientid in sessions if clientid > after))
+    page = [_client(sessions[name]) for name in names[:limit]]
+    meta: dict[str, Any] = {"count": len(page)}
+    if len(names) > limit:
+        meta["cursor"] = base64.urlsafe_b64encode(names[limit - 1].encode()).decode()
+    return _answer(200, {"data": page, "meta": meta})
 
 
 async def kick(request: web.Request) -> web.Response:
@@ -191,6 +206,13 @@ def _number(request: web.Request, name: str, default: int, greatest: int) -> int
     if not text.isdecimal() or not 1 <= int(text) <= greatest:
         raise _bad_request(f"{name} must be a number from 1 to {greatest}")
     return int(text)
+
+
+def _cursor(text: str) -> str:
+    try:
+        return base64.b64decode(text, altchars=b"-_", validate=True).decode()
+    except ValueError:
+        raise _bad_request("bad cursor") from None
 
 
 async def _json(request: web.Request, kind: type) -> Any:

@@ -1,7 +1,8 @@
 """The calls of EMQX's REST API that the service makes."""
 
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -31,6 +32,14 @@ class Client(NamedTuple):
     clientid: str
     username: str
     connected: bool
+
+
+class Connection(NamedTuple):
+    """A client that is connected. username: "" where it has none. connected_at: milliseconds."""
+
+    clientid: str
+    username: str
+    connected_at: int
 
 
 class BrokerAway(Exception):
@@ -82,6 +91,17 @@ class Rest:
                 return found
             page += 1
 
+    async def connections(self) -> AsyncIterator[list[Connection]]:
+        """Every client that is connected, in pages that stay steady while others come and go."""
+        cursor = None
+        while True:
+            query = {"limit": str(_PAGE)} if cursor is None else {"limit": str(_PAGE), "cursor": cursor}
+            answer = await self._call("GET", f"/clients_v2?{urlencode(query)}")
+            yield [_connection(client) for client in answer["data"] if client["connected"]]
+            cursor = answer["meta"].get("cursor")
+            if cursor is None:
+                return
+
     async def drop_cache(self, clientid: str) -> None:
         """Makes the client's permissions be asked for again. A client that is gone has none."""
         await self._call("DELETE", f"{_client(clientid)}/authorization/cache")
@@ -118,6 +138,12 @@ class Rest:
             raise BrokerAway(reason)
         self._count.labels("refused").inc()
         raise BrokerRefused(reason)
+
+
+def _connection(client: Any) -> Connection:
+    """EMQX writes the time as ISO 8601 here and in milliseconds in its events: both are the same millisecond."""
+    connected_at = round(datetime.fromisoformat(client["connected_at"]).timestamp() * 1000)
+    return Connection(client["clientid"], client.get("username") or "", connected_at)
 
 
 def _client(clientid: str) -> str:

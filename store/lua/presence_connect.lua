@@ -1,37 +1,31 @@
--- A device connected: it counts if it is newer than what is held for its clientid. Its user is seen, and warm if he
--- was cold: from this clock on his inbox is written again.
+-- Devices connected: each counts if it is newer than what is held for its clientid. One that is over already is not held,
+-- and nothing older is either. Its user is seen, and warm if he was cold: from this clock on his inbox is written again.
 --
--- KEYS  1 epoch, 2 the user's devices, 3 bitmap of his chunk, 4 counts, 5 the remembered disconnect of this connection,
---       6 clock, 7 asleep, 8 seen
--- ARGV  1 clientid, 2 connected_at (ms), 3 bit of the user in the chunk, 4 uid, 5 now (ms)
--- Reply 1 the user came online, 0 he was already, or the event changed nothing
+-- KEYS  1-7 as in include/presence.lua, 8 clock, 9 asleep; then per device the remembered disconnect of this connection
+-- ARGV  1-2 as in include/presence.lua; then per device: uid, clientid, connected_at (ms)
+-- Reply { devices that are held by it and were not, users who came online }
 -- Error EMPTY
 
-local epoch_key, devices_key, chunk_key, counts_key, gone_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local clock_key, asleep_key, seen_key = KEYS[6], KEYS[7], KEYS[8]
-local clientid, connected_at, bit, uid, now = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+-- include presence
+local clock_key, asleep_key = KEYS[8], KEYS[9]
+local FIRST_KEY, FIRST_ARGUMENT = 10, 3
 
-if redis.call('EXISTS', epoch_key) == 0 then
-  return redis.error_reply('EMPTY no epoch')
+local devices, users = 0, 0
+for index = 0, #KEYS - FIRST_KEY do
+  local argument = FIRST_ARGUMENT + 3 * index
+  local uid, clientid, connected_at = ARGV[argument], ARGV[argument + 1], ARGV[argument + 2]
+  local held = redis.call('HGET', devices_prefix .. uid, clientid)
+  if not held or tonumber(held) < tonumber(connected_at) then
+    redis.call('ZADD', seen_key, now, uid)
+    if redis.call('HGET', asleep_key, uid) == '0' then
+      redis.call('HSET', asleep_key, uid, redis.call('GET', clock_key))
+    end
+    if redis.call('EXISTS', KEYS[FIRST_KEY + index]) == 0 then
+      devices = devices + (held and 0 or 1)
+      users = users + (come(uid, clientid, connected_at) and 1 or 0)
+    elseif held then
+      go(uid, clientid)
+    end
+  end
 end
-redis.call('ZADD', seen_key, now, uid)
-if redis.call('HGET', asleep_key, uid) == '0' then
-  redis.call('HSET', asleep_key, uid, redis.call('GET', clock_key))
-end
-if redis.call('EXISTS', gone_key) == 1 then
-  return 0
-end
-local held = redis.call('HGET', devices_key, clientid)
-if held and tonumber(held) >= tonumber(connected_at) then
-  return 0
-end
-redis.call('HSET', devices_key, clientid, connected_at)
-if held then
-  return 0
-end
-redis.call('HINCRBY', counts_key, 'devices', 1)
-if redis.call('SETBIT', chunk_key, bit, 1) == 1 then
-  return 0
-end
-redis.call('HINCRBY', counts_key, 'users', 1)
-return 1
+return { devices, users }

@@ -149,3 +149,16 @@ async def test_no_process_outlives_it(own_stack: Stack) -> None:
     own_stack.start()
     assert own_stack.stop() == 0
     assert own_stack.processes() == []
+
+
+async def test_who_was_connected_to_a_broker_that_was_killed_goes_offline(own_stack: Stack) -> None:
+    async def online(expected: bool) -> bool | None:
+        async with aiohttp.ClientSession() as http:
+            presence = await Service(own_stack, http).admin("presence", uid=RECEIVER)
+        return True if presence["users"][str(RECEIVER)]["online"] is expected else None
+
+    async with Aiomqtt().listen(own_stack, RECEIVER, f"single/{RECEIVER}"):
+        await until(lambda: online(True))
+        own_stack.kill()
+    own_stack.start()
+    await until(lambda: online(False))

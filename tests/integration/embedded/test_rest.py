@@ -6,6 +6,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from hooks.emqx.rest import Rest
+from hooks.metrics import Metrics
 from tests.integration.embedded.conftest import Embedded, until
 from tests.recorded import recorded
 
@@ -125,6 +127,39 @@ async def test_clients(embedded: Embedded) -> None:
     assert (absent["clientid"], absent["connected"]) == ("1001-phone", False)
     for query in ("page=0", "limit=10001", "limit=x"):
         assert (await call(embedded, "GET", f"/clients?{query}"))["status"] == 400
+
+
+async def test_clients_by_cursor(embedded: Embedded) -> None:
+    """A page begins after the last one, whoever has come or gone meanwhile."""
+    async with embedded.client("1001"), embedded.client("1003"), embedded.client("1004"):
+        first = await call(embedded, "GET", "/clients_v2?limit=1")
+        example = ANSWERS["clients_v2_page"]
+        assert first["status"] == example["status"]
+        assert set(first["body"]["meta"]) == set(example["body"]["meta"])
+        assert first["body"]["meta"]["count"] == 1
+        assert set(first["body"]["data"][0]) <= set(example["body"]["data"][0])
+        found = [first["body"]["data"][0]["clientid"]]
+        async with embedded.client("1002"), embedded.client("1000"):
+            cursor = first["body"]["meta"]["cursor"]
+            while cursor is not None:
+                page = (await call(embedded, "GET", f"/clients_v2?limit=2&cursor={cursor}"))["body"]
+                found += [client["clientid"] for client in page["data"]]
+                cursor = page["meta"].get("cursor")
+        assert found == ["1001-phone", "1002-phone", "1003-phone", "1004-phone"]
+    assert (await call(embedded, "GET", "/clients_v2?cursor=%25"))["status"] == 400
+
+
+async def test_what_is_listed_is_what_the_events_said(embedded: Embedded) -> None:
+    """To the millisecond: presence compares the two."""
+    async with embedded.client("1002"):
+        await until(lambda: bool(embedded.service.calls))
+        rest = Rest(embedded.api.removesuffix("/api/v5"), "key", "secret", Metrics())
+        try:
+            [[connection]] = [page async for page in rest.connections()]
+        finally:
+            await rest.close()
+        [(_, body)] = [call for call in embedded.service.calls if call[1]["event"] == "client.connected"]
+        assert connection == (body["clientid"], body["username"], body["connected_at"])
 
 
 async def test_subscribe_and_unsubscribe(embedded: Embedded) -> None:

@@ -1,0 +1,27 @@
+-- The devices of those users who are online, by one look at each bitmap.
+--
+-- KEYS  1 what device hashes' names start with, 2 what bitmaps' names start with
+-- ARGV  1 users that share a bitmap; then uids
+-- Reply per user who is online: uid, { clientid, connected_at, … }
+
+local devices_prefix, bitmap_prefix = KEYS[1], KEYS[2]
+local users_per_bitmap = tonumber(ARGV[1])
+
+local bitmaps = {}
+local reply = {}
+for index = 2, #ARGV do
+  local uid = ARGV[index]
+  local bit_number = tonumber(uid) % users_per_bitmap
+  local name = string.format('%.0f', (tonumber(uid) - bit_number) / users_per_bitmap)
+  local bitmap = bitmaps[name]
+  if not bitmap then
+    bitmap = redis.call('GET', bitmap_prefix .. name) or ''
+    bitmaps[name] = bitmap
+  end
+  local byte = string.byte(bitmap, math.floor(bit_number / 8) + 1) or 0
+  if bit.band(byte, bit.rshift(128, bit_number % 8)) ~= 0 then
+    reply[#reply + 1] = uid
+    reply[#reply + 1] = redis.call('HGETALL', devices_prefix .. uid)
+  end
+end
+return reply

@@ -1,0 +1,221 @@
+"""Property tests: whatever the broker's devices do, and however its events arrive, presence ends in the true state."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from random import Random
+from typing import Any, NamedTuple
+
+import orjson
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from redis.asyncio import Redis
+
+from hooks.body import Body
+from hooks.client import ClientHook
+from hooks.emqx.reconcile import Reconciler
+from hooks.emqx.rest import Connection
+from hooks.metrics import Metrics
+from hooks.will import WillHook
+from store import keys
+from store.presence import Device, Presence
+from store.turn import reconciling
+from tests.servers import RedisServer
+
+DEVICES = ((1, "1-phone"), (1, "1-desk"), (2, "2-phone"), (keys.USERS_PER_BITMAP, "4096-phone"))
+PAGE = 2
+
+Step = tuple[Any, ...]
+
+
+class Event(NamedTuple):
+    """One request of the broker's. connection: what it tells of."""
+
+    hook: str
+    connection: Device
+    fields: dict[str, Any]
+
+
+class Broker:
+    """Devices that connect, leave and die, and the events of it that have not arrived yet.
+
+    Connections of one clientid follow each other; `waiting` has what is told of each, oldest connection first.
+    """
+
+    def __init__(self) -> None:
+        self._clock = time.time_ns() // 1_000_000 - 86_400_000
+        self.connected: dict[str, Device] = {}
+        self.waiting: dict[Device, list[Event]] = {}
+        self.between: Callable[[], Awaitable[None]] | None = None
+
+    def connect(self, uid: int, clientid: str, wait: int, reason: str) -> None:
+        """Whoever is connected with the clientid is taken over; his will is sent in the same millisecond."""
+        self._clock += wait
+        if old := self.connected.pop(clientid, None):
+            self._clock += 1
+            if reason == "will":
+                self._tell(old, "will", publish_received_at=self._clock)
+            self._tell(old, "client.disconnected", reason="takenover")
+        device = self.connected[clientid] = Device(uid, clientid, self._clock)
+        self._clock += 1
+        self._tell(device, "client.connected")
+
+    def leave(self, clientid: str, wait: int, reason: str) -> None:
+        """silent: with its node, and nobody tells."""
+        if (device := self.connected.pop(clientid, None)) is None:
+            return
+        self._clock += wait + 1
+        if reason == "will":
+            self._tell(device, "will", publish_received_at=self._clock)
+        if reason != "silent":
+            self._tell(device, "client.disconnected", reason="tcp_closed")
+
+    def _tell(self, device: Device, event: str, **fields: Any) -> None:
+        hook = "will" if event == "will" else "client"
+        body = {"event": event, "clientid": device.clientid, "username": str(device.uid), **fields}
+        body |= {"connected_at": device.connected_at, "topic": f"im/will/{device.uid}"}
+        self.waiting.setdefault(device, []).append(Event(hook, device, body))
+
+    async def connections(self) -> AsyncIterator[list[Connection]]:
+        """A page is on its way for a while: what happens then is not in it."""
+        after = ""
+        while True:
+            names = sorted(name for name in self.connected if name > after)
+            page = [
+                Connection(name, str(self.connected[name].uid), self.connected[name].connected_at)
+                for name in names[:PAGE]
+            ]
+            if self.between is not None:
+                await self.between()
+            yield page
+            if len(names) <= PAGE:
+                return
+            after = names[PAGE - 1]
+
+
+class World:
+    """The broker, and the service's hooks and reconciling on a real Redis."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.broker = Broker()
+        self.presence = Presence(redis)
+        metrics = Metrics()
+        self.hooks: dict[str, Callable[[Body], Awaitable[None]]] = {
+            "client": ClientHook(self.presence, None, metrics),  # type: ignore[arg-type]
+            "will": WillHook(self.presence),
+        }
+        self._reconciler = Reconciler(self.presence, reconciling(redis), self.broker, metrics)
+
+    async def act(self, step: Step) -> None:
+        match step:
+            case ("connect", (uid, clientid), wait, reason):
+                self.broker.connect(uid, clientid, wait, reason)
+            case ("leave", (_, clientid), wait, reason):
+                self.broker.leave(clientid, wait, reason)
+            case ("arrive", number, again, anywhere):
+                await self.arrive(number, again, anywhere)
+            case ("reconcile", steps):
+                await self.reconcile(list(steps))
+
+    async def arrive(self, number: int, again: bool, anywhere: bool) -> None:
+        """One event that waits: of any connection, or of the oldest of its clientid. `again`: not for the last time."""
+        oldest = {device.clientid: device for device in reversed(self.broker.waiting)}
+        devices = list(self.broker.waiting) if anywhere else list(oldest.values())
+        events = [event for device in devices for event in self.broker.waiting[device]]
+        if not events:
+            return
+        event = events[number % len(events)]
+        await self.hooks[event.hook](event.fields)
+        if not again:
+            self.broker.waiting[event.connection].remove(event)
+            if not self.broker.waiting[event.connection]:
+                del self.broker.waiting[event.connection]
+
+    async def reconcile(self, meanwhile: list[Step]) -> None:
+        async def between() -> None:
+            for step in meanwhile[:3]:
+                await self.act(step)
+            del meanwhile[:3]
+
+        self.broker.between = between
+        assert await self._reconciler.reconcile() is not None
+        self.broker.between = None
+
+    async def holds_the_truth(self) -> None:
+        truth: dict[int, dict[str, int]] = {uid: {} for uid, _ in DEVICES}
+        for device in self.broker.connected.values():
+            truth[device.uid][device.clientid] = device.connected_at
+        assert await self.presence.devices(truth) == truth
+        everybody = [device async for some in self.presence.everybody() for device in some]
+        assert sorted(everybody) == sorted(self.broker.connected.values())
+        assert await self.presence.counts() == (sum(map(bool, truth.values())), len(everybody))
+
+
+def steps(reasons: list[str], *, anywhere: bool) -> st.SearchStrategy[list[Step]]:
+    device, wait = st.sampled_from(DEVICES), st.integers(0, 3)
+    connect = st.tuples(st.just("connect"), device, wait, st.sampled_from(["", "will"]))
+    leave = st.tuples(st.just("leave"), device, wait, st.sampled_from(reasons))
+    arrive = st.tuples(st.just("arrive"), st.integers(0, 20), st.booleans(), st.just(anywhere))
+    step = st.one_of(connect, leave, arrive)
+    reconcile = st.tuples(st.just("reconcile"), st.lists(step, max_size=6))
+    return st.lists(st.one_of(step, step, step, step, reconcile), max_size=40)
+
+
+async def play(url: str, played: list[Step], order: Random, *, anywhere: bool, reconciled: bool) -> None:
+    redis = Redis.from_url(url)
+    try:
+        await redis.flushall()
+        await redis.mset({keys.EPOCH: "test", keys.CLOCK: 1})
+        world = World(redis)
+        for step in played:
+            await world.act(step)
+        while world.broker.waiting:
+            await world.arrive(order.randrange(100), False, anywhere)
+        if reconciled:
+            await world.reconcile([])
+        await world.holds_the_truth()
+    finally:
+        await redis.aclose()
+
+
+CAME_WHILE_LISTED: list[Step] = [("reconcile", [("connect", DEVICES[0], 0, ""), ("arrive", 0, False, False)])]
+LEFT_WHILE_LISTED: list[Step] = [
+    ("connect", DEVICES[0], 0, ""),
+    ("arrive", 0, False, False),
+    ("reconcile", [("leave", DEVICES[0], 0, "closed"), ("arrive", 0, False, False)]),
+]
+
+
+@settings(max_examples=150)
+@example(CAME_WHILE_LISTED, Random(1))
+@example(LEFT_WHILE_LISTED, Random(1))
+@given(steps(["closed", "will"], anywhere=False), st.randoms(use_true_random=False))
+def test_events_late_twice_and_in_any_order_within_a_connection(
+    redis_server: RedisServer, played: list[Step], order: Random
+) -> None:
+    asyncio.run(play(redis_server.url, played, order, anywhere=False, reconciled=False))
+
+
+@settings(max_examples=150)
+@given(steps(["closed", "will", "silent"], anywhere=True), st.randoms(use_true_random=False))
+def test_whatever_happened_reconciling_finds_the_truth(
+    redis_server: RedisServer, played: list[Step], order: Random
+) -> None:
+    asyncio.run(play(redis_server.url, played, order, anywhere=True, reconciled=True))
+
+
+async def test_the_feed_tells_who_came_and_who_left(redis: Redis) -> None:
+    await redis.mset({keys.EPOCH: "test", keys.CLOCK: 1})
+    presence = Presence(redis)
+    async with redis.pubsub() as feed:
+        await feed.subscribe("im:{s0}:presence:feed")
+        phone, desk = Device(7, "7-phone", 10), Device(7, "7-desk", 11)
+        await presence.connected(phone, desk, Device(9, "9-phone", 10))
+        await presence.disconnected(phone)
+        await presence.died(7, "7-desk", 12)
+        told: list[dict[str, Any]] = []
+        while len(told) < 3:
+            message = await feed.get_message(ignore_subscribe_messages=True, timeout=10)
+            told += [orjson.loads(message["data"])] if message else []
+    assert [(each["uid"], each["online"]) for each in told] == [("7", True), ("9", True), ("7", False)]
+    assert all(type(each["at"]) is int for each in told)
