@@ -61,7 +61,7 @@ class WorkList:
 
     async def leave(self) -> None:
         """Ends this worker; one that has not finished stays, to be taken over. Raises StoreAway."""
-        await script("outbox_leave").run(self._redis, [self._stream], [self._group, self.worker, _SILENCE])
+        await script("work_leave").run(self._redis, [self._stream], [self._group, self.worker, _SILENCE])
 
     @contextmanager
     def answers(self) -> Iterator[None]:

@@ -74,11 +74,11 @@ async def test_consumers_of_dead_archivers_go_once_nothing_is_left_with_them(liv
         assert await outbox.done(await outbox.read(1)) == 1
     await leaving.leave()
     names = {consumer["name"].decode() for consumer in await live_redis.xinfo_consumers(keys.OUTBOX, GROUP)}
-    assert names == {holding.consumer, dead.consumer}
-    at_once = [GROUP, leaving.consumer, -1]
-    assert await script("outbox_leave").run(live_redis, [keys.OUTBOX], at_once) == 1
+    assert names == {holding.worker, dead.worker}
+    at_once = [GROUP, leaving.worker, -1]
+    assert await script("work_leave").run(live_redis, [keys.OUTBOX], at_once) == 1
     names = {consumer["name"].decode() for consumer in await live_redis.xinfo_consumers(keys.OUTBOX, GROUP)}
-    assert names == {holding.consumer}
+    assert names == {holding.worker}
 
 
 async def test_leaving_a_redis_that_was_wiped(live_redis: Redis) -> None:
