@@ -11,9 +11,8 @@ from pathlib import Path
 
 from redis import Redis
 
-from store import keys
 from tests.bench.report import Report
-from tests.bench.service import service, wrk, wrk_script
+from tests.bench.service import begin, service, wrk, wrk_script
 from tests.servers import RedisServer, free_port, program
 
 MODES = ("always", "everysec", "no", "always, 1 replica")
@@ -50,7 +49,7 @@ def _serve(stack: contextlib.ExitStack, directory: Path, mode: str) -> int:
     redis.arguments += ["--repl-diskless-sync-delay", "0"]
     redis.start()
     stack.callback(redis.stop)
-    Redis.from_url(redis.url).set(keys.EPOCH, "bench")
+    begin(redis)
     settings = {"IM_ARCHIVE_URL": f"mysql://root@127.0.0.1:{free_port()}/away"}
     if replica:
         second = RedisServer(directory / "replica", program("redis-server"))

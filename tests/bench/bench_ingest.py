@@ -8,11 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from redis import Redis
-
-from store import keys
 from tests.bench.report import Report
-from tests.bench.service import process, service, wrk, wrk_script
+from tests.bench.service import begin, process, service, wrk, wrk_script
 from tests.servers import RedisServer, free_port, program
 
 AIMS = {16: 0.75, 64: 0.80, 256: 0.85}
@@ -29,7 +26,7 @@ def run(report: Report) -> None:
         alone, archived = (RedisServer(directory / name, program("redis-server")) for name in ("alone", "archived"))
         for redis in (alone, archived):
             redis.start()
-        Redis.from_url(alone.url).set(keys.EPOCH, "bench")
+        begin(alone)
         away = f"mysql://root@127.0.0.1:{free_port()}/away"
         noop_port = free_port()
         noop = [sys.executable, "-m", "tests.bench.noop", str(noop_port)]

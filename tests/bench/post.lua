@@ -1,6 +1,7 @@
--- wrk's side of the ingest benchmark; `parts` stands before it: what is the same in every request.
+-- wrk's side of the ingest benchmark. Before it stand `parts`, what is the same in every request, and the uids: `first`
+-- and how many `people`.
 
-local text, base64, users = {}, {}, {}
+local text, base64 = {}, {}
 local alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 for number = 0, 999 do
   local digits = string.format("%03d", number)
@@ -10,7 +11,7 @@ for number = 0, 999 do
     local place = math.floor(bits / 2 ^ shift) % 64 + 1
     encoded = encoded .. alphabet:sub(place, place)
   end
-  text[number], base64[number], users[number] = digits, encoded, tostring(1000 + number)
+  text[number], base64[number] = digits, encoded
 end
 
 local counter, salt
@@ -26,7 +27,7 @@ end
 function request()
   counter = counter + 1
   local high, middle, low = math.floor(counter / 1000000) % 1000, math.floor(counter / 1000) % 1000, counter % 1000
-  local sender, receiver = users[low], users[(counter * 7 + 1) % 1000]
+  local sender, receiver = first + counter * 7919 % people, first + (counter * 104729 + 1) % people
   local s1, s2, s3, s4 = salt[1], salt[2], salt[3], salt[4]
   return parts[1] .. text[s1] .. text[s2] .. text[s3] .. text[s4] .. text[high] .. text[middle] .. text[low]
     .. parts[2] .. base64[s1] .. base64[s2] .. base64[s3] .. base64[s4] .. base64[high] .. base64[middle] .. base64[low]

@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from redis import Redis
+
+from store import keys
 from tests.servers import RedisServer, die_with_parent, free_port, program
 
 HOOK_TOKEN = "bench-hook-token"
@@ -41,6 +44,13 @@ def process(arguments: list[str], port: int, environment: dict[str, str] | None 
     finally:
         running.terminate()
         running.wait()
+
+
+def begin(redis: RedisServer) -> None:
+    """A store that is in use: a service takes it as it is, though its archive is away."""
+    redis_client = Redis.from_url(redis.url)
+    redis_client.mset({keys.EPOCH: "bench", keys.WINDOW: 7 * 86_400_000_000})
+    redis_client.close()
 
 
 class Serving(NamedTuple):
@@ -74,8 +84,8 @@ def service(directory: Path, redis: RedisServer, **settings: str) -> Iterator[in
         yield started.port
 
 
-def wrk_script(directory: Path) -> Path:
-    """A wrk script of hook bodies as EMQX sends them: 1,000 senders and receivers, and no id twice.
+def wrk_script(directory: Path, first: int = 1000, people: int = 1000) -> Path:
+    """A wrk script of hook bodies as EMQX sends them: so many senders and receivers, and no id twice.
 
     Requests are put together from parts made beforehand, so that the generator is not what is measured.
     """
@@ -103,14 +113,15 @@ def wrk_script(directory: Path) -> Path:
         # receiver
         '",' + json.dumps(fields)[1:],
     ]
-    length = sum(map(len, body)) + 21 + 28 + 3 * 4
+    length = sum(map(len, body)) + 21 + 28 + 3 * len(str(first))
     head = (
         "POST /hooks/message HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         f"Authorization: Bearer {HOOK_TOKEN}\r\nContent-Length: {length}\r\n\r\n"
     )
     parts = ", ".join(json.dumps(part) for part in [head + body[0], *body[1:]])
-    script = directory / "post.lua"
-    script.write_text(f"local parts = {{ {parts} }}\n" + (Path(__file__).parent / "post.lua").read_text())
+    script = directory / f"post-{first}-{people}.lua"
+    head = f"local parts = {{ {parts} }}\nlocal first, people = {first}, {people}\n"
+    script.write_text(head + (Path(__file__).parent / "post.lua").read_text())
     return script
 
 

@@ -1,0 +1,121 @@
+"""Whether rates stay as users and timelines grow: flat within 15 % is aimed at, and the ratio to the smallest shown.
+
+Populations: each has a Redis and a service of its own, on the same cores, and is measured in turn with the others.
+Every user has a message that he has not pulled; 1,000 of them, spread over the population, pull it, and messages go
+between all of them. Timelines: in one Redis, users with so many messages each; they get more by and by, and pull the
+newest ten. Nobody empties the outbox.
+"""
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from redis import Redis
+
+from tests.bench import pulls
+from tests.bench.fill import fill, message
+from tests.bench.report import Report
+from tests.bench.service import begin, serving, wrk, wrk_script
+from tests.servers import RedisServer, free_port, program
+
+CONNECTIONS = 64
+FIRST = 1_000_000
+DAY = 86_400_000_000
+FLAT = 0.85
+PULLING = 1000
+TAIL = 10
+"""Messages of a long timeline that are pulled."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """One size of one thing: where its service listens, and what wrk sends there."""
+
+    port: int
+    messages: Path
+    pulls: Path
+
+
+def run(report: Report) -> None:
+    populations = report.choose(
+        quick=(100, 1000), usual=(1000, 10_000, 100_000, 1_000_000), full=(1000, 10_000, 100_000, 1_000_000)
+    )
+    # Entries of a timeline, and how many timelines of that length: the fewer, the more each grows in a round.
+    lengths = report.choose(
+        quick={10: 10, 100: 10},
+        usual={10: 10_000, 100: 1000, 1000: 200, 10_000: 20, 100_000: 4},
+        full={10: 10_000, 100: 1000, 1000: 1000, 10_000: 100, 100_000: 20},
+    )
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        directory = Path(name)
+        by_users = {f"{people:,} users": population(stack, directory, people) for people in populations}
+        compare(report, by_users)
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        by_length = timelines(stack, Path(name), lengths)
+        compare(report, {f"timelines of {length:,}": load for length, load in by_length.items()})
+
+
+def started(stack: contextlib.ExitStack, directory: Path) -> tuple["Redis", int]:
+    """A Redis and the port of a service on it, both gone with the stack."""
+    server = RedisServer(directory / "redis", program("redis-server"))
+    server.start()
+    stack.callback(server.stop)
+    away = f"mysql://root@127.0.0.1:{free_port()}/away"
+    begin(server)
+    port = stack.enter_context(serving(directory, server, IM_ARCHIVE_URL=away, IM_PULL_RATE="1000000")).port
+    return Redis.from_url(server.url), port
+
+
+def population(stack: contextlib.ExitStack, directory: Path, people: int) -> Load:
+    directory = directory / str(people)
+    redis, port = started(stack, directory)
+    since = time.time_ns() // 1000 - DAY
+    fill(redis, (message(since + each, f"single/{FIRST + each}", 1) for each in range(people)))
+    pulling = range(FIRST, FIRST + people, max(1, people // PULLING))
+    requests = [pulls.request(uid, since - 1) for uid in pulling]
+    return Load(port, wrk_script(directory, FIRST, people), pulls.wrk_script(directory, requests))
+
+
+def timelines(stack: contextlib.ExitStack, directory: Path, lengths: Mapping[int, int]) -> dict[int, Load]:
+    redis, port = started(stack, directory)
+    loads = {}
+    for place, (length, people) in enumerate(lengths.items()):
+        first = FIRST * (place + 2)
+        since = time.time_ns() // 1000 - DAY
+        fill(
+            redis,
+            (
+                message(since + each * people + user, f"single/{first + user}", 1)
+                for each in range(length)
+                for user in range(people)
+            ),
+        )
+        cursor = since + (length - TAIL) * people - 1
+        own = directory / str(length)
+        own.mkdir()
+        requests = [pulls.request(first + user, cursor, TAIL) for user in range(people)]
+        loads[length] = Load(port, wrk_script(own, first, people), pulls.wrk_script(own, requests))
+    return loads
+
+
+def compare(report: Report, loads: Mapping[str, Load]) -> None:
+    """In turn; each rate, and its ratio to the smallest's of the same round."""
+    seconds = report.choose(quick=1, usual=2, full=10)
+    rounds = report.choose(quick=1, usual=4, full=7)
+    # Pulls first, as messages are what they would pull.
+    for what, unit in (("pulls", "pulls/s"), ("messages", "messages/s")):
+        for load in loads.values():
+            wrk(getattr(load, what), load.port, CONNECTIONS, 1)
+        found = [
+            {name: wrk(getattr(load, what), load.port, CONNECTIONS, seconds)[0] for name, load in loads.items()}
+            for _ in range(rounds)
+        ]
+        smallest, *others = loads
+        report.figure(f"{what}, {smallest}", unit, [each[smallest] for each in found])
+        for name in others:
+            report.figure(f"{what}, {name}", unit, [each[name] for each in found])
+            ratios = [each[name] / each[smallest] for each in found]
+            report.figure(f"{what}, {name} to {smallest}", "ratio", ratios, at_least=FLAT)
