@@ -35,6 +35,8 @@ CODES: dict[str, Code] = {
     "payload_too_large": Code(400, "The payload is over `IM_MAX_PAYLOAD`."),
     "unknown_topic": Code(400, "The topic names nothing that messages can be sent to."),
     "unknown_group": Code(400, "There is no such group."),
+    "unknown_tag": Code(400, "There is no such tag."),
+    "not_followable": Code(400, "Users do not follow this tag: operators say who holds it."),
     "gid_taken": Code(400, "There is, or was, another group with this id."),
     "not_a_member": Code(400, "Only members do that."),
     "not_the_owner": Code(400, "Only the group's owner does that."),

@@ -29,7 +29,8 @@ _BATCH_GROUPS = 64
 _SMALLEST_SPLIT = 4
 
 _GROUP = -1
-"""In place of the number of timelines."""
+_TAG = -2
+"""In place of the number of timelines, where the script judges."""
 _LATER = b"LATER"
 _REFUSED = "REFUSED "
 
@@ -52,14 +53,19 @@ class Stored(NamedTuple):
 class Entry(NamedTuple):
     """One message on its way: where it goes, and its record without the id.
 
-    timelines: their keys; for a group instead the keys that say where its message goes.
+    timelines: their keys; for a group instead the keys that say where its message goes, for a tag also its own.
+    places: number of timelines, or _GROUP or _TAG.
     """
 
     repeat_key: bytes
     timelines: tuple[bytes, ...]
     channel: str
     tail: bytes
-    group: bool
+    places: int
+
+    @property
+    def group(self) -> bool:
+        return self.places == _GROUP
 
     @property
     def weight(self) -> int:
@@ -116,12 +122,14 @@ class Appender:
         """A message into the timelines of its topic. Raises Overloaded; the future, what else the store can refuse,
         and GroupRefused."""
         timelines, channel = destinations(topic, sender, sync_sender=self._sync_sender)
-        group = topic.startswith("group/")
-        if group:
-            gid = int(topic.removeprefix("group/"))
-            timelines = (keys.group(gid), keys.members(gid), *timelines)
+        places = len(timelines)
+        if channel:
+            if (gid := keys.gid_of(channel)) is not None:
+                places, timelines = _GROUP, (keys.group(gid), keys.members(gid), *timelines)
+            elif (tag := keys.tag_of(channel)) is not None:
+                places, timelines = _TAG, (keys.tag(tag), *timelines)
         tail = encode_tail(topic, sender, client_id, ts, json, payload)
-        return self._submit(Entry(keys.repeat(sender, topic, client_id), timelines, channel, tail, group))
+        return self._submit(Entry(keys.repeat(sender, topic, client_id), timelines, channel, tail, places))
 
     def _submit(self, entry: Entry) -> asyncio.Future[Stored]:
         if self._stopping or len(self._queue) >= _QUEUED_ENTRIES or self._queued_bytes >= _QUEUED_BYTES:
@@ -214,7 +222,7 @@ class Appender:
         for entry in entries:
             names.append(entry.repeat_key)
             names.extend(entry.timelines)
-            arguments += (_GROUP if entry.group else len(entry.timelines), entry.channel, MESSAGE, entry.tail)
+            arguments += (entry.places, entry.channel, MESSAGE, entry.tail)
         replies: list[Any] = await self._script.run(lane, names, arguments)
         await wait_for_replicas(lane, self._replicas)
         return replies

@@ -38,7 +38,7 @@ class ArchiveRefused(StoreError):
 
 
 class GroupRefused(Exception):
-    """A group's rules forbid this; nothing has changed. code: one word that says which rule."""
+    """A group's or a tag's rules forbid this; nothing has changed. code: one word that says which rule."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -55,5 +55,7 @@ GROUP_CODES = (
     "not_open",
     "kicked",
     "bad_command",
+    "unknown_tag",
+    "not_followable",
 )
 """What `GroupRefused` may say."""

@@ -31,6 +31,12 @@ READ_GROUPS = PREFIX + b"readers"
 PERMISSIONS = PREFIX + b"permissions"
 """Stream: whose permission at the broker changed. Fields `u` (uid), `t` (topic), `g` (1 granted, 0 revoked); a group
 that was dismissed and still has members to be dealt with is an entry with the field `e` (gid)."""
+TAGS = PREFIX + b"tags"
+"""Sorted set, all scores 0: the names of the tags."""
+SETTLING = PREFIX + b"settling"
+"""Hash: tag to the id at which many users gained or lost it at once, while their maps of channels do not all say so."""
+SETTLE_LOCK = PREFIX + b"settle:lock"
+"""String: held by the process that settles."""
 SWEEP_LOCK = PREFIX + b"sweep:lock"
 """String: held by the process that sweeps."""
 REBUILD_LOCK = PREFIX + b"rebuild:lock"
@@ -74,6 +80,10 @@ CHANNELS = PREFIX + b"chan:"
 """What the names of users' maps of channels start with."""
 GROUP = PREFIX + b"g:"
 """What groups' names start with."""
+HOLDERS = PREFIX + b"th:"
+"""What the names of sets of a tag's holders start with; then `source:tag`."""
+FORMER = PREFIX + b"tw:"
+"""Likewise, of the sets as they were before the change that is being settled."""
 DEVICES = PREFIX + b"dev:"
 """What device hashes' names start with: clientid to `connected_at` (milliseconds) of a user's devices online."""
 ONLINE = PREFIX + b"on:"
@@ -121,6 +131,42 @@ def gid_of(channel: str) -> int | None:
     """The group a channel belongs to, if it does."""
     kind, _, gid = channel.partition(":")
     return int(gid) if kind == "group" else None
+
+
+def tag(name: str) -> bytes:
+    """Hash: `title`, `followable` (`1` or `0`), `made`, `changed` (ids of its making and of the last change, of its
+    holders too), `holders` (how many); `deleted` (id) once it is."""
+    return PREFIX + b"t:" + name.encode()
+
+
+def holders(source: str, tag: str) -> bytes:
+    """Set: users who hold the tag because this source says so."""
+    return HOLDERS + f"{source}:{tag}".encode()
+
+
+def former(source: str, tag: str) -> bytes:
+    """Set: what `holders` was before the change that is being settled, less those who are."""
+    return FORMER + f"{source}:{tag}".encode()
+
+
+def staged(job: str) -> bytes:
+    """Set: users who will be a tag's holders when the upload is complete."""
+    return PREFIX + b"ts:" + job.encode()
+
+
+def pages(name: str) -> bytes:
+    """List: these users, some hundred an element, separated by spaces. name: of the job, then of the tag."""
+    return PREFIX + b"tl:" + name.encode()
+
+
+def tag_channel(tag: str) -> str:
+    """The name of a tag's channel."""
+    return f"tag_{tag}"
+
+
+def tag_of(channel: str) -> str | None:
+    """The tag a channel belongs to, if it does."""
+    return channel.removeprefix("tag_") if channel.startswith("tag_") else None
 
 
 def repeat(sender: str, topic: str, client_id: str) -> bytes:

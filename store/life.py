@@ -21,6 +21,7 @@ from store.destinations import destinations
 from store.errors import ArchiveAway, StoreAway, StoreEmpty
 from store.record import Message, encode
 from store.restore_groups import restore_groups
+from store.restore_tags import restore_tags
 from store.scripts import admit, script
 
 _LOCK_SECONDS = 60
@@ -93,6 +94,7 @@ class Life:
                 highest = max(await self._archive.highest_id(), known)
                 lowest = max(highest, time.time_ns() // 1000)
                 await restore_groups(self._redis, self._archive.groups, lowest, lock.reacquire)
+                await restore_tags(self._redis, self._archive.tags, lock.reacquire)
                 count = await self._put_back(highest, lock, progress)
                 lowest = max(lowest, time.time_ns() // 1000)
                 names = [keys.EPOCH, keys.CLOCK]

@@ -117,7 +117,7 @@ class Puller:
             self._redis,
             [
                 *(keys.EPOCH, keys.CLOCK, keys.HEADS, keys.OUTBOX, keys.ASLEEP, keys.SEEN),
-                *(keys.inbox(uid), keys.channels(uid), keys.CHANNEL),
+                *(keys.inbox(uid), keys.channels(uid), keys.CHANNEL, keys.SETTLING, keys.HOLDERS),
             ],
             [
                 *(cursor, limit, MOST_BYTES, time.time_ns() // 1000, self._window_us, epoch),

@@ -21,7 +21,10 @@ def _read(name: str) -> str:
     return files("store").joinpath("lua", f"{name}.lua").read_text()
 
 
-_GUARDED = ("append", "group", "group_end", "hot", "pull")
+_GUARDED = (
+    *("append", "group", "group_end", "hot", "pull"),
+    *("tag_put", "tag_delete", "tag_holders", "tag_replace", "tag_settle"),
+)
 
 
 class Script:

@@ -11,6 +11,7 @@ from store.archive.mysql import MySQLArchive
 from store.archive.roaming import BlockReader
 from store.archive.sight import Sight
 from store.archive.sqlite import SQLiteArchive
+from store.archive.tags import TagTables
 from store.record import Message
 
 __all__ = ["Archive", "Blocks", "open_archive"]
@@ -63,6 +64,10 @@ class Archive(Protocol):
     @property
     def groups(self) -> GroupTables:
         """Groups and their members."""
+
+    @property
+    def tags(self) -> TagTables:
+        """Tags and their holders."""
 
     async def migrate(self) -> list[str]:
         """Brings the schema up to date; the names of what it applied. Several processes may at once."""

@@ -5,6 +5,7 @@ from typing import Any, Protocol, TypeVar
 
 from store.archive import Archive
 from store.archive.groups import ROWS_AT_ONCE, GroupRow, GroupTables, MemberRow, decode_group, decode_members
+from store.archive.tags import HolderRow, TagRow, TagTables, decode_holders, decode_tag
 from store.record import SERVICE, Message, decode
 
 Row = TypeVar("Row")
@@ -73,10 +74,46 @@ class MemberHandler:
             await self._groups.store_members(members[start : start + ROWS_AT_ONCE])
 
 
+class TagHandler:
+    """Kind `tag`: a tag as it stands after a change."""
+
+    def __init__(self, tags: TagTables) -> None:
+        self._tags = tags
+
+    def decode(self, data: bytes) -> TagRow:
+        return decode_tag(data)
+
+    def sender(self, row: TagRow) -> str:
+        return SERVICE
+
+    async def store(self, rows: Sequence[TagRow]) -> None:
+        await self._tags.store_tags(rows)
+
+
+class HolderHandler:
+    """Kind `holder`: what users hold of a tag after a change of many of them."""
+
+    def __init__(self, tags: TagTables) -> None:
+        self._tags = tags
+
+    def decode(self, data: bytes) -> list[HolderRow]:
+        return decode_holders(data)
+
+    def sender(self, row: list[HolderRow]) -> str:
+        return SERVICE
+
+    async def store(self, rows: Sequence[list[HolderRow]]) -> None:
+        holders = [holder for each in rows for holder in each]
+        for start in range(0, len(holders), ROWS_AT_ONCE):
+            await self._tags.store_holders(holders[start : start + ROWS_AT_ONCE])
+
+
 def handlers(archive: Archive) -> Mapping[bytes, Handler[Any]]:
     """Kind to handler: all that the outbox may hold."""
     return {
         b"message": MessageHandler(archive),
         b"group": GroupHandler(archive.groups),
         b"member": MemberHandler(archive.groups),
+        b"tag": TagHandler(archive.tags),
+        b"holder": HolderHandler(archive.tags),
     }

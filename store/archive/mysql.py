@@ -14,6 +14,7 @@ from store.archive.mysql_connections import MySQLConnections
 from store.archive.mysql_groups import MySQLGroups
 from store.archive.mysql_health import ServerState, server_state
 from store.archive.mysql_partitions import drop_months, make_months
+from store.archive.mysql_tags import MySQLTags
 from store.archive.roaming import read
 from store.archive.sight import Sight
 from store.archive.sql import migrations, queries
@@ -29,12 +30,13 @@ def _row(message: Message) -> tuple[bytes, int, bytes, bytes, int, int, bytes]:
 
 
 class MySQLArchive:
-    """Rows, blocks and groups in tables that are cut into months."""
+    """Rows and blocks in tables that are cut into months, groups and tags in others."""
 
     def __init__(self, host: str, port: int, user: str, password: bytes, database: str) -> None:
         self._connections = MySQLConnections(host, port, user, password, database)
         self.blocks = MySQLBlocks(self._connections)
         self.groups = MySQLGroups(self._connections)
+        self.tags = MySQLTags(self._connections)
 
     async def store_messages(self, messages: Sequence[Message]) -> None:
         async with self._connections.cursor() as cursor:

@@ -13,6 +13,7 @@ from store.archive.sql import migrations, queries
 from store.archive.sqlite_blocks import SQLiteBlocks, message
 from store.archive.sqlite_connection import SQLiteConnection
 from store.archive.sqlite_groups import SQLiteGroups
+from store.archive.sqlite_tags import SQLiteTags
 from store.record import Message
 
 _QUERIES = queries("sqlite")
@@ -21,12 +22,13 @@ DELETED_AT_ONCE = 5000
 
 
 class SQLiteArchive:
-    """Rows, blocks and groups in one file."""
+    """Rows, blocks, groups and tags in one file."""
 
     def __init__(self, path: str) -> None:
         self._connection = SQLiteConnection(path)
         self.blocks = SQLiteBlocks(self._connection)
         self.groups = SQLiteGroups(self._connection)
+        self.tags = SQLiteTags(self._connection)
 
     async def store_messages(self, messages: Sequence[Message]) -> None:
         rows = [(m.topic, m.mid, m.sender, m.client_id, m.ts, int(m.json), m.payload) for m in messages]

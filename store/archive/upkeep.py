@@ -46,6 +46,8 @@ async def put_in_order(archive: Archive, roaming: str, retention_days: float, no
     rows = await settled_below(archive) if roaming in AGGREGATED else beyond
     if dropped := await archive.drop_messages(rows):
         _log.info("archive dropped rows", count=dropped)
+    if dropped := await archive.tags.drop(beyond):
+        _log.info("archive dropped holders", count=dropped)
     if dropped := await archive.blocks.drop(beyond):
         _log.info("archive dropped blocks", count=dropped)
 

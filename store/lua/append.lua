@@ -8,18 +8,19 @@
 -- 4. Tell waiting pulls, once for the batch.
 --
 -- KEYS  1-8 as in include/batch.lua;
---       then per entry: repeat key, timelines; of a group: repeat key, group, its members, its channel
+--       then per entry: repeat key, timelines; of a group: repeat key, group, its members, its channel; of a tag:
+--       repeat key, tag, its channel
 -- ARGV  1-5 as in include/batch.lua, 6 '1' if a sender has his own messages in his inbox;
---       then per entry: number of timelines (-1: a group), channel name ('' for inboxes), outbox kind,
+--       then per entry: number of timelines (-1: a group, -2: a tag), channel name ('' for inboxes), outbox kind,
 --       record without its id
 -- Reply per entry: the id, if new; minus the id, if a repeat; 'LATER', if it was not reached; 'REFUSED <code>', if the
---       group does not take it; another text, if only this entry failed
+--       group does not take it, or there is no such tag; another text, if only this entry failed
 -- Error EMPTY | BEHIND | OUTBOXFULL
 
 -- include batch
 -- include outbox
 local FIRST_KEY, FIRST_ARGUMENT = 9, 7
-local GROUP_KEYS = 3
+local GROUP_KEYS, TAG_KEYS = 3, 2
 local MOST_DELIVERIES, MOST_DELIVERED_BYTES = 2000, 4194304
 
 local cold = {}
@@ -31,7 +32,7 @@ do
     entries = entries + 1
     local count = tonumber(ARGV[argument])
     if count < 0 then
-      count = GROUP_KEYS
+      count = count == -1 and GROUP_KEYS or TAG_KEYS
     elseif ARGV[argument + 1] == '' then
       for index = key + 1, key + count do
         receivers[#receivers + 1] = string.sub(KEYS[index], #inbox_prefix + 1)
@@ -84,6 +85,14 @@ local function append(id, key, count, channel, kind, tail)
     if known then
       return -tonumber(known)
     end
+  end
+  if count == -2 then
+    local tag = redis.call('HMGET', KEYS[first], 'made', 'deleted')
+    if not tag[1] or tag[2] then
+      return 'REFUSED unknown_tag'
+    end
+    first, final = key + TAG_KEYS, key + TAG_KEYS
+  elseif count == -1 then
     local sender = string.match(tail, '^[^\n]*\n([^\n]*)')
     local inboxes, refusal = admitted(key + 1, sender)
     if refusal then
@@ -139,7 +148,7 @@ local replies = {}
 local key, argument = FIRST_KEY, FIRST_ARGUMENT
 for entry = 1, entries do
   local count = tonumber(ARGV[argument])
-  if count < 0 and (deliveries >= MOST_DELIVERIES or delivered_bytes >= MOST_DELIVERED_BYTES) then
+  if count == -1 and (deliveries >= MOST_DELIVERIES or delivered_bytes >= MOST_DELIVERED_BYTES) then
     replies[entry] = 'LATER'
   else
     local ok, reply =
@@ -149,7 +158,7 @@ for entry = 1, entries do
     end
     replies[entry] = reply
   end
-  key = key + 1 + (count < 0 and GROUP_KEYS or count)
+  key = key + 1 + (count == -1 and GROUP_KEYS or count == -2 and TAG_KEYS or count)
   argument = argument + 4
 end
 finish()

@@ -9,7 +9,7 @@
 -- hand is not read, but for what is newer than what he has.
 --
 -- KEYS  1 epoch, 2 clock, 3 heads, 4 outbox, 5 asleep, 6 seen, 7 inbox, 8 the user's map of channels,
---       9 what channels' names start with
+--       9 what channels' names start with, 10 settling, 11 what the names of sets of holders start with
 -- ARGV  1 cursor (us), 2 most records, 3 most bytes, 4 caller's time (us), 5 window (us),
 --       6 the epoch the client knows ('' for none), 7 uid, 8 how fresh "seen" is kept (ms),
 --       9 how far the archive is read below the window (us), 10 the epoch of what the caller has at hand,
@@ -27,6 +27,7 @@
 
 local epoch_key, clock_key, heads_key, outbox_key, asleep_key, seen_key, inbox_key, map_key, channel_prefix =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local settling_key, holders_prefix = KEYS[10], KEYS[11]
 local cursor, most_records, most_bytes = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local window, known_epoch, uid, seen_fresh = tonumber(ARGV[5]), ARGV[6], ARGV[7], tonumber(ARGV[8])
 local further, at_hand = tonumber(ARGV[9]), ARGV[11]
@@ -36,6 +37,7 @@ local LARGEST_PAGE = 128
 local MOST_NEWER = 32
 -- Digits of an id, and a colon.
 local ONE_INTERVAL = 17
+-- include holding
 
 local state = redis.call('MGET', epoch_key, clock_key)
 local epoch, clock = state[1], tonumber(state[2] or 0)
@@ -140,8 +142,18 @@ local function newer(name, head)
   return #records <= MOST_NEWER and records or nil
 end
 
--- The channels with news: of those he reads, and of those everybody does.
-local names = redis.call('HKEYS', map_key)
+-- The channels with news: of those he reads, and of those everybody does. Of tags that many users gained or lost at
+-- once his map may not say so yet.
+local names, following = redis.call('HKEYS', map_key), {}
+local settling = redis.call('HGETALL', settling_key)
+for index = 1, #settling, 2 do
+  local name = 'tag_' .. settling[index]
+  local before = redis.call('HGET', map_key, name)
+  following[name] = settled(before or '', sources_of(settling[index], uid) > 0, settling[index + 1])
+  if not before then
+    names[#names + 1] = name
+  end
+end
 local own = #names
 for index = FIRST_COMMON, #ARGV do
   names[#names + 1] = ARGV[index]
@@ -168,7 +180,8 @@ for first = 1, #with_news, 4000 do
   local final = math.min(first + 3999, #with_news)
   local intervals = redis.call('HMGET', map_key, unpack(with_news, first, final))
   for index = first, final do
-    local name, spans = with_news[index], index <= own_with_news and intervals[index - first + 1] or '0:'
+    local name = with_news[index]
+    local spans = index <= own_with_news and (following[name] or intervals[index - first + 1]) or '0:'
     local seen_ranges = ranges(spans)
     if #seen_ranges > 0 then
       local records = newer(name, heads[index])
@@ -273,6 +286,16 @@ if missing then
   local first = redis.call('XRANGE', outbox_key, '-', '+', 'COUNT', 1)
   oldest = first[1] and string.match(first[1][1], '^%d+') or ''
   reply_map = redis.call('HGETALL', map_key)
+  for index = 1, #reply_map, 2 do
+    local name = reply_map[index]
+    reply_map[index + 1], following[name] = following[name] or reply_map[index + 1], nil
+  end
+  for name, spans in pairs(following) do
+    if spans ~= '' then
+      reply_map[#reply_map + 1] = name
+      reply_map[#reply_map + 1] = spans
+    end
+  end
   for index = FIRST_COMMON, #ARGV do
     reply_map[#reply_map + 1] = ARGV[index]
     reply_map[#reply_map + 1] = '0:'

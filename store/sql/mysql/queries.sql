@@ -166,3 +166,32 @@ SELECT gid, owner, mode, is_open, made, dismissed, changed, name FROM im_group W
 -- members_page --
 SELECT gid, uid, joined_id, left_id, kicked FROM group_member
 WHERE gid = %s AND (uid > %s OR (uid = %s AND joined_id > %s)) ORDER BY uid, joined_id LIMIT %s
+
+-- store_tag --
+-- The newest row of a tag counts, in whatever order they come: `changed` is compared by all and set last.
+INSERT INTO tag (tag, followable, made, deleted, changed, title) VALUES (%s, %s, %s, %s, %s, %s)
+ON DUPLICATE KEY UPDATE
+    followable = IF(VALUES(changed) > changed, VALUES(followable), followable),
+    made = IF(VALUES(changed) > changed, VALUES(made), made),
+    deleted = IF(VALUES(changed) > changed, VALUES(deleted), deleted),
+    title = IF(VALUES(changed) > changed, VALUES(title), title),
+    changed = GREATEST(VALUES(changed), changed)
+
+-- store_holder --
+-- Likewise.
+INSERT INTO tag_holder (tag, uid, joined_id, left_id, sources, changed) VALUES (%s, %s, %s, %s, %s, %s)
+ON DUPLICATE KEY UPDATE
+    left_id = IF(VALUES(changed) > changed, VALUES(left_id), left_id),
+    sources = IF(VALUES(changed) > changed, VALUES(sources), sources),
+    changed = GREATEST(VALUES(changed), changed)
+
+-- tags_page --
+SELECT tag, followable, made, deleted, changed, title FROM tag WHERE tag > %s ORDER BY tag LIMIT %s
+
+-- holders_page --
+SELECT uid, joined_id, left_id, sources, changed FROM tag_holder
+WHERE tag = %s AND (uid > %s OR (uid = %s AND joined_id > %s)) ORDER BY uid, joined_id LIMIT %s
+
+-- delete_holders --
+-- Some of what ended below an id, so that no transaction is long.
+DELETE FROM tag_holder WHERE left_id > 0 AND left_id < %s LIMIT %s

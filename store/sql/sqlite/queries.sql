@@ -141,3 +141,28 @@ SELECT gid, owner, mode, is_open, made, dismissed, changed, name FROM im_group W
 -- members_page --
 SELECT gid, uid, joined_id, left_id, kicked FROM group_member
 WHERE gid = ? AND (uid, joined_id) > (?, ?) ORDER BY uid, joined_id LIMIT ?
+
+-- store_tag --
+-- The newest row of a tag counts, in whatever order they come.
+INSERT INTO tag (tag, followable, made, deleted, changed, title) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (tag) DO UPDATE SET followable = excluded.followable, made = excluded.made, deleted = excluded.deleted,
+    changed = excluded.changed, title = excluded.title
+WHERE excluded.changed > tag.changed
+
+-- store_holder --
+-- Likewise.
+INSERT INTO tag_holder (tag, uid, joined_id, left_id, sources, changed) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (tag, uid, joined_id) DO UPDATE SET left_id = excluded.left_id, sources = excluded.sources,
+    changed = excluded.changed
+WHERE excluded.changed > tag_holder.changed
+
+-- tags_page --
+SELECT tag, followable, made, deleted, changed, title FROM tag WHERE tag > ? ORDER BY tag LIMIT ?
+
+-- holders_page --
+SELECT uid, joined_id, left_id, sources, changed FROM tag_holder
+WHERE tag = ? AND (uid, joined_id) > (?, ?) ORDER BY uid, joined_id LIMIT ?
+
+-- delete_holders --
+-- Some of what ended below an id, so that no transaction is long.
+DELETE FROM tag_holder WHERE rowid IN (SELECT rowid FROM tag_holder WHERE left_id > 0 AND left_id < ? LIMIT ?)

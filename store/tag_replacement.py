@@ -1,0 +1,126 @@
+"""A new set of a tag's profile holders, of any size: staged in pieces, then in effect at one id."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import LockError, RedisError
+
+from store import keys
+from store.errors import OutboxFull, StoreAway, StoreError
+from store.tags import Tags
+
+PAGE = 500
+"""Users staged at once, and looked at together."""
+
+_KEPT_SECONDS = 3600
+"""How long staged users stay without another one following."""
+
+_LOOK_SECONDS = 1.0
+_LOCK_SECONDS = 30
+_MOST_PERMISSIONS = 2000
+"""Changes that wait for the broker while settling goes on: groups' changes wait behind them."""
+
+log = structlog.get_logger(__name__)
+
+
+class Replacement:
+    """A context: what is staged in it and did not take effect leaves no trace. Its calls raise StoreAway."""
+
+    def __init__(self, redis: Redis, tags: Tags, tag: str) -> None:
+        self._redis = redis
+        self._tags = tags
+        self._tag = tag
+        self._job = secrets.token_hex(8)
+        self._count = 0
+        self._waiting: dict[int, None] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._redis.unlink(keys.staged(self._job), keys.pages(self._job))
+        except (RedisError, OSError) as failure:
+            log.warning("staged_users_left", error=str(failure), seconds=_KEPT_SECONDS)
+
+    async def add(self, uids: Iterable[int]) -> None:
+        """One who comes twice is staged once."""
+        for uid in uids:
+            self._waiting[uid] = None
+            if len(self._waiting) == PAGE:
+                await self._stage()
+
+    async def take_effect(self) -> int:
+        """The staged users are the tag's profile holders from this id on. Raises GroupRefused, StoreError."""
+        await self._stage()
+        return await self._tags.replace(self._tag, self._job, self._count)
+
+    async def _stage(self) -> None:
+        if not self._waiting:
+            return
+        staged, pages = keys.staged(self._job), keys.pages(self._job)
+        uids = [str(uid) for uid in self._waiting]
+        self._waiting.clear()
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.sadd(staged, *uids)
+        pipeline.rpush(pages, " ".join(uids))
+        pipeline.expire(staged, _KEPT_SECONDS)
+        pipeline.expire(pages, _KEPT_SECONDS)
+        try:
+            added, *_ = await pipeline.execute()
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"tag: {error}") from error
+        self._count += added
+
+
+class Settler:
+    """Settles what changed for very many users at once: one process at a time, and Redis has as long for others."""
+
+    def __init__(self, redis: Redis, tags: Tags) -> None:
+        self._redis = redis
+        self._tags = tags
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`. What is not settled then is another's."""
+        while not stop.is_set():
+            try:
+                if await self._tags.settling():
+                    await self._settle_all(stop)
+            except (StoreError, LockError, RedisError, OSError) as error:
+                log.warning("settling_waits", error=str(error))
+            waiting = asyncio.create_task(stop.wait())
+            await asyncio.wait([waiting], timeout=_LOOK_SECONDS)
+            waiting.cancel()
+
+    async def _settle_all(self, stop: asyncio.Event) -> None:
+        lock = self._redis.lock(keys.SETTLE_LOCK.decode(), timeout=_LOCK_SECONDS, blocking=False)
+        if not await lock.acquire():
+            return
+        try:
+            for tag in await self._tags.settling():
+                looked, changed, more = 0, 0, True
+                while more and not stop.is_set():
+                    await lock.reacquire()
+                    if await self._redis.xlen(keys.PERMISSIONS) > _MOST_PERMISSIONS:
+                        await asyncio.sleep(_LOOK_SECONDS)
+                        continue
+                    begun = time.monotonic()
+                    try:
+                        step = await self._tags.settle_step(tag)
+                    except OutboxFull:
+                        await asyncio.sleep(_LOOK_SECONDS)
+                        continue
+                    looked, changed, more = looked + step.looked, changed + step.changed, step.more
+                    await asyncio.sleep(time.monotonic() - begun)
+                if not more:
+                    log.info("tag_settled", tag=tag, looked=looked, changed=changed)
+        finally:
+            await lock.release()

@@ -1,0 +1,73 @@
+"""A store with tags, on a real Redis and a real archive."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from store import keys
+from store.groups import Limits
+from store.pull import Puller
+from store.record import Message
+from store.tags import MANUAL, HoldersChanged, Tags
+from tests.integration.groups.conftest import WINDOW_US
+from tests.integration.groups.conftest import Store as GroupStore
+from tests.servers import RedisServer
+
+TAG = "female"
+
+
+class Store(GroupStore):
+    """What a service has of the store, with tags."""
+
+    def __init__(self, url: str, directory: Path, limits: Limits, **settings: Any) -> None:
+        super().__init__(url, directory, limits, **settings)
+        self.tags = Tags(
+            self.redis, self.commanding, window_us=WINDOW_US, repeat_seconds=3600, outbox_limit=2**30, **settings
+        )
+
+    async def give(self, *uids: int, tag: str = TAG, source: str = MANUAL) -> HoldersChanged:
+        return await self.tags.change(tag, source, add=uids)
+
+    async def take(self, *uids: int, tag: str = TAG, source: str = MANUAL) -> HoldersChanged:
+        return await self.tags.change(tag, source, remove=uids)
+
+    async def tell(self, tag: str = TAG) -> int:
+        """A message to the tag's holders: its id."""
+        self._told = getattr(self, "_told", 0) + 1
+        return (await self.appender.append(f"business/tag_{tag}", "0", f"t{self._told}", 0, True, b"{}")).mid
+
+    async def settle(self, tag: str = TAG) -> None:
+        while (await self.tags.settle_step(tag)).more:
+            pass
+
+    async def told(self, uid: int, tag: str = TAG) -> list[int]:
+        """The ids of the tag's messages that he sees."""
+        return [each.mid for each in await self.pull(uid) if each.topic == f"business/tag_{tag}"]
+
+    async def roamed(self, uid: int, roaming_us: int = 30 * 86_400_000_000) -> list[Message]:
+        """All that he sees when nothing of it is left in Redis: rows alone."""
+        puller = Puller(self.redis, self.archive, self.outbox, window_us=1, roaming_us=roaming_us, hot=self.hot)
+        return (await puller.pull(uid, 0, 1000)).messages
+
+    async def held(self, uid: int) -> list[str]:
+        return [holding.tag for holding in await self.tags.of_user(uid)]
+
+    async def settling(self) -> bool:
+        return bool(await self.redis.exists(keys.SETTLING))
+
+
+@pytest.fixture
+def limits() -> Limits:
+    return Limits(write=500, read=100_000, user=500)
+
+
+@pytest_asyncio.fixture
+async def store(redis: Redis, redis_server: RedisServer, tmp_path: Path, limits: Limits) -> AsyncIterator[Store]:
+    running = Store(redis_server.url, tmp_path, limits)
+    await running.start()
+    yield running
+    await running.stop()

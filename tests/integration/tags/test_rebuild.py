@@ -1,0 +1,145 @@
+"""Tags in the archive, read from there, and Redis put right from there."""
+
+from typing import Any
+
+import pytest
+
+from store import keys
+from store.archive.tags import HolderRow, TagRow
+from store.tags import MANUAL, PROFILE
+from tests.integration.tags.conftest import TAG, Store
+
+
+async def busy(store: Store) -> None:
+    """Tags with a past."""
+    for tag in (TAG, "other", "gone"):
+        await store.tags.put(tag, title=f"T\n{tag}", followable=tag == "other")
+        await store.give(1, 2, 3, tag=tag)
+        await store.give(2, 4, tag=tag, source=PROFILE)
+        await store.tell(tag)
+    await store.tags.follow("other", 5, command_id="f")
+    await store.take(1, 2)
+    await store.tell()
+    await store.give(1)
+    await store.tell()
+    await store.tags.delete("gone")
+    await store.tell("other")
+
+
+async def known(store: Store) -> object:
+    """What is known of tags and users."""
+    found: list[object] = [await store.tags.page("", 100)]
+    for uid in range(1, 7):
+        found.append(await store.tags.of_user(uid))
+        found += [await store.told(uid, tag) for tag in (TAG, "other", "gone")]
+    return found
+
+
+async def test_what_happened_to_a_tag_is_archived(store: Store) -> None:
+    await store.tags.put(TAG, title="A\nB", followable=True)
+    given = (await store.give(1)).id
+    also = (await store.give(1, 2, source=PROFILE)).id
+    await store.take(1)
+    taken = (await store.take(1, 2, source=PROFILE)).id
+    again = (await store.give(1)).id
+    await store.archive_all()
+    (row,) = await store.archive.tags.tags("", 10)
+    assert row == TagRow(TAG, True, row.made, 0, row.made, "A\nB")
+    assert await store.archive.tags.holders(TAG, (0, 0), 10) == [
+        HolderRow(TAG, 1, given, taken, 0, taken),
+        HolderRow(TAG, 1, again, 0, 1, again),
+        HolderRow(TAG, 2, also, taken, 0, taken),
+    ]
+    await store.tags.delete(TAG)
+    await store.settle()
+    await store.archive_all()
+    (row,) = await store.archive.tags.tags("", 10)
+    assert row.deleted == row.changed > again
+    assert [holder.left for holder in await store.archive.tags.holders(TAG, (1, given), 10)] == [row.deleted, taken]
+    assert await store.redis.hlen(keys.DEAD_LETTERS) == 0
+
+
+@pytest.mark.parametrize("settled", [True, False])
+async def test_an_empty_redis_is_filled_from_the_archive(store: Store, settled: bool) -> None:
+    await busy(store)
+    if settled:
+        await store.settle("gone")
+    await store.archive_all()
+    before = await known(store)
+    await store.redis.flushall()
+    await store.life.ensure()
+    assert await known(store) == before
+    earlier = await store.told(3)
+    last = await store.tell()
+    assert await store.told(3) == [*earlier, last]
+    # The sources are what they were.
+    await store.take(2, tag="other", source=MANUAL)
+    assert await store.tags.holds("other", 2)
+    await store.take(2, tag="other", source=PROFILE)
+    assert not await store.tags.holds("other", 2)
+    # A tag that was deleted may be made again: its holders are not those of before.
+    await store.tags.put("gone", title="", followable=False)
+    assert [await store.tags.holds("gone", uid) for uid in range(1, 6)] == [False] * 5
+    await store.archive_all()
+    before = await known(store)
+    await store.redis.flushall()
+    await store.life.ensure()
+    assert await known(store) == before
+
+
+@pytest.mark.parametrize("archived", [True, False])
+async def test_a_rebuild_of_a_full_redis_changes_nothing(store: Store, archived: bool) -> None:
+    await busy(store)
+    if archived:
+        await store.archive_all()
+    before = await known(store)
+    await store.life.rebuild()
+    assert await known(store) == before
+
+
+async def test_what_happened_since_the_archive_was_written_stays(store: Store) -> None:
+    await busy(store)
+    await store.archive_all()
+    await store.take(3)
+    await store.give(6)
+    await store.give(6, tag="other", source=PROFILE)
+    await store.take(2, tag="other", source=MANUAL)
+    await store.tags.put(TAG, title="new", followable=True)
+    await store.tags.delete("other")
+    before = await known(store)
+    await store.life.rebuild()
+    assert await known(store) == before
+
+
+async def test_a_redis_restored_to_an_older_state_learns_what_happened_since(store: Store) -> None:
+    await store.tags.put(TAG, title="", followable=False)
+    await store.give(1, 2, 3)
+    await store.give(3, source=PROFILE)
+    older: dict[bytes, Any] = {}
+    async for key in store.redis.scan_iter(match=keys.PREFIX + b"*"):
+        older[key] = await store.redis.dump(key)
+    await store.take(1, 3)
+    await store.give(4)
+    await store.take(2)
+    await store.give(2, source=PROFILE)
+    await store.tell()
+    await store.tags.put(TAG, title="new", followable=True)
+    await store.archive_all()
+    before = await known(store)
+    await store.redis.flushall()
+    for key, dumped in older.items():
+        await store.redis.restore(key, 0, dumped)
+    await store.life.ensure(known=store.tags.highest_id)
+    assert await known(store) == before
+
+
+async def test_who_was_away_for_long_sees_his_tags_from_the_archive(store: Store) -> None:
+    await busy(store)
+    await store.archive_all()
+    seen = await store.told(2), await store.told(1)
+    assert [len(each) for each in seen] == [3, 2]
+    for uid, mids in zip((2, 1), seen, strict=True):
+        roamed = [each.mid for each in await store.roamed(uid) if each.topic == f"business/tag_{TAG}"]
+        assert roamed == mids
+    await store.redis.hset(keys.ASLEEP, "1", "0")
+    assert await store.told(1) == seen[1]

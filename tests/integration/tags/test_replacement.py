@@ -1,0 +1,225 @@
+"""A new set of profile holders: all of it takes effect at one id, or nothing does."""
+
+import asyncio
+import itertools
+import random
+
+import pytest
+
+from store import keys
+from store.errors import EntryFailed, GroupRefused
+from store.tag_replacement import Replacement, Settler
+from store.tags import FOLLOW, MANUAL, PROFILE, Settled
+from tests.integration.tags.conftest import TAG, Store
+
+
+async def replace(store: Store, *uids: int, tag: str = TAG) -> int:
+    async with Replacement(store.redis, store.tags, tag) as new:
+        await new.add(uids)
+        return await new.take_effect()
+
+
+async def holders(store: Store, count: int, tag: str = TAG) -> list[int]:
+    return [uid for uid in range(1, count + 1) if await store.tags.holds(tag, uid)]
+
+
+@pytest.mark.parametrize("steps", [0, 1, None])
+async def test_all_at_one_id(store: Store, steps: int | None) -> None:
+    """Whether users' maps have followed or not, pulls, questions and lists say the same."""
+    await store.tags.put(TAG, title="", followable=False)
+    await store.give(5)
+    await replace(store, *range(1, 1200))
+    await store.settle()
+    before = await store.tell()
+    at = await replace(store, *range(600, 1800), 600, 601)
+    after = await store.tell()
+    for _ in range(100 if steps is None else steps):
+        await store.tags.settle_step(TAG)
+    assert await store.settling() == (steps is not None)
+    assert before < at < after
+    expected = {1: [before], 5: [before, after], 599: [before], 600: [before, after], 1199: [before, after]}
+    expected |= {1200: [after], 1799: [after], 1800: []}
+    for uid, mids in expected.items():
+        assert await store.told(uid) == mids
+        assert await store.tags.holds(TAG, uid) == (after in mids)
+        assert await store.held(uid) == ([TAG] if after in mids else [])
+    await store.archive_all()
+    for uid, mids in expected.items():
+        assert [each.mid for each in await store.roamed(uid)] == mids
+    await store.settle()
+    assert not await store.settling()
+    for uid, mids in expected.items():
+        assert await store.told(uid) == mids
+    info = await store.tags.info(TAG)
+    assert info
+    assert info.holders == 1201
+    left_over = [key async for key in store.redis.scan_iter(match=b"im:{s0}:t[lsw]:*")]
+    assert left_over == []
+
+
+async def test_what_changes_while_it_is_settled_counts(store: Store) -> None:
+    await store.tags.put(TAG, title="", followable=True)
+    await replace(store, 1, 2, 3, 4)
+    await store.settle()
+    at = await replace(store, 3, 4, 5, 6)
+    await store.give(1)
+    await store.take(3, source=PROFILE)
+    await store.give(2, source=PROFILE)
+    await store.take(5, source=PROFILE)
+    await store.tags.follow(TAG, 5, command_id="f")
+    await store.settle()
+    assert await holders(store, 7) == [1, 2, 4, 5, 6]
+    seen = await store.tell()
+    for uid in range(1, 8):
+        assert await store.told(uid) == ([seen] if uid in (1, 2, 4, 5, 6) else [])
+    await store.archive_all()
+    rows = await store.archive.tags.holders(TAG, (0, 0), 100)
+    lasting = {row.uid: row.sources for row in rows if not row.left}
+    assert lasting == {1: 1, 2: 2, 4: 2, 5: 4, 6: 2}
+    assert {row.uid for row in rows if row.left == at} == {1, 2}
+    info = await store.tags.info(TAG)
+    assert info
+    assert info.holders == 5
+
+
+async def test_the_next_one_waits_for_the_first(store: Store) -> None:
+    await store.tags.put(TAG, title="", followable=False)
+    for new in ([1, 2], [2, 3], [], [4]):
+        await replace(store, *new)
+        assert await holders(store, 4) == new
+    await store.tags.delete(TAG)
+    await store.settle()
+    assert await holders(store, 4) == []
+
+
+async def test_a_broken_upload_changes_nothing(store: Store) -> None:
+    await store.tags.put(TAG, title="", followable=False)
+    await store.give(1, source=PROFILE)
+    before = await store.state()
+    async with Replacement(store.redis, store.tags, TAG) as new:
+        await new.add(range(2, 3000))
+    assert await store.state() == before
+    async with Replacement(store.redis, store.tags, "unknown") as new:
+        await new.add(range(2, 3000))
+        with pytest.raises(GroupRefused, match="unknown_tag"):
+            await new.take_effect()
+    async with Replacement(store.redis, store.tags, TAG) as new:
+        await new.add(range(2, 3000))
+        (staged,) = [key async for key in store.redis.scan_iter(match=b"im:{s0}:ts:*")]
+        assert 0 < await store.redis.ttl(staged) <= 3600
+        await store.redis.delete(staged)
+        with pytest.raises(EntryFailed):
+            await new.take_effect()
+    assert await store.state() == before
+
+
+async def test_the_outbox_gets_a_thousand_in_one(store: Store) -> None:
+    await store.tags.put(TAG, title="", followable=False)
+    await store.archive_all()
+    await replace(store, *range(1, 10_001))
+    await store.settle()
+    assert await store.redis.xlen(keys.OUTBOX) <= 10
+    assert int(await store.redis.get(keys.OUTBOX_BYTES) or 0) < 10_000 * 60
+    await store.archive_all()
+    before = await store.redis.xlen(keys.OUTBOX)
+    await replace(store, *range(1, 10_001))
+    await store.settle()
+    assert await store.redis.xlen(keys.OUTBOX) == before
+
+
+async def test_only_who_is_online_is_told(store: Store) -> None:
+    await store.tags.put(TAG, title="", followable=False)
+    await replace(store, *range(1, 501))
+    await store.settle()
+    for uid in (10, 700):
+        await store.redis.hset(keys.DEVICES + b"%d" % uid, f"{uid}-phone", "1")
+    assert await store.changes() == []
+    await replace(store, *range(501, 1001))
+    await store.settle()
+    topic = f"business/tag_{TAG}"
+    assert sorted(await store.changes()) == [(10, topic, False), (700, topic, True)]
+
+
+async def test_the_settler_works_until_all_is_settled(store: Store) -> None:
+    for tag in (TAG, "b"):
+        await store.tags.put(tag, title="", followable=False)
+        await replace(store, *range(1, 3000), tag=tag)
+    stop = asyncio.Event()
+    settlers = [asyncio.create_task(Settler(store.redis, store.tags).run(stop)) for _ in range(2)]
+    async with asyncio.timeout(60):
+        while await store.settling():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    stop.set()
+    await asyncio.gather(*settlers)
+    assert await store.redis.exists(keys.SETTLE_LOCK) == 0
+    for tag in (TAG, "b"):
+        info = await store.tags.info(tag)
+        assert info
+        assert info.holders == 2999
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_any_changes_against_a_model(store: Store, seed: int) -> None:
+    """Holders by source, and what each user sees, whatever happens in whatever state of settling, and after a loss."""
+    chance = random.Random(seed)
+    users, tags = range(1, 13), (TAG, "b")
+    model: dict[str, dict[str, set[int]]] = {}
+    seen: dict[tuple[str, int], list[int]] = {(tag, uid): [] for tag in tags for uid in users}
+    commands = itertools.count()
+    for _ in range(120):
+        tag, source = chance.choice(tags), chance.choice((MANUAL, PROFILE))
+        some = chance.sample(users, chance.randrange(1, 5))
+        uid = some[0]
+        if tag not in model:
+            await store.tags.put(tag, title="", followable=True)
+            model[tag] = {each: set() for each in (MANUAL, PROFILE, FOLLOW)}
+            continue
+        match chance.choice(
+            ["give", "take", "replace", "follow", "unfollow", "settle", "tell", "tell", "delete", "lose"]
+        ):
+            case "give":
+                await store.give(*some, tag=tag, source=source)
+                model[tag][source] |= set(some)
+            case "take":
+                await store.take(*some, tag=tag, source=source)
+                model[tag][source] -= set(some)
+            case "replace":
+                await replace(store, *some, tag=tag)
+                model[tag][PROFILE] = set(some)
+            case "follow":
+                await store.tags.follow(tag, uid, command_id=f"c{next(commands)}")
+                model[tag][FOLLOW].add(uid)
+            case "unfollow":
+                await store.tags.unfollow(tag, uid, command_id=f"c{next(commands)}")
+                model[tag][FOLLOW].discard(uid)
+            case "settle":
+                assert isinstance(await store.tags.settle_step(tag), Settled)
+            case "tell":
+                mid = await store.tell(tag)
+                for holder in set.union(*model[tag].values()):
+                    seen[tag, holder].append(mid)
+            case "delete" if chance.random() < 0.3:
+                await store.tags.delete(tag)
+                del model[tag]
+            case "lose" if chance.random() < 0.5:
+                for name in tags:
+                    await store.settle(name)
+                await store.archive_all()
+                await store.redis.flushall()
+                await store.life.ensure()
+        asked = chance.choice(users)
+        listed = {holding.tag: set(holding.sources) for holding in await store.tags.of_user(asked)}
+        for name in tags:
+            by_source = {source for source, held in model.get(name, {}).items() if asked in held}
+            assert await store.tags.holds(name, asked) == bool(by_source)
+            assert await store.told(asked, name) == seen[name, asked]
+            assert listed.get(name, set()) == by_source
+    for name in tags:
+        await store.settle(name)
+        info = await store.tags.info(name)
+        assert (info.holders if info else None) == (len(set.union(*model[name].values())) if name in model else None)
+    await store.archive_all()
+    for uid in users:
+        rows = await store.roamed(uid)
+        for name in tags:
+            assert [each.mid for each in rows if each.topic == f"business/tag_{name}"] == seen[name, uid]
