@@ -4,12 +4,12 @@ import asyncio
 import time
 from collections import Counter
 
+from hooks.audiences import Audiences
 from hooks.body import Body, text
 from hooks.errors import BadBody
 from hooks.remembered import Remembered
 from hooks.topics import Global, Group, Single, Tag, command, number, receiver
 from store.errors import StoreError
-from store.groups import Groups
 from store.news import News
 
 HELD_SECONDS = 1.0
@@ -23,8 +23,8 @@ _DENY = b'{"result":"deny"}'
 
 
 class AuthzHook:
-    def __init__(self, groups: Groups, news: News, remembered: Remembered, *, operators: tuple[str, ...]) -> None:
-        self._groups = groups
+    def __init__(self, audiences: Audiences, news: News, remembered: Remembered, *, operators: tuple[str, ...]) -> None:
+        self._audiences = audiences
         self._news = news
         self._remembered = remembered
         self._operators = frozenset(operators)
@@ -53,7 +53,7 @@ class AuthzHook:
         if uid is None:
             return False
         if isinstance(to, Group):
-            return await self._is_member(to.gid, uid)
+            return await self._belongs(to, uid)
         if command(topic) is not None:
             return qos == "1"  # with QoS 0 nobody would carry it out, and nobody say so
         return isinstance(to, Single) or topic == f"im/will/{name}"
@@ -63,37 +63,37 @@ class AuthzHook:
         if uid is None:
             return False
         to = receiver(topic)
-        if isinstance(to, Group):
-            return await self._is_member(to.gid, uid)
+        if isinstance(to, Group | Tag):
+            return await self._belongs(to, uid)
         return isinstance(to, Global) or to == Single(uid)
 
-    async def _is_member(self, gid: int, uid: int) -> bool:
+    async def _belongs(self, to: Group | Tag, uid: int) -> bool:
         try:
-            member = await self._groups.is_member(gid, uid)
+            member = await self._audiences.has(to, uid)
             if member is None:
-                member = self._held[uid] < MOST_HELD and await self._hold(gid, uid)
+                member = self._held[uid] < MOST_HELD and await self._hold(to, uid)
         except StoreError:
-            return self._remembered.is_member(gid, uid)
+            return self._remembered.is_member(to, uid)
         learn = self._remembered.members if member else self._remembered.strangers
-        learn(gid, [uid])
+        learn(to, [uid])
         return member
 
-    async def _hold(self, gid: int, uid: int) -> bool:
+    async def _hold(self, to: Group | Tag, uid: int) -> bool:
         self._held[uid] += 1
         try:
-            return await self._once_made(gid, uid)
+            return await self._once_made(to, uid)
         finally:
             self._held[uid] -= 1
             if not self._held[uid]:
                 del self._held[uid]
 
-    async def _once_made(self, gid: int, uid: int) -> bool:
+    async def _once_made(self, to: Group | Tag, uid: int) -> bool:
         """Whether he is a member, as soon as there is such a group: its makers find it told in their inboxes."""
         deadline = time.monotonic() + HELD_SECONDS
         async with self._news.watch([str(uid)]) as written:
             while True:
                 written.clear()
-                member = await self._groups.is_member(gid, uid)
+                member = await self._audiences.has(to, uid)
                 left = deadline - time.monotonic()
                 if member is not None or left <= 0:
                     return bool(member)

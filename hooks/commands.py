@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from hooks.emqx.outgoing import Outgoing
 from hooks.notices import notice
 from hooks.remembered import Remembered
-from hooks.topics import number
+from hooks.topics import Group, number
 from store.groups import MOST_MEMBERS, READ, WRITE, Changed, Groups
 
 LONGEST_NAME = 255
@@ -90,19 +90,20 @@ class Commands:
                 return await self._groups.change_mode(gid, actor, mode=mode, **common)
 
     def _remember(self, gid: int, actor: int, command: GroupCommand) -> None:
+        group = Group(gid)
         match command:
             case Create(members=members, owner=owner):
-                self._remembered.members(gid, [owner or actor, *members])
+                self._remembered.members(group, [owner or actor, *members])
             case Invite(members):
-                self._remembered.members(gid, members)
+                self._remembered.members(group, members)
             case Join():
-                self._remembered.members(gid, [actor])
+                self._remembered.members(group, [actor])
             case Leave():
-                self._remembered.strangers(gid, [actor])
+                self._remembered.strangers(group, [actor])
             case Kick(members):
-                self._remembered.strangers(gid, members)
+                self._remembered.strangers(group, members)
             case Dismiss():
-                self._remembered.gone(gid)
+                self._remembered.gone(group)
 
 
 def read(name: str, fields: Mapping[str, Any]) -> GroupCommand:

@@ -1,20 +1,27 @@
-"""`/hooks/group`: what users ask of groups."""
+"""`/hooks/group`: what users ask of groups and of tags."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from hooks import body as fields
 from hooks.body import Body, moment, text, username
-from hooks.commands import Commands, GroupCommand
+from hooks.commands import Commands
 from hooks.commands import read as read_command
 from hooks.emqx.acknowledge import Acknowledgements
 from hooks.errors import Refused
 from hooks.payload import parse
 from hooks.payload import read as read_payload
-from hooks.topics import Command, Group, command, number
+from hooks.tag_changes import TagChanges
+from hooks.topics import Command, Group, Tag, command, number
 from store.errors import GroupRefused
 
 
 class GroupHook:
-    def __init__(self, commands: Commands, acknowledgements: Acknowledgements, *, most_payload: int) -> None:
+    def __init__(
+        self, commands: Commands, tags: TagChanges, acknowledgements: Acknowledgements, *, most_payload: int
+    ) -> None:
         self._commands = commands
+        self._tags = tags
         self._acknowledgements = acknowledgements
         self._most_payload = most_payload
 
@@ -30,25 +37,25 @@ class GroupHook:
         actor = number(user)
         if actor is None:
             raise Refused("not_a_user", payload.client_id)
-        match command(topic):
-            case Command(Group(gid), name):
-                asked = _read(name, raw, payload.client_id)
-            case _:
-                raise Refused("unknown_topic", payload.client_id)
+        asked, ref = command(topic), payload.client_id
+        if asked is None:
+            raise Refused("unknown_topic", ref)
+        given = parse(raw)
+        if given is None or given.get("id") is None:
+            raise Refused("bad_command", ref, "a command is a JSON object with an `id`")
         try:
-            changed = await self._commands.run(gid, actor, asked, payload.client_id)
+            changed = await self._run(asked, actor, given, ref)
         except GroupRefused as refusal:
-            raise Refused(refusal.code, payload.client_id) from None
+            raise Refused(refusal.code, ref) from None
+        except ValueError as error:
+            raise Refused("bad_command", ref, str(error)) from None
         if payload.ack:
-            self._acknowledgements.stored(user, payload.client_id, changed.id)
+            self._acknowledgements.stored(user, ref, changed)
 
-
-def _read(name: str, raw: bytes, ref: str) -> GroupCommand:
-    """Raises Refused."""
-    asked = parse(raw)
-    if asked is None or asked.get("id") is None:
-        raise Refused("bad_command", ref, "a command is a JSON object with an `id`")
-    try:
-        return read_command(name, asked)
-    except ValueError as error:
-        raise Refused("bad_command", ref, str(error)) from None
+    async def _run(self, asked: Command, actor: int, given: Mapping[str, Any], command_id: str) -> int:
+        """The id of the change. Raises ValueError, GroupRefused, StoreError."""
+        match asked.of:
+            case Group(gid):
+                return (await self._commands.run(gid, actor, read_command(asked.name, given), command_id)).id
+            case Tag(tag):
+                return (await self._tags.command(tag, actor, asked.name, command_id)).id

@@ -9,7 +9,7 @@ from hooks.body import Body, moment, text, username
 from hooks.emqx.acknowledge import Acknowledgements
 from hooks.errors import Refused
 from hooks.payload import Payload, read
-from hooks.topics import Global, Group, Single, number, receiver
+from hooks.topics import Global, Group, Single, Tag, number, receiver
 from store.append import Appender, Stored
 from store.errors import GroupRefused
 from store.record import SERVICE
@@ -43,7 +43,7 @@ class MessageHook:
         stored = self._store(topic, sender, payload, ts, raw)
         if payload.ack and number(sender) is not None:
             stored.add_done_callback(partial(self._acknowledge, sender, payload.client_id))
-        if topic.startswith("group/"):
+        if topic.startswith(("group/", "business/tag_")):
             return _judged(stored, payload.client_id)
         return stored
 
@@ -52,7 +52,7 @@ class MessageHook:
         if isinstance(to, Single | Group):
             if number(sender) is None:
                 raise Refused("not_a_user", payload.client_id)
-        elif isinstance(to, Global):
+        elif isinstance(to, Global | Tag):
             if sender != SERVICE and sender not in self._operators:
                 raise Refused("not_an_operator", payload.client_id)
         else:
@@ -65,7 +65,7 @@ class MessageHook:
 
 
 async def _judged(stored: asyncio.Future[Stored], client_id: str) -> Stored:
-    """The group's rules are checked where the message gets its id. Raises Refused, StoreError."""
+    """What a group or a tag takes is judged where the message gets its id. Raises Refused, StoreError."""
     try:
         return await stored
     except GroupRefused as refusal:

@@ -1,8 +1,10 @@
-"""What this process remembers of memberships: the authorizer's answers while Redis is away."""
+"""What this process remembers of groups' members and tags' holders: the authorizer's answers while Redis is away."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import TypeVar
+
+from hooks.topics import Group, Tag
 
 Key = TypeVar("Key")
 
@@ -14,23 +16,28 @@ class Remembered:
     """The members it heard of last; who is not among them is none."""
 
     def __init__(self) -> None:
-        self._members: OrderedDict[tuple[int, int], None] = OrderedDict()
-        self._gone: OrderedDict[int, None] = OrderedDict()
+        self._members: OrderedDict[tuple[Group | Tag, int], None] = OrderedDict()
+        self._gone: OrderedDict[Group, None] = OrderedDict()
 
-    def is_member(self, gid: int, uid: int) -> bool:
-        return (gid, uid) in self._members and gid not in self._gone
+    def is_member(self, of: Group | Tag, uid: int) -> bool:
+        return (of, uid) in self._members and of not in self._gone
 
-    def members(self, gid: int, uids: Iterable[int]) -> None:
+    def members(self, of: Group | Tag, uids: Iterable[int]) -> None:
         for uid in uids:
-            _keep(self._members, (gid, uid), _MOST_MEMBERS)
+            _keep(self._members, (of, uid), _MOST_MEMBERS)
 
-    def strangers(self, gid: int, uids: Iterable[int]) -> None:
+    def strangers(self, of: Group | Tag, uids: Iterable[int]) -> None:
         for uid in uids:
-            self._members.pop((gid, uid), None)
+            self._members.pop((of, uid), None)
 
-    def gone(self, gid: int) -> None:
-        """The group was dismissed; its id is never another's."""
-        _keep(self._gone, gid, _MOST_GONE)
+    def gone(self, group: Group) -> None:
+        """It was dismissed; its id is never another's."""
+        _keep(self._gone, group, _MOST_GONE)
+
+    def forget(self, tag: Tag) -> None:
+        """Who holds it now is not known."""
+        for member in [member for member in self._members if member[0] == tag]:
+            del self._members[member]
 
 
 def _keep(kept: OrderedDict[Key, None], key: Key, most: int) -> None:

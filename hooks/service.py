@@ -18,9 +18,11 @@ from hooks.api.groups import GroupsApi
 from hooks.api.health import HealthApi
 from hooks.api.publish import PublishApi
 from hooks.api.pull import PullApi
+from hooks.api.tags import TagsApi
 from hooks.api.users import UsersApi
 from hooks.application import Parts
 from hooks.archive_counts import ArchiveCounts
+from hooks.audiences import Audiences
 from hooks.authz import AuthzHook
 from hooks.client import ClientHook
 from hooks.commands import Commands
@@ -37,6 +39,7 @@ from hooks.metrics import Metrics
 from hooks.remembered import Remembered
 from hooks.settings import Settings, SettingsError, unknown_names
 from hooks.subscriptions import Subscriptions
+from hooks.tag_changes import TagChanges
 from hooks.tokens import FixedTokens, UserTokens
 from hooks.webhook import Webhook
 from hooks.will import WillHook
@@ -58,6 +61,8 @@ from store.permissions import PermissionWork
 from store.presence import Presence
 from store.pull import Puller
 from store.sweep import Sweeper
+from store.tag_replacement import Settler
+from store.tags import Tags
 from store.timelines import Timelines
 from store.turn import reconciling
 
@@ -73,9 +78,9 @@ log = structlog.get_logger(__name__)
 
 
 class Writer(Protocol):
-    """highest_id: of those it was given by the store."""
-
-    highest_id: int
+    @property
+    def highest_id(self) -> int:
+        """Of those it was given by the store."""
 
 
 @dataclass
@@ -153,15 +158,18 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     stack.push_async_callback(appender.stop)
 
     limits = Limits(settings.group_write_limit, settings.group_read_limit, settings.group_user_limit)
-    groups = Groups(redis, commanding, **bounds, limits=limits)
+    groups, tags = Groups(redis, commanding, **bounds, limits=limits), Tags(redis, commanding, **bounds)
+    audiences = Audiences(groups, tags)
     timelines, presence, news = Timelines(redis), Presence(redis), News(blocking)
     stack.push_async_callback(news.stop)
-    subscriptions = Subscriptions(groups, timelines, outgoing)
+    subscriptions = Subscriptions(groups, tags, timelines, outgoing)
     remembered = Remembered()
+    tag_changes = TagChanges(redis, tags, remembered)
     commands = Commands(groups, outgoing, remembered, secret=settings.secret)
 
     looked = asyncio.Event()
-    keeping = asyncio.create_task(_keep_life(life, archive, (appender, groups), archive_counts, looked), name="life")
+    writers = (appender, groups, tags)
+    keeping = asyncio.create_task(_keep_life(life, archive, writers, archive_counts, looked), name="life")
     stack.push_async_callback(end, keeping)
     await looked.wait()
     acknowledgements = Acknowledgements(redis, outgoing, metrics)
@@ -170,7 +178,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     stop = asyncio.Event()
     sweeper = Sweeper(redis, zombie_days=settings.zombie_days)
     permissions = PermissionWorker(
-        PermissionWork(redis, idle=LEFT_SECONDS), groups, presence, rest, subscriptions, metrics
+        PermissionWork(redis, idle=LEFT_SECONDS), audiences, presence, rest, subscriptions, metrics
     )
     hot = HotChannels(redis, settings.hot_hits, HotCounts(metrics).update)
     works = {
@@ -178,6 +186,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         "upkeep": keep_up(archive, settings.roaming, settings.retention_days, stop),
         "sweep": sweeper.run(stop),
         "permissions": permissions.run(stop),
+        "settler": Settler(redis, tags).run(stop),
         "hot": hot.run(stop),
     }
     if rest is not None:
@@ -191,10 +200,10 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
             "message": MessageHook(
                 appender, acknowledgements, operators=settings.operators, most_payload=settings.max_payload
             ),
-            "group": GroupHook(commands, acknowledgements, most_payload=settings.max_payload),
+            "group": GroupHook(commands, tag_changes, acknowledgements, most_payload=settings.max_payload),
             "client": ClientHook(presence, subscriptions, metrics),
             "will": WillHook(presence),
-            "authz": AuthzHook(groups, news, remembered, operators=settings.operators),
+            "authz": AuthzHook(audiences, news, remembered, operators=settings.operators),
         },
         tokens=FixedTokens(settings.hook_token),
         dead_letters=dead_letters,
@@ -224,8 +233,9 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         health=HealthApi(life, outbox, archiver, archive_counts, presence, acknowledgements, metrics),
         admin=AdminApi(
             settings.admin_token,
-            UsersApi(presence, groups, timelines),
+            UsersApi(presence, groups, tags, timelines),
             GroupsApi(groups, commands),
+            TagsApi(tags, tag_changes),
             PublishApi(appender, outgoing, most_payload=settings.max_payload),
             DeadLettersApi(dead_letters, webhook),
         ),

@@ -7,6 +7,7 @@ import orjson
 
 from hooks.emqx.outgoing import Outgoing
 from store.groups import Groups, Membership
+from store.tags import Holding, Tags
 from store.timelines import Timelines
 
 _MOST_BYTES = 48 * 1024
@@ -20,24 +21,28 @@ _GLOBAL: Topic = {"topic": "business/global", "qos": 1}
 class Subscriptions:
     """Tells users, live, what to subscribe. Its calls raise StoreError."""
 
-    def __init__(self, groups: Groups, timelines: Timelines, outgoing: Outgoing) -> None:
+    def __init__(self, groups: Groups, tags: Tags, timelines: Timelines, outgoing: Outgoing) -> None:
         self._groups = groups
+        self._tags = tags
         self._timelines = timelines
         self._outgoing = outgoing
 
     async def send_all(self, uid: int) -> None:
         """The whole list, to a device that has just begun to hear."""
-        groups = await self._groups.of_user(uid)
-        await self._tell(uid, "im.subscribe", [_GLOBAL, *map(_topic, groups)])
+        await self._tell(uid, "im.subscribe", await self._topics(uid))
 
-    async def added(self, uid: int, gid: int) -> None:
-        """The user is a member of the group now; nothing is said if he is none any more."""
-        groups = await self._groups.of_user(uid)
-        await self._tell(uid, "im.subscribe", [_topic(group) for group in groups if group.gid == gid])
+    async def added(self, uid: int, topic: str) -> None:
+        """The user is a member of the group, or holds the tag, now; nothing is said if he does not any more."""
+        topics = await self._topics(uid)
+        await self._tell(uid, "im.subscribe", [each for each in topics if each["topic"] == topic])
 
-    async def removed(self, uid: int, gid: int) -> None:
-        """The user is no member of the group any more."""
-        await self._tell(uid, "im.unsubscribe", [{"topic": f"group/{gid}", "qos": 1}])
+    async def removed(self, uid: int, topic: str) -> None:
+        """He is no member, or does not hold it, any more."""
+        await self._tell(uid, "im.unsubscribe", [{"topic": topic, "qos": 1}])
+
+    async def _topics(self, uid: int) -> list[Topic]:
+        groups, tags = await self._groups.of_user(uid), await self._tags.of_user(uid)
+        return [_GLOBAL, *map(_of_group, groups), *map(_of_tag, tags)]
 
     async def _tell(self, uid: int, kind: str, topics: Sequence[Topic]) -> None:
         head = await self._timelines.head(uid)
@@ -45,8 +50,13 @@ class Subscriptions:
             self._outgoing.tell(uid, kind, {"topics": part, "head": head})
 
 
-def _topic(group: Membership) -> Topic:
+def _of_group(group: Membership) -> Topic:
     return {"topic": f"group/{group.gid}", "qos": 1, "name": group.name, "mode": group.mode, "role": group.role}
+
+
+def _of_tag(tag: Holding) -> Topic:
+    topic: Topic = {"topic": f"business/tag_{tag.tag}", "qos": 1}
+    return {**topic, "name": tag.title} if tag.title else topic
 
 
 def _parts(topics: Iterable[Topic]) -> Iterable[list[Topic]]:

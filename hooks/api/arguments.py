@@ -6,12 +6,13 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from hooks.commands import uids
 from hooks.errors import Problem
 from hooks.topics import LARGEST_ID, number
 
 _DIGITS = re.compile(r"[0-9]{1,16}", re.ASCII)
-_PAGE = 100
-_LARGEST_PAGE = 1000
+PAGE = 100
+LARGEST_PAGE = 1000
 
 
 def integer(request: web.Request, name: str, default: int | None, lowest: int, highest: int) -> int:
@@ -26,7 +27,7 @@ def integer(request: web.Request, name: str, default: int | None, lowest: int, h
 
 def page(request: web.Request) -> tuple[int, int]:
     """The arguments `after` and `limit` of a list. Raises Problem `bad_argument`."""
-    return integer(request, "after", 0, 0, LARGEST_ID), integer(request, "limit", _PAGE, 1, _LARGEST_PAGE)
+    return integer(request, "after", 0, 0, LARGEST_ID), integer(request, "limit", PAGE, 1, LARGEST_PAGE)
 
 
 def named(request: web.Request, name: str, what: str) -> int:
@@ -46,6 +47,17 @@ async def fields(request: web.Request) -> dict[str, Any]:
     if type(given) is not dict:
         raise Problem("bad_argument", "the body is not a JSON object")
     return given
+
+
+def added_and_removed(given: dict[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The users in the fields `add` and `remove`, of which none is in both. Raises Problem `bad_argument`."""
+    try:
+        add, remove = uids(given, "add"), uids(given, "remove")
+    except ValueError as error:
+        raise Problem("bad_argument", str(error)) from None
+    if both := set(add) & set(remove):
+        raise Problem("bad_argument", f"{both.pop()} is in `add` and in `remove`")
+    return add, remove
 
 
 def answer(content: object) -> web.Response:

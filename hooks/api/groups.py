@@ -5,8 +5,8 @@ from typing import Any
 
 from aiohttp import web
 
-from hooks.api.arguments import answer, fields, named, page
-from hooks.commands import Commands, Create, Dismiss, GroupCommand, Invite, Kick, read, uid, uids
+from hooks.api.arguments import added_and_removed, answer, fields, named, page
+from hooks.commands import Commands, Create, Dismiss, GroupCommand, Invite, Kick, read, uid
 from hooks.errors import Problem
 from hooks.notices import new_id
 from hooks.topics import LARGEST_ID
@@ -54,13 +54,7 @@ class GroupsApi:
     async def change_members(self, request: web.Request) -> web.Response:
         """How many became members, and how many ceased to be. Where somebody cannot be added, nobody is removed."""
         gid = _named(request)
-        given = await fields(request)
-        try:
-            add, remove = uids(given, "add"), uids(given, "remove")
-        except ValueError as error:
-            raise Problem("bad_argument", str(error)) from None
-        if both := set(add) & set(remove):
-            raise Problem("bad_argument", f"{both.pop()} is in `add` and in `remove`")
+        add, remove = added_and_removed(await fields(request))
         await self._found(gid)
         added = await self._run(gid, Invite(add)) if add else None
         members = tuple([each for each in remove if await self._groups.is_member(gid, each)])

@@ -10,15 +10,17 @@ from hooks.errors import Problem
 from hooks.topics import number
 from store.groups import Groups
 from store.presence import Presence
+from store.tags import Tags
 from store.timelines import Timelines
 
 _MOST_USERS = 10_000
 
 
 class UsersApi:
-    def __init__(self, presence: Presence, groups: Groups, timelines: Timelines) -> None:
+    def __init__(self, presence: Presence, groups: Groups, tags: Tags, timelines: Timelines) -> None:
         self._presence = presence
         self._groups = groups
+        self._tags = tags
         self._timelines = timelines
 
     def routes(self) -> list[web.RouteDef]:
@@ -46,7 +48,7 @@ class UsersApi:
                 "groups": [
                     {"gid": str(each.gid), "name": each.name, "mode": each.mode, "role": each.role} for each in groups
                 ],
-                "tags": [],
+                "tags": [each._asdict() for each in await self._tags.of_user(uid)],
                 "last_seen": await self._presence.last_seen(uid),
                 "timeline": inbox._asdict(),
             }

@@ -1,4 +1,5 @@
-"""Carries changes of membership to EMQX: whoever was removed is unsubscribed, and cached permissions are dropped.
+"""Carries changes of membership, in groups and among a tag's holders, to EMQX: whoever was removed is unsubscribed, and
+cached permissions are dropped.
 
 The store lists what changed, durably; an entry leaves the list once EMQX has done its part, however long that takes.
 What is done follows from how things stand now, not from the entry: so repeats and the order of entries do no harm.
@@ -10,12 +11,13 @@ from typing import NamedTuple
 
 import structlog
 
+from hooks.audiences import Audiences
 from hooks.emqx.rest import MOST_USERNAMES, BrokerAway, BrokerRefused, Rest
 from hooks.metrics import Metrics
 from hooks.subscriptions import Subscriptions
+from hooks.topics import Group, Tag, receiver
 from store.cancellation import end
 from store.errors import StoreError
-from store.groups import Groups
 from store.permissions import Permission, PermissionWork
 from store.presence import Presence
 
@@ -35,14 +37,14 @@ class PermissionWorker:
     def __init__(
         self,
         work: PermissionWork,
-        groups: Groups,
+        audiences: Audiences,
         presence: Presence,
         rest: Rest | None,
         subscriptions: Subscriptions,
         metrics: Metrics,
     ) -> None:
         self._work = work
-        self._groups = groups
+        self._audiences = audiences
         self._presence = presence
         self._rest = rest
         self._subscriptions = subscriptions
@@ -87,7 +89,7 @@ class PermissionWorker:
         for entry in entries:
             changes.setdefault(_Change(entry.uid, entry.topic), []).append(entry)
         online = await self._presence.devices({change.uid for change in changes})
-        removed = {change for change in changes if not await self._groups.is_member(change.gid, change.uid)}
+        removed = {change for change in changes if not await self._has(change)}
         sessions = await _sessions(rest, {change.uid for change in removed})
         slots = asyncio.Semaphore(_AT_ONCE)
         done, failures = list[Permission](), list[Exception]()
@@ -118,26 +120,27 @@ class PermissionWorker:
         for clientid in devices:
             await rest.drop_cache(clientid)
         if devices:
-            await self._subscriptions.added(change.uid, change.gid)
+            await self._subscriptions.added(change.uid, change.topic)
 
     async def _revoke(self, rest: Rest, change: "_Change", sessions: Iterable[str], devices: Collection[str]) -> None:
         for clientid in sessions:
             await rest.drop_cache(clientid)  # first: else it subscribes again with what it remembers
             await rest.unsubscribe(clientid, [change.topic])
         if devices:
-            await self._subscriptions.removed(change.uid, change.gid)
-        if await self._groups.is_member(change.gid, change.uid):
+            await self._subscriptions.removed(change.uid, change.topic)
+        if await self._has(change):
             # He came back meanwhile, and what another worker told him may be undone now.
             await self._grant(rest, change, devices)
+
+    async def _has(self, change: "_Change") -> bool:
+        of = receiver(change.topic)
+        assert isinstance(of, Group | Tag)
+        return bool(await self._audiences.has(of, change.uid))
 
 
 class _Change(NamedTuple):
     uid: int
     topic: str
-
-    @property
-    def gid(self) -> int:
-        return int(self.topic.removeprefix("group/"))
 
 
 async def _sessions(rest: Rest, uids: Iterable[int]) -> dict[int, list[str]]:

@@ -172,7 +172,7 @@ async def test_qos_0_is_live_only(app: App, uid: str) -> None:
     [
         ({"topic": "single/abc"}, "unknown_topic"),
         ({"topic": "group/1/create"}, "unknown_topic"),
-        ({"topic": "business/tag_x"}, "unknown_topic"),
+        ({"topic": "business/tag_nowhere"}, "unknown_tag"),
         ({"topic": 7}, "unknown_topic"),
         ({"topic": "group/9007199254740990"}, "unknown_group"),
         ({"qos": 2}, "bad_argument"),

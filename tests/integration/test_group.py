@@ -213,7 +213,7 @@ async def test_a_bad_command_changes_nothing(app: App, uid: str, name: str, payl
     assert (await app.admin("GET", f"/groups/{gid}")).status == 404
 
 
-@pytest.mark.parametrize("topic", ["group/abc/create", "group/0/join", "business/tag_x/follow", "business/x/follow"])
+@pytest.mark.parametrize("topic", ["group/abc/create", "group/0/join", "business/tag_ä/follow", "business/x/follow"])
 async def test_a_topic_that_names_nothing_is_refused(app: App, uid: str, topic: str) -> None:
     await refused(app, await app.command(topic, {"id": "c"}, uid), uid, "unknown_topic", "c")
 

@@ -1,0 +1,126 @@
+"""`/admin/tags`: operators make tags, say who holds them, and look at them."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiohttp import StreamReader, web
+
+from hooks.api.arguments import LARGEST_PAGE, PAGE, added_and_removed, answer, fields, integer
+from hooks.commands import uid
+from hooks.errors import Problem
+from hooks.tag_changes import TagChanges
+from hooks.topics import Tag, receiver
+from store.tags import MANUAL, PROFILE, TagInfo, Tags
+
+LONGEST_TITLE = 255
+_LONGEST_LINE = 100
+_READ_BYTES = 65536
+
+
+class TagsApi:
+    def __init__(self, tags: Tags, changes: TagChanges) -> None:
+        self._tags = tags
+        self._changes = changes
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/admin/tags", self.page),
+            web.get("/admin/tags/{tag}", self.show),
+            web.put("/admin/tags/{tag}", self.put),
+            web.delete("/admin/tags/{tag}", self.delete),
+            web.post("/admin/tags/{tag}/users", self.change_users),
+            web.put("/admin/tags/{tag}/users", self.replace_users),
+        ]
+
+    async def page(self, request: web.Request) -> web.Response:
+        """A page of tags by name."""
+        limit = integer(request, "limit", PAGE, 1, LARGEST_PAGE)
+        tags = await self._tags.page(request.query.get("after", ""), limit)
+        return answer({"tags": [_shown(tag) for tag in tags]})
+
+    async def show(self, request: web.Request) -> web.Response:
+        return answer(_shown(await self._found(_named(request))))
+
+    async def put(self, request: web.Request) -> web.Response:
+        tag = request.match_info["tag"]
+        if not _is_tag(tag):
+            raise Problem("bad_argument", "a tag is 1 to 64 of A-Z a-z 0-9 _ . -")
+        given = await fields(request)
+        title, followable = given.get("title", ""), given.get("followable", False)
+        if type(title) is not str or len(title) > LONGEST_TITLE:
+            raise Problem("bad_argument", f"`title` is not a string of at most {LONGEST_TITLE} characters")
+        if type(followable) is not bool:
+            raise Problem("bad_argument", "`followable` is neither true nor false")
+        await self._changes.put(tag, title=title, followable=followable)
+        return web.Response(status=204)
+
+    async def delete(self, request: web.Request) -> web.Response:
+        tag = _named(request)
+        await self._found(tag)
+        await self._changes.delete(tag)
+        return web.Response(status=204)
+
+    async def change_users(self, request: web.Request) -> web.Response:
+        """How many the source gave the tag to, and took it from."""
+        tag = _named(request)
+        given = await fields(request)
+        source = given.get("source", MANUAL)
+        if source not in (MANUAL, PROFILE):
+            raise Problem("bad_argument", "`source` is neither manual nor profile")
+        add, remove = added_and_removed(given)
+        await self._found(tag)
+        changed = await self._changes.change(tag, source, add, remove)
+        return answer({"added": changed.added, "removed": changed.removed})
+
+    async def replace_users(self, request: web.Request) -> web.Response:
+        """The whole new set, a uid a line: all of it takes effect at once, or, if a line is malformed, nothing."""
+        tag = _named(request)
+        if request.query.getall("source", []) != [PROFILE]:
+            raise Problem("bad_argument", "`source` is not profile: only the holders by profile are replaced")
+        await self._found(tag)
+        async with self._changes.replacement(tag) as new:
+            async for uids in _uids(request.content):
+                await new.add(uids)
+            await new.take_effect()
+        return web.Response(status=204)
+
+    async def _found(self, tag: str) -> TagInfo:
+        info = await self._tags.info(tag)
+        if info is None:
+            raise Problem("not_found", f"there is no tag {tag}")
+        return info
+
+
+async def _uids(content: StreamReader) -> AsyncIterator[list[int]]:
+    """The users of a body, some at a time; empty lines say nothing. Raises Problem `bad_argument`, naming the line."""
+    number, rest = 0, b""
+    async for part in content.iter_chunked(_READ_BYTES):
+        *lines, rest = (rest + part).split(b"\n")
+        yield [_uid(line, number + index) for index, line in enumerate(lines, 1) if line.strip()]
+        number += len(lines)
+        if len(rest) > _LONGEST_LINE:
+            break
+    if rest.strip():
+        yield [_uid(rest, number + 1)]
+
+
+def _uid(line: bytes, number: int) -> int:
+    try:
+        return uid(line.strip().decode("ascii", "backslashreplace"), f"line {number}")
+    except ValueError as error:
+        raise Problem("bad_argument", str(error)) from None
+
+
+def _is_tag(name: str) -> bool:
+    return isinstance(receiver(f"business/tag_{name}"), Tag)
+
+
+def _named(request: web.Request) -> str:
+    tag = request.match_info["tag"]
+    if not _is_tag(tag):
+        raise Problem("not_found", "there is no such tag")
+    return tag
+
+
+def _shown(tag: TagInfo) -> dict[str, Any]:
+    return tag._asdict()

@@ -1,0 +1,19 @@
+"""Whom the topics are for that not everybody may hear: members of groups, holders of tags."""
+
+from hooks.topics import Group, Tag
+from store.groups import Groups
+from store.tags import Tags
+
+
+class Audiences:
+    def __init__(self, groups: Groups, tags: Tags) -> None:
+        self._groups = groups
+        self._tags = tags
+
+    async def has(self, of: Group | Tag, uid: int) -> bool | None:
+        """Whether the user is one of them; None if there never was such a group. Raises StoreAway, StoreEmpty."""
+        match of:
+            case Group(gid):
+                return await self._groups.is_member(gid, uid)
+            case Tag(tag):
+                return await self._tags.holds(tag, uid)
