@@ -17,13 +17,13 @@ _EXPIRE_SECONDS = 8 * 86400
 TEXT = "a line of text as people send it, not long, not short"
 
 
-def message(mid: int, topic: str, sender: int) -> Message:
-    payload = f'{{"id": "{mid:021d}", "type": "text", "body": {{"text": "{TEXT}"}}}}'.encode()
+def message(mid: int, topic: str, sender: int, text: str = TEXT) -> Message:
+    payload = f'{{"id": "{mid:021d}", "type": "text", "body": {{"text": "{text}"}}}}'.encode()
     return Message(mid, topic, str(sender), f"{mid:021d}", mid // 1000, True, payload)
 
 
-def fill(redis: Redis, messages: Iterable[Message]) -> int:
-    """Into the timelines of receivers, and no copies of the senders'; how many there were."""
+def fill(redis: Redis, messages: Iterable[Message], *, sync_sender: bool = False) -> int:
+    """Into the timelines of receivers, and, with `sync_sender`, of senders; how many there were."""
     restore = script("restore")
     digest = redis.script_load(restore.source.decode())
     now = time.time_ns() // 1_000_000
@@ -32,7 +32,7 @@ def fill(redis: Redis, messages: Iterable[Message]) -> int:
         names: list[bytes] = [keys.HEADS, keys.SEEN, keys.INBOX]
         arguments: list[Any] = [_EXPIRE_SECONDS, now]
         for each in page:
-            timelines, channel = destinations(each.topic, each.sender, sync_sender=False)
+            timelines, channel = destinations(each.topic, each.sender, sync_sender=sync_sender)
             names += timelines
             arguments += (len(timelines), channel, each.mid, encode(each))
         count += int(redis.evalsha(digest, len(names), *names, *arguments))
