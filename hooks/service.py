@@ -55,6 +55,7 @@ from store.deadletter import DeadLetters
 from store.errors import StoreError
 from store.groups import Groups, Limits
 from store.hot import HotChannels
+from store.lane import SharedLane
 from store.life import Life
 from store.news import News
 from store.permissions import PermissionWork
@@ -126,7 +127,8 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     stack.push_async_callback(archive.close)
     redis, blocking = connect(settings.redis_url), connect(settings.redis_url, blocking=True)
     commanding = connect(settings.redis_url, single=True)
-    for client in (redis, blocking, commanding):
+    pulling = SharedLane(redis)
+    for client in (redis, blocking, commanding, pulling):
         stack.push_async_callback(client.aclose)
 
     outbox = Outbox(redis)
@@ -215,7 +217,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         webhook=webhook,
         pull=PullApi(
             Puller(
-                redis,
+                pulling,
                 archive,
                 outbox,
                 window_us=settings.window_us,

@@ -5,7 +5,6 @@ import hmac
 import math
 import time
 from collections import OrderedDict
-from hashlib import sha256
 from typing import Any
 
 import aiohttp
@@ -42,7 +41,7 @@ class FixedTokens:
 
 def receiver_key(secret: str, uid: int | str) -> str:
     """What marks a live control message as genuine for this user."""
-    return hmac.new(secret.encode(), str(uid).encode(), sha256).hexdigest()[:32]
+    return hmac.digest(secret.encode(), str(uid).encode(), "sha256").hex()[:32]
 
 
 class JwksKeys:

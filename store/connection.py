@@ -10,6 +10,9 @@ from redis.exceptions import RedisError
 from store.errors import StoreAway
 from store.lane import Lane
 
+_MOST_CONNECTIONS = 10_000
+"""As many as Redis takes by itself. redis-py's own bound of 100 fails the 101st command at a time."""
+
 
 def connect(url: str, *, timeout: float = 2.0, blocking: bool = False, single: bool = False) -> Redis:
     """A client whose commands end within `timeout` seconds; a `blocking` one waits for its answers as long as asked.
@@ -25,6 +28,7 @@ def connect(url: str, *, timeout: float = 2.0, blocking: bool = False, single: b
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,
         protocol=2,
+        max_connections=_MOST_CONNECTIONS,
         single_connection_client=single,
     )
 

@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from store import keys
 from store.errors import StoreError
+from store.lane import Lane
 from store.record import Message, decode
 from store.scripts import script
 
@@ -97,7 +98,7 @@ class HotChannels:
     """threshold: hits a second from which on a channel is hot; one that has less than half of it cools down."""
 
     def __init__(
-        self, redis: Redis, threshold: float, on_second: Callable[[Second], object] = lambda second: None
+        self, redis: Redis | Lane, threshold: float, on_second: Callable[[Second], object] = lambda second: None
     ) -> None:
         self._redis = redis
         self._threshold = threshold

@@ -22,6 +22,7 @@ from store.archive.sight import ENDLESS, Sight
 from store.destinations import conversation
 from store.errors import ArchiveAway
 from store.hot import HotChannels
+from store.lane import Lane
 from store.record import Message, decode
 from store.scripts import script
 
@@ -92,7 +93,7 @@ class Puller:
 
     def __init__(
         self,
-        redis: Redis,
+        redis: Redis | Lane,
         archive: Archive,
         outbox: Outbox,
         *,

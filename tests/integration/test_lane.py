@@ -1,4 +1,4 @@
-"""The connection that appends go over: no reply is taken for another's, and a lost connection is made anew."""
+"""The connections of appends and pulls: no reply is taken for another's, and a lost connection is made anew."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,14 +8,23 @@ import pytest_asyncio
 from redis import exceptions as redis_errors
 
 from store.connection import connect
-from store.lane import Lane
+from store.lane import Lane, SharedLane
 from tests.servers import RedisServer
 
 
-@pytest_asyncio.fixture
-async def lane(own_redis: RedisServer) -> AsyncIterator[Lane]:
+@pytest_asyncio.fixture(params=[Lane, SharedLane])
+async def lane(own_redis: RedisServer, request: pytest.FixtureRequest) -> AsyncIterator[Lane]:
     redis = connect(own_redis.url)
-    lane = Lane(redis)
+    lane: Lane = request.param(redis)
+    yield lane
+    await lane.aclose()
+    await redis.aclose()
+
+
+@pytest_asyncio.fixture
+async def shared(own_redis: RedisServer) -> AsyncIterator[SharedLane]:
+    redis = connect(own_redis.url)
+    lane = SharedLane(redis, seconds=0.5)
     yield lane
     await lane.aclose()
     await redis.aclose()
@@ -38,6 +47,7 @@ async def test_an_error_is_this_commands_alone(lane: Lane) -> None:
     assert await lane.execute_command("PING") == b"PONG"
 
 
+@pytest.mark.parametrize("lane", [Lane], indirect=True)
 async def test_the_reply_to_a_cancelled_command_goes_to_nobody(lane: Lane) -> None:
     await lane.execute_command("SET", "key", "value")
     with pytest.raises(TimeoutError):
@@ -59,3 +69,44 @@ async def test_a_lost_connection_fails_its_command_and_the_next_one_has_a_new_on
         await lane.execute_command("PING")
     own_redis.start()
     assert await lane.execute_command("PING") == b"PONG"
+
+
+async def test_many_ask_at_once_and_each_has_his_own_reply(shared: SharedLane) -> None:
+    replies = await asyncio.gather(*(shared.execute_command("ECHO", str(number)) for number in range(2000)))
+    assert replies == [b"%d" % number for number in range(2000)]
+
+
+async def test_a_caller_who_goes_away_takes_nobody_elses_reply(shared: SharedLane) -> None:
+    await shared.execute_command("PING")
+    asking = [asyncio.create_task(shared.execute_command("ECHO", str(number))) for number in range(20)]
+    await asyncio.sleep(0)
+    for task in asking[::2]:
+        task.cancel()
+    replies = await asyncio.gather(*asking, return_exceptions=True)
+    assert [isinstance(reply, asyncio.CancelledError) for reply in replies] == [True, False] * 10
+    assert replies[1::2] == [b"%d" % number for number in range(1, 20, 2)]
+    assert await shared.execute_command("ECHO", "after") == b"after"
+
+
+async def test_who_waits_on_a_redis_that_hangs_is_told_and_the_next_one_is_answered(
+    shared: SharedLane, own_redis: RedisServer
+) -> None:
+    await shared.execute_command("PING")
+    own_redis.hang()
+    replies = await asyncio.gather(*(shared.execute_command("PING") for _ in range(3)), return_exceptions=True)
+    own_redis.resume()
+    assert all(isinstance(reply, redis_errors.TimeoutError | redis_errors.ConnectionError) for reply in replies)
+    assert await shared.execute_command("PING") == b"PONG"
+
+
+async def test_those_who_ask_while_it_connects_share_one_attempt(shared: SharedLane, own_redis: RedisServer) -> None:
+    own_redis.kill()
+    replies = await asyncio.gather(*(shared.execute_command("PING") for _ in range(50)), return_exceptions=True)
+    assert len({id(reply) for reply in replies}) == 1
+    assert isinstance(replies[0], redis_errors.ConnectionError)
+
+
+async def test_commands_at_once_are_not_bounded_by_the_clients_library(own_redis: RedisServer) -> None:
+    redis = connect(own_redis.url)
+    assert await asyncio.gather(*(redis.ping() for _ in range(300))) == [True] * 300
+    await redis.aclose()
