@@ -18,16 +18,16 @@ from redis.asyncio import Redis
 from store import keys
 from store.errors import StoreError
 from store.lane import Lane
-from store.record import Message, decode
+from store.record import Message, Shared, decode
 from store.scripts import script
 
 SECONDS = 1.0
 MOST_CHANNELS = 64
-CHANNEL_BYTES = 1024 * 1024
-_SYNC_BYTES = 2 * 1024 * 1024
+CHANNEL_BYTES = 2 * 1024 * 1024
+_SYNC_BYTES = 4 * 1024 * 1024
 """What one call takes from Redis, about: everybody else waits for it."""
-_BESIDE_BYTES = 512
-"""What a message takes in memory beside its payload."""
+_BESIDE_BYTES = 1024
+"""What a message takes in memory beside its payload, about."""
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +70,8 @@ class Held(NamedTuple):
 
 
 def _size(message: Message) -> int:
-    return len(message.payload) + _BESIDE_BYTES
+    """As it came, and as answers give it."""
+    return 2 * len(message.payload) + _BESIDE_BYTES
 
 
 class Offer(NamedTuple):
@@ -128,7 +129,7 @@ class HotChannels:
         """What a pull has of a channel, after the script gave it what is newer than what it offered."""
         self._counts[name] += 1
         self._hits += 1
-        held = offer.held[name].grown(head, [decode(record) for record in records])
+        held = offer.held[name].grown(head, [Shared(*decode(record)) for record in records])
         now = self._held.get(name)
         if offer.epoch == self._epoch and now is not None and now.head < head:
             self._put(name, held)
@@ -197,7 +198,11 @@ class HotChannels:
         for name, channel in zip(names, channels, strict=True):
             if channel is None or name not in self._rates:
                 continue
-            low, head, messages = int(channel[0]), int(channel[1]), [decode(record) for record in channel[:1:-1]]
+            low, head, messages = (
+                int(channel[0]),
+                int(channel[1]),
+                [Shared(*decode(record)) for record in channel[:1:-1]],
+            )
             held = self._held.get(name)
             if held is None or low > held.head:
                 held = Held(low, low)

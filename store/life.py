@@ -97,7 +97,7 @@ class Life:
                 await restore_tags(self._redis, self._archive.tags, lock.reacquire)
                 count = await self._put_back(highest, lock, progress)
                 lowest = max(lowest, time.time_ns() // 1000)
-                names = [keys.EPOCH, keys.CLOCK]
+                names = [keys.EPOCH, keys.CLOCK, keys.HEADS]
                 epoch: bytes = await self._begin.run(self._redis, names, [secrets.token_urlsafe(4), lowest])
                 await self._redis.set(keys.WINDOW, self._window_us)
                 await admit(self._redis)

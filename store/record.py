@@ -29,6 +29,12 @@ class Message(NamedTuple):
     payload: bytes
 
 
+class Shared(Message):
+    """A message that many answers hold. rendered: as they give it, once the first of them has made that."""
+
+    rendered: bytes = b""
+
+
 def encode_tail(topic: str, sender: str, client_id: str, ts: int, json: bool, payload: bytes) -> bytes:
     """The record without its id. Raises ValueError where a field holds the separator."""
     header = f"{topic}\n{sender}\n{client_id}\n{ts}\n".encode()

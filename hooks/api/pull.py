@@ -16,7 +16,7 @@ from hooks.tokens import UserTokens, receiver_key
 from hooks.topics import LARGEST_ID
 from store.news import News
 from store.pull import Pulled, Puller
-from store.record import Message
+from store.record import Message, Shared
 from store.timelines import Timelines
 
 MOST_WAITING = 4
@@ -129,6 +129,14 @@ def render(pulled: Pulled, key: str) -> bytes:
 
 
 def _message(message: Message) -> bytes:
+    if not isinstance(message, Shared):
+        return _rendered(message)
+    if not message.rendered:
+        message.rendered = _rendered(message)
+    return message.rendered
+
+
+def _rendered(message: Message) -> bytes:
     payload = message.payload if message.json else b'"%b"' % b64encode(message.payload)
     return b'{"last_id":%d,"mid":%d,"topic":%b,"from":%b,"id":%b,"qos":1,"ts":%d,"%b":%b}' % (
         message.mid,

@@ -160,11 +160,13 @@ for index = FIRST_COMMON, #ARGV do
 end
 local with_news, heads = {}, {}
 local own_with_news = 0
+-- Most of what a pull of many channels takes is this loop: ids are compared as text, digit by digit.
+local after = digits(from)
 for first = 1, #names, 4000 do
   local found = redis.call('HMGET', heads_key, unpack(names, first, math.min(first + 3999, #names)))
   for index = 1, #found do
     local head = found[index]
-    if head and tonumber(head) > from then
+    if head and #head >= #after and (head > after or #head > #after) then
       with_news[#with_news + 1] = names[first + index - 1]
       heads[#heads + 1] = head
       if first + index - 1 <= own then
@@ -174,23 +176,32 @@ for first = 1, #names, 4000 do
   end
 end
 
+-- When he sees them. Where many have news, all of his map is read: asking for each of many fields takes longer.
+local intervals = {}
+if own_with_news > 32 then
+  local map = redis.call('HGETALL', map_key)
+  for index = 1, #map, 2 do
+    intervals[map[index]] = map[index + 1]
+  end
+elseif own_with_news > 0 then
+  local found = redis.call('HMGET', map_key, unpack(with_news, 1, own_with_news))
+  for index = 1, own_with_news do
+    intervals[with_news[index]] = found[index]
+  end
+end
+
 local sources = { { timeline = inbox_key, ranges = { { '(' .. digits(from), '+inf' } } } }
 local hot, read = {}, {}
-for first = 1, #with_news, 4000 do
-  local final = math.min(first + 3999, #with_news)
-  local intervals = redis.call('HMGET', map_key, unpack(with_news, first, final))
-  for index = first, final do
-    local name = with_news[index]
-    local spans = index <= own_with_news and (following[name] or intervals[index - first + 1]) or '0:'
-    local seen_ranges = ranges(spans)
-    if #seen_ranges > 0 then
-      local records = newer(name, heads[index])
-      if records then
-        hot[#hot + 1] = { name, heads[index], spans, unpack(records) }
-      else
-        sources[#sources + 1] = { timeline = channel_prefix .. name, ranges = seen_ranges }
-        read[#read + 1] = name
-      end
+for index, name in ipairs(with_news) do
+  local spans = following[name] or intervals[name] or '0:'
+  local seen_ranges = ranges(spans)
+  if #seen_ranges > 0 then
+    local records = newer(name, heads[index])
+    if records then
+      hot[#hot + 1] = { name, heads[index], spans, unpack(records) }
+    else
+      sources[#sources + 1] = { timeline = channel_prefix .. name, ranges = seen_ranges }
+      read[#read + 1] = name
     end
   end
 end

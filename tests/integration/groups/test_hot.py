@@ -139,7 +139,7 @@ async def test_a_channel_that_is_far_ahead_is_read_from_redis_until_the_next_sec
 
 
 async def test_a_cursor_below_what_is_held_reads_from_redis(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hot_channels, "CHANNEL_BYTES", 10 * (2 + 512))
+    monkeypatch.setattr(hot_channels, "CHANNEL_BYTES", 10 * (4 + 1024))
     await store.create(2, mode="read")
     sent = await say(store, 200)
     await heat(store, 2)

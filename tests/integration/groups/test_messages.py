@@ -201,3 +201,9 @@ async def test_waiting_pulls_are_told(store: Store) -> None:
     await store.command("kick", GID, 1, members=[2])
     await names("2", "1")
     await pubsub.aclose()  # type: ignore[no-untyped-call]
+
+
+async def test_heads_are_found_fast_however_few_there_are(store: Store) -> None:
+    await store.create(2, mode="read")
+    await say(store, 1)
+    assert await store.redis.object("ENCODING", keys.HEADS) == b"hashtable"

@@ -273,7 +273,7 @@ class Members(RuleBasedStateMachine):
 def test_every_device_sees_what_the_model_says(
     redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hot, "CHANNEL_BYTES", 6 * 600)
+    monkeypatch.setattr(hot, "CHANNEL_BYTES", 6 * 1200)
     counts: list[Second] = []
     machine = type("Members", (Members,), {"server": redis_server, "directory": tmp_path, "counts": counts})
     valkey = "valkey" in str(redis_server.arguments[0])
