@@ -135,7 +135,7 @@ def gid_of(channel: str) -> int | None:
 
 def tag(name: str) -> bytes:
     """Hash: `title`, `followable` (`1` or `0`), `made`, `changed` (ids of its making and of the last change, of its
-    holders too), `holders` (how many); `deleted` (id) once it is."""
+    holders too), `holders` (how many); `deleted` (id) once it is; `waiting`, in `lines`."""
     return PREFIX + b"t:" + name.encode()
 
 
@@ -157,6 +157,11 @@ def staged(job: str) -> bytes:
 def pages(name: str) -> bytes:
     """List: these users, some hundred an element, separated by spaces. name: of the job, then of the tag."""
     return PREFIX + b"tl:" + name.encode()
+
+
+def lines(tag: str) -> bytes:
+    """String: what has changed of a tag's holders and waits for more, to go to the archive in one."""
+    return PREFIX + b"tr:" + tag.encode()
 
 
 def tag_channel(tag: str) -> str:

@@ -15,8 +15,9 @@ from store import keys
 from store.errors import OutboxFull, StoreAway, StoreError
 from store.tags import Tags
 
-PAGE = 500
-"""Users staged at once, and looked at together."""
+_STAGED_AT_ONCE = 1000
+_PAGE = 250
+"""Users that are looked at together."""
 
 _KEPT_SECONDS = 3600
 """How long staged users stay without another one following."""
@@ -55,7 +56,7 @@ class Replacement:
         """One who comes twice is staged once."""
         for uid in uids:
             self._waiting[uid] = None
-            if len(self._waiting) == PAGE:
+            if len(self._waiting) == _STAGED_AT_ONCE:
                 await self._stage()
 
     async def take_effect(self) -> int:
@@ -71,7 +72,7 @@ class Replacement:
         self._waiting.clear()
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.sadd(staged, *uids)
-        pipeline.rpush(pages, " ".join(uids))
+        pipeline.rpush(pages, *(" ".join(uids[start : start + _PAGE]) for start in range(0, len(uids), _PAGE)))
         pipeline.expire(staged, _KEPT_SECONDS)
         pipeline.expire(pages, _KEPT_SECONDS)
         try:

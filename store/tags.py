@@ -20,8 +20,8 @@ PROFILE = "profile"
 FOLLOW = "follow"
 SOURCES = (MANUAL, PROFILE, FOLLOW)
 
-_CHANGED_AT_ONCE = 1000
-_LOOKED_AT_ONCE = 5000
+_CHANGED_AT_ONCE = 250
+_LOOKED_AT_ONCE = 2000
 """Users a step of settling changes and looks at: everybody else waits for it, some milliseconds."""
 
 _OUTBOX_SHARE = 2
@@ -114,7 +114,7 @@ class Tags:
         """Raises OutboxFull where the archive has to catch up first."""
         names = [
             *(keys.tag(tag), keys.SETTLING, keys.PERMISSIONS, keys.HOLDERS, keys.FORMER, keys.CHANNELS),
-            *(keys.pages(tag), keys.DEVICES),
+            *(keys.pages(tag), keys.DEVICES, keys.lines(tag)),
         ]
         arguments = [tag, _CHANGED_AT_ONCE, _LOOKED_AT_ONCE]
         more, looked, changed = await self._script.run("tag_settle", names, arguments, share=_OUTBOX_SHARE)

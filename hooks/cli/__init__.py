@@ -5,7 +5,7 @@ import sys
 import typer
 
 from hooks import __version__
-from hooks.cli import rules
+from hooks.cli import rules, tags
 from hooks.cli.aggregate import aggregate
 from hooks.cli.archive import archive, migrate
 from hooks.cli.chat import chat
@@ -27,6 +27,7 @@ app = typer.Typer(
 for command in (dev, serve, migrate, archive, aggregate, sweep, rebuild, reconcile, token, chat, doctor):
     app.command()(command)
 app.add_typer(rules.app, name="rules")
+app.add_typer(tags.app, name="tags")
 
 
 def _version(wanted: bool) -> None:

@@ -57,11 +57,13 @@ def decode_tag(data: bytes) -> TagRow:
 
 
 def decode_holders(data: bytes) -> list[HolderRow]:
-    """`tag\\nchanged`, then `\\nuid:joined:left:sources` for each. Raises ValueError."""
-    tag, changed, *holders = data.decode().split("\n")
-    return [HolderRow(tag, *_numbers(holder), int(changed)) for holder in holders]
-
-
-def _numbers(holder: str) -> tuple[int, int, int, int]:
-    uid, joined, left, sources = holder.split(":")
-    return int(uid), int(joined), int(left), int(sources)
+    """`tag`; then for each change of many `\\nchanged` and lines `\\nuid:joined:left:sources`. Raises ValueError."""
+    tag, *lines = data.decode().split("\n")
+    rows, changed = [], 0
+    for line in lines:
+        if ":" in line:
+            uid, joined, left, sources = line.split(":")
+            rows.append(HolderRow(tag, int(uid), int(joined), int(left), int(sources), changed))
+        else:
+            changed = int(line)
+    return rows

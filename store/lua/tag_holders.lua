@@ -57,7 +57,7 @@ if repeat_key then
   redis.call('SET', repeat_key, changed and id or '0', 'EX', repeat_seconds)
 end
 if #rows > 0 then
-  finish_holders(id, '-0')
+  put_into_outbox(id .. '-0', 'holder', tag .. finish_holders(id))
 end
 finish()
 return { changed and tonumber(id) or 0, 0, counts.SADD, counts.SREM }

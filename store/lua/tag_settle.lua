@@ -1,13 +1,13 @@
 -- One step of bringing to users' maps what changed for very many of them at once.
 --
 -- The next users to look at are taken: first those who hold the tag now, then those who did. Whoever is in both sets is
--- left as he is; the others gain or lose the tag at the id of the change. Only those who are online are put on the list
+-- left as he is; the others gain or lose the tag at the id of the change. The archive gets a thousand in one. Only those who are online are put on the list
 -- of permissions: the others get the whole list when they come.
 --
 -- KEYS  1-8 as in include/batch.lua, 9 the tag, 10 settling, 11 permissions,
 --       12 what the names of sets of holders start with, 13 likewise of former holders,
 --       14 what the names of users' maps of channels start with, 15 pages of the tag,
---       16 what device hashes' names start with
+--       16 what device hashes' names start with, 17 lines that wait for the archive
 -- ARGV  1-5 as in include/batch.lua, 6 tag, 7 users to change, 8 users to look at, in one step and about
 -- Reply { 1 if there is more to do, users looked at, users whose map was changed }
 -- Error EMPTY | BEHIND | OUTBOXFULL
@@ -15,8 +15,9 @@
 -- include batch
 local tag_key, settling_key, permissions_key, holders_prefix, former_prefix, map_prefix, pages_key, devices_prefix =
   KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16]
+local lines_key = KEYS[17]
 local tag, most_changed, most_looked = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
-local PAGE = 500
+local PAGE, MOST_LINES = 250, 1000
 -- include outbox
 -- include holding
 -- include holders
@@ -84,7 +85,16 @@ for index, uid in ipairs(changing) do
     end
   end
 end
-finish_holders(id, '-0')
+local lines, waiting = finish_holders(id), 0
+if lines ~= '' then
+  redis.call('APPEND', lines_key, lines)
+  waiting = redis.call('HINCRBY', tag_key, 'waiting', #rows)
+end
+if waiting >= MOST_LINES or not more and redis.call('EXISTS', lines_key) == 1 then
+  put_into_outbox(id .. '-0', 'holder', tag .. redis.call('GET', lines_key))
+  redis.call('DEL', lines_key)
+  redis.call('HDEL', tag_key, 'waiting')
+end
 if not more then
   redis.call('HDEL', settling_key, tag)
 end

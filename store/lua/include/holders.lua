@@ -33,14 +33,12 @@ local function bring(uid, sources, at)
   return spans ~= before
 end
 
--- Writes what was noted as changed at an id (digits), with which the outbox's entry begins.
-local function finish_holders(id, entry)
+-- The tag has changed at an id (digits): what was noted, as lines for the archive.
+local function finish_holders(id)
   if holders_more ~= 0 then
     redis.call('HINCRBY', tag_key, 'holders', holders_more)
   end
   redis.call('HSET', tag_key, 'changed', id)
-  if #rows > 0 then
-    put_into_outbox(id .. entry, 'holder', tag .. '\n' .. id .. '\n' .. table.concat(rows, '\n'))
-  end
+  return #rows > 0 and '\n' .. id .. '\n' .. table.concat(rows, '\n') or ''
 end
 

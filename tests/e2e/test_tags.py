@@ -1,0 +1,256 @@
+"""Tags and business messages as operators and users meet them: real MQTT clients on the running stack."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import pytest
+
+from tests.e2e.stack import Service, Stack
+from tests.e2e.test_groups import Phone, phone, send
+from tests.e2e.waiting import until
+
+User = Callable[[], int]
+
+
+class Operator:
+    """Asks `/admin`, and publishes as EMQX's dashboard does."""
+
+    def __init__(self, stack: Stack, http: aiohttp.ClientSession) -> None:
+        self._stack = stack
+        self._http = http
+
+    async def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """The answer's JSON, if it has any."""
+        headers = {"Authorization": f"Bearer {self._stack.secrets.admin_token}"}
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        url = f"{self._stack.url}/admin/{path}"
+        async with self._http.request(method, url, data=data, headers=headers) as answer:
+            assert answer.status in (200, 204), await answer.text()
+            return await answer.json() if answer.status == 200 else None
+
+    async def publish_through_the_broker(self, topic: str, payload: dict[str, Any], qos: int = 1) -> None:
+        secrets = self._stack.secrets
+        url = f"http://127.0.0.1:{self._stack.api_port}/api/v5/publish"
+        body = {"topic": topic, "qos": qos, "payload": json.dumps(payload), "retain": False}
+        headers = {"Authorization": aiohttp.encode_basic_auth(secrets.emqx_api_key, secrets.emqx_api_secret)}
+        async with self._http.post(url, json=body, headers=headers) as answer:
+            assert answer.status in (200, 202), await answer.text()
+
+    async def tag(self, *uids: int, **fields: Any) -> str:
+        """The name of a new tag that these users hold."""
+        tag = f"t{uuid4().hex}"
+        await self.ask("PUT", f"tags/{tag}", fields)
+        if uids:
+            await self.change(tag, add=uids)
+        return tag
+
+    async def change(self, tag: str, **fields: Any) -> Any:
+        return await self.ask("POST", f"tags/{tag}/users", fields)
+
+    async def tell(self, tag: str, client_id: str) -> None:
+        await self.ask("POST", "publish", {"topic": topic_of(tag), "qos": 1, "id": client_id, "type": "offer"})
+
+
+def topic_of(tag: str) -> str:
+    return f"business/tag_{tag}"
+
+
+@pytest.fixture
+async def operator(shared_stack: Stack) -> AsyncIterator[Operator]:
+    async with aiohttp.ClientSession() as http:
+        yield Operator(shared_stack, http)
+
+
+async def pulled(service: Service, uid: int, topic: str) -> list[str]:
+    return [each["id"] for each in await service.pull(uid) if each["topic"] == topic]
+
+
+async def sees(service: Service, uid: int, topic: str, *ids: str) -> None:
+    async def enough() -> bool | None:
+        return len(await pulled(service, uid, topic)) >= len(ids) or None
+
+    await until(enough)
+    assert await pulled(service, uid, topic) == list(ids)
+
+
+async def told(device: Phone, kind: str, topic: str) -> dict[str, Any]:
+    """What the device is told of the topic."""
+
+    async def there() -> dict[str, Any] | None:
+        for _, payload in device.heard:
+            if payload.get("type") == kind:
+                for each in payload["body"]["topics"]:
+                    if each["topic"] == topic:
+                        found: dict[str, Any] = each
+                        return found
+        return None
+
+    return await until(there)
+
+
+async def test_a_tag_given_to_an_online_user(
+    shared_stack: Stack, service: Service, operator: Operator, user: User
+) -> None:
+    holder = user()
+    tag = await operator.tag(title="Spring")
+    topic = topic_of(tag)
+    async with phone(shared_stack, holder) as ann:
+        await told(ann, "im.subscribe", "business/global")
+        assert not await ann.subscribe(topic)
+        await operator.tell(tag, "before")
+        assert await operator.change(tag, add=[holder]) == {"added": 1, "removed": 0}
+        assert (await told(ann, "im.subscribe", topic))["name"] == "Spring"
+        assert await ann.subscribe(topic)
+        await operator.tell(tag, "live")
+        await ann.hears("offer", topic, "live")
+        await sees(service, holder, topic, "live")
+
+
+async def test_a_tag_given_to_an_offline_user(
+    shared_stack: Stack, service: Service, operator: Operator, user: User
+) -> None:
+    holder, other = user(), user()
+    tag = await operator.tag(holder)
+    await operator.tell(tag, "missed")
+    async with phone(shared_stack, holder) as ann:
+        await told(ann, "im.subscribe", topic_of(tag))
+        assert await ann.subscribe(topic_of(tag))
+        await operator.tell(tag, "live")
+        await ann.hears("offer", client_id="live")
+    await sees(service, holder, topic_of(tag), "missed", "live")
+    assert await pulled(service, other, topic_of(tag)) == []
+
+
+async def test_a_tag_that_is_taken_away(shared_stack: Stack, service: Service, operator: Operator, user: User) -> None:
+    """From a session that is connected, and from one that is kept."""
+    loser, keeper = user(), user()
+    tag = await operator.tag(loser, keeper)
+    topic = topic_of(tag)
+    async with phone(shared_stack, loser, "tablet", clean_session=False) as tablet:
+        assert await tablet.subscribe(topic)
+    async with phone(shared_stack, loser) as ann, phone(shared_stack, keeper) as bob:
+        assert await ann.subscribe(topic)
+        assert await bob.subscribe(topic)
+        await operator.tell(tag, "both")
+        await ann.hears("offer", client_id="both")
+        await operator.change(tag, remove=[loser])
+        await told(ann, "im.unsubscribe", topic)
+        assert not await ann.subscribe(topic)
+        await operator.tell(tag, "one")
+        await bob.hears("offer", client_id="one")
+        await send(shared_stack, keeper, f"single/{loser}", "mark")
+        await ann.hears("text", client_id="mark")
+        assert "one" not in [payload["id"] for _, payload in ann.heard]
+    async with phone(shared_stack, loser, "tablet", clean_session=False) as tablet:
+        await tablet.hears("text", client_id="mark")
+        assert "one" not in [payload["id"] for _, payload in tablet.heard]
+    await sees(service, keeper, topic, "both", "one")
+    assert await pulled(service, loser, topic) == ["both"]
+
+
+async def test_a_message_reaches_exactly_the_holders(service: Service, operator: Operator, user: User) -> None:
+    """Whichever way they came to hold it, and whichever way it was published."""
+    manual, profile, left, stranger = (user() for _ in range(4))
+    await operator.ask("PUT", "tags/female", {"title": "Women", "followable": False})
+    await operator.change("female", add=[manual, left])
+    await operator.ask("PUT", "tags/female/users?source=profile", f"{profile}\n{manual}\n".encode())
+    await operator.change("female", remove=[left])
+    message = {"id": "sale", "type": "offer", "body": {"percent": 20}}
+    await operator.publish_through_the_broker("business/tag_female", message)
+    await operator.publish_through_the_broker("business/tag_female", {**message, "id": "typing"}, qos=0)
+    for uid in (manual, profile):
+        await sees(service, uid, "business/tag_female", "sale")
+    for uid in (left, stranger):
+        assert await pulled(service, uid, "business/tag_female") == []
+    (entry,) = [each for each in await service.pull(profile) if each["topic"] == "business/tag_female"]
+    assert (entry["from"], entry["payload"]) == ("0", message)
+
+
+async def test_a_new_set_takes_effect_at_once(
+    shared_stack: Stack, service: Service, operator: Operator, user: User
+) -> None:
+    stays, comes, goes = user(), user(), user()
+    tag = await operator.tag()
+    topic, path = topic_of(tag), f"tags/{tag}/users?source=profile"
+    await operator.ask("PUT", path, f"{stays}\n{goes}\n".encode())
+    async with phone(shared_stack, comes) as ann, phone(shared_stack, goes) as bob:
+        await told(bob, "im.subscribe", topic)
+        assert await bob.subscribe(topic)
+        await operator.tell(tag, "first")
+        await bob.hears("offer", client_id="first")
+        await operator.ask("PUT", path, f"{stays}\n{comes}\n".encode())
+        await operator.tell(tag, "second")
+        await sees(service, stays, topic, "first", "second")
+        await sees(service, comes, topic, "second")
+        await sees(service, goes, topic, "first")
+        await told(ann, "im.subscribe", topic)
+        await told(bob, "im.unsubscribe", topic)
+        assert await ann.subscribe(topic)
+        await operator.tell(tag, "third")
+        await ann.hears("offer", client_id="third")
+        await send(shared_stack, stays, f"single/{goes}", "mark")
+        await bob.hears("text", client_id="mark")
+        assert "third" not in [payload["id"] for _, payload in bob.heard]
+
+
+async def test_global_reaches_who_never_connected(service: Service, operator: Operator, user: User) -> None:
+    mark = uuid4().hex
+    await operator.publish_through_the_broker("business/global", {"id": mark, "type": "offer"})
+    newcomer = user()
+
+    async def there() -> bool | None:
+        return mark in await pulled(service, newcomer, "business/global") or None
+
+    await until(there)
+
+
+async def test_a_business_message_is_stored_once(
+    shared_stack: Stack, service: Service, operator: Operator, user: User
+) -> None:
+    """Published by the service, it comes back through the broker's rule; resent, it is known."""
+    holder = user()
+    tag = await operator.tag(holder)
+    topic = topic_of(tag)
+    async with phone(shared_stack, holder) as ann:
+        assert await ann.subscribe(topic)
+        for _ in range(2):
+            await operator.tell(tag, "admin")
+            await operator.publish_through_the_broker(topic, {"id": "rest", "type": "offer"})
+        await operator.tell(tag, "last")
+        await ann.hears("offer", client_id="last")
+        await ann.hears("offer", client_id="rest")
+    await until_seen(service, holder, topic, {"admin", "rest", "last"})
+    assert sorted(await pulled(service, holder, topic)) == ["admin", "last", "rest"]
+
+
+async def until_seen(service: Service, uid: int, topic: str, ids: set[str]) -> None:
+    async def all_there() -> bool | None:
+        return ids <= set(await pulled(service, uid, topic)) or None
+
+    await until(all_there)
+
+
+async def test_following(shared_stack: Stack, service: Service, operator: Operator, user: User) -> None:
+    follower = user()
+    tag, closed = await operator.tag(followable=True), await operator.tag()
+    topic = topic_of(tag)
+    async with phone(shared_stack, follower) as ann:
+        await ann.publish(f"{topic}/follow", id="f", ack=True)
+        assert (await ann.hears("im.ack"))["body"]["id"] == "f"
+        await told(ann, "im.subscribe", topic)
+        assert await ann.subscribe(topic)
+        await operator.tell(tag, "heard")
+        await ann.hears("offer", client_id="heard")
+        await ann.publish(f"{topic}/unfollow", id="u", ack=True)
+        await told(ann, "im.unsubscribe", topic)
+        await operator.tell(tag, "unheard")
+        await ann.publish(f"{topic_of(closed)}/follow", id="c")
+        assert (await ann.hears("im.error"))["body"] == {
+            **{"ref": "c", "code": "not_followable"},
+            "message": "Users do not follow this tag: operators say who holds it.",
+        }
+        assert "unheard" not in [payload["id"] for _, payload in ann.heard]
+    await sees(service, follower, topic, "heard")
