@@ -1,19 +1,21 @@
-"""`/hooks/client`: devices come and go."""
+"""`/hooks/client`: devices come and go, and miss deliveries."""
 
 from hooks.body import Body, moment, text, username
 from hooks.errors import BadBody
 from hooks.metrics import Metrics
 from hooks.subscriptions import Subscriptions
-from hooks.topics import number
+from hooks.sync import Sync
+from hooks.topics import UNDEFINED, number
 from store.presence import Device, Presence
 
 _ANOTHER_CONNECTION_STANDS = ("takenover", "discarded")
 
 
 class ClientHook:
-    def __init__(self, presence: Presence, subscriptions: Subscriptions, metrics: Metrics) -> None:
+    def __init__(self, presence: Presence, subscriptions: Subscriptions, sync: Sync, metrics: Metrics) -> None:
         self._presence = presence
         self._subscriptions = subscriptions
+        self._sync = sync
         self._metrics = metrics
 
     async def __call__(self, body: Body) -> None:
@@ -39,5 +41,8 @@ class ClientHook:
                     await self._subscriptions.send_all(uid)
             case "delivery.dropped":
                 self._metrics.deliveries_dropped.labels(text(body, "reason")).inc()
+                # What the service itself publishes has no user: a notice of those would be dropped like them.
+                if uid is not None and body.get("from_username", UNDEFINED) != UNDEFINED:
+                    self._sync.dropped(uid, text(body, "clientid"))
             case _:
                 raise BadBody("`event` is none of the client's")

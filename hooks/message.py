@@ -1,6 +1,7 @@
 """`/hooks/message`: messages with QoS 1 go into timelines."""
 
 import asyncio
+import time
 from collections.abc import Awaitable
 from functools import partial
 
@@ -9,6 +10,7 @@ from hooks.body import Body, moment, text, username
 from hooks.emqx.acknowledge import Acknowledgements
 from hooks.errors import Refused
 from hooks.payload import Payload, read
+from hooks.sync import NEARLY_LATE_MS, Sync
 from hooks.topics import Global, Group, Single, Tag, number, receiver
 from store.append import Appender, Stored
 from store.errors import GroupRefused
@@ -20,12 +22,14 @@ class MessageHook:
         self,
         appender: Appender,
         acknowledgements: Acknowledgements,
+        sync: Sync,
         *,
         operators: tuple[str, ...],
         most_payload: int,
     ) -> None:
         self._appender = appender
         self._acknowledgements = acknowledgements
+        self._sync = sync
         self._operators = frozenset(operators)
         self._most_payload = most_payload
 
@@ -43,6 +47,8 @@ class MessageHook:
         stored = self._store(topic, sender, payload, ts, raw)
         if payload.ack and number(sender) is not None:
             stored.add_done_callback(partial(self._acknowledge, sender, payload.client_id))
+        if time.time() * 1000 - ts > NEARLY_LATE_MS:
+            stored.add_done_callback(partial(self._late, topic, sender, ts))
         if topic.startswith(("group/", "business/tag_")):
             return _judged(stored, payload.client_id)
         return stored
@@ -62,6 +68,10 @@ class MessageHook:
     def _acknowledge(self, sender: str, client_id: str, stored: asyncio.Future[Stored]) -> None:
         if not stored.cancelled() and stored.exception() is None:
             self._acknowledgements.stored(sender, client_id, stored.result().mid)
+
+    def _late(self, topic: str, sender: str, ts: int, stored: asyncio.Future[Stored]) -> None:
+        if not stored.cancelled() and stored.exception() is None:
+            self._sync.stored(topic, sender, ts)
 
 
 async def _judged(stored: asyncio.Future[Stored], client_id: str) -> Stored:

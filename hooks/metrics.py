@@ -83,6 +83,7 @@ class Metrics:
         self.deliveries_dropped = counter(
             "broker_deliveries_dropped_total", "Deliveries that EMQX dropped, by reason.", ("reason",)
         )
+        self.syncs = counter("syncs_total", "Users told to pull (`im.sync`), by reason.", ("reason",))
         self.permission_changes = counter(
             "permission_changes_total", "Changes of membership brought to EMQX, by outcome.", ("outcome",)
         )

@@ -39,6 +39,7 @@ from hooks.metrics import Metrics
 from hooks.remembered import Remembered
 from hooks.settings import Settings, SettingsError, unknown_names
 from hooks.subscriptions import Subscriptions
+from hooks.sync import Sync
 from hooks.tag_changes import TagChanges
 from hooks.tokens import FixedTokens, UserTokens
 from hooks.webhook import Webhook
@@ -64,6 +65,7 @@ from store.pull import Puller
 from store.sweep import Sweeper
 from store.tag_replacement import Settler
 from store.tags import Tags
+from store.telling import Telling
 from store.timelines import Timelines
 from store.turn import reconciling
 
@@ -164,6 +166,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     audiences = Audiences(groups, tags)
     timelines, presence, news = Timelines(redis), Presence(redis), News(blocking)
     stack.push_async_callback(news.stop)
+    sync = Sync(presence, timelines, Telling(redis), outgoing, metrics)
     subscriptions = Subscriptions(groups, tags, timelines, outgoing)
     remembered = Remembered()
     tag_changes = TagChanges(redis, tags, remembered)
@@ -189,6 +192,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         "sweep": sweeper.run(stop),
         "permissions": permissions.run(stop),
         "settler": Settler(redis, tags).run(stop),
+        "sync": sync.run(stop),
         "hot": hot.run(stop),
     }
     if rest is not None:
@@ -200,16 +204,17 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     webhook = Webhook(
         {
             "message": MessageHook(
-                appender, acknowledgements, operators=settings.operators, most_payload=settings.max_payload
+                appender, acknowledgements, sync, operators=settings.operators, most_payload=settings.max_payload
             ),
             "group": GroupHook(commands, tag_changes, acknowledgements, most_payload=settings.max_payload),
-            "client": ClientHook(presence, subscriptions, metrics),
+            "client": ClientHook(presence, subscriptions, sync, metrics),
             "will": WillHook(presence),
             "authz": AuthzHook(audiences, news, remembered, operators=settings.operators),
         },
         tokens=FixedTokens(settings.hook_token),
         dead_letters=dead_letters,
         outgoing=outgoing,
+        sync=sync,
         metrics=metrics,
     )
     return Parts(

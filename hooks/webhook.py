@@ -19,6 +19,7 @@ from hooks.body import Body, parse
 from hooks.emqx.outgoing import Outgoing
 from hooks.errors import RETRY_SECONDS, Problem, Refused, error_body, error_response, problem
 from hooks.metrics import Metrics
+from hooks.sync import SLOW_SECONDS, Sync
 from hooks.tokens import FixedTokens
 from hooks.topics import UNDEFINED, number
 from store.deadletter import DeadLetters
@@ -61,12 +62,14 @@ class Webhook:
         tokens: FixedTokens,
         dead_letters: DeadLetters,
         outgoing: Outgoing,
+        sync: Sync,
         metrics: Metrics,
     ) -> None:
         self._handlers = handlers
         self.accepts = tokens.accept
         self._dead_letters = dead_letters
         self._outgoing = outgoing
+        self._sync = sync
         self._metrics = metrics
         self._failures: OrderedDict[str, int] = OrderedDict()
         self._seconds = metrics.hook_seconds.observe
@@ -95,7 +98,10 @@ class Webhook:
             if not self._open:
                 self._none_open.set()
             self._count(name, answer.status)
-            self._seconds(time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._seconds(seconds)
+            if seconds > SLOW_SECONDS and answer is DONE:
+                self._sync.slow(name, body)
             reply(answer)
 
         def settle(future: asyncio.Future[Any]) -> None:

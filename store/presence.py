@@ -93,6 +93,14 @@ class Presence:
             if not cursor:
                 return
 
+    async def seen_since(self, moment: int, most: int) -> list[int]:
+        """The users seen since then (milliseconds), the last first: whoever connected is among them."""
+        try:
+            uids: Any = await self._redis.zrevrangebyscore(keys.SEEN, "+inf", moment, 0, most)
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"presence: {error}") from error
+        return list(map(int, uids))
+
     async def last_seen(self, uid: int) -> int | None:
         """Milliseconds, an hour or so behind; None: never, or too long ago."""
         try:

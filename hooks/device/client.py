@@ -72,6 +72,7 @@ class Device:
         self._topic = f"single/{uid}"
         self._inbox = Inbox(state)
         self._outbox = Outbox(uid, state, patience, self._inbox.tell)
+        self._subscribed = set[str]()
         self._pull_wanted = asyncio.Event()
         self._secret: str | None = None
         self._unjudged: deque[Message] = deque(maxlen=ROOM)
@@ -157,9 +158,11 @@ class Device:
         )
         async with client:
             self._inbox.hold()
-            granted = await client.subscribe([(self._topic, 1), ("business/global", 1)])
+            topics = (self._topic, "business/global")
+            granted = await client.subscribe([(topic, 1) for topic in topics])
             heed_cancellation()
-            if _code(granted[0]) not in _GRANTED:
+            self._subscribed = {topic for topic, code in zip(topics, granted, strict=True) if _code(code) in _GRANTED}
+            if self._topic not in self._subscribed:
                 raise Unauthorized(f"the broker refuses a subscription to {self._topic}")
             pauses.reset()
             await until_one_fails(self._listen(client), self._keep_pulling(client), self._outbox.keep_sending(client))
@@ -190,16 +193,25 @@ class Device:
             case "im.error":
                 self._outbox.settle(str(body["ref"]), Refused(body["code"], body["message"]))
             case "im.sync":
-                if body["head"] > self._inbox.position.cursor:
-                    self._pull_wanted.set()
+                self._pull_up_to(body["head"])
             case "im.subscribe":
-                await self._subscribe(client, [entry["topic"] for entry in body["topics"]])
-                self._pull_wanted.set()
+                new = [entry["topic"] for entry in body["topics"] if entry["topic"] not in self._subscribed]
+                if new:
+                    await self._subscribe(client, new)
+                    self._pull_wanted.set()  # what came between the last pull and now
+                self._pull_up_to(body["head"])
             case "im.unsubscribe":
-                await client.unsubscribe([entry["topic"] for entry in body["topics"]])
+                topics = [entry["topic"] for entry in body["topics"]]
+                await client.unsubscribe(topics)
+                self._subscribed.difference_update(topics)
                 heed_cancellation()
             case _:
                 self._offer(Received(message, confirmed=True))
+
+    def _pull_up_to(self, head: int) -> None:
+        """The service says that there are messages up to `head`."""
+        if head > self._inbox.position.cursor:
+            self._pull_wanted.set()
 
     async def _subscribe(self, client: aiomqtt.Client, topics: list[str]) -> None:
         """In packets that no broker finds too large. A refused topic still comes by the pull."""
@@ -208,7 +220,9 @@ class Device:
             granted = await client.subscribe([(topic, 1) for topic in batch])
             heed_cancellation()
             for topic, code in zip(batch, granted, strict=True):
-                if _code(code) not in _GRANTED:
+                if _code(code) in _GRANTED:
+                    self._subscribed.add(topic)
+                else:
                     _log.warning("%s: the broker refuses a subscription to %s", self._topic, topic)
 
     async def _keep_pulling(self, client: aiomqtt.Client) -> None:

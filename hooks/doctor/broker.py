@@ -1,6 +1,7 @@
 """EMQX: reachable, of a version that will do, and carrying messages to the service."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from hooks.doctor import Finding, fail, ok, skipped, warn
@@ -79,17 +80,20 @@ async def actions(api: Management, rules: Rules) -> list[Finding]:
             mend = "IM_HOOK_URL must be reachable from EMQX's hosts; then `emqx-im rules apply`"
             found.append(fail(subject, f"is {status}{reason}", mend))
         metrics = (await api.get(f"{path}/metrics") or {}).get("metrics", {})
-        found += _dropped(subject, path, metrics)
+        kept = rules.actions[name]["resource_opts"]["request_ttl"] == "infinity"
+        found += _dropped(subject, path, metrics, fail if kept else warn)
     return found
 
 
-def _dropped(subject: str, path: str, metrics: dict[str, int]) -> list[Finding]:
+def _dropped(
+    subject: str, path: str, metrics: dict[str, int], complain: Callable[[str, str, str], Finding]
+) -> list[Finding]:
     found = []
     reasons = {key.partition(".")[2]: count for key, count in metrics.items() if key.startswith("dropped.") and count}
     if metrics.get("dropped"):
         why = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or f"{metrics['dropped']}"
         mend = f"these are lost: mend the cause, then reset the counters (PUT {path}/metrics/reset)"
-        found.append(fail(subject, f"has dropped: {why}", mend))
+        found.append(complain(subject, f"has dropped: {why}", mend))
     if metrics.get("queuing", 0) > _WAITING:
         what = f"{metrics['queuing']} requests wait in EMQX's memory"
         found.append(warn(subject, what, "the service does not keep up, or is away: see its /readyz and /metrics"))

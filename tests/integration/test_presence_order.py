@@ -101,7 +101,7 @@ class World:
         self.presence = Presence(redis)
         metrics = Metrics()
         self.hooks: dict[str, Callable[[Body], Awaitable[None]]] = {
-            "client": ClientHook(self.presence, None, metrics),  # type: ignore[arg-type]
+            "client": ClientHook(self.presence, None, None, metrics),  # type: ignore[arg-type]
             "will": WillHook(self.presence),
         }
         self._reconciler = Reconciler(self.presence, reconciling(redis), self.broker, metrics)

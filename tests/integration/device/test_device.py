@@ -205,6 +205,20 @@ async def test_topics_told_by_the_service_are_heard_and_pulled_again(service: Se
         await nothing(reader)
 
 
+async def test_a_device_that_is_up_to_date_does_not_pull_again_after_it_came(service: Service) -> None:
+    """Its list has nothing that it does not hear already, and no head above its cursor."""
+    head = service.store("1002", "1001", "m1")
+    topics = [{"topic": "business/global", "qos": 1}]
+    async with device(service, 1002) as reader:
+        await received(reader)
+        service.tell("1002", "im.subscribe", {"topics": topics, "head": head})
+        await nothing(reader)
+        assert len(service.pulls) == 1
+        service.store("1002", "1001", "m2")
+        service.tell("1002", "im.subscribe", {"topics": topics, "head": head + 1})
+        assert (await received(reader)).message.id == "m2"
+
+
 async def test_a_sync_below_the_cursor_is_not_followed(service: Service) -> None:
     mid = service.store("1002", "1001", "m1")
     async with device(service, 1002) as reader:

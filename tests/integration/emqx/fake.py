@@ -88,6 +88,7 @@ class FakeEmqx:
             for type_, port in (("tcp", 1883), ("ssl", 8883), ("ws", 8083), ("wss", 8084))
         }
         self.metrics: Object = dict(_METRICS)
+        self.metrics_of_drops: Object = dict(_METRICS)
         self.fail: dict[tuple[str, str], int] = {}
         self.pinned: set[str] = set()
         self.calls: list[str] = []
@@ -220,7 +221,8 @@ class FakeEmqx:
     async def _metrics(self, request: web.Request) -> web.Response:
         if request.match_info["id"] not in self.actions:
             raise Refusal(404, "NOT_FOUND", "action not found")
-        return web.json_response({"metrics": self.metrics, "node_metrics": []})
+        metrics = self.metrics_of_drops if request.match_info["id"].endswith("_drops") else self.metrics
+        return web.json_response({"metrics": metrics, "node_metrics": []})
 
     async def _all_authentication(self, request: web.Request) -> web.Response:
         return web.json_response([redacted({"id": held["mechanism"], **held}) for held in self.authentication])

@@ -19,7 +19,10 @@ async def test_a_fresh_broker_gets_everything(emqx: FakeEmqx, run: Run) -> None:
     assert emqx.connectors["http:emqx_im"]["headers"] == {"authorization": f"Bearer {HOOK_TOKEN}"}
     assert emqx.actions["http:emqx_im"]["resource_opts"]["inflight_window"] == 1
     assert {"emqx_im_message", "emqx_im_client", "emqx_im_will"} <= set(emqx.rules)
-    assert all(rule["actions"] == ["http:emqx_im"] and rule["enable"] for rule in emqx.rules.values())
+    assert all(rule["enable"] for rule in emqx.rules.values())
+    actions = {name: rule["actions"] for name, rule in emqx.rules.items()}
+    assert actions.pop("emqx_im_drops") == ["http:emqx_im_drops"]
+    assert all(used == ["http:emqx_im"] for used in actions.values())
     assert emqx.authentication[0]["secret"] == JWT_SECRET
     assert [source["type"] for source in emqx.sources] == ["file", "http"]
     assert "{allow, all}" not in emqx.sources[0]["rules"]

@@ -76,7 +76,7 @@ async def test_a_stock_broker_is_open(emqx: FakeEmqx, api: Management) -> None:
         "mqtt.shared_subscription is true",
         "retainer: enable is true: retained wills are kept",
         "no_match is allow",
-        "missing: connector emqx_im, action emqx_im, rule emqx_im_",
+        "missing: connector emqx_im, action emqx_im, action emqx_im_drops, rule emqx_im_",
     ):
         assert any(part in what for what in told), (part, told)
 
@@ -123,6 +123,11 @@ SPOILT: dict[str, tuple[Spoil, State, str]] = {
         lambda emqx: emqx.metrics.update({"dropped": 7, "dropped.queue_full": 7, "matched": 100}),
         State.FAIL,
         "has dropped: 7 queue_full",
+    ),
+    "dropped drops": (
+        lambda emqx: emqx.metrics_of_drops.update({"dropped": 7, "dropped.expired": 7, "matched": 100}),
+        State.WARN,
+        "has dropped: 7 expired",
     ),
     "waiting": (lambda emqx: emqx.metrics.update(queuing=5000), State.WARN, "5000 requests wait"),
     "another authenticator": (

@@ -33,6 +33,14 @@ def expected(hook: str, body: dict[str, Any]) -> dict[str, Any]:
     return {"hook": hook, "rest": body["no_user"]} | {name: body[name] for name in MESSAGE_FIELDS.split()}
 
 
+def test_a_rule_for_what_this_broker_never_does_is_taken_all_the_same() -> None:
+    (event,), (body,) = recorded_events("delivery_dropped"), recorded("delivery_dropped")
+    assert calls(event) == []
+    (rule,) = [rule for rule in SHIPPED.rules if rule.name == "drops"]
+    names = ["event", "node", "timestamp", "clientid", "username", "from_username", "reason", "topic", "qos"]
+    assert rule.select(event) == {"hook": "client"} | {name: body[name] for name in names}
+
+
 def calls(event: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [(hook, orjson.loads(body)) for hook, body in SHIPPED.calls(event)]
 
