@@ -128,6 +128,7 @@ async def _messages(report: Report, store: Redis) -> dict[str, float]:
         f"its mark as a repeat, for {REPEAT_HOURS} hours": (archived - old) / count,
         "its entry in the outbox, until archived": (written - archived) / count,
     }
+    report.chart("A message in Redis", [f"Redis: {name}" for name in found])
     for name, value in found.items():
         report.figure(f"Redis: {name}", "bytes", value, remark=f"a record of {record} bytes in the middle")
     return found

@@ -40,6 +40,8 @@ def run(report: Report) -> None:
                     ratios = [each[place][0] / each[0][0] for each in measured]
                     report.figure(f"{title}, to always", "ratio", ratios)
                 report.figure(f"{title}, p99", "ms", [each[place][1] for each in measured])
+        titles = [f"{mode}, {connections} connections" for connections in CONNECTIONS for mode in MODES]
+        report.chart("Webhook ingest by how Redis writes its log", titles)
 
 
 def _serve(stack: contextlib.ExitStack, directory: Path, mode: str) -> int:

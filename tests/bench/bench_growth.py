@@ -2,13 +2,18 @@
 
 Populations: each has a Redis and a service of its own, on the same cores, and is measured in turn with the others.
 Every user has a message that he has not pulled; 1,000 of them, spread over the population, pull it, and messages go
-between all of them. Timelines: in one Redis, users with so many messages each; they get more by and by, and pull the
+between all of them. A broadcast is one webhook call on `business/global`, one after the other; everybody has it in his
+next pull. Timelines: in one Redis, users with so many messages each; they get more by and by, and pull the
 newest ten. Nobody empties the outbox.
 """
 
 import contextlib
+import http.client
+import json
+import statistics
 import tempfile
 import time
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +21,9 @@ from pathlib import Path
 from redis import Redis
 
 from tests.bench import pulls
-from tests.bench.fill import fill, message
+from tests.bench.fill import TEXT, fill, message
 from tests.bench.report import Report
-from tests.bench.service import begin, serving, wrk, wrk_script
+from tests.bench.service import HOOK_TOKEN, begin, serving, wrk, wrk_script
 from tests.servers import RedisServer, free_port, program
 
 CONNECTIONS = 64
@@ -28,6 +33,8 @@ FLAT = 0.85
 PULLING = 1000
 TAIL = 10
 """Messages of a long timeline that are pulled."""
+AT_ONCE = 20
+"""Broadcasts to one population before the next."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ class Load:
     port: int
     messages: Path
     pulls: Path
+    somebody: int
 
 
 def run(report: Report) -> None:
@@ -46,13 +54,14 @@ def run(report: Report) -> None:
     # Entries of a timeline, and how many timelines of that length: the fewer, the more each grows in a round.
     lengths = report.choose(
         quick={10: 10, 100: 10},
-        usual={10: 10_000, 100: 1000, 1000: 200, 10_000: 20, 100_000: 4},
+        usual={10: 10_000, 100: 1000, 1000: 100, 10_000: 10, 100_000: 2},
         full={10: 10_000, 100: 1000, 1000: 1000, 10_000: 100, 100_000: 20},
     )
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         directory = Path(name)
         by_users = {f"{people:,} users": population(stack, directory, people) for people in populations}
         compare(report, by_users)
+        broadcast(report, by_users)
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         by_length = timelines(stack, Path(name), lengths)
         compare(report, {f"timelines of {length:,}": load for length, load in by_length.items()})
@@ -76,7 +85,7 @@ def population(stack: contextlib.ExitStack, directory: Path, people: int) -> Loa
     fill(redis, (message(since + each, f"single/{FIRST + each}", 1) for each in range(people)))
     pulling = range(FIRST, FIRST + people, max(1, people // PULLING))
     requests = [pulls.request(uid, since - 1) for uid in pulling]
-    return Load(port, wrk_script(directory, FIRST, people), pulls.wrk_script(directory, requests))
+    return Load(port, wrk_script(directory, FIRST, people), pulls.wrk_script(directory, requests), FIRST)
 
 
 def timelines(stack: contextlib.ExitStack, directory: Path, lengths: Mapping[int, int]) -> dict[int, Load]:
@@ -97,7 +106,7 @@ def timelines(stack: contextlib.ExitStack, directory: Path, lengths: Mapping[int
         own = directory / str(length)
         own.mkdir()
         requests = [pulls.request(first + user, cursor, TAIL) for user in range(people)]
-        loads[length] = Load(port, wrk_script(own, first, people), pulls.wrk_script(own, requests))
+        loads[length] = Load(port, wrk_script(own, first, people), pulls.wrk_script(own, requests), first)
     return loads
 
 
@@ -114,8 +123,56 @@ def compare(report: Report, loads: Mapping[str, Load]) -> None:
             for _ in range(rounds)
         ]
         smallest, *others = loads
+        report.chart(f"{what.capitalize()}, {smallest} and more", [f"{what}, {name}" for name in loads])
         report.figure(f"{what}, {smallest}", unit, [each[smallest] for each in found])
         for name in others:
             report.figure(f"{what}, {name}", unit, [each[name] for each in found])
             ratios = [each[name] / each[smallest] for each in found]
             report.figure(f"{what}, {name} to {smallest}", "ratio", ratios, at_least=FLAT)
+
+
+def broadcast(report: Report, loads: Mapping[str, Load]) -> None:
+    """In turn, a few at a time."""
+    rounds = report.choose(quick=2, usual=10, full=50)
+    times: dict[str, list[float]] = {name: [] for name in loads}
+    posts = {name: Posts(load.port) for name, load in loads.items()}
+    for _ in range(rounds):
+        for name, to in posts.items():
+            times[name] += (to.broadcast() for _ in range(AT_ONCE))
+    for name, load in loads.items():
+        with contextlib.closing(pulls.Client(load.port)) as client:
+            answer, _ = client.pull(load.somebody, posts[name].began, 1000)
+        got = sum(each["topic"] == "business/global" for each in answer["messages"])
+        if got != rounds * AT_ONCE:
+            raise RuntimeError(f"{got} of {rounds * AT_ONCE} broadcasts pulled")
+        report.figure(f"a broadcast to {name}, p50", "ms", statistics.median(times[name]))
+        report.figure(f"a broadcast to {name}, longest", "ms", max(times[name]))
+
+
+class Posts:
+    """Webhook calls over one connection."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        self._count = 0
+        self.began = time.time_ns() // 1000
+
+    def broadcast(self) -> float:
+        """As EMQX tells of one that came over its REST API; the milliseconds until it was answered."""
+        self._count += 1
+        payload = f'{{"id": "{self.began}-{self._count}", "type": "text", "body": {{"text": "{TEXT}"}}}}'
+        body = {
+            **{"hook": "message", "event": "message.publish", "node": "emqx@127.0.0.1", "timestamp": 1},
+            **{"clientid": "http_api", "username": "undefined", "topic": "business/global", "qos": 1, "rest": True},
+            **{"id": f"{self._count:032x}", "publish_received_at": time.time_ns() // 1_000_000},
+            "payload_b64": b64encode(payload.encode()).decode(),
+        }
+        headers = {"Authorization": f"Bearer {HOOK_TOKEN}", "Content-Type": "application/json"}
+        started = time.perf_counter()
+        self._connection.request("POST", "/hooks/message", json.dumps(body), headers)
+        answer = self._connection.getresponse()
+        said = answer.read()
+        took = (time.perf_counter() - started) * 1000
+        if answer.status != 204:
+            raise RuntimeError(f"{answer.status} {said!r}")
+        return took

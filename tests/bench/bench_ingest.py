@@ -53,5 +53,9 @@ def run(report: Report) -> None:
                         report.figure(
                             f"{name}, p99, {connections} connections", "ms", [each[name][1] for each in measured]
                         )
+        titles = [
+            f"{name} to no-op, {connections} connections" for name in ("alone", "archived") for connections in AIMS
+        ]
+        report.chart("Webhook ingest beside an aiohttp no-op", titles)
         for redis in (alone, archived):
             redis.stop()

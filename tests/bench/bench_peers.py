@@ -40,6 +40,8 @@ UNDER_WAY = 8
 """Messages each XMPP sender has on the way: with more, ejabberd was hardly faster."""
 AIM = 5
 
+PEERS = ("emqx-im: accepted", "emqx-im: archived", "plain: archived", "ejabberd: archived and delivered")
+
 Run = Callable[[], dict[str, float]]
 """One round of a contestant; its rates by name."""
 
@@ -144,6 +146,7 @@ def run(report: Report) -> None:
             for rate in ("accepted", "archived"):
                 ratios = [each["emqx-im"][rate] / each[peer]["archived"] for each in found]
                 report.figure(f"emqx-im, {rate}, to {peer}, archived", "ratio", ratios, at_least=AIM)
+        report.chart("Messages archived", PEERS)
         processor = [each["emqx-im"]["a message"] for each in found]
         report.figure("emqx-im: the service's processor time, archiver included", "µs a message accepted", processor)
         load = [each["ejabberd"]["load generator"] * 100 for each in found]

@@ -65,10 +65,13 @@ def empty(report: Report, directory: Path, redis: Redis, ports: dict[str, int]) 
         report.figure(f"empty pulls to one call, {connections} connections", "ratio", ratios)
         p99 = [each["empty pulls"][1] for each in found]
         report.figure(f"empty pulls, p99, {connections} connections", "ms", p99)
+    titles = [f"{name}, {connections} connections" for connections in CONNECTIONS for name in ports]
+    report.chart("Empty pulls", titles)
 
 
 def channels(report: Report, redis: Redis, client: Client) -> None:
     pulls = report.choose(quick=10, usual=150, full=1000)
+    titles = []
     for number, count in enumerate(CHANNELS):
         for place, messages in enumerate(MESSAGES):
             uid = 10_000 + number * 10 + place
@@ -85,6 +88,8 @@ def channels(report: Report, redis: Redis, client: Client) -> None:
             title = f"{messages:,} messages of {count} channel{'s' if count > 1 else ''}"
             report.figure(f"{title}, p50", "ms", statistics.median(times))
             report.figure(f"{title}, p99", "ms", statistics.quantiles(times, n=100)[98])
+            titles.append(f"{title}, p50")
+    report.chart("A pull, by messages and channels", titles)
 
 
 def coming_back(report: Report, redis: Redis, client: Client) -> None:

@@ -3,6 +3,7 @@
 import importlib
 from pathlib import Path
 
+from tests.bench.chart import svg
 from tests.bench.report import Figure, Report, written
 
 _HEAD = """\
@@ -17,7 +18,7 @@ machines do not compare; ratios were measured in turn in one run. Redis syncs it
 
 def write_page(directory: Path) -> Path:
     reports = [Report.read(file) for file in sorted(directory.glob("*.json"))]
-    parts = [_HEAD, _aims(reports), *(_section(report) for report in reports)]
+    parts = [_HEAD, _aims(reports), *(_section(report, _charts(report, directory)) for report in reports)]
     page = directory / "README.md"
     page.write_text("\n".join(parts))
     return page
@@ -33,18 +34,31 @@ def _aims(reports: list[Report]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _section(report: Report) -> str:
+def _charts(report: Report, directory: Path) -> list[str]:
+    """Draws them; a line of the page for each."""
+    figures = {figure.name: figure for figure in report.figures}
+    lines = []
+    for number, (title, names) in enumerate(report.charts.items(), 1):
+        bars = {name: figures[name] for name in names if name in figures}
+        if bars:
+            file = directory / f"{report.name}-{number}.svg"
+            file.write_text(svg(f"{title} ({next(iter(bars.values())).unit})", bars))
+            lines.append(f"![{title}]({file.name})\n")
+    return lines
+
+
+def _section(report: Report, charts: list[str]) -> str:
     text = (importlib.import_module(f"tests.bench.bench_{report.name}").__doc__ or "").strip()
     lines = [f"## {report.name}\n", f"{text}\n", f"`{report.command}`, {report.date}, {report.seconds:.0f} s"]
     lines[-1] += f"; {report.machine}.\n" if report.machine else ".\n"
     if report.failed:
         lines.append(f"**It did not come to its end:** {report.failed}\n")
+    lines += charts
     if report.figures:
         lines += ["| | median (lowest to highest) | unit | aim | |", "| --- | ---: | --- | --- | --- |"]
         lines += [_row(figure) for figure in report.figures]
         lines.append("")
     lines += [f"{note}\n" for note in report.notes]
-    lines += [f"![{report.name}: {Path(plot).stem}]({plot})\n" for plot in report.plots]
     return "\n".join(lines)
 
 

@@ -1,7 +1,8 @@
 """What a benchmark found: figures with their runs, kept as JSON; `page.py` makes the page of them.
 
 A benchmark is a module `bench_NAME` with `run(report)`. Its docstring is the introduction of its section; each thing it
-measures is one `report.figure(…)`. Sizes depend on how long it may take: `report.choose(quick=…, usual=…, full=…)`.
+measures is one `report.figure(…)`, and `report.chart(…)` shows some of them side by side. Sizes depend on how long it
+may take: `report.choose(quick=…, usual=…, full=…)`.
 """
 
 import json
@@ -57,13 +58,13 @@ class Figure:
 
 @dataclass
 class Report:
-    """One run of one benchmark. failed: why it did not come to its end."""
+    """One run of one benchmark. charts: title to names of figures. failed: why it did not come to its end."""
 
     name: str
     size: Size = "usual"
     figures: list[Figure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    plots: list[str] = field(default_factory=list)
+    charts: dict[str, list[str]] = field(default_factory=dict)
     machine: str = ""
     date: str = ""
     seconds: float = 0.0
@@ -99,6 +100,10 @@ class Report:
         """A paragraph for the page: how it was measured, what was found."""
         self.notes.append(text)
         print(text, flush=True)
+
+    def chart(self, title: str, figures: Sequence[str]) -> None:
+        """A picture for the page: a bar for each of these figures, which are in one unit, named as they are."""
+        self.charts[title] = list(figures)
 
     def write(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ def test_the_page_says_what_was_found_and_what_was_missed(tmp_path: Path) -> Non
     report.figure("rates", "messages/s", (9_000, 12_345.6, 15_000), at_least=10_000)
     report.figure("ratio", "ratio", (0.5, 0.7), at_least=0.75, remark="the disk")
     report.figure("size", "bytes", 7)
+    report.chart("All rates", ["rates"])
     report.write(tmp_path)
 
     page = write_page(tmp_path).read_text()
@@ -19,6 +20,8 @@ def test_the_page_says_what_was_found_and_what_was_missed(tmp_path: Path) -> Non
     assert "| rates | 12,346 (9,000 to 15,000) | messages/s | ≥ 10,000: met |  |" in page
     assert "| ratio | 0.6 (0.5 to 0.7) | ratio | ≥ 0.75: **missed** | the disk |" in page
     assert "| size | 7 | bytes |  |  |" in page
+    assert "![All rates](ingest-1.svg)" in page
+    assert "12,346" in (tmp_path / "ingest-1.svg").read_text()
     assert "**It did not come to its end:** RuntimeError: wrk is gone" in page
 
 
