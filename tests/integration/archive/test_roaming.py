@@ -1,6 +1,7 @@
 """A year of a user's messages by one chain of pulls: every one once and in order, whatever is made of it meanwhile."""
 
 import asyncio
+import contextlib
 import os
 import pty
 import signal
@@ -212,9 +213,17 @@ async def test_progress_is_shown_on_a_terminal(
         stderr=end,
     )
     os.close(end)
-    await process.communicate()
-    shown = os.read(terminal, 100_000).decode()
+    shown, _ = await asyncio.gather(asyncio.to_thread(_shown, terminal), process.communicate())
     os.close(terminal)
     assert process.returncode == 0
     assert month_of(clock() - 80 * DAY).label in shown
     assert "━" in shown
+
+
+def _shown(terminal: int) -> str:
+    """Everything that is written to a terminal until nobody has it open."""
+    shown = b""
+    with contextlib.suppress(OSError):  # so the kernel says that it is closed
+        while chunk := os.read(terminal, 65_536):
+            shown += chunk
+    return shown.decode()
