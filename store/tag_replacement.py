@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import time
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
@@ -83,7 +82,7 @@ class Replacement:
 
 
 class Settler:
-    """Settles what changed for very many users at once: one process at a time, and Redis has as long for others."""
+    """Settles what changed for very many users at once, one process at a time."""
 
     def __init__(self, redis: Redis, tags: Tags) -> None:
         self._redis = redis
@@ -113,14 +112,12 @@ class Settler:
                     if await self._redis.xlen(keys.PERMISSIONS) > _MOST_PERMISSIONS:
                         await asyncio.sleep(_LOOK_SECONDS)
                         continue
-                    begun = time.monotonic()
                     try:
                         step = await self._tags.settle_step(tag)
                     except OutboxFull:
                         await asyncio.sleep(_LOOK_SECONDS)
                         continue
                     looked, changed, more = looked + step.looked, changed + step.changed, step.more
-                    await asyncio.sleep(time.monotonic() - begun)
                 if not more:
                     log.info("tag_settled", tag=tag, looked=looked, changed=changed)
         finally:

@@ -5,6 +5,8 @@ both at once. One of very many (a new set of profile holders, the end of a tag) 
 *settled* afterwards: step by step their maps follow, while pulls look at the sets for those that have not yet.
 """
 
+import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -111,13 +113,15 @@ class Tags:
         return await self._once_settled(tag, "tag_replace", names, [tag, count])
 
     async def settle_step(self, tag: str) -> Settled:
-        """Raises OutboxFull where the archive has to catch up first."""
+        """Rests as long as it took, for others. Raises OutboxFull where the archive has to catch up first."""
+        begun = time.monotonic()
         names = [
             *(keys.tag(tag), keys.SETTLING, keys.PERMISSIONS, keys.HOLDERS, keys.FORMER, keys.CHANNELS),
             *(keys.pages(tag), keys.DEVICES, keys.lines(tag)),
         ]
         arguments = [tag, _CHANGED_AT_ONCE, _LOOKED_AT_ONCE]
         more, looked, changed = await self._script.run("tag_settle", names, arguments, share=_OUTBOX_SHARE)
+        await asyncio.sleep(time.monotonic() - begun)
         return Settled(bool(more), looked, changed)
 
     async def info(self, tag: str) -> TagInfo | None:

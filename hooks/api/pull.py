@@ -93,8 +93,9 @@ class PullApi:
         self._metrics.waiting_pulls.inc()
         deadline = time.monotonic() + seconds
         try:
-            async with self._news.watch([str(uid), *await self._timelines.channels(uid)]) as written:
-                while True:
+            while True:
+                # Again after each news that brought no message: it may be that he reads another channel now.
+                async with self._news.watch([str(uid), *await self._timelines.channels(uid)]) as written:
                     written.clear()
                     pulled = await self._puller.pull(uid, cursor, limit, epoch)
                     left = deadline - time.monotonic()

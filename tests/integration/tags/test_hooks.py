@@ -1,5 +1,6 @@
 """Tags over the webhook: messages, following, permissions, and what devices and the broker are told."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -171,3 +172,22 @@ async def test_who_comes_is_told_his_tags(app: App, uid: str) -> None:
         {"topic": "business/global", "qos": 1},
         {"topic": f"business/tag_{tag}", "qos": 1},
     ]
+
+
+@pytest.mark.parametrize("how", ["given", "new set"])
+async def test_a_pull_that_waits_hears_of_a_new_tag(app: App, uid: str, how: str) -> None:
+    tag, end = await make(app), await app.end(uid)
+    before = await app.metric("emqx_im_waiting_pulls")
+    waiting = asyncio.create_task(app.pull(uid, end, wait=60))
+
+    async def waits() -> bool:
+        return await app.metric("emqx_im_waiting_pulls") > before
+
+    await until(waits)
+    if how == "given":
+        await change(app, tag, add=[uid])
+    else:
+        answer = await app.admin("PUT", f"/tags/{tag}/users?source=profile", data=uid.encode())
+        assert answer.status == 204
+    await tell(app, tag, "m")
+    assert [each["id"] for each in (await waiting).json["messages"]] == ["m"]
