@@ -30,7 +30,7 @@ class ClientHook:
                     await self._presence.connected(Device(uid, clientid, connected_at))
                     if body.get("clean_start") is False:
                         # A kept session hears its topic at once, and no subscription is told of.
-                        await self._subscriptions.send_all(uid)
+                        await self._subscriptions.came(uid, clientid, resumed=True)
             case "client.disconnected":
                 clientid, connected_at = text(body, "clientid"), moment(body, "connected_at")
                 if uid is not None:
@@ -38,7 +38,7 @@ class ClientHook:
                     await self._presence.disconnected(Device(uid, clientid, connected_at), another_stands=stands)
             case "session.subscribed":
                 if uid is not None and text(body, "topic") == f"single/{uid}":
-                    await self._subscriptions.send_all(uid)
+                    await self._subscriptions.came(uid, text(body, "clientid"), resumed=False)
             case "delivery.dropped":
                 self._metrics.deliveries_dropped.labels(text(body, "reason")).inc()
                 # What the service itself publishes has no user: a notice of those would be dropped like them.

@@ -93,6 +93,9 @@ class Metrics:
         self.reconciles = counter(
             "reconciles_total", "Comparisons of presence with EMQX's list of clients, by outcome.", ("outcome",)
         )
+        self.dispatches = counter(
+            "dispatches_total", "Devices that came, for the server to subscribe them, by outcome.", ("outcome",)
+        )
         self.outbox_length = gauge("outbox_length", "Entries waiting for the archive.")
         self.outbox_bytes = gauge("outbox_bytes", "Bytes waiting for the archive.")
         self.archive_lag = gauge("archive_lag_seconds", "Age of the oldest entry waiting for the archive.")

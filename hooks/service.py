@@ -28,6 +28,7 @@ from hooks.client import ClientHook
 from hooks.commands import Commands
 from hooks.connection import Heads, HookConnection
 from hooks.emqx.acknowledge import Acknowledgements
+from hooks.emqx.dispatch import Dispatch
 from hooks.emqx.outgoing import Outgoing
 from hooks.emqx.permissions import LEFT_SECONDS, PermissionWorker
 from hooks.emqx.reconcile import Reconciler
@@ -167,7 +168,8 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     timelines, presence, news = Timelines(redis), Presence(redis), News(blocking)
     stack.push_async_callback(news.stop)
     sync = Sync(presence, timelines, Telling(redis), outgoing, metrics)
-    subscriptions = Subscriptions(groups, tags, timelines, outgoing)
+    dispatch = Dispatch(rest, metrics)
+    subscriptions = Subscriptions(groups, tags, timelines, outgoing, dispatch, by=settings.subscribe)
     remembered = Remembered()
     tag_changes = TagChanges(redis, tags, remembered)
     commands = Commands(groups, outgoing, remembered, secret=settings.secret)
@@ -193,6 +195,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         "permissions": permissions.run(stop),
         "settler": Settler(redis, tags).run(stop),
         "sync": sync.run(stop),
+        "dispatch": dispatch.run(subscriptions.topics, stop),
         "hot": hot.run(stop),
     }
     if rest is not None:

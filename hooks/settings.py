@@ -86,6 +86,9 @@ class Settings(BaseSettings):
     group_write_limit: int = Field(500, ge=1, description="Members a write-mode group may have.")
     group_read_limit: int = Field(100_000, ge=1, description="Members a read-mode group may have.")
     group_user_limit: int = Field(500, ge=1, description="Read-mode groups one user may be in.")
+    subscribe: Literal["message", "server", "both"] = Field(
+        "message", description="Who subscribes a device to its topics: itself when told, the server, or both."
+    )
     reconcile_seconds: int = Field(300, ge=1, description="How often presence is compared with EMQX's list of clients.")
     hot_hits: float = Field(
         50.0, gt=0, allow_inf_nan=False, description="Pulls per second and process from which on a channel is cached."

@@ -1,10 +1,11 @@
 """Which topics a user's devices should subscribe: the whole list for a device that came, and what changes in it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
+from hooks.emqx.dispatch import Dispatch
 from hooks.emqx.outgoing import Outgoing
 from store.groups import Groups, Membership
 from store.tags import Holding, Tags
@@ -19,26 +20,48 @@ _GLOBAL: Topic = {"topic": "business/global", "qos": 1}
 
 
 class Subscriptions:
-    """Tells users, live, what to subscribe. Its calls raise StoreError."""
+    """Tells users, live, what to subscribe, or has EMQX subscribe their devices. Its calls raise StoreError."""
 
-    def __init__(self, groups: Groups, tags: Tags, timelines: Timelines, outgoing: Outgoing) -> None:
+    def __init__(
+        self,
+        groups: Groups,
+        tags: Tags,
+        timelines: Timelines,
+        outgoing: Outgoing,
+        dispatch: Dispatch,
+        *,
+        by: Literal["message", "server", "both"],
+    ) -> None:
         self._groups = groups
         self._tags = tags
         self._timelines = timelines
         self._outgoing = outgoing
+        self._dispatch = dispatch
+        self._tells = by != "server"
+        self.by_server = by != "message"
 
-    async def send_all(self, uid: int) -> None:
-        """The whole list, to a device that has just begun to hear."""
-        await self._tell(uid, "im.subscribe", await self._topics(uid))
+    async def came(self, uid: int, clientid: str, *, resumed: bool) -> None:
+        """The device has just begun to hear; `resumed`: with the subscriptions of a kept session."""
+        if self.by_server:
+            self._dispatch.put(uid, clientid, resumed=resumed)
+        if self._tells:
+            await self._tell(uid, "im.subscribe", await self._topics(uid))
+
+    async def topics(self, uid: int) -> list[str]:
+        """What his devices should be subscribed to, beside his own topic."""
+        return [each["topic"] for each in await self._topics(uid)]
 
     async def added(self, uid: int, topic: str) -> None:
         """The user is a member of the group, or holds the tag, now; nothing is said if he does not any more."""
+        if not self._tells:
+            return
         topics = await self._topics(uid)
         await self._tell(uid, "im.subscribe", [each for each in topics if each["topic"] == topic])
 
     async def removed(self, uid: int, topic: str) -> None:
         """He is no member, or does not hold it, any more."""
-        await self._tell(uid, "im.unsubscribe", [{"topic": topic, "qos": 1}])
+        if self._tells:
+            await self._tell(uid, "im.unsubscribe", [{"topic": topic, "qos": 1}])
 
     async def _topics(self, uid: int) -> list[Topic]:
         groups, tags = await self._groups.of_user(uid), await self._tags.of_user(uid)

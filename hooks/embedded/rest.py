@@ -50,7 +50,10 @@ def application(broker: Broker, api_key: str, api_secret: str) -> web.Applicatio
             web.get("/api/v5/clients_v2", clients_by_cursor),
             web.delete("/api/v5/clients/{clientid}", kick),
             web.delete("/api/v5/clients/{clientid}/authorization/cache", forget_permissions),
+            web.get("/api/v5/clients/{clientid}/subscriptions", subscriptions),
+            web.post("/api/v5/clients/{clientid}/subscribe", subscribe),
             web.post("/api/v5/clients/{clientid}/subscribe/bulk", subscribe_bulk),
+            web.post("/api/v5/clients/{clientid}/unsubscribe", unsubscribe),
             web.post("/api/v5/clients/{clientid}/unsubscribe/bulk", unsubscribe_bulk),
         ]
     )
@@ -113,15 +116,26 @@ async def forget_permissions(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
+async def subscriptions(request: web.Request) -> web.Response:
+    """Of the kept session of an absent client too."""
+    session = _session(request)
+    return _answer(200, [_subscription(session, topic, qos) for topic, qos in session.subscriptions.items()])
+
+
+async def subscribe(request: web.Request) -> web.Response:
+    session = _session(request)
+    return _answer(200, _subscribed(request, session, await _json(request, dict)))
+
+
 async def subscribe_bulk(request: web.Request) -> web.Response:
     session = _session(request)
-    answers = []
-    for item in await _json(request, list):
-        pattern, qos = _filter(item), item.get("qos", 0)
-        granted = request.app[_BROKER].subscribe(session, pattern, _checked_qos(qos))
-        answer = {"clientid": session.client.clientid, "topic": pattern, "qos": granted, "node": events.NODE}
-        answers.append({**answer, "nl": 0, "rap": 0, "rh": 0})
-    return _answer(200, answers)
+    return _answer(200, [_subscribed(request, session, item) for item in await _json(request, list)])
+
+
+async def unsubscribe(request: web.Request) -> web.Response:
+    session = _session(request)
+    request.app[_BROKER].unsubscribe(session, _filter(await _json(request, dict)))
+    return web.Response(status=204)
 
 
 async def unsubscribe_bulk(request: web.Request) -> web.Response:
@@ -179,6 +193,18 @@ def _client(session: Session) -> dict[str, Any]:
         "is_bridge": False,
         "mountpoint": None,
     }
+
+
+def _subscribed(request: web.Request, session: Session, item: Any) -> dict[str, Any]:
+    pattern = _filter(item)
+    return _subscription(
+        session, pattern, request.app[_BROKER].subscribe(session, pattern, _checked_qos(item.get("qos", 0)))
+    )
+
+
+def _subscription(session: Session, topic: str, qos: int) -> dict[str, Any]:
+    subscription = {"clientid": session.client.clientid, "topic": topic, "qos": qos, "node": events.NODE}
+    return {**subscription, "nl": 0, "rap": 0, "rh": 0}
 
 
 def _session(request: web.Request) -> Session:

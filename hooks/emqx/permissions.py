@@ -119,6 +119,12 @@ class PermissionWorker:
         """A device that asked too early is denied until its cache is dropped."""
         for clientid in devices:
             await rest.drop_cache(clientid)
+            if self._subscriptions.by_server:
+                await rest.subscribe(clientid, [change.topic])
+        if devices and self._subscriptions.by_server and not await self._has(change):
+            # He was removed meanwhile, and another worker may have unsubscribed him before.
+            for clientid in devices:
+                await rest.unsubscribe(clientid, [change.topic])
         if devices:
             await self._subscriptions.added(change.uid, change.topic)
 

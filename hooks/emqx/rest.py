@@ -106,6 +106,10 @@ class Rest:
         """Makes the client's permissions be asked for again. A client that is gone has none."""
         await self._call("DELETE", f"{_client(clientid)}/authorization/cache")
 
+    async def subscriptions(self, clientid: str) -> set[str]:
+        """The topics that the client is subscribed to; none of one that is gone."""
+        return {each["topic"] for each in await self._call("GET", f"{_client(clientid)}/subscriptions") or ()}
+
     async def subscribe(self, clientid: str, topics: Iterable[str]) -> None:
         """With QoS 1, whatever the client may. Of a client that is gone nothing is subscribed."""
         body = [{"topic": topic, "qos": 1} for topic in topics]

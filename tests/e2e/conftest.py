@@ -15,15 +15,15 @@ _uids = itertools.count(1001)
 
 @pytest.fixture(scope="session")
 def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    yield from _running(Stack(tmp_path_factory.mktemp("stack")))
+    yield from running(Stack(tmp_path_factory.mktemp("stack")))
 
 
 @pytest.fixture
 def own_stack(tmp_path: Path) -> Iterator[Stack]:
-    yield from _running(Stack(tmp_path))
+    yield from running(Stack(tmp_path))
 
 
-def _running(stack: Stack) -> Iterator[Stack]:
+def running(stack: Stack) -> Iterator[Stack]:
     try:
         stack.start()
         yield stack

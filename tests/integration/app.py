@@ -108,6 +108,8 @@ class EmqxApi:
         self.status = 200
         self.lists_all = False
         self.gone = asyncio.Event()
+        self.subscribe_gate = asyncio.Event()
+        self.subscribe_gate.set()
         self.published: list[dict[str, Any]] = []
         self.requests: list[web.Request] = []
         self.sessions: dict[str, Session] = {}
@@ -119,6 +121,8 @@ class EmqxApi:
             web.get("/api/v5/clients", self.clients),
             web.get("/api/v5/clients_v2", self.all_clients),
             web.delete("/api/v5/clients/{clientid}/authorization/cache", self.drop_cache),
+            web.get("/api/v5/clients/{clientid}/subscriptions", self.subscriptions),
+            web.post("/api/v5/clients/{clientid}/subscribe/bulk", self.subscribe),
             web.post("/api/v5/clients/{clientid}/unsubscribe/bulk", self.unsubscribe),
         ]
 
@@ -173,6 +177,15 @@ class EmqxApi:
     async def drop_cache(self, request: web.Request) -> web.Response:
         self.sessions[request.match_info["clientid"]].dropped += 1
         return web.Response(status=204)
+
+    async def subscriptions(self, request: web.Request) -> web.Response:
+        return web.json_response([{"topic": topic} for topic in self.sessions[request.match_info["clientid"]].topics])
+
+    async def subscribe(self, request: web.Request) -> web.Response:
+        topics = await request.json()
+        await self.subscribe_gate.wait()
+        self.sessions[request.match_info["clientid"]].topics.update(item["topic"] for item in topics)
+        return web.json_response(topics)
 
     async def unsubscribe(self, request: web.Request) -> web.Response:
         for item in await request.json():

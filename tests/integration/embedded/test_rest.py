@@ -162,6 +162,24 @@ async def test_what_is_listed_is_what_the_events_said(embedded: Embedded) -> Non
         assert connection == (body["clientid"], body["username"], body["connected_at"])
 
 
+async def test_one_subscription_at_a_time(embedded: Embedded) -> None:
+    topic = {"topic": "business/global", "qos": 1}
+    async with embedded.client("1002") as client:
+        await client.subscribe("single/1002", qos=1)
+        answer = await call(embedded, "POST", "/clients/1002-phone/subscribe", topic)
+        expected = {**shape(ANSWERS["subscribe_bulk"])["body"][0], "clientid": "1002-phone"}
+        assert shape(answer) == {"status": 200, "body": expected}
+        held = await call(embedded, "GET", "/clients/1002-phone/subscriptions")
+        assert shape(held) == {"status": 200, "body": [{**expected, "topic": "single/1002"}, expected]}
+        answer = await call(embedded, "POST", "/clients/1002-phone/unsubscribe", {"topic": "business/global"})
+        assert answer == ANSWERS["unsubscribe_bulk"]
+        held = await call(embedded, "GET", "/clients/1002-phone/subscriptions")
+        assert [each["topic"] for each in held["body"]] == ["single/1002"]
+    for method, path in (("GET", "subscriptions"), ("POST", "subscribe"), ("POST", "unsubscribe")):
+        answer = await call(embedded, method, f"/clients/nobody/{path}", topic if method == "POST" else None)
+        assert answer == ANSWERS["subscribe_unknown_client"]
+
+
 async def test_subscribe_and_unsubscribe(embedded: Embedded) -> None:
     topics = [{"topic": "business/global", "qos": 1}, {"topic": "business/tag_x", "qos": 1}]
     async with embedded.client("1002", clean_session=False):
