@@ -9,8 +9,9 @@ its row is committed.
   sender and one for the receiver, with an index for full text search) before it goes on, and it is delivered. That is
   more work: live delivery and the second row. `delivering only` is ejabberd without the archive, and shows what of it
   that is. Settings: `default: always`, 32 connections to the database, no limits of rate, log level error.
-* **plain**: an aiohttp handler, `tests/bench/plain.py`: one `ZADD` and one `INSERT` a message, 32 connections. It
-  recognises no repeat, gives no id, loses one of both when the other fails.
+* **plain**: an aiohttp handler, `tests/bench/plain.py`: one `ZADD` and one `INSERT` a message, by the pools that
+  redis-py and asyncmy make when nothing is said. It recognises no repeat, gives no id, and loses one of both when the
+  other fails.
 
 EMQX's own share was not measured here. On another two-core machine EMQX 5.8.9 took 20,000 publishes/s (QoS 1, 16
 publishers), and 2,300 to 2,900 messages/s through its HTTP action into a server that does nothing: on two cores the

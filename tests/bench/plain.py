@@ -38,9 +38,7 @@ async def healthz(request: web.Request) -> web.Response:
 
 
 async def application(redis_url: str, database_port: int, database: str) -> web.Application:
-    pool = await asyncmy.create_pool(
-        host="127.0.0.1", port=database_port, user="root", db=database, autocommit=True, maxsize=32
-    )
+    pool = await asyncmy.create_pool(host="127.0.0.1", port=database_port, user="root", db=database, autocommit=True)
     async with pool.acquire() as connection, connection.cursor() as cursor:
         await cursor.execute(TABLE)
     plain = Plain(redis.asyncio.from_url(redis_url), pool)

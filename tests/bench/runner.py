@@ -4,6 +4,7 @@ import importlib
 import multiprocessing
 import pkgutil
 import sys
+import tempfile
 import time
 import traceback
 from pathlib import Path
@@ -23,21 +24,25 @@ def names() -> list[str]:
 
 def run(name: str, size: Size, directory: Path | None) -> bool:
     """One benchmark; what it found goes to `directory`. Whether it came to its end."""
-    running = multiprocessing.get_context("spawn").Process(target=_run_here, args=(name, size, directory))
-    running.start()
-    running.join(MOST_SECONDS[size])
-    if running.is_alive():
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        arguments = (name, size, directory, scratch)
+        running = multiprocessing.get_context("spawn").Process(target=_run_here, args=arguments)
+        running.start()
+        running.join(MOST_SECONDS[size])
+        late = running.is_alive()
         running.kill()
         running.join()
-        late = Report(name, size, machine=machine(), date=today(), failed=f"not done after {MOST_SECONDS[size]} s")
-        print(late.failed, flush=True)
+    if late:
+        report = Report(name, size, machine=machine(), date=today(), failed=f"not done after {MOST_SECONDS[size]} s")
+        print(report.failed, flush=True)
         if directory is not None:
-            late.write(directory)
+            report.write(directory)
     return running.exitcode == 0
 
 
-def _run_here(name: str, size: Size, directory: Path | None) -> None:
+def _run_here(name: str, size: Size, directory: Path | None, scratch: str) -> None:
     die_with_parent()
+    tempfile.tempdir = scratch
     report = Report(name, size, machine=machine(), date=today())
     started = time.monotonic()
     try:
