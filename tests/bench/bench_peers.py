@@ -20,6 +20,7 @@ broker is the bound of the whole chain, wherever the webhook's is.
 
 import contextlib
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,7 @@ from redis import Redis
 
 from store import keys
 from tests.bench.ejabberd import EjabberdServer, make_database, sql
-from tests.bench.report import Report
+from tests.bench.report import Report, written
 from tests.bench.service import process, serving, wrk, wrk_script
 from tests.bench.usage import memory, processor
 from tests.servers import MariaServer, RedisServer, die_with_parent, free_port, program
@@ -40,11 +41,16 @@ CONNECTIONS = 64
 UNDER_WAY = 8
 """Messages each XMPP sender has on the way: with more, ejabberd was hardly faster."""
 AIM = 5
+DELIVERING = "ejabberd, delivering only"
 
-PEERS = ("emqx-im: accepted", "emqx-im: archived", "plain: archived", "ejabberd: archived and delivered")
+ARCHIVED = {
+    "emqx-im": "emqx-im: archived",
+    "plain": "plain: archived",
+    "ejabberd": "ejabberd: archived and delivered",
+}
 
-Run = Callable[[], dict[str, float]]
-"""One round of a contestant; its rates by name."""
+Rates = dict[str, float]
+"""What a contestant's round gave, by name; `messages` is how many there were."""
 
 
 class Contest:
@@ -55,63 +61,68 @@ class Contest:
         self._directory = directory
         self._seconds = seconds
         self._script = wrk_script(directory)
-        self.pids: dict[str, list[int]] = {}
+        self.pids: dict[str, dict[str, int]] = {}
         self.maria = MariaServer(directory / "maria")
         self.maria.start()
         stack.callback(self.maria.stop)
 
-    def emqx_im(self) -> Run:
+    def emqx_im(self) -> Callable[[], Rates]:
         redis = self._redis("emqx-im")
         sql(self.maria, "CREATE DATABASE im")
         started = self._stack.enter_context(serving(self._directory, redis, IM_ARCHIVE_URL=self.maria.url("im")))
-        self.pids["emqx-im, the service"] = [started.pid]
-        self.pids["emqx-im, its Redis"] = [redis.pid]
+        self.pids["emqx-im"] = {"service": started.pid, "Redis": redis.pid}
         client = Redis.from_url(redis.url)
 
-        def run() -> dict[str, float]:
-            before, begin, cpu = self._rows("im.message"), time.monotonic(), processor(started.pid)
+        def run() -> Rates:
+            before, begin = self._rows("im.message"), time.monotonic()
             accepted, _ = wrk(self._script, started.port, CONNECTIONS, self._seconds)
-            cpu = processor(started.pid) - cpu
             while client.xlen(keys.OUTBOX):
                 time.sleep(0.01)
-            archived = (self._rows("im.message") - before) / (time.monotonic() - begin)
-            return {"accepted": accepted, "archived": archived, "a message": cpu / self._seconds / accepted * 1e6}
+            took = time.monotonic() - begin
+            messages = self._rows("im.message") - before
+            return {"messages": messages, "accepted": accepted, "archived": messages / took}
 
         return run
 
-    def plain(self) -> Run:
+    def plain(self) -> Callable[[], Rates]:
         redis, port = self._redis("plain"), free_port()
         sql(self.maria, "CREATE DATABASE plain")
         command = [sys.executable, "-m", "tests.bench.plain", str(port), redis.url, str(self.maria.port), "plain"]
         pid = self._stack.enter_context(process(command, port))
-        self.pids["plain, with its Redis"] = [pid, redis.pid]
+        self.pids["plain"] = {"handler": pid, "Redis": redis.pid}
 
-        def run() -> dict[str, float]:
+        def run() -> Rates:
+            before = self._rows("plain.message")
             rate, _ = wrk(self._script, port, CONNECTIONS, self._seconds)
-            return {"archived": rate}
+            return {"messages": self._rows("plain.message") - before, "archived": rate}
 
         return run
 
-    def ejabberd(self, name: str, *, archive: bool) -> Run:
+    def ejabberd(self, name: str, *, archive: bool) -> Callable[[], Rates]:
         database = name.replace(" ", "_").replace(",", "")
         make_database(self.maria, database, CONNECTIONS)
         server = EjabberdServer(self._directory / database, self.maria, database, archive=archive)
         server.start()
         self._stack.callback(server.stop)
-        self.pids[name] = [server.pid]
+        self.pids[name] = {"ejabberd": server.pid}
         command = [sys.executable, "-m", "tests.bench.xmpp"]
         command += [str(argument) for argument in (server.port, CONNECTIONS, UNDER_WAY, self._seconds)]
 
-        def run() -> dict[str, float]:
+        def run() -> Rates:
             before = self._rows(f"{database}.archive")
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, preexec_fn=die_with_parent)
             answer: dict[str, float] = json.loads(done.stdout)
             rows = self._rows(f"{database}.archive") - before
             if archive and rows != 2 * answer["sent"]:
                 raise RuntimeError(f"{answer['sent']} messages sent, and {rows} rows archived")
-            return {"archived" if archive else "delivered": answer["rate"], "load generator": answer["processor"]}
+            return {"messages": answer["sent"], "archived": answer["rate"], "load generator": answer["processor"]}
 
         return run
+
+    def spent(self, name: str) -> dict[str, float]:
+        """Seconds of processor time of each process that works for a contestant, so far."""
+        pids = {**self.pids[name], "MariaDB": self.maria.pid}
+        return {part: processor(pid) for part, pid in pids.items()}
 
     def _redis(self, name: str) -> RedisServer:
         redis = RedisServer(self._directory / f"redis-{name}", program("redis-server"))
@@ -132,25 +143,45 @@ def run(report: Report) -> None:
             "emqx-im": contest.emqx_im(),
             "plain": contest.plain(),
             "ejabberd": contest.ejabberd("ejabberd", archive=True),
-            "ejabberd, delivering only": contest.ejabberd("ejabberd, delivering only", archive=False),
+            DELIVERING: contest.ejabberd(DELIVERING, archive=False),
         }
-        found = [{name: run() for name, run in contestants.items()} for _ in range(rounds)]
-        for rate in ("accepted", "archived"):
-            report.figure(f"emqx-im: {rate}", "messages/s", [each["emqx-im"][rate] for each in found])
-        report.figure("plain: archived", "messages/s", [each["plain"]["archived"] for each in found])
-        report.figure(
-            "ejabberd: archived and delivered", "messages/s", [each["ejabberd"]["archived"] for each in found]
-        )
-        only = [each["ejabberd, delivering only"]["delivered"] for each in found]
-        report.figure("ejabberd, delivering only: delivered", "messages/s", only)
-        for peer in ("ejabberd", "plain"):
-            for rate in ("accepted", "archived"):
-                ratios = [each["emqx-im"][rate] / each[peer]["archived"] for each in found]
-                report.figure(f"emqx-im, {rate}, to {peer}, archived", "ratio", ratios, at_least=AIM)
-        report.chart("Messages archived", PEERS)
-        processor = [each["emqx-im"]["a message"] for each in found]
-        report.figure("emqx-im: the service's processor time, archiver included", "µs a message accepted", processor)
-        load = [each["ejabberd"]["load generator"] * 100 for each in found]
+        found: dict[str, list[Rates]] = {name: [] for name in contestants}
+        spent: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
+        for _ in range(rounds):
+            for name, contestant in contestants.items():
+                before = contest.spent(name)
+                rates = contestant()
+                found[name].append(rates)
+                after = contest.spent(name)
+                spent[name].append({part: (after[part] - before[part]) / rates["messages"] * 1e6 for part in after})
+        _rates(report, found)
+        _spent(report, spent)
+        load = [each["load generator"] * 100 for each in found["ejabberd"] + found[DELIVERING]]
         report.figure("the XMPP load generator's processor time", "% of a core", load)
-        for process_name, pids in contest.pids.items():
-            report.figure(f"memory of {process_name}", "MiB", memory(*pids), remark="PSS, after the runs")
+        for name, pids in contest.pids.items():
+            for part, pid in pids.items():
+                report.figure(f"memory, {name}: {part}", "MiB", memory(pid), remark="PSS, after the runs")
+
+
+def _rates(report: Report, found: dict[str, list[Rates]]) -> None:
+    report.figure("emqx-im: accepted", "messages/s", [each["accepted"] for each in found["emqx-im"]])
+    for name, title in ARCHIVED.items():
+        report.figure(title, "messages/s", [each["archived"] for each in found[name]])
+    report.figure(f"{DELIVERING}: delivered", "messages/s", [each["archived"] for each in found[DELIVERING]])
+    for peer in ("ejabberd", "plain"):
+        for rate in ("accepted", "archived"):
+            both = zip(found["emqx-im"], found[peer], strict=True)
+            ratios = [ours[rate] / theirs["archived"] for ours, theirs in both]
+            report.figure(f"emqx-im, {rate}, to {peer}, archived", "ratio", ratios, at_least=AIM)
+    report.chart("Messages accepted and archived", ["emqx-im: accepted", *ARCHIVED.values()])
+
+
+def _spent(report: Report, spent: dict[str, list[dict[str, float]]]) -> None:
+    """Does not depend on what else the machine does, nor on its disk."""
+    titles = []
+    for name, rounds in spent.items():
+        titles.append(f"processor time, {name}")
+        parts = {part: statistics.median(each[part] for each in rounds) for part in rounds[0]}
+        remark = ", ".join(f"{part} {written(value)}" for part, value in parts.items())
+        report.figure(titles[-1], "µs a message", [sum(each.values()) for each in rounds], remark=remark)
+    report.chart("Processor time of a message, MariaDB's included", titles)
