@@ -8,11 +8,12 @@ from typing import Self
 
 import structlog
 from redis.asyncio import Redis
+from redis.asyncio.lock import Lock
 from redis.exceptions import LockError, RedisError
 
 from store import keys
 from store.errors import OutboxFull, StoreAway, StoreError
-from store.tags import Tags
+from store.tags import Settled, Tags
 
 _STAGED_AT_ONCE = 1000
 _PAGE = 250
@@ -101,24 +102,36 @@ class Settler:
             waiting.cancel()
 
     async def _settle_all(self, stop: asyncio.Event) -> None:
-        lock = self._redis.lock(keys.SETTLE_LOCK.decode(), timeout=_LOCK_SECONDS, blocking=False)
+        lock: Lock = self._redis.lock(keys.SETTLE_LOCK.decode(), timeout=_LOCK_SECONDS, blocking=False)
         if not await lock.acquire():
             return
         try:
             for tag in await self._tags.settling():
-                looked, changed, more = 0, 0, True
-                while more and not stop.is_set():
-                    await lock.reacquire()
-                    if await self._redis.xlen(keys.PERMISSIONS) > _MOST_PERMISSIONS:
-                        await asyncio.sleep(_LOOK_SECONDS)
-                        continue
-                    try:
-                        step = await self._tags.settle_step(tag)
-                    except OutboxFull:
-                        await asyncio.sleep(_LOOK_SECONDS)
-                        continue
-                    looked, changed, more = looked + step.looked, changed + step.changed, step.more
-                if not more:
-                    log.info("tag_settled", tag=tag, looked=looked, changed=changed)
+                await self._settle(tag, lock, stop)
         finally:
             await lock.release()
+
+    async def _settle(self, tag: str, lock: Lock, stop: asyncio.Event) -> None:
+        looked, changed, waits_for = 0, 0, ""
+        while not stop.is_set():
+            await lock.reacquire()
+            step, waiting = await self._step(tag)
+            if waiting != waits_for and waiting:
+                log.warning("settling_waits", tag=tag, reason=waiting)
+            waits_for = waiting
+            if step is None:
+                await asyncio.sleep(_LOOK_SECONDS)
+                continue
+            looked, changed = looked + step.looked, changed + step.changed
+            if not step.more:
+                log.info("tag_settled", tag=tag, looked=looked, changed=changed)
+                return
+
+    async def _step(self, tag: str) -> tuple[Settled | None, str]:
+        """What was done, or what has to be waited for."""
+        if await self._redis.xlen(keys.PERMISSIONS) > _MOST_PERMISSIONS:
+            return None, "the broker has to catch up with permissions"
+        try:
+            return await self._tags.settle_step(tag), ""
+        except OutboxFull:
+            return None, "the archive has to catch up"

@@ -1,13 +1,15 @@
 """Tags and business messages as operators and users meet them: real MQTT clients on the running stack."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import aiohttp
 import pytest
 
+from tests.e2e.clients import Aiomqtt, Mosquitto
 from tests.e2e.stack import Service, Stack
 from tests.e2e.test_groups import Phone, phone, send
 from tests.e2e.waiting import until
@@ -254,3 +256,40 @@ async def test_following(shared_stack: Stack, service: Service, operator: Operat
         }
         assert "unheard" not in [payload["id"] for _, payload in ann.heard]
     await sees(service, follower, topic, "heard")
+
+
+OPERATOR = 9001
+
+
+@pytest.fixture
+def stack_of_operators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    monkeypatch.setenv("IM_OPERATORS", f"ops,{OPERATOR}")
+    stack = Stack(tmp_path)
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.kill()
+
+
+async def test_operators_publish_over_mqtt(stack_of_operators: Stack) -> None:
+    stack, holder, stranger = stack_of_operators, 1001, 1002
+    async with aiohttp.ClientSession() as http:
+        service, operator = Service(stack, http), Operator(stack, http)
+        tag = await operator.tag(holder)
+        topic = topic_of(tag)
+        async with phone(stack, holder) as ann:
+            assert await ann.subscribe(topic)
+            assert await ann.subscribe("business/global")
+            for client in (Aiomqtt(), Mosquitto()):
+                for to in (topic, "business/global"):
+                    name = type(client).__name__
+                    await client.publish(stack, OPERATOR, to, [json.dumps({"id": name, "type": "offer"}).encode()])
+                    await ann.hears("offer", to, name)
+            await send(stack, stranger, topic, "forged")
+            await sees(service, holder, topic, "Aiomqtt", "Mosquitto")
+            await sees(service, stranger, "business/global", "Aiomqtt", "Mosquitto")
+            assert await pulled(service, stranger, topic) == []
+            assert "forged" not in [payload["id"] for _, payload in ann.heard]
+        senders = {each["from"] for each in await service.pull(holder)}
+        assert senders == {str(OPERATOR)}

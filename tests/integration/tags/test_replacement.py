@@ -3,14 +3,17 @@
 import asyncio
 import itertools
 import random
+from pathlib import Path
 
 import pytest
 
 from store import keys
-from store.errors import EntryFailed, GroupRefused
+from store.errors import EntryFailed, GroupRefused, StoreAway
+from store.groups import Limits
 from store.tag_replacement import Replacement, Settler
 from store.tags import FOLLOW, MANUAL, PROFILE, Settled
 from tests.integration.tags.conftest import TAG, Store
+from tests.servers import RedisServer
 
 
 async def replace(store: Store, *uids: int, tag: str = TAG) -> int:
@@ -21,6 +24,39 @@ async def replace(store: Store, *uids: int, tag: str = TAG) -> int:
 
 async def holders(store: Store, count: int, tag: str = TAG) -> list[int]:
     return [uid for uid in range(1, count + 1) if await store.tags.holds(tag, uid)]
+
+
+async def test_redis_dies_while_it_is_settled(own_redis: RedisServer, tmp_path: Path, limits: Limits) -> None:
+    store = Store(own_redis.url, tmp_path, limits)
+    await store.start()
+    await store.tags.put(TAG, title="", followable=False)
+    await replace(store, *range(1, 2001))
+    await store.settle()
+    before = await store.tell()
+    await replace(store, *range(1001, 3001))
+    after = await store.tell()
+    more, deaths = True, 0
+    async with asyncio.timeout(120):
+        while more:
+            try:
+                await store.life.ensure()
+                more = (await store.tags.settle_step(TAG)).more
+            except StoreAway:
+                continue
+            if more:
+                own_redis.kill()
+                own_redis.start()
+                deaths += 1
+    assert deaths > 2
+    for uid in (1, 1000, 1001, 2000, 2001, 3000):
+        assert await store.told(uid) == ([before] if uid <= 2000 else []) + ([after] if uid > 1000 else [])
+    info = await store.tags.info(TAG)
+    assert info
+    assert info.holders == 2000
+    await store.archive_all()
+    rows = await store.archive.tags.holders(TAG, (0, 0), 10_000)
+    assert sum(not row.left for row in rows) == 2000
+    await store.stop()
 
 
 @pytest.mark.parametrize("steps", [0, 1, None])
@@ -158,6 +194,13 @@ async def test_the_settler_works_until_all_is_settled(store: Store) -> None:
         assert info.holders == 2999
 
 
+CHANGES = (
+    *("give", "take", "replace", "follow", "unfollow", "delete", "lose"),
+    *("settle", "second", "tell", "tell"),
+)
+"""A `second` passes for channels that many pull from."""
+
+
 @pytest.mark.parametrize("seed", range(6))
 async def test_any_changes_against_a_model(store: Store, seed: int) -> None:
     """Holders by source, and what each user sees, whatever happens in whatever state of settling, and after a loss."""
@@ -174,9 +217,7 @@ async def test_any_changes_against_a_model(store: Store, seed: int) -> None:
             await store.tags.put(tag, title="", followable=True)
             model[tag] = {each: set() for each in (MANUAL, PROFILE, FOLLOW)}
             continue
-        match chance.choice(
-            ["give", "take", "replace", "follow", "unfollow", "settle", "tell", "tell", "delete", "lose"]
-        ):
+        match chance.choice(CHANGES):
             case "give":
                 await store.give(*some, tag=tag, source=source)
                 model[tag][source] |= set(some)
@@ -192,6 +233,8 @@ async def test_any_changes_against_a_model(store: Store, seed: int) -> None:
             case "unfollow":
                 await store.tags.unfollow(tag, uid, command_id=f"c{next(commands)}")
                 model[tag][FOLLOW].discard(uid)
+            case "second":
+                await store.hot.step()
             case "settle":
                 assert isinstance(await store.tags.settle_step(tag), Settled)
             case "tell":
