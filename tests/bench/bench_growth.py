@@ -1,5 +1,7 @@
 """Whether rates stay as users and timelines grow: flat within 15 % is aimed at, and the ratio to the smallest shown.
 
+Redis is what could become slower; its processor time is told, which does not depend on what else the machine does.
+
 Populations: each has a Redis and a service of its own, on the same cores, and is measured in turn with the others.
 Every user has a message that he has not pulled; 1,000 of them, spread over the population, pull it, and messages go
 between all of them. A broadcast is one webhook call on `business/global`, one after the other; everybody has it in his
@@ -24,6 +26,7 @@ from tests.bench import pulls
 from tests.bench.fill import TEXT, fill, message
 from tests.bench.report import Report
 from tests.bench.service import HOOK_TOKEN, begin, serving, wrk, wrk_script
+from tests.bench.usage import processor
 from tests.servers import RedisServer, free_port, program
 
 CONNECTIONS = 64
@@ -42,6 +45,7 @@ class Load:
     """One size of one thing: where its service listens, and what wrk sends there."""
 
     port: int
+    redis_pid: int
     messages: Path
     pulls: Path
     somebody: int
@@ -67,29 +71,29 @@ def run(report: Report) -> None:
         compare(report, {f"timelines of {length:,}": load for length, load in by_length.items()})
 
 
-def started(stack: contextlib.ExitStack, directory: Path) -> tuple["Redis", int]:
-    """A Redis and the port of a service on it, both gone with the stack."""
+def started(stack: contextlib.ExitStack, directory: Path) -> tuple["Redis", int, int]:
+    """A Redis, its process, and the port of a service on it, all gone with the stack."""
     server = RedisServer(directory / "redis", program("redis-server"))
     server.start()
     stack.callback(server.stop)
     away = f"mysql://root@127.0.0.1:{free_port()}/away"
     begin(server)
     port = stack.enter_context(serving(directory, server, IM_ARCHIVE_URL=away, IM_PULL_RATE="1000000")).port
-    return Redis.from_url(server.url), port
+    return Redis.from_url(server.url), server.pid, port
 
 
 def population(stack: contextlib.ExitStack, directory: Path, people: int) -> Load:
     directory = directory / str(people)
-    redis, port = started(stack, directory)
+    redis, pid, port = started(stack, directory)
     since = time.time_ns() // 1000 - DAY
     fill(redis, (message(since + each, f"single/{FIRST + each}", 1) for each in range(people)))
     pulling = range(FIRST, FIRST + people, max(1, people // PULLING))
     requests = [pulls.request(uid, since - 1) for uid in pulling]
-    return Load(port, wrk_script(directory, FIRST, people), pulls.wrk_script(directory, requests), FIRST)
+    return Load(port, pid, wrk_script(directory, FIRST, people), pulls.wrk_script(directory, requests), FIRST)
 
 
 def timelines(stack: contextlib.ExitStack, directory: Path, lengths: Mapping[int, int]) -> dict[int, Load]:
-    redis, port = started(stack, directory)
+    redis, pid, port = started(stack, directory)
     loads = {}
     for place, (length, people) in enumerate(lengths.items()):
         first = FIRST * (place + 2)
@@ -106,7 +110,7 @@ def timelines(stack: contextlib.ExitStack, directory: Path, lengths: Mapping[int
         own = directory / str(length)
         own.mkdir()
         requests = [pulls.request(first + user, cursor, TAIL) for user in range(people)]
-        loads[length] = Load(port, wrk_script(own, first, people), pulls.wrk_script(own, requests), first)
+        loads[length] = Load(port, pid, wrk_script(own, first, people), pulls.wrk_script(own, requests), first)
     return loads
 
 
@@ -115,20 +119,25 @@ def compare(report: Report, loads: Mapping[str, Load]) -> None:
     seconds = report.choose(quick=1, usual=2, full=10)
     rounds = report.choose(quick=1, usual=4, full=7)
     # Pulls first, as messages are what they would pull.
+    smallest, *others = loads
     for what, unit in (("pulls", "pulls/s"), ("messages", "messages/s")):
         for load in loads.values():
             wrk(getattr(load, what), load.port, CONNECTIONS, 1)
-        found = [
-            {name: wrk(getattr(load, what), load.port, CONNECTIONS, seconds)[0] for name, load in loads.items()}
-            for _ in range(rounds)
-        ]
-        smallest, *others = loads
-        report.chart(f"{what.capitalize()}, {smallest} and more", [f"{what}, {name}" for name in loads])
-        report.figure(f"{what}, {smallest}", unit, [each[smallest] for each in found])
+        rates: dict[str, list[float]] = {name: [] for name in loads}
+        costs: dict[str, list[float]] = {name: [] for name in loads}
+        for _ in range(rounds):
+            for name, load in loads.items():
+                before = processor(load.redis_pid)
+                rates[name].append(wrk(getattr(load, what), load.port, CONNECTIONS, seconds)[0])
+                costs[name].append((processor(load.redis_pid) - before) / seconds / rates[name][-1] * 1e6)
+        took = {name: f"Redis took {statistics.median(cost):.0f} µs of each" for name, cost in costs.items()}
+        for name, values in rates.items():
+            report.figure(f"{what}, {name}", unit, values, remark=took[name])
         for name in others:
-            report.figure(f"{what}, {name}", unit, [each[name] for each in found])
-            ratios = [each[name] / each[smallest] for each in found]
-            report.figure(f"{what}, {name} to {smallest}", "ratio", ratios, at_least=FLAT)
+            ratios = [much / little for much, little in zip(rates[name], rates[smallest], strict=True)]
+            remark = f"{took[name]}, and {statistics.median(costs[smallest]):.0f} with {smallest}"
+            report.figure(f"{what}, {name} to {smallest}", "ratio", ratios, at_least=FLAT, remark=remark)
+        report.chart(f"{what.capitalize()}, {smallest} and more", [f"{what}, {name}" for name in loads])
 
 
 def broadcast(report: Report, loads: Mapping[str, Load]) -> None:

@@ -154,7 +154,7 @@ def run(report: Report) -> None:
                 found[name].append(rates)
                 after = contest.spent(name)
                 spent[name].append({part: (after[part] - before[part]) / rates["messages"] * 1e6 for part in after})
-        _rates(report, found)
+        _rates(report, found, {name: statistics.median(map(total, rounds)) for name, rounds in spent.items()})
         _spent(report, spent)
         load = [each["load generator"] * 100 for each in found["ejabberd"] + found[DELIVERING]]
         report.figure("the XMPP load generator's processor time", "% of a core", load)
@@ -163,7 +163,12 @@ def run(report: Report) -> None:
                 report.figure(f"memory, {name}: {part}", "MiB", memory(pid), remark="PSS, after the runs")
 
 
-def _rates(report: Report, found: dict[str, list[Rates]]) -> None:
+def total(parts: dict[str, float]) -> float:
+    return sum(parts.values())
+
+
+def _rates(report: Report, found: dict[str, list[Rates]], took: dict[str, float]) -> None:
+    """took: microseconds of processor time of a message."""
     report.figure("emqx-im: accepted", "messages/s", [each["accepted"] for each in found["emqx-im"]])
     for name, title in ARCHIVED.items():
         report.figure(title, "messages/s", [each["archived"] for each in found[name]])
@@ -172,7 +177,13 @@ def _rates(report: Report, found: dict[str, list[Rates]]) -> None:
         for rate in ("accepted", "archived"):
             both = zip(found["emqx-im"], found[peer], strict=True)
             ratios = [ours[rate] / theirs["archived"] for ours, theirs in both]
-            report.figure(f"emqx-im, {rate}, to {peer}, archived", "ratio", ratios, at_least=AIM)
+            report.figure(
+                f"emqx-im, {rate}, to {peer}, archived",
+                "ratio",
+                ratios,
+                at_least=AIM,
+                remark=f"a message takes {took[peer]:.0f} µs of processor time there, {took['emqx-im']:.0f} here",
+            )
     report.chart("Messages accepted and archived", ["emqx-im: accepted", *ARCHIVED.values()])
 
 
@@ -183,5 +194,5 @@ def _spent(report: Report, spent: dict[str, list[dict[str, float]]]) -> None:
         titles.append(f"processor time, {name}")
         parts = {part: statistics.median(each[part] for each in rounds) for part in rounds[0]}
         remark = ", ".join(f"{part} {written(value)}" for part, value in parts.items())
-        report.figure(titles[-1], "µs a message", [sum(each.values()) for each in rounds], remark=remark)
+        report.figure(titles[-1], "µs a message", [total(each) for each in rounds], remark=remark)
     report.chart("Processor time of a message, MariaDB's included", titles)

@@ -2,7 +2,8 @@
 
 An empty pull is compared with an aiohttp handler that makes one call of Redis, `tests/bench/one_call.py`, and neither
 checks a token nor limits a rate. p50 and p99 are those of one client that asks again when it was answered: channels are
-read-mode groups, all of them with news as long as there are as many messages; the limit is 1,000 messages an answer.
+read-mode groups, none of them hot, all of them with news as long as there are as many messages; the limit is 1,000
+messages an answer.
 """
 
 import contextlib
@@ -37,7 +38,7 @@ def run(report: Report) -> None:
         server.start()
         stack.callback(server.stop)
         redis = Redis.from_url(server.url)
-        port = stack.enter_context(serving(directory, server, IM_PULL_RATE="1000000")).port
+        port = stack.enter_context(serving(directory, server, IM_PULL_RATE="1000000", IM_HOT_HITS="1e9")).port
         one_call_port = free_port()
         one_call = [sys.executable, "-m", "tests.bench.one_call", str(one_call_port), server.url]
         stack.enter_context(process(one_call, one_call_port))

@@ -30,7 +30,8 @@ def _aims(reports: list[Report]) -> str:
         for figure in report.figures:
             if figure.aim:
                 name = f"[{report.name}](#{report.name}): {figure.name}"
-                lines.append(f"| {name} | {figure.aim} {figure.unit} | {_measured(figure)} | {_verdict(figure)} |")
+                verdict = f"{_verdict(figure)}{': ' if figure.remark else ''}{figure.remark}"
+                lines.append(f"| {name} | {figure.aim} {figure.unit} | {_measured(figure)} | {verdict} |")
     return "\n".join(lines) + "\n"
 
 
