@@ -190,8 +190,8 @@ def hot_group(report: Report, directory: Path, redis: Redis, ports: dict[str, in
                 raise RuntimeError(f"{len(answer['messages'])} of {missed} messages pulled")
         found: dict[str, list[float]] = {name: [] for name in ports}
         costs: dict[str, list[Cost]] = {name: [] for name in ports}
-        for _ in range(rounds):
-            for name, port in ports.items():
+        for number in range(rounds):
+            for name, port in sorted(ports.items(), reverse=number % 2 == 0):
                 before, commands = _processor_seconds(redis), _commands(redis)
                 rate = wrk(script, port, CONNECTIONS, seconds)[0]
                 pulls = rate * seconds

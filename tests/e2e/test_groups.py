@@ -150,9 +150,12 @@ async def test_each_member_sees_his_own_time(shared_stack: Stack, service: Servi
     assert await texts(service, outsider, gid) == []
 
 
-async def test_two_devices_at_two_places_both_get_all(shared_stack: Stack, service: Service, user: User) -> None:
+@pytest.mark.parametrize("mode", ["write", "read"])
+async def test_two_devices_at_two_places_both_get_all(
+    shared_stack: Stack, service: Service, user: User, mode: str
+) -> None:
     owner, member = user(), user()
-    gid = await group(service, owner, member, stack=shared_stack, mode="read")
+    gid = await group(service, owner, member, stack=shared_stack, mode=mode)
     ids = [f"m{number}" for number in range(6)]
     await send(shared_stack, owner, f"group/{gid}", *ids[:3])
     await sees(service, member, gid, ids[:3])

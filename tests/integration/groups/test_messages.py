@@ -207,3 +207,25 @@ async def test_heads_are_found_fast_however_few_there_are(store: Store) -> None:
     await store.create(2, mode="read")
     await say(store, 1)
     assert await store.redis.object("ENCODING", keys.HEADS) == b"hashtable"
+
+
+async def test_a_pull_of_many_groups_is_one_call_that_moves_little(store: Store) -> None:
+    """However many channels have news, and however much."""
+    groups, each, limit, payload = range(101, 141), 5, 10, b'{"body":"' + b"x" * 1000 + b'"}'
+    for gid in groups:
+        await store.create(2, gid=gid, mode="read")
+    sent = await asyncio.gather(
+        *(
+            store.appender.append(f"group/{gid}", "1", f"{number}", 0, True, payload)
+            for number in range(each)
+            for gid in groups
+        )
+    )
+    cursor = min(stored.mid for stored in sent) - 1
+    await store.redis.config_resetstat()
+    pulled = await store.puller.pull(2, cursor, limit)
+    stats = await store.redis.info("all")
+    assert [message.mid for message in pulled.messages] == sorted(stored.mid for stored in sent)[:limit]
+    assert pulled.more
+    assert stats["cmdstat_evalsha"]["calls"] == 1
+    assert stats["total_net_output_bytes"] < 3 * limit * len(payload)
