@@ -94,7 +94,7 @@ class Metrics:
             "reconciles_total", "Comparisons of presence with EMQX's list of clients, by outcome.", ("outcome",)
         )
         self.dispatches = counter(
-            "dispatches_total", "Devices that came, for the server to subscribe them, by outcome.", ("outcome",)
+            "dispatches_total", "Devices that came, their subscriptions put right, by outcome.", ("outcome",)
         )
         self.outbox_length = gauge("outbox_length", "Entries waiting for the archive.")
         self.outbox_bytes = gauge("outbox_bytes", "Bytes waiting for the archive.")

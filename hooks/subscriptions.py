@@ -42,8 +42,8 @@ class Subscriptions:
 
     async def came(self, uid: int, clientid: str, *, resumed: bool) -> None:
         """The device has just begun to hear; `resumed`: with the subscriptions of a kept session."""
-        if self.by_server:
-            self._dispatch.put(uid, clientid, resumed=resumed)
+        if self.by_server or resumed:
+            self._dispatch.put(uid, clientid, resumed=resumed, adds=self.by_server)
         if self._tells:
             await self._tell(uid, "im.subscribe", await self._topics(uid))
 

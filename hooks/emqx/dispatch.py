@@ -1,4 +1,7 @@
-"""Subscribes devices through EMQX's REST API, where `IM_SUBSCRIBE` says that the server does it.
+"""Puts devices' subscriptions right through EMQX's REST API.
+
+Where `IM_SUBSCRIBE` says that the server subscribes, they get what is missing. In any case a kept session loses what
+its user has no right to any more: he may have lost it while his device was away, with a million others.
 
 Devices that came wait in a bounded queue, so no hook waits for EMQX; what fails because EMQX or the store is away is
 tried again. What changes later comes through the list of permissions.
@@ -31,10 +34,11 @@ log = structlog.get_logger(__name__)
 
 
 class _Arrival(NamedTuple):
-    """resumed: with the subscriptions of a kept session."""
+    """resumed: with the subscriptions of a kept session. adds: what is missing is subscribed."""
 
     uid: int
     resumed: bool
+    adds: bool
 
 
 class Dispatch:
@@ -47,13 +51,13 @@ class Dispatch:
         self._arrived = asyncio.Event()
         self._stopping = False
 
-    def put(self, uid: int, clientid: str, *, resumed: bool) -> None:
-        """A device that came is to be subscribed to its user's list."""
+    def put(self, uid: int, clientid: str, *, resumed: bool, adds: bool) -> None:
+        """A device that came."""
         if self._rest is None:
             self._count.labels("no_api").inc()
             return
         waiting = self._queue.pop(clientid, None)
-        self._queue[clientid] = _Arrival(uid, resumed or (waiting is not None and waiting.resumed))
+        self._queue[clientid] = _Arrival(uid, resumed or (waiting is not None and waiting.resumed), adds)
         if len(self._queue) > _QUEUED:
             self._queue.popitem(last=False)
             self._count.labels("queue_full").inc()
@@ -109,7 +113,7 @@ async def _bring(rest: Rest, topics: TopicsOf, clientid: str, arrival: _Arrival)
     extra = [topic for topic in held if topic.startswith(_OURS) and topic not in wanted]
     if extra:
         await rest.unsubscribe(clientid, extra)
-    missing = [topic for topic in wanted if topic not in held]
+    missing = [topic for topic in wanted if topic not in held] if arrival.adds else []
     if not missing:
         return
     await rest.subscribe(clientid, missing)

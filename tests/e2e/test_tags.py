@@ -34,12 +34,20 @@ class Operator:
             return await answer.json() if answer.status == 200 else None
 
     async def publish_through_the_broker(self, topic: str, payload: dict[str, Any], qos: int = 1) -> None:
-        secrets = self._stack.secrets
-        url = f"http://127.0.0.1:{self._stack.api_port}/api/v5/publish"
         body = {"topic": topic, "qos": qos, "payload": json.dumps(payload), "retain": False}
+        await self._ask_broker("POST", "publish", body)
+
+    async def subscriptions(self, clientid: str) -> list[str]:
+        """The topics of a session, as the broker has them."""
+        return [each["topic"] for each in await self._ask_broker("GET", f"clients/{clientid}/subscriptions")]
+
+    async def _ask_broker(self, method: str, path: str, body: Any = None) -> Any:
+        secrets = self._stack.secrets
+        url = f"http://127.0.0.1:{self._stack.api_port}/api/v5/{path}"
         headers = {"Authorization": aiohttp.encode_basic_auth(secrets.emqx_api_key, secrets.emqx_api_secret)}
-        async with self._http.post(url, json=body, headers=headers) as answer:
+        async with self._http.request(method, url, json=body, headers=headers) as answer:
             assert answer.status in (200, 202), await answer.text()
+            return await answer.json()
 
     async def tag(self, *uids: int, **fields: Any) -> str:
         """The name of a new tag that these users hold."""
@@ -196,6 +204,30 @@ async def test_a_new_set_takes_effect_at_once(
         await send(shared_stack, stays, f"single/{goes}", "mark")
         await bob.hears("text", client_id="mark")
         assert "third" not in [payload["id"] for _, payload in bob.heard]
+
+
+async def test_a_kept_session_hears_nothing_of_a_tag_that_a_new_set_took(
+    shared_stack: Stack, service: Service, operator: Operator, user: User
+) -> None:
+    loser, keeper = user(), user()
+    tag = await operator.tag()
+    topic, path = topic_of(tag), f"tags/{tag}/users?source=profile"
+    await operator.ask("PUT", path, f"{loser}\n{keeper}\n".encode())
+    async with phone(shared_stack, loser, "tablet", clean_session=False) as tablet:
+        assert await tablet.subscribe(topic)
+    await operator.ask("PUT", path, f"{keeper}\n".encode())
+    async with phone(shared_stack, loser, "tablet", clean_session=False) as tablet:
+
+        async def unsubscribed() -> bool | None:
+            return topic not in await operator.subscriptions(f"{loser}-tablet") or None
+
+        await until(unsubscribed)
+        await operator.tell(tag, "secret")
+        await sees(service, keeper, topic, "secret")
+        await send(shared_stack, keeper, f"single/{loser}", "mark")
+        await tablet.hears("text", client_id="mark")
+        assert "secret" not in [payload["id"] for _, payload in tablet.heard]
+    assert await pulled(service, loser, topic) == []
 
 
 async def test_global_reaches_who_never_connected(service: Service, operator: Operator, user: User) -> None:

@@ -72,6 +72,18 @@ async def test_by_message_nothing_is_subscribed(app: App, uid: str) -> None:
     assert session.topics == {f"single/{uid}"}
 
 
+async def test_a_kept_session_loses_what_its_user_has_lost(app: App) -> None:
+    """By message, too: he was told to unsubscribe while the device was away, or not at all."""
+    owner, member = new_uid(), new_uid()
+    group = f"group/{await app.group(owner, member)}"
+    await app.connect(member, "tablet")
+    session = app.emqx.sessions[f"{member}-tablet"]
+    session.topics = {f"single/{member}", group, "group/1", "business/tag_x", "own/topic"}
+    event = {**recorded("client_connected")[0], "clientid": f"{member}-tablet", "username": member}
+    assert (await app.hook("client", {**event, "clean_start": False})).status == 204
+    await subscribed(session, group, "own/topic")
+
+
 async def test_a_kept_session_is_put_right(own_redis: RedisServer, tmp_path: Path) -> None:
     async with running_app(own_redis.url, tmp_path, subscribe="server") as app:
         owner, member = new_uid(), new_uid()
