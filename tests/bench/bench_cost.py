@@ -265,10 +265,10 @@ def _needs(report: Report, costs: Mapping[str, float], row: float, block: float)
     report.figure(f"{title}: Redis, marks of repeats", "GiB", repeats)
     remark = f"all online, each in {GROUPS_OF_A_USER} read-mode groups"
     report.figure(f"{title}: Redis, users", "GiB", users / GIB, remark=remark)
-    report.figure(f"{title}: Redis, in all", "GiB", window + repeats + users / GIB)
+    report.figure(f"{title}: Redis, in all", "GiB", window + repeats + users / GIB, headline=True)
     report.figure(f"{title}: Redis, for each hour that MariaDB is away", "GiB", hour)
-    report.figure(f"{title}: MariaDB, a month of rows", "GiB", a_day * 30 * row / GIB)
-    report.figure(f"{title}: MariaDB, a year of blocks", "GiB", a_day * 365 * block / GIB)
+    report.figure(f"{title}: MariaDB, a month of rows", "GiB", a_day * 30 * row / GIB, headline=True)
+    report.figure(f"{title}: MariaDB, a year of blocks", "GiB", a_day * 365 * block / GIB, headline=True)
 
 
 def _talk(mid: int, people: int, chance: random.Random) -> Message:

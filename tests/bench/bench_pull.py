@@ -63,7 +63,7 @@ def empty(report: Report, directory: Path, redis: Redis, ports: dict[str, int]) 
         for name in ports:
             report.figure(f"{name}, {connections} connections", "pulls/s", [each[name][0] for each in found])
         ratios = [each["empty pulls"][0] / each["one call"][0] for each in found]
-        report.figure(f"empty pulls to one call, {connections} connections", "ratio", ratios)
+        report.figure(f"empty pulls to one call, {connections} connections", "ratio", ratios, headline=True)
         p99 = [each["empty pulls"][1] for each in found]
         report.figure(f"empty pulls, p99, {connections} connections", "ms", p99)
     titles = [f"{name}, {connections} connections" for connections in CONNECTIONS for name in ports]
@@ -109,4 +109,4 @@ def coming_back(report: Report, redis: Redis, client: Client) -> None:
         if got != count:
             raise RuntimeError(f"{got} of {count} messages pulled")
         whole.append(spent)
-    report.figure(f"a week, {count:,} messages in pages of 200", "ms", whole)
+    report.figure(f"a week, {count:,} messages in pages of 200", "ms", whole, headline=True)

@@ -74,7 +74,7 @@ def replaced(report: Report, redis: "Redis", port: int, what: str, uids: range) 
     with probing(port) as waits:
         started = time.monotonic()
         ask(port, "PUT", f"/admin/tags/{TAG}/users?source=profile", b"".join(b"%d\n" % uid for uid in uids))
-        report.figure(f"{what}, until it counts", "s", time.monotonic() - started)
+        report.figure(f"{what}, until it counts", "s", time.monotonic() - started, headline=True)
         while redis.exists(keys.SETTLING):
             longest_outbox = max(longest_outbox, int(redis.get(keys.OUTBOX_BYTES) or 0))
             time.sleep(LOOK_SECONDS)

@@ -18,20 +18,22 @@ machines do not compare; ratios were measured in turn in one run. Redis syncs it
 
 def write_page(directory: Path) -> Path:
     reports = [Report.read(file) for file in sorted(directory.glob("*.json"))]
-    parts = [_HEAD, _aims(reports), *(_section(report, _charts(report, directory)) for report in reports)]
+    parts = [_HEAD, _overview(reports), *(_section(report, _charts(report, directory)) for report in reports)]
     page = directory / "README.md"
     page.write_text("\n".join(parts))
     return page
 
 
-def _aims(reports: list[Report]) -> str:
-    lines = ["## What was aimed at\n", "| | aim | measured | |", "| --- | --- | --- | --- |"]
+def _overview(reports: list[Report]) -> str:
+    """Every figure that was aimed at, and what else a reader comes for."""
+    lines = ["## In one table\n", "| | aim | measured | |", "| --- | --- | --- | --- |"]
     for report in reports:
         for figure in report.figures:
-            if figure.aim:
+            if figure.aim or figure.headline:
+                aim = f"{figure.aim} {figure.unit}" if figure.aim else ""
+                told = ": ".join(part for part in (_verdict(figure) if aim else "", figure.remark) if part)
                 name = f"[{report.name}](#{report.name}): {figure.name}"
-                verdict = f"{_verdict(figure)}{': ' if figure.remark else ''}{figure.remark}"
-                lines.append(f"| {name} | {figure.aim} {figure.unit} | {_measured(figure)} | {verdict} |")
+                lines.append(f"| {name} | {aim} | {_measured(figure)} {figure.unit} | {told} |")
     return "\n".join(lines) + "\n"
 
 

@@ -24,7 +24,7 @@ class Figure:
     """values: one per run, in `unit`; the median counts. at_least, at_most: what was aimed at, if anything was.
 
     command: what was run, where that says more than the benchmark's name. remark: what a reader must know of it, such
-    as why it misses its aim.
+    as why it misses its aim. headline: stands in the table of all benchmarks, as those with an aim do.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Figure:
     at_most: float | None = None
     command: str = ""
     remark: str = ""
+    headline: bool = False
 
     @property
     def median(self) -> float:
@@ -90,10 +91,12 @@ class Report:
         at_most: float | None = None,
         command: str = "",
         remark: str = "",
+        headline: bool = False,
     ) -> None:
         """Keeps what was measured, one value per run, and prints it."""
         runs = (values,) if isinstance(values, int | float) else tuple(values)
-        self.figures.append(Figure(name, unit, tuple(map(float, runs)), at_least, at_most, command, remark))
+        values = tuple(map(float, runs))
+        self.figures.append(Figure(name, unit, values, at_least, at_most, command, remark, headline))
         print(self.figures[-1], flush=True)
 
     def note(self, text: str) -> None:
