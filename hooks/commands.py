@@ -131,15 +131,15 @@ def read(name: str, fields: Mapping[str, Any]) -> GroupCommand:
     raise ValueError(f"there is no command {name}")
 
 
-def uids(fields: Mapping[str, Any], field: str) -> tuple[int, ...]:
+def uids(fields: Mapping[str, Any], field: str, most: int = MOST_MEMBERS) -> tuple[int, ...]:
     """Each user once, in the order given; none where the field is missing. One that is no uid spoils the whole."""
     given = fields.get(field)
     if given is None:
         return ()
     if type(given) is not list:
         raise ValueError(f"`{field}` is not a list")
-    if len(given) > MOST_MEMBERS:
-        raise ValueError(f"`{field}` names more than {MOST_MEMBERS}")
+    if len(given) > most:
+        raise ValueError(f"`{field}` names more than {most}")
     return tuple(dict.fromkeys(uid(each, f"`{field}`") for each in given))
 
 

@@ -9,6 +9,9 @@ from hooks.topics import TAG_COMMANDS, Tag
 from store.tag_replacement import Replacement
 from store.tags import HoldersChanged, Tags
 
+_AT_ONCE = 500
+"""Users of each list that one call of Redis changes: everybody else waits for it."""
+
 
 class TagChanges:
     """Its calls raise GroupRefused, StoreError."""
@@ -36,12 +39,16 @@ class TagChanges:
             self._remembered.strangers(Tag(tag), [uid])
         return changed
 
-    async def change(self, tag: str, source: str, add: Sequence[int], remove: Sequence[int]) -> HoldersChanged:
-        """What operators say. Nobody comes twice."""
-        changed = await self._tags.change(tag, source, add=add, remove=remove)
-        self._remembered.members(Tag(tag), add)
-        self._remembered.strangers(Tag(tag), remove)
-        return changed
+    async def change(self, tag: str, source: str, add: Sequence[int], remove: Sequence[int]) -> tuple[int, int]:
+        """What operators say: how many the source gave the tag to, and took it from. Nobody comes twice."""
+        added, removed = 0, 0
+        for start in range(0, max(len(add), len(remove), 1), _AT_ONCE):
+            given, taken = add[start : start + _AT_ONCE], remove[start : start + _AT_ONCE]
+            changed = await self._tags.change(tag, source, add=given, remove=taken)
+            added, removed = added + changed.added, removed + changed.removed
+            self._remembered.members(Tag(tag), given)
+            self._remembered.strangers(Tag(tag), taken)
+        return added, removed
 
     def replacement(self, tag: str) -> Replacement:
         """To put a new set of profile holders into."""

@@ -9,6 +9,7 @@ from aiohttp import web
 from hooks.commands import uids
 from hooks.errors import Problem
 from hooks.topics import LARGEST_ID, number
+from store.groups import MOST_MEMBERS
 
 _DIGITS = re.compile(r"[0-9]{1,16}", re.ASCII)
 PAGE = 100
@@ -49,10 +50,10 @@ async def fields(request: web.Request) -> dict[str, Any]:
     return given
 
 
-def added_and_removed(given: dict[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def added_and_removed(given: dict[str, Any], most: int = MOST_MEMBERS) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The users in the fields `add` and `remove`, of which none is in both. Raises Problem `bad_argument`."""
     try:
-        add, remove = uids(given, "add"), uids(given, "remove")
+        add, remove = uids(given, "add", most), uids(given, "remove", most)
     except ValueError as error:
         raise Problem("bad_argument", str(error)) from None
     if both := set(add) & set(remove):

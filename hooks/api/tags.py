@@ -13,6 +13,8 @@ from hooks.topics import Tag, receiver
 from store.tags import MANUAL, PROFILE, TagInfo, Tags
 
 LONGEST_TITLE = 255
+MOST_USERS = 10_000
+"""In one list; more are a file, or a set of their own."""
 _LONGEST_LINE = 100
 _READ_BYTES = 65536
 
@@ -67,10 +69,10 @@ class TagsApi:
         source = given.get("source", MANUAL)
         if source not in (MANUAL, PROFILE):
             raise Problem("bad_argument", "`source` is neither manual nor profile")
-        add, remove = added_and_removed(given)
+        add, remove = added_and_removed(given, MOST_USERS)
         await self._found(tag)
-        changed = await self._changes.change(tag, source, add, remove)
-        return answer({"added": changed.added, "removed": changed.removed})
+        added, removed = await self._changes.change(tag, source, add, remove)
+        return answer({"added": added, "removed": removed})
 
     async def replace_users(self, request: web.Request) -> web.Response:
         """The whole new set, a uid a line: all of it takes effect at once, or, if a line is malformed, nothing."""

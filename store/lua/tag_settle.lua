@@ -1,8 +1,8 @@
 -- One step of bringing to users' maps what changed for very many of them at once.
 --
 -- The next users to look at are taken: first those who hold the tag now, then those who did. Whoever is in both sets is
--- left as he is; the others gain or lose the tag at the id of the change. The archive gets a thousand in one. Only those who are online are put on the list
--- of permissions: the others get the whole list when they come.
+-- left as he is; the others gain or lose the tag at the id of the change. The archive gets a thousand of them in one
+-- entry. Only those who are online are put on the list of permissions: the others get the whole list when they come.
 --
 -- KEYS  1-8 as in include/batch.lua, 9 the tag, 10 settling, 11 permissions,
 --       12 what the names of sets of holders start with, 13 likewise of former holders,

@@ -47,7 +47,7 @@ class Waits(NamedTuple):
 
 
 def run(report: Report) -> None:
-    count = report.choose(quick=20_000, usual=1_000_000, full=1_000_000)
+    count = report.choose(quick=20_000, usual=200_000, full=1_000_000)
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         directory = Path(name)
         server = RedisServer(directory / "redis", program("redis-server"))

@@ -62,6 +62,15 @@ async def test_users_by_two_sources(app: App, uid: str, other_uid: str) -> None:
     assert (await app.admin("GET", f"/users/{other_uid}")).json["tags"] == []
 
 
+async def test_more_users_than_one_call_takes(app: App) -> None:
+    tag, users = await make(app), [new_uid() for _ in range(1201)]
+    assert await change(app, tag, add=users[:1101]) == {"added": 1101, "removed": 0}
+    assert await change(app, tag, add=users[1101:], remove=users[:700]) == {"added": 100, "removed": 700}
+    assert (await shown(app, tag))["holders"] == 501
+    answer = await app.admin("POST", f"/tags/{tag}/users", json={"add": list(range(1, 10_002))})
+    assert (answer.status, answer.code) == (400, "bad_argument")
+
+
 @pytest.mark.parametrize(
     "fields",
     [{"add": ["0"]}, {"add": 7}, {"add": [True]}, {"source": "follow"}, {"add": ["7"], "remove": [7]}],
