@@ -3,7 +3,7 @@
 -- Answers to: POST /hooks/client
 SELECT
   'client' AS hook,
-  event, node, timestamp, clientid, username, from_username,
+  event, node, timestamp, clientid, username, from_clientid, from_username,
   reason, topic, qos
 FROM
   "$events/delivery_dropped"

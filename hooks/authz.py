@@ -8,7 +8,7 @@ from hooks.audiences import Audiences
 from hooks.body import Body, text
 from hooks.errors import BadBody
 from hooks.remembered import Remembered
-from hooks.topics import Global, Group, Single, Tag, command, number, receiver
+from hooks.topics import Global, Group, Single, Tag, command, number, receiver, sent_to
 from store.errors import StoreError
 from store.news import News
 
@@ -23,11 +23,21 @@ _DENY = b'{"result":"deny"}'
 
 
 class AuthzHook:
-    def __init__(self, audiences: Audiences, news: News, remembered: Remembered, *, operators: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        audiences: Audiences,
+        news: News,
+        remembered: Remembered,
+        *,
+        operators: tuple[str, ...],
+        trusted_send: bool = False,
+    ) -> None:
+        """trusted_send: users publish to `send/…` and to no receiver's topic."""
         self._audiences = audiences
         self._news = news
         self._remembered = remembered
         self._operators = frozenset(operators)
+        self._trusted_send = trusted_send
         self._held: Counter[int] = Counter()
 
     async def __call__(self, body: Body) -> bytes:
@@ -49,6 +59,8 @@ class AuthzHook:
         to = receiver(topic)
         if isinstance(to, Global | Tag):
             return name in self._operators
+        if self._trusted_send:
+            to = sent_to(topic)
         uid = number(name)
         if uid is None:
             return False

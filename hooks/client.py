@@ -8,6 +8,7 @@ from hooks.sync import Sync
 from hooks.topics import UNDEFINED, number
 from store.presence import Device, Presence
 
+_REST = "http_api"
 _ANOTHER_CONNECTION_STANDS = ("takenover", "discarded")
 
 
@@ -41,8 +42,16 @@ class ClientHook:
                     await self._subscriptions.came(uid, text(body, "clientid"), resumed=False)
             case "delivery.dropped":
                 self._metrics.deliveries_dropped.labels(text(body, "reason")).inc()
-                # What the service itself publishes has no user: a notice of those would be dropped like them.
-                if uid is not None and body.get("from_username", UNDEFINED) != UNDEFINED:
+                if uid is not None and not _published_over_rest(body):
                     self._sync.dropped(uid, text(body, "clientid"))
             case _:
                 raise BadBody("`event` is none of the client's")
+
+
+def _published_over_rest(body: Body) -> bool:
+    """As the service does itself: a notice of such a drop would be dropped like it.
+
+    What a rule delivers of trusted sending has no user either, and the rule's id for a clientid.
+    """
+    without_user = body.get("from_username", UNDEFINED) == UNDEFINED
+    return without_user and body.get("from_clientid", _REST) in (_REST, UNDEFINED)

@@ -212,7 +212,9 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
             "group": GroupHook(commands, tag_changes, acknowledgements, most_payload=settings.max_payload),
             "client": ClientHook(presence, subscriptions, sync, metrics),
             "will": WillHook(presence),
-            "authz": AuthzHook(audiences, news, remembered, operators=settings.operators),
+            "authz": AuthzHook(
+                audiences, news, remembered, operators=settings.operators, trusted_send=settings.trusted_send
+            ),
         },
         tokens=FixedTokens(settings.hook_token),
         dead_letters=dead_letters,

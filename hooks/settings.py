@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     )
     max_payload: int = Field(16_384, ge=1, le=1_048_576, description="Bytes one message's payload may have.")
     pull_rate: float = Field(20.0, gt=0, allow_inf_nan=False, description="Pulls per second one user may make.")
+    trusted_send: bool = Field(
+        False, description="Whether users publish to `send/…`, and the broker says in what it delivers who sent it."
+    )
     sync_sender: bool = Field(True, description="Whether a sender's own messages are in his timeline too.")
     group_write_limit: int = Field(500, ge=1, description="Members a write-mode group may have.")
     group_read_limit: int = Field(100_000, ge=1, description="Members a read-mode group may have.")

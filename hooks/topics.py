@@ -7,6 +7,9 @@ LARGEST_ID = 2**53 - 1
 UNDEFINED = "undefined"
 """EMQX writes this string where it has no value."""
 
+SEND = "send/"
+"""What stands before the receiver's topic where users publish with trusted sending."""
+
 GROUP_COMMANDS = frozenset(["create", "invite", "join", "leave", "kick", "dismiss", "mode"])
 TAG_COMMANDS = frozenset(["follow", "unfollow"])
 
@@ -57,6 +60,12 @@ def receiver(topic: str) -> Single | Group | Global | Tag | None:
     if kind == "business" and name.startswith("tag_") and _TAG.fullmatch(name, 4):
         return Tag(name[4:])
     return None
+
+
+def sent_to(topic: str) -> Single | Group | None:
+    """The receiver of what a user publishes with trusted sending; None if it is no such topic."""
+    to = receiver(topic.removeprefix(SEND)) if topic.startswith(SEND) else None
+    return to if isinstance(to, Single | Group) else None
 
 
 def command(topic: str) -> Command | None:

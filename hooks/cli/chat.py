@@ -30,6 +30,9 @@ def chat(
     mqtt: str = typer.Option("", help="Another broker: HOST:PORT, or mqtts://HOST:PORT."),
     url: str = typer.Option("", help="Another service: http://HOST:PORT."),
     token: str = typer.Option("", envvar="IM_TOKEN", help="Your JWT; otherwise one is made with IM_JWT_SECRET."),
+    trusted_send: bool = typer.Option(
+        False, "--trusted-send", envvar="IM_TRUSTED_SEND", help="Service and broker run with IM_TRUSTED_SEND."
+    ),
     wait: float = typer.Option(60, min=0, help="Seconds to wait for answers after the last line."),
 ) -> None:
     """Send and receive messages: one a line. ✓ is stored, ✗ refused; what a pull has not confirmed yet is dim."""
@@ -41,7 +44,7 @@ def chat(
     topic = topic_of(to) if to else ""
     if topic is None:
         sys.exit(f"emqx-im: --to: {to!r} is neither a uid nor a topic")
-    broker, service = _addresses(data_dir, mqtt, url)
+    broker, service, trusted = _addresses(data_dir, mqtt, url)
     secret = "" if token else jwt_secret(data_dir)
     _log_to_stderr()
     try:
@@ -53,6 +56,7 @@ def chat(
             service,
             state,
             clientid=f"{user}-chat",
+            trusted_send=trusted_send or trusted,
         )
         succeeded = asyncio.run(Conversation(device, topic, wait).run())
     except (DeviceError, OSError) as error:
@@ -60,16 +64,19 @@ def chat(
     raise typer.Exit(0 if succeeded else 1)
 
 
-def _addresses(data_dir: Path, mqtt: str, url: str) -> "tuple[Broker, str]":
-    """As given, else those of the running `emqx-im dev`; ends the program where there is neither."""
+def _addresses(data_dir: Path, mqtt: str, url: str) -> "tuple[Broker, str, bool]":
+    """As given, else those of the running `emqx-im dev`, and whether it trusts in what it delivers.
+
+    Ends the program where there is neither.
+    """
     if mqtt and url:
-        return broker_at(mqtt), url
+        return broker_at(mqtt), url, False
     running = find_running(data_dir)
     if running is None:
         sys.exit(f"emqx-im: no emqx-im dev runs in {data_dir}: start it, or give --mqtt and --url")
     mqtt = mqtt or f"127.0.0.1:{running.ports.mqtt_port}"
     url = url or f"http://127.0.0.1:{running.ports.http_port}"
-    return broker_at(mqtt), url
+    return broker_at(mqtt), url, running.trusted_send
 
 
 def broker_at(address: str) -> "Broker":

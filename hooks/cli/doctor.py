@@ -82,13 +82,16 @@ def _settings_of(running: Running) -> Settings:
         archive_url="sqlite:///-",
         admin_token="-",  # noqa: S106
         secret="-",  # noqa: S106
+        trusted_send=running.trusted_send,
     )
 
 
 async def _examine(target: _Target, rules: Rules, uid: int | None, token: str) -> list[Finding]:
     with console.status("looking at EMQX") if console.is_terminal else contextlib.nullcontext():
         found = await _broker(target, rules)
-        found += await service.webhook(target.url, target.settings.hook_token)
+        found += await service.webhook(
+            target.url, target.settings.hook_token, trusted_send=target.settings.trusted_send
+        )
         if target.embedded:
             found.append(skipped(stores.REDIS, "and the archive are those of emqx-im dev; the service's word counts"))
         else:
@@ -107,6 +110,7 @@ async def _broker(target: _Target, rules: Rules) -> list[Finding]:
             found += await holes.against_the_files(api, rules)
             found += await holes.authentication(api)
             found += await holes.authorization(api)
+            found += await holes.sending(api, rules)
             found += await broker.actions(api, rules)
         except (BrokerAway, BrokerRefused) as error:
             found.append(fail(broker.EMQX, f"REST API: {error}", "an API key with the role administrator; EMQX's log"))
@@ -126,7 +130,8 @@ async def _probe(target: _Target, uid: int | None, token: str) -> list[Finding]:
         return token or mint(str(uid), str(secret), _TOKEN_SECONDS)
 
     logging.getLogger("hooks.device").setLevel(logging.ERROR)
-    return await probe(broker_at(target.mqtt), target.url, uid, fresh_token)
+    trusted_send = target.settings.trusted_send
+    return await probe(broker_at(target.mqtt), target.url, uid, fresh_token, trusted_send=trusted_send)
 
 
 def _show(found: list[Finding]) -> None:

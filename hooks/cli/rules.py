@@ -15,6 +15,7 @@ from hooks.emqx import apply as applying
 from hooks.emqx.check import Finding, compare
 from hooks.emqx.export import ACL_PATH, archive, configuration, plain
 from hooks.emqx.management import Management
+from hooks.emqx.resources import trusted_sending, way
 from hooks.emqx.rest import BrokerAway, BrokerRefused
 from hooks.emqx.rules import Parameters, Rules
 from hooks.settings import Settings, SettingsError, load
@@ -102,6 +103,9 @@ def check(hook_url: str | None = _HOOK_URL, name: str = _NAME, only: Only | None
 
     async def work(api: Management) -> None:
         findings = await compare(api, rules, only_rules=only is not None)
+        runs, wanted = await trusted_sending(api, rules), rules.parameters.trusted_send
+        fits = "as" if runs == wanted else "not as"
+        console.print(f"users send {way(trusted=runs)}: {fits} IM_TRUSTED_SEND={str(wanted).lower()} says")
         if _show(findings):
             raise typer.Exit(1)
         console.print(f"EMQX holds all {len(findings)} parts; secrets cannot be compared")
@@ -149,7 +153,7 @@ def _show(findings: list[Finding]) -> bool:
     """Prints what differs; whether anything does."""
     lines = [line for finding in findings if finding.differences for line in finding.lines]
     for line in lines:
-        console.print(line, style=_STYLES.get(line.strip()[0]), markup=False)
+        console.print(line, style=_STYLES.get(line.strip()[:1]), markup=False)
     return bool(lines)
 
 

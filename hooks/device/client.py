@@ -23,6 +23,7 @@ from hooks.device.inbox import ROOM, Inbox
 from hooks.device.outbox import Outbox
 from hooks.device.pull import PullAway, Puller
 from hooks.device.state import State
+from hooks.device.trusted import delivered, sending_topic
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +49,8 @@ class Device:
 
     token: called for a JWT at each connection and pull, so that it may be renewed; url: the service's
     address, without `/pull`; clientid: names the device, stable over restarts; clean_session: False lets the
-    broker keep messages for the device while it is away; patience: seconds until a message is given up.
+    broker keep messages for the device while it is away; patience: seconds until a message is given up;
+    trusted_send: the service and its broker run with IM_TRUSTED_SEND.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Device:
         clientid: str,
         clean_session: bool = True,
         patience: float = 3600,
+        trusted_send: bool = False,
     ) -> None:
         self.uid = uid
         self._token = token
@@ -69,6 +72,7 @@ class Device:
         self._url = url
         self._clientid = clientid
         self._clean_session = clean_session
+        self._trusted_send = trusted_send
         self._topic = f"single/{uid}"
         self._inbox = Inbox(state)
         self._outbox = Outbox(uid, state, patience, self._inbox.tell)
@@ -113,7 +117,7 @@ class Device:
             raise self._failure
         outgoing = self._outbox.compose(topic, fields)
         # Before it is saved: a later run that sends it again knows it for its own, too.
-        self._inbox.remember(live(topic, outgoing.payload.encode(), 1), confirmed=True)
+        self._inbox.remember(live(topic, outgoing.payload.encode(), 1), stored=True)
         self._outbox.add(outgoing)
         return await self._outbox.answer(outgoing)
 
@@ -165,12 +169,24 @@ class Device:
             if self._topic not in self._subscribed:
                 raise Unauthorized(f"the broker refuses a subscription to {self._topic}")
             pauses.reset()
-            await until_one_fails(self._listen(client), self._keep_pulling(client), self._outbox.keep_sending(client))
+            await until_one_fails(self._listen(client), self._keep_pulling(client), self._keep_sending(client))
 
     async def _listen(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:
             payload = message.payload if isinstance(message.payload, bytes) else b""
-            await self._hear(client, live(str(message.topic), payload, message.qos))
+            arrived = (str(message.topic), payload, message.qos)
+            if self._trusted_send and (sent := delivered(*arrived)):
+                self._offer_sent(sent)
+            else:
+                await self._hear(client, live(*arrived))
+
+    async def _keep_sending(self, client: aiomqtt.Client) -> None:
+        await self._outbox.keep_sending(client, sending_topic if self._trusted_send else str)
+
+    def _offer_sent(self, message: Message) -> None:
+        """The broker says who sent it; whoever plays the service is not heard."""
+        if not (message.type or "").startswith("im."):
+            self._offer(Received(message, confirmed=True))
 
     async def _hear(self, client: aiomqtt.Client, message: Message) -> None:
         """A live message; the service's own are true only with its secret, which the first pull brings."""

@@ -14,7 +14,8 @@ from hooks.device.errors import Refused, Unanswered
 class Message:
     """One message. payload: the JSON object that was published, or the bytes when they are none.
 
-    ts: milliseconds, mid and last_id: microseconds; a live message has none, and its sender is what it says.
+    ts: milliseconds, mid and last_id: microseconds. A live message has no mid, and its sender is what it says; with
+    trusted sending, what the broker says.
     """
 
     topic: str
@@ -60,7 +61,9 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message. confirmed: it came in a pull or carries the service's key, so its sender is the truth."""
+    """A message. confirmed: its sender is the truth, as it came in a pull, carries the service's key, or was delivered
+    with trusted sending.
+    """
 
     message: Message
     confirmed: bool
@@ -88,7 +91,7 @@ Event = Received | Truncated | Settled
 
 def live(topic: str, payload: bytes, qos: int) -> Message:
     """A message as the broker delivered it; `from` and `id` are its own claims."""
-    fields = _json_object(payload)
+    fields = json_object(payload)
     if fields is None:
         return Message(topic, None, None, qos, payload)
     sender, client_id = fields.get("from"), fields.get("id")
@@ -116,7 +119,7 @@ def pulled(entry: dict[str, Any]) -> Message:
     )
 
 
-def _json_object(payload: bytes) -> dict[str, Any] | None:
+def json_object(payload: bytes) -> dict[str, Any] | None:
     """The object in the payload; None where there is none, or one too deep to be written again."""
     try:
         fields = orjson.loads(payload)

@@ -112,31 +112,31 @@ class Inbox:
         if item is None:
             return
         if isinstance(item.event, Received):
-            self.remember(item.event.message, confirmed=item.event.confirmed)
+            self.remember(item.event.message, stored=item.event.message.mid is not None)
         if item.position is not None:
             self._state.saved.position = item.position
         self._state.save()
 
-    def remember(self, message: Message, *, confirmed: bool) -> None:
-        """Another copy of the message is now a repeat; of a mere claim, only one that says the same."""
+    def remember(self, message: Message, *, stored: bool) -> None:
+        """Another copy of the message is now a repeat; of one that came live, only one that says the same."""
         if message.identity is None:
             return
         seen = self._state.saved.seen
         seen.pop(message.identity, None)
-        seen[message.identity] = "" if confirmed else message.digest
+        seen[message.identity] = "" if stored else message.digest
         while len(seen) > REMEMBERED:
             del seen[next(iter(seen))]
 
     def _is_repeat(self, event: Event) -> bool:
-        """A live message repeats any with its identity; a pulled one corrects a claim that said otherwise."""
+        """A live message repeats any with its identity; a pulled one corrects one that came live and said otherwise."""
         if not isinstance(event, Received) or event.message.identity is None:
             return False
         known = self._state.saved.seen.get(event.message.identity)
         if known is None:
             return False
-        if not event.confirmed or known == "":
+        if event.message.mid is None or known == "":
             return True
-        self.remember(event.message, confirmed=True)
+        self.remember(event.message, stored=True)
         return known == event.message.digest
 
     def _put(self, item: _Item) -> None:

@@ -75,8 +75,11 @@ class Outbox:
             if not future.done():
                 future.set_exception(failure)
 
-    async def keep_sending(self, client: aiomqtt.Client) -> None:
-        """On one connection: everything unsent at once and in order, then each again with growing pauses."""
+    async def keep_sending(self, client: aiomqtt.Client, to: Callable[[str], str]) -> None:
+        """On one connection: everything unsent at once and in order, then each again with growing pauses.
+
+        to: where a message for a topic is published.
+        """
         clock = asyncio.get_running_loop().time
         due: dict[str, float] = {}
         pauses: dict[str, Backoff] = {}
@@ -86,7 +89,7 @@ class Outbox:
                 if time.time() - outgoing.created > self._patience:
                     self.settle(outgoing.id, Unanswered(f"no answer to {outgoing.id} in {self._patience:.0f} s"))
                 elif due.get(outgoing.id, 0) <= clock():
-                    await client.publish(outgoing.topic, outgoing.payload, qos=1)
+                    await client.publish(to(outgoing.topic), outgoing.payload, qos=1)
                     heed_cancellation()
                     due[outgoing.id] = clock() + pauses.setdefault(outgoing.id, Backoff(*RESEND)).pause()
             unsent = self._state.saved.unsent

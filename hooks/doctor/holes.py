@@ -8,7 +8,7 @@ from hooks.doctor.broker import EMQX
 from hooks.emqx.check import Finding as Difference
 from hooks.emqx.check import compare
 from hooks.emqx.management import Management
-from hooks.emqx.resources import Item, SourceOrder
+from hooks.emqx.resources import Item, SourceOrder, trusted_sending, way
 from hooks.emqx.rules import Rules
 
 APPLY = "emqx-im rules apply"
@@ -100,6 +100,15 @@ async def authorization(api: Management) -> list[Finding]:
             mend = "it may allow what the service would refuse: move it behind, or be sure of it"
             found.append(warn(EMQX, f"authorization source {kind} is asked before the service", mend))
     return found or [ok(EMQX, "authorization: the file first, then the service")]
+
+
+async def sending(api: Management, rules: Rules) -> list[Finding]:
+    """Which way users send in this broker, and whether it is the one that is set."""
+    runs, wanted = await trusted_sending(api, rules), rules.parameters.trusted_send
+    what = f"users send {way(trusted=runs)}"
+    if runs == wanted:
+        return [ok(EMQX, what)]
+    return [fail(EMQX, f"{what}; IM_TRUSTED_SEND={str(wanted).lower()} wants it {way(trusted=wanted)}", APPLY)]
 
 
 def _shown(value: Any) -> str:

@@ -19,7 +19,13 @@ _MEND = "the findings above say where the chain is broken; else see the service'
 
 
 async def probe(
-    broker: "Broker", url: str, uid: int, token: Callable[[], str], seconds: float = SECONDS
+    broker: "Broker",
+    url: str,
+    uid: int,
+    token: Callable[[], str],
+    seconds: float = SECONDS,
+    *,
+    trusted_send: bool = False,
 ) -> list[Finding]:
     """Sends a message from the user to himself; what it took, step by step."""
     # Here, as the other commands need no MQTT and start sooner without.
@@ -32,7 +38,8 @@ async def probe(
     started = time.monotonic()
     try:
         async with asyncio.timeout(seconds):
-            device = Device(uid, token, broker, url, state, clientid=f"doctor-{uuid4().hex[:8]}")
+            clientid = f"doctor-{uuid4().hex[:8]}"
+            device = Device(uid, token, broker, url, state, clientid=clientid, trusted_send=trusted_send)
             async with device:
                 mid = await device.send(f"single/{uid}", {"text": "emqx-im doctor"}, type="doctor")
                 acknowledged = time.monotonic()

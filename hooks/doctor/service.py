@@ -10,16 +10,19 @@ from hooks.doctor import Finding, clock, fail, ok, warn
 
 SERVICE = "service"
 _QUESTION = {"username": "1", "clientid": "1-doctor", "topic": "single/1", "action": "subscribe", "qos": "1"}
+_SENDING = {"username": "1", "clientid": "1-doctor", "topic": "send/single/1", "action": "publish", "qos": "1"}
+"""Allowed exactly where the service runs with trusted sending."""
 _WRONG_TOKEN = "not-the-token-of-any-hook"  # noqa: S105
 
 
-async def webhook(url: str, tokens: Sequence[str]) -> list[Finding]:
-    """Each token is taken, and another one is not."""
+async def webhook(url: str, tokens: Sequence[str], *, trusted_send: bool = False) -> list[Finding]:
+    """Each token is taken, and another one is not; the way of sending is that of this machine's settings."""
     timeout = aiohttp.ClientTimeout(total=10, connect=5)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         try:
-            statuses = [await _asked(session, url, token) for token in tokens]
-            wrong = await _asked(session, url, _WRONG_TOKEN)
+            statuses = [(await _asked(session, url, token))[0] for token in tokens]
+            wrong, _ = await _asked(session, url, _WRONG_TOKEN)
+            sending = await _asked(session, url, tokens[0], _SENDING)
             readiness = await _readiness(session, url)
             clocks = await _clock(session, url)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -35,14 +38,25 @@ async def webhook(url: str, tokens: Sequence[str]) -> list[Finding]:
         found.append(
             fail(SERVICE, f"answers {wrong} to a wrong token", "is something before it that lets all through?")
         )
-    return [*(found or [ok(SERVICE, "the webhook answers, and to its tokens only")]), readiness, *clocks]
+    found = found or [ok(SERVICE, "the webhook answers, and to its tokens only")]
+    return [*found, *_sending(*sending, trusted_send), readiness, *clocks]
 
 
-async def _asked(session: aiohttp.ClientSession, url: str, token: str) -> int:
+async def _asked(
+    session: aiohttp.ClientSession, url: str, token: str, question: dict[str, str] = _QUESTION
+) -> tuple[int, bytes]:
     headers = {"Authorization": f"Bearer {token}"}
-    async with session.post(f"{url}/hooks/authz", json=_QUESTION, headers=headers) as answer:
-        await answer.read()
-        return answer.status
+    async with session.post(f"{url}/hooks/authz", json=question, headers=headers) as answer:
+        return answer.status, await answer.read()
+
+
+def _sending(status: int, answer: bytes, trusted_send: bool) -> list[Finding]:
+    """Whether the service judges what users publish as this machine's settings say."""
+    runs = b'"allow"' in answer
+    if status != 200 or runs == trusted_send:
+        return []
+    what = f"runs with IM_TRUSTED_SEND={str(runs).lower()}, here it is {str(trusted_send).lower()}"
+    return [fail(SERVICE, what, "give service, `emqx-im rules` and `emqx-im doctor` the same, then `rules apply`")]
 
 
 async def _readiness(session: aiohttp.ClientSession, url: str) -> Finding:

@@ -71,8 +71,14 @@ class Broker:
             self._webhook.put(columns["clientid"], hook, body)
 
     def publish(self, message: Message) -> int:
-        """Runs the rules on the message and delivers it; the number of subscriptions it matched."""
-        self.emit(events.published(message))
+        """Runs the rules on the message, and delivers it and what they make of it; the subscriptions it matched."""
+        columns = events.published(message)
+        self.emit(columns)
+        for copy in self._rules.copies(columns):
+            self._deliver(copy)
+        return self._deliver(message)
+
+    def _deliver(self, message: Message) -> int:
         matching = list(self._exact.get(message.topic, {}).items())
         for pattern, subscribers in self._wildcards.items():
             if matches(message.topic, pattern):

@@ -43,11 +43,12 @@ class Ports:
 
 @dataclass(frozen=True)
 class Running:
-    """A live `emqx-im dev`."""
+    """A live `emqx-im dev`. trusted_send: it runs with IM_TRUSTED_SEND."""
 
     pid: int
     ports: Ports
     secrets: Secrets
+    trusted_send: bool
 
 
 class DataDirectory:
@@ -74,9 +75,9 @@ class DataDirectory:
             os.close(lock)
             raise
 
-    def announce(self, ports: Ports) -> None:
+    def announce(self, ports: Ports, *, trusted_send: bool = False) -> None:
         """Lets `find_running` find this process."""
-        _write(self.path / "running.json", {"pid": os.getpid(), **asdict(ports)})
+        _write(self.path / "running.json", {"pid": os.getpid(), "trusted_send": trusted_send, **asdict(ports)})
 
     def close(self) -> None:
         (self.path / "running.json").unlink(missing_ok=True)
@@ -97,7 +98,7 @@ def find_running(path: Path = DEFAULT_DIRECTORY) -> Running | None:
     finally:
         os.close(lock)
     ports = Ports(**{field.name: running[field.name] for field in fields(Ports)})
-    return Running(running["pid"], ports, _overlaid(kept))
+    return Running(running["pid"], ports, _overlaid(kept), running["trusted_send"])
 
 
 def _wait_for_lock(lock: int, path: Path) -> None:

@@ -18,9 +18,11 @@ from sqlglot import exp
 from sqlglot.errors import ParseError, SqlglotError
 
 from hooks.embedded import EmbeddedError
-from hooks.embedded.events import COLUMNS, NEVER_FIRED, PRODUCED, Columns
+from hooks.embedded.events import COLUMNS, NEVER_FIRED, PRODUCED, Columns, Message
+from hooks.embedded.republish import Republish
 from hooks.embedded.topics import matches, valid_filter
 from hooks.embedded.values import FUNCTIONS, boolean, compared, number
+from hooks.emqx import rule_files
 
 log = structlog.get_logger(__name__)
 
@@ -30,10 +32,14 @@ Expression = Callable[[Scope], Any]
 
 @dataclass(frozen=True)
 class Rule:
-    """One file. `hook` names the request's path; `fields` are the selected names with what makes their values."""
+    """One file. `fields` are the selected names with what makes their values.
+
+    What is selected goes to the service, and `hook` names the request's path, or is published as `republish` says.
+    """
 
     name: str
     hook: str
+    republish: Republish | None
     filters: tuple[str, ...]
     events: frozenset[str]
     fields: tuple[tuple[str, Expression], ...]
@@ -67,18 +73,24 @@ class Rules:
     rules: tuple[Rule, ...]
 
     @classmethod
-    def load(cls, directory: Traversable) -> "Rules":
+    def load(cls, directory: Traversable, *, trusted_send: bool = False) -> "Rules":
         """Raises EmbeddedError naming the file and what in it is not supported."""
-        files = [entry for entry in directory.iterdir() if entry.name.endswith(".sql")]
-        files.sort(key=lambda file: file.name)
-        return cls(tuple(parse(file.name, file.read_text("utf-8")) for file in files))
+        republish = Republish.read(rule_files.republish(directory)) if trusted_send else None
+        files = rule_files.sql_files(directory, trusted_send=trusted_send)
+        return cls(tuple(parse(file.name, file.read_text("utf-8"), republish) for file in files))
 
     def calls(self, columns: Columns) -> Iterator[tuple[str, bytes]]:
         """For each rule that fires on the event: its hook, and the JSON body of the request."""
         for rule in self.rules:
-            if rule.wants(columns) and (selected := rule.select(columns)) is not None:
+            if rule.republish is None and rule.wants(columns) and (selected := rule.select(columns)) is not None:
                 body = {name: _jsonable(value) for name, value in selected.items()}
                 yield rule.hook, orjson.dumps(body)
+
+    def copies(self, columns: Columns) -> Iterator[Message]:
+        """What the rules republish of the event."""
+        for rule in self.rules:
+            if rule.republish is not None and rule.wants(columns) and (selected := rule.select(columns)) is not None:
+                yield rule.republish.message(rule.name, selected)
 
 
 def _jsonable(value: Any) -> Any:
@@ -88,8 +100,8 @@ def _jsonable(value: Any) -> Any:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def parse(name: str, sql: str) -> Rule:
-    """One rule from its file's name and text."""
+def parse(name: str, sql: str, republish: Republish | None = None) -> Rule:
+    """One rule from its file's name and text. republish: what a rule that names this action does."""
     bare = _QUOTED_OR_COMMENT.sub(" ", sql)
     refused = _NOT_SQL_OF_EMQX.search(bare)
     if refused:
@@ -107,10 +119,13 @@ def parse(name: str, sql: str) -> Rule:
     select = statements[0]
     if not isinstance(select, exp.Select):
         raise EmbeddedError(f"{name}: not supported: a rule is one plain SELECT")
-    return _Compiler(name).rule(select)
+    if not _REPUBLISHES.search(sql):
+        republish = None
+    return _Compiler(name).rule(select, republish)
 
 
 _QUOTED_OR_COMMENT = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|--[^\n]*""")
+_REPUBLISHES = re.compile(rf"^-- Action: {rule_files.REPUBLISH}$", re.MULTILINE)
 _NOT_SQL_OF_EMQX = re.compile(r"/\*|\*/|;|=~|==|\|\||&&")
 
 
@@ -121,14 +136,15 @@ class _Compiler:
         self.name = name
         self.known = set(COLUMNS)
 
-    def rule(self, select: exp.Select) -> Rule:
+    def rule(self, select: exp.Select, republish: Republish | None) -> Rule:
         self.only(select, "expressions", "from_", "joins", "where")
         sources = self.sources(select)
         fields = tuple(self.field(expression) for expression in select.expressions)
         where = select.args.get("where")
         return Rule(
             name=self.name.removesuffix(".sql"),
-            hook=self.hook(select),
+            hook=self.hook(select) if republish is None else "",
+            republish=republish,
             filters=tuple(source for source in sources if not source.startswith("$events/")),
             events=frozenset(PRODUCED[source] for source in sources if source in PRODUCED),
             fields=fields,
@@ -202,6 +218,11 @@ class _Compiler:
                 return lambda scope: [item(scope) for item in items]
             case exp.Anonymous():
                 return self.call(node, node.name, node.expressions)
+            case exp.Case():
+                return self.case(node)
+            case exp.Substring():
+                self.only(node, "this", "start")
+                return self.call(node, "substr", [node.this, node.args["start"]])
             case exp.Concat():
                 self.only(node, "expressions", "safe", "coalesce")
                 return self.call(node, "concat", node.expressions)
@@ -213,6 +234,18 @@ class _Compiler:
             raise self.unsupported(node)
         left, right = self.value(node.this), self.value(node.expression)
         return lambda scope: compared(compare, left(scope), right(scope))
+
+    def case(self, node: exp.Case) -> Expression:
+        """`CASE WHEN … THEN … ELSE … END`; without ELSE it is `undefined`."""
+        self.only(node, "ifs", "default")
+        branches = [(self.condition(branch.this), self.value(branch.args["true"])) for branch in node.args["ifs"]]
+        default = node.args.get("default")
+        otherwise = self.value(default) if default is not None else lambda scope: None
+
+        def chosen(scope: Scope) -> Any:
+            return next((value for condition, value in branches if condition(scope)), otherwise)(scope)
+
+        return chosen
 
     def column(self, node: exp.Column) -> Expression:
         self.only(node, "this")

@@ -23,6 +23,7 @@ from hooks.embedded.login import Login
 from hooks.embedded.rules import Rules
 from hooks.embedded.valkey import Valkey
 from hooks.embedded.webhook import Webhook
+from hooks.emqx import rule_files
 from hooks.service import CannotListen, running_service
 from hooks.settings import Settings, load
 
@@ -58,8 +59,9 @@ async def run(options: DevOptions, stop: asyncio.Event, ready: Callable[[str, Po
         with _bound("--http-port", host, options.http_port) as http:
             # The service binds it itself; this tells early whether it can, and which one 0 is.
             ports = Ports(*(listener.getsockname()[1] for listener in (http, mqtt, websocket, api)))
-        rules = Rules.load(files("hooks") / "rules")
-        acl = Acl.parse((files("hooks") / "rules" / "acl.conf").read_text("utf-8"))
+        trusted_send = settings.trusted_send
+        rules = Rules.load(files("hooks") / "rules", trusted_send=trusted_send)
+        acl = Acl.parse(rule_files.acl(files("hooks") / "rules", trusted_send=trusted_send))
 
         kept = directory.secrets
         valkey = await Valkey.start(directory.path / "valkey", kept.redis_password, directory.lock)
@@ -83,7 +85,7 @@ async def run(options: DevOptions, stop: asyncio.Event, ready: Callable[[str, Po
         stack.push_async_callback(webhook.drain, _DRAIN_SECONDS)
         stack.push_async_callback(broker.stop)
 
-        directory.announce(ports)
+        directory.announce(ports, trusted_send=trusted_send)
         ready(_reachable(host), ports)
         await _stopped(stop, valkey)
 

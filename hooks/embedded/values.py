@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import orjson
+
 
 def compared(compare: Callable[[Any, Any], bool], left: Any, right: Any) -> bool:
     """`undefined` equals only itself; text beside a number is read as one, beside a boolean as its name."""
@@ -93,6 +95,30 @@ def _base64_encode(value: Any) -> str:
     return base64.b64encode(value.encode() if isinstance(value, str) else value).decode()
 
 
+def _substr(text: Any, start: Any) -> str:
+    if not isinstance(text, str | bytes) or not isinstance(start, int):
+        raise TypeError(f"substr of {text!r}")
+    return _text(text)[start:]
+
+
+def _map_get(key: Any, value: Any) -> Any:
+    """What stands under the key of a JSON object's text; `undefined` where there is none, or no object."""
+    try:
+        fields = orjson.loads(value) if isinstance(value, str | bytes) else None
+    except orjson.JSONDecodeError:
+        fields = None
+    if not isinstance(fields, dict) or key not in fields:
+        return None
+    found = fields[key]
+    return "null" if found is None else found
+
+
+def _regex_match(text: Any, pattern: Any) -> bool:
+    if not isinstance(text, str | bytes) or not isinstance(pattern, str):
+        raise TypeError(f"regex_match of {text!r}")
+    return re.search(pattern, _text(text)) is not None
+
+
 FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
     "is_null": (lambda value: value is None, (1,)),
     "is_not_null": (lambda value: value is not None, (1,)),
@@ -100,4 +126,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
     "tokens": (_tokens, (2,)),
     "concat": (_concat, (1, 2)),
     "base64_encode": (_base64_encode, (1,)),
+    "substr": (_substr, (2,)),
+    "map_get": (_map_get, (2,)),
+    "regex_match": (_regex_match, (2,)),
 }

@@ -34,11 +34,21 @@ def differences(wanted: Any, held: Any, path: str = "") -> list[Difference]:
             for key, value in wanted.items()
             for difference in differences(value, held.get(key), f"{path}.{key}" if path else key)
         ]
+    if _is_list_of_objects(wanted) and isinstance(held, list) and len(held) == len(wanted):
+        return [
+            difference
+            for number, (one, other) in enumerate(zip(wanted, held, strict=True))
+            for difference in differences(one, other, f"{path}.{number}")
+        ]
     if held == REDACTED or _canonical(wanted) == _canonical(held):
         return []
     if path.rpartition(".")[2].lower() in _SECRETS:
         return [Difference(path, None if held is None else REDACTED, REDACTED)]
     return [Difference(path, held, wanted)]
+
+
+def _is_list_of_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
 
 
 def has_secret(value: Any) -> bool:

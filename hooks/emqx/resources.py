@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from hooks.emqx.difference import overlaid, shown
 from hooks.emqx.management import Management
+from hooks.emqx.rule_files import REPUBLISH
 from hooks.emqx.rules import Rules
 
 _OUR_ACL = "asked before the HTTP authorizer"
@@ -190,16 +191,36 @@ def sources(rules: Rules) -> list[Source]:
 
 
 async def stale_rules(api: Management, rules: Rules) -> list[Item]:
-    """Rules of ours whose file has gone."""
+    """Rules of ours whose file has gone, or is not for the way of sending that is wanted."""
     wanted = rules.rule_bodies()
-    ours = {f"http:{name}" for name in rules.actions}
+    ours = {f"http:{name}" for name in rules.actions} | {REPUBLISH}
     return [
         Item(f"rule {rule['id']}", "/rules", rule["id"], None)
         for rule in await all_rules(api)
         if rule["id"].startswith(f"{rules.parameters.name}_")
         and rule["id"] not in wanted
-        and set(map(str, rule["actions"])) <= ours
+        and {_named(action) for action in rule["actions"]} <= ours
     ]
+
+
+async def trusted_sending(api: Management, rules: Rules) -> bool:
+    """Whether a rule of ours delivers what users send, so that nobody else may."""
+    return any(
+        rule["id"].startswith(f"{rules.parameters.name}_")
+        and rule.get("enable", True)
+        and REPUBLISH in map(_named, rule["actions"])
+        for rule in await all_rules(api)
+    )
+
+
+def way(*, trusted: bool) -> str:
+    """How users send, in words."""
+    return "to `send/…`, delivered by the broker (trusted)" if trusted else "to the receiver's topic themselves"
+
+
+def _named(action: str | Object) -> str:
+    """An action of a rule: that of a connector by its id, one of EMQX's own by its function."""
+    return action if isinstance(action, str) else str(action.get("function"))
 
 
 async def all_rules(api: Management) -> list[Object]:

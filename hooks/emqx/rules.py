@@ -7,7 +7,8 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
-from hooks.emqx import hocon
+from hooks.emqx import hocon, rule_files
+from hooks.emqx.rule_files import REPUBLISH
 from hooks.settings import Settings, SettingsError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
@@ -20,13 +21,17 @@ HOOK_URL_MISSING = "IM_HOOK_URL (or --hook-url): needed, the address at which EM
 
 @dataclass(frozen=True)
 class Parameters:
-    """What differs from one installation to the next. hook_token: the one EMQX sends. One of the two jwt_… is set."""
+    """What differs from one installation to the next. hook_token: the one EMQX sends. One of the two jwt_… is set.
+
+    trusted_send: with what lies in `trusted/`.
+    """
 
     name: str
     hook_url: str
     hook_token: str
     jwt_secret: str | None
     jwt_jwks_url: str | None
+    trusted_send: bool = False
 
     @classmethod
     def of(cls, settings: Settings, name: str = "emqx_im", hook_url: str | None = None) -> "Parameters":
@@ -40,17 +45,33 @@ class Parameters:
             raise SettingsError("--name: takes a-z, 0-9 and _, beginning with a letter")
         if settings.jwt_secret and settings.jwt_jwks_url:
             raise SettingsError("IM_JWT_SECRET, IM_JWT_JWKS_URL: EMQX verifies by one of them; leave the other empty")
-        return cls(name, url.rstrip("/"), settings.hook_token[0], settings.jwt_secret, settings.jwt_jwks_url)
+        return cls(
+            name,
+            url.rstrip("/"),
+            settings.hook_token[0],
+            settings.jwt_secret,
+            settings.jwt_jwks_url,
+            settings.trusted_send,
+        )
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One `*.sql`. sql: without comments, which EMQX need not take. action: what its name adds to the common one."""
+    """One `*.sql`. sql: without comments, which EMQX need not take.
+
+    action: the name of the action that carries what it selects; None where EMQX republishes it, as `republish` says.
+    """
 
     id: str
     sql: str
-    action: str
+    action: str | None
     description: str
+    republish: dict[str, Any] | None = None
+
+    @property
+    def does(self) -> str | dict[str, Any]:
+        """The one entry of EMQX's list of its actions."""
+        return f"http:{self.action}" if self.action else {"function": REPUBLISH, "args": self.republish}
 
 
 class Rules:
@@ -68,14 +89,15 @@ class Rules:
         webhook = self._read("webhook")
         self.connectors: dict[str, Any] = webhook["connectors"]["http"]
         self.actions: dict[str, Any] = webhook["actions"]["http"]
-        self.rules = [self._rule(file, name) for file in self._files(".sql")]
+        sql_files = rule_files.sql_files(self._directory, trusted_send=parameters.trusted_send)
+        self.rules = [self._rule(file, name) for file in sql_files]
         for rule in self.rules:
-            if rule.action not in self.actions:
+            if rule.action is not None and rule.action not in self.actions:
                 raise ValueError(f"rule {rule.id} names the action {rule.action}, which webhook.hocon does not have")
 
     @cached_property
     def acl(self) -> str:
-        return (self._directory / "acl.conf").read_text("utf-8")
+        return rule_files.acl(self._directory, trusted_send=self.parameters.trusted_send)
 
     def rule_bodies(self) -> dict[str, dict[str, Any]]:
         """Rule id to what EMQX holds of it."""
@@ -83,7 +105,7 @@ class Rules:
             rule.id: {
                 "enable": True,
                 "description": rule.description,
-                "actions": [f"http:{rule.action}"],
+                "actions": [rule.does],
                 "sql": rule.sql,
             }
             for rule in self.rules
@@ -102,17 +124,16 @@ class Rules:
         sql = _COMMENT.sub("", text).strip() + "\n"
         if "--" in sql:
             raise ValueError(f"{file.name}: a comment stands on a line of its own")
-        action = _ACTION.search(text)
+        named = _ACTION.search(text)
+        action = f"{name}_{named[1]}" if named else name
+        republishes = named is not None and named[1] == REPUBLISH
         return Rule(
             id=f"{name}_{file.name.removesuffix('.sql')}",
             sql=sql,
-            action=f"{name}_{action[1]}" if action else name,
+            action=None if republishes else action,
             description=text.splitlines()[0].removeprefix("--").split(". ")[0].strip(" ."),
+            republish=rule_files.republish(self._directory) if republishes else None,
         )
-
-    def _files(self, ending: str) -> list[Traversable]:
-        found = [entry for entry in self._directory.iterdir() if entry.name.endswith(ending)]
-        return sorted(found, key=lambda file: file.name)
 
     def _read(self, name: str) -> dict[str, Any]:
         text = (self._directory / f"{name}.hocon").read_text("utf-8")

@@ -24,6 +24,7 @@ def own_stack(tmp_path: Path) -> Iterator[Stack]:
 
 
 def running(stack: Stack) -> Iterator[Stack]:
+    """Started, and killed at the end."""
     try:
         stack.start()
         yield stack

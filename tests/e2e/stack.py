@@ -24,9 +24,13 @@ _MARK = "TEST_STACK"
 
 
 class Stack:
-    """`emqx-im dev` on free ports, the same at every start, with a data directory of its own."""
+    """`emqx-im dev` on free ports, the same at every start, with a data directory of its own.
 
-    def __init__(self, directory: Path) -> None:
+    settings: what its environment has besides the tests'.
+    """
+
+    def __init__(self, directory: Path, **settings: str) -> None:
+        self._settings = settings
         self.data_dir = directory / "data"
         self.http_port, self.mqtt_port, self.ws_port, self.api_port = (free_port() for _ in range(4))
         self.url = f"http://127.0.0.1:{self.http_port}"
@@ -47,7 +51,7 @@ class Stack:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                env={**os.environ, _MARK: self._mark},
+                env={**os.environ, **self._settings, _MARK: self._mark},
             )
         deadline = time.monotonic() + 60
         while not any(line.startswith("ready ") for line in self._log.read_text().splitlines()):
@@ -57,6 +61,7 @@ class Stack:
         running = find_running(self.data_dir)
         assert running is not None
         self._secrets = running.secrets
+        self.trusted_send = running.trusted_send
 
     def stop(self) -> int:
         """As Ctrl-C or a service manager does. The exit status."""
@@ -111,7 +116,15 @@ class Stack:
     def device(self, uid: int, state: State) -> Device:
         secret = self.secrets.jwt_secret
         broker = Broker("127.0.0.1", self.mqtt_port)
-        return Device(uid, lambda: mint(str(uid), secret, 600), broker, self.url, state, clientid="library")
+        return Device(
+            uid,
+            lambda: mint(str(uid), secret, 600),
+            broker,
+            self.url,
+            state,
+            clientid="library",
+            trusted_send=self.trusted_send,
+        )
 
     def archived(self) -> list[tuple[str, str, str, bytes]]:
         """Conversation, sender, client id and payload of every archived message, by id."""

@@ -79,8 +79,8 @@ async def test_a_device_that_missed_deliveries_is_told_once(app: App, uid: str) 
     ("device", "changed"),
     [
         ("tablet", {}),
-        ("phone", {"from_username": "undefined"}),
-        ("phone", {"from_username": ...}),
+        ("phone", {"from_username": "undefined", "from_clientid": "http_api"}),
+        ("phone", {"from_username": ..., "from_clientid": ...}),
         ("phone", {"username": "undefined"}),
         ("phone", {"username": "ops"}),
     ],
@@ -96,6 +96,12 @@ async def test_of_other_drops_nobody_is_told(app: App, uid: str, device: str, ch
     await syncs(app)
     assert app.emqx.told(uid, "im.sync") == []
     assert await app.metric('emqx_im_broker_deliveries_dropped_total{reason="queue_full"}') == before + 2
+
+
+async def test_a_dropped_copy_of_trusted_sending_is_a_users_message(app: App, uid: str) -> None:
+    await connect(app, uid, ago(60_000))
+    await drop(app, uid, from_username="undefined", from_clientid="emqx_im_deliver")
+    assert (await told(app, uid))["reason"] == "dropped"
 
 
 async def test_one_process_tells_for_all(own_redis: RedisServer, tmp_path: Path, uid: str) -> None:

@@ -296,11 +296,13 @@ def test_jobs_run_commands_that_there_are(render: Render) -> None:
 @pytest.mark.parametrize("jwks", ["", "https://login.example/keys"])
 @pytest.mark.parametrize("url", ["", "https://im.example.com/"])
 @pytest.mark.parametrize("token", ["abc", 'a"b\\c&d|e$f', "first,second"])
+@pytest.mark.parametrize("trusted", ["", "false", "true"])
 def test_the_rules_with_their_secrets_are_those_that_are_exported(
-    render: Render, tmp_path: Path, jwks: str, url: str, token: str
+    render: Render, tmp_path: Path, jwks: str, url: str, token: str, trusted: str
 ) -> None:
     jwt = {"jwksUrl": jwks} if jwks else {"secret": token}
-    manifests, _ = render({**GIVEN, "jwt": jwt, "broker": {**BROKER, "hookUrl": url}, "secrets": {"hookToken": token}})
+    given = {**GIVEN, "jwt": jwt, "broker": {**BROKER, "hookUrl": url}, "secrets": {"hookToken": token}}
+    manifests, _ = render({**given, "settings": {"IM_TRUSTED_SEND": trusted} if trusted else {}})
     data = of_kind(manifests, "ConfigMap", "emqx-im-rules")["data"]
     for name, text in data.items():
         (tmp_path / name).write_text(text)
@@ -310,7 +312,9 @@ def test_the_rules_with_their_secrets_are_those_that_are_exported(
     subprocess.run(["sh", tmp_path / "fill"], env=environment, check=True)
 
     hook_url = url.rstrip("/") or "http://emqx-im.default.svc:8080"
-    parameters = Parameters("emqx_im", hook_url, token.split(",")[0], None if jwks else token, jwks or None)
+    parameters = Parameters(
+        "emqx_im", hook_url, token.split(",")[0], None if jwks else token, jwks or None, trusted == "true"
+    )
     rules = Rules(parameters)
     exported = configuration(rules, only_rules=False, listeners=True)
     file_source = exported["authorization"]["sources"][0]

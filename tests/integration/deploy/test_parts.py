@@ -82,16 +82,23 @@ def test_redis_takes_its_configuration_and_wants_its_password(secrets: Path, tmp
         server.stop()
 
 
-def environment(service: dict[str, Any], secrets: Path) -> dict[str, str]:
-    """What the container of a service gets, secrets as variables."""
+def environment(service: dict[str, Any], secrets: Path, **shell: str) -> dict[str, str]:
+    """What the container of a service gets, secrets as variables. shell: what `docker compose` is started with."""
     given = {name: (secrets / name).read_text().strip() for name in service["secrets"]}
-    return {**given, **service.get("environment", {}), "PATH": f"{EMQX_IM.parent}:{os.environ['PATH']}"}
+    for name, value in service.get("environment", {}).items():
+        given[name] = re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: shell.get(found[1], found[2]), value)
+    return {**given, "PATH": f"{EMQX_IM.parent}:{os.environ['PATH']}"}
 
 
-def test_the_rules_need_only_their_own_secrets(services: dict[str, Any], secrets: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("trusted_send", ["", "true"])
+def test_the_rules_need_only_their_own_secrets(
+    services: dict[str, Any], secrets: Path, tmp_path: Path, trusted_send: str
+) -> None:
     service = services["rules"]
     command = [*service["entrypoint"], *service["command"]]
-    done = subprocess.run(command, cwd=tmp_path, env=environment(service, secrets), capture_output=True, text=True)
+    shell = {"IM_TRUSTED_SEND": trusted_send} if trusted_send else {}
+    given = environment(service, secrets, **shell)
+    done = subprocess.run(command, cwd=tmp_path, env=given, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     copied = re.findall(r"/rules/(\S+)", services["emqx"]["command"][0])
     assert copied == ["base.hocon", "emqx-im-acl.conf"]
@@ -101,6 +108,7 @@ def test_the_rules_need_only_their_own_secrets(services: dict[str, Any], secrets
     assert (secrets / "IM_HOOK_TOKEN").read_text().strip() in text
     assert (secrets / "IM_JWT_SECRET").read_text().strip() in text
     assert services["rules"]["environment"]["IM_HOOK_URL"] in text
+    assert ('function = "republish"' in text) == bool(trusted_send)
 
 
 def test_the_migration_needs_only_its_own_secret(services: dict[str, Any], secrets: Path, tmp_path: Path) -> None:

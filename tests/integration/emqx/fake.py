@@ -22,6 +22,7 @@ KEY, SECRET = "key", "secret"
 
 STOCK_ACL = (
     "%%-------------- Default ACL rules -------\n"
+    "\n"
     '{allow, {username, {re, "^dashboard$"}}, subscribe, ["$SYS/#"]}.\n'
     "{allow, all}.\n"
 )

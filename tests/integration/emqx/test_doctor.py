@@ -1,6 +1,7 @@
 """What `emqx-im doctor` finds, on an EMQX that is as it should be and on one that is not."""
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -198,15 +199,19 @@ async def test_a_wrong_key(emqx: FakeEmqx) -> None:
 
 
 class Service:
-    """A webhook that takes one token; ready: what `/readyz` says."""
+    """A webhook that takes one token; ready: what `/readyz` says. trusted_send: it runs with IM_TRUSTED_SEND."""
 
     def __init__(self) -> None:
         self.tokens = [HOOK_TOKEN]
+        self.trusted_send = False
         self.ready: dict[str, Any] = {"ready": True, "archive": {"state": "ok", "outbox_length": 0}}
 
     async def authz(self, request: web.Request) -> web.Response:
         good = request.headers["Authorization"].removeprefix("Bearer ") in self.tokens or not self.tokens
-        return web.json_response({"result": "allow"}) if good else web.Response(status=401)
+        if not good:
+            return web.Response(status=401)
+        sending = (await request.json())["topic"].startswith("send/")
+        return web.json_response({"result": "deny" if sending and not self.trusted_send else "allow"})
 
     async def readyz(self, request: web.Request) -> web.Response:
         return web.json_response(self.ready, status=200 if self.ready["ready"] else 503)
@@ -238,6 +243,25 @@ async def test_a_webhook_that_takes_its_tokens_only(webhook: tuple[Service, str]
     assert "refuses token 2" in only(await service.webhook(url, (HOOK_TOKEN, "newer"))).what
     model.tokens = []
     assert "answers 200 to a wrong token" in only(await service.webhook(url, (HOOK_TOKEN,))).what
+
+
+async def test_a_service_that_runs_the_other_way_of_sending(webhook: tuple[Service, str]) -> None:
+    model, url = webhook
+    told = only(await service.webhook(url, (HOOK_TOKEN,), trusted_send=True)).what
+    assert told == "runs with IM_TRUSTED_SEND=false, here it is true"
+    model.trusted_send = True
+    assert bad(await service.webhook(url, (HOOK_TOKEN,), trusted_send=True)) == []
+    assert "IM_TRUSTED_SEND=true" in only(await service.webhook(url, (HOOK_TOKEN,))).what
+
+
+async def test_the_way_users_send_in_the_broker(applied: FakeEmqx, api: Management) -> None:
+    trusting = Rules(replace(RULES.parameters, trusted_send=True))
+    assert "to the receiver's topic themselves" in (await holes.sending(api, RULES))[0].what
+    told = only(await holes.sending(api, trusting))
+    assert "IM_TRUSTED_SEND=true wants it to `send/…`" in told.what
+    applied.rules["emqx_im_deliver"] = {"enable": True, **trusting.rule_bodies()["emqx_im_deliver"]}
+    assert bad(await holes.sending(api, trusting)) == []
+    assert "IM_TRUSTED_SEND=false" in only(await holes.sending(api, RULES)).what
 
 
 async def test_a_service_that_is_not_ready(webhook: tuple[Service, str]) -> None:

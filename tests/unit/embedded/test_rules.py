@@ -5,7 +5,8 @@ import orjson
 import pytest
 
 from hooks.embedded import EmbeddedError
-from hooks.embedded.events import COLUMNS
+from hooks.embedded.events import COLUMNS, published
+from hooks.embedded.republish import Republish
 from hooks.embedded.rules import Rules, parse
 from tests.recorded import recorded, recorded_events
 
@@ -37,7 +38,18 @@ def test_a_rule_for_what_this_broker_never_does_is_taken_all_the_same() -> None:
     (event,), (body,) = recorded_events("delivery_dropped"), recorded("delivery_dropped")
     assert calls(event) == []
     (rule,) = [rule for rule in SHIPPED.rules if rule.name == "drops"]
-    names = ["event", "node", "timestamp", "clientid", "username", "from_username", "reason", "topic", "qos"]
+    names = [
+        "event",
+        "node",
+        "timestamp",
+        "clientid",
+        "username",
+        "from_clientid",
+        "from_username",
+        "reason",
+        "topic",
+        "qos",
+    ]
     assert rule.select(event) == {"hook": "client"} | {name: body[name] for name in names}
 
 
@@ -122,6 +134,11 @@ def fires(where: str, **columns: Any) -> bool:
         ("is_null(qos) < tokens(topic, '/')", True),
         ("tokens(topic, '/') > qos", True),
         ("nth(1, tokens(topic, '/'))", False),
+        ("substr(topic, 2) = 'b'", True),
+        ("substr(username, 2) = 'b'", False),
+        ("is_null(map_get('a', payload))", True),
+        ("regex_match(topic, '^a/.$') AND NOT regex_match(topic, '^b')", True),
+        ("regex_match(username, '.*')", False),
     ],
 )
 def test_conditions_are_evaluated_as_in_emqx(where: str, expected: bool) -> None:
@@ -165,7 +182,9 @@ def test_a_value_that_is_no_utf8_is_replaced_and_no_value_is_called_undefined() 
         ("SELECT 'x' AS hook, is_null(topic) FROM \"t\"", "needs a name (AS …): IS_NULL(topic)"),
         ("SELECT concat('a', 'b', 'c') AS hook FROM \"t\"", "wrong number of arguments"),
         ("SELECT base64_encode(payload, 'x') AS hook FROM \"t\"", "MAX_LINE_LENGTH"),
-        ("SELECT CASE WHEN qos = 1 THEN 'x' END AS hook FROM \"t\"", "CASE"),
+        ("SELECT CASE WHEN qos = 1 THEN 'x' END AS hook FROM \"t\"", "selects no constant `hook`"),
+        ("SELECT 'x' AS hook, CASE qos WHEN 1 THEN 'x' END AS y FROM \"t\"", "THIS in CASE"),
+        ("SELECT 'x' AS hook, substr(topic, 1, 2) AS y FROM \"t\"", "LENGTH in SUBSTRING"),
         ("SELECT 'x' AS hook FROM \"t\" WHERE NOT (qos = 1 AND qos = 2)", "qos = 1 AND qos = 2"),
         ("SELECT 'x' AS hook FROM \"t\" WHERE qos", "not supported: qos"),
         ("SELECT 'x' AS hook FROM \"t\" WHERE qos IN (1, 2)", "qos IN (1, 2)"),
@@ -192,3 +211,59 @@ def test_events_this_broker_does_not_have_are_accepted_and_never_fire() -> None:
     rule = parse("x.sql", "SELECT 'x' AS hook, from_username, reason FROM \"$events/delivery_dropped\"")
     assert not rule.events
     assert not rule.filters
+
+
+TRUSTED = Rules.load(files("hooks") / "rules", trusted_send=True)
+
+
+def sent(payload: bytes, **columns: Any) -> dict[str, Any]:
+    """A recorded publish, to `send/…`."""
+    return recorded_events("publish_single")[0] | {"topic": "send/single/1002", "payload": payload} | columns
+
+
+@pytest.mark.parametrize(
+    ("payload", "field", "content"),
+    [
+        (b'{"id": "a", "body": 1.0}', "message", b'{"id": "a", "body": 1.0}'),
+        (b'{"type": null} ', "message", b'{"type": null} '),
+        (b'{"x": 1}', "message_b64", b'"eyJ4IjogMX0="'),
+        (b'{"id":1},"from":"9"', "message_b64", b'"eyJpZCI6MX0sImZyb20iOiI5Ig=="'),
+        (b"[1, 2]", "message_b64", b'"WzEsIDJd"'),
+        (b"\xff\x00", "message_b64", b'"/wA="'),
+        (b"", "message_b64", b'""'),
+    ],
+    ids=["message", "null", "other fields", "forged", "list", "bytes", "nothing"],
+)
+def test_trusted_sending_delivers_who_sent_it(payload: bytes, field: str, content: bytes) -> None:
+    event = sent(payload)
+    (copy,) = TRUSTED.copies(event)
+    assert (copy.topic, copy.qos, copy.username, copy.peerhost) == ("single/1002", 1, None, None)
+    head = f'{{"from":"{event["username"]}","guid":"{event["id"]}","ts":{event["publish_received_at"]},"{field}":'
+    assert copy.payload == head.encode() + content + b"}"
+
+
+@pytest.mark.parametrize("username", [None, '1","from":"2', "operator", "0"])
+def test_trusted_sending_delivers_for_users_only(username: str | None) -> None:
+    assert list(TRUSTED.copies(sent(b"x", username=username))) == []
+
+
+def test_trusted_sending_stores_what_the_user_published() -> None:
+    [(hook, body)] = TRUSTED.calls(sent(b"x"))
+    wanted = recorded("publish_single")[0] | {"topic": "single/1002", "payload_b64": "eA=="}
+    assert (hook, orjson.loads(body)) == ("message", expected("message", wanted))
+    assert list(TRUSTED.calls(sent(b"x", qos=0))) == []
+    assert list(TRUSTED.calls(sent(b"x", username=None))) == []
+    (copy,) = TRUSTED.copies(sent(b"x"))
+    assert list(TRUSTED.calls(published(copy))) == []
+
+
+def test_without_it_send_is_a_topic_like_any() -> None:
+    assert calls(sent(b"x")) == []
+    assert list(SHIPPED.copies(sent(b"x"))) == []
+
+
+@pytest.mark.parametrize("changed", [{"retain": True}, {"direct_dispatch": "${x}"}, {"user_properties": "${x}"}])
+def test_other_arguments_of_republish_are_refused(changed: dict[str, Any]) -> None:
+    arguments = {"topic": "${t}", "qos": "${qos}", "payload": "${p}", "retain": False, "direct_dispatch": True}
+    with pytest.raises(EmbeddedError, match=r"republish\.hocon: not supported"):
+        Republish.read(arguments | changed)

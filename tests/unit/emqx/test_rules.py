@@ -1,6 +1,7 @@
 """`emqx-rules/` as EMQX gets them."""
 
 import shutil
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -146,3 +147,32 @@ def test_what_is_missing_is_named(given: dict[str, Any], told: str) -> None:
 def test_bad_options_are_named(name: str, url: str) -> None:
     with pytest.raises(SettingsError, match=r"--name|--hook-url"):
         Parameters.of(settings(), name, url)
+
+
+def test_trusted_sending_adds_its_rules_and_has_an_acl_of_its_own() -> None:
+    direct, trusted = Rules(PARAMETERS), Rules(replace(PARAMETERS, trusted_send=True))
+    bodies = trusted.rule_bodies()
+    assert set(bodies) - set(direct.rule_bodies()) == {"emqx_im_deliver", "emqx_im_send"}
+    assert bodies["emqx_im_send"]["actions"] == ["http:emqx_im"]
+    (republish,) = bodies["emqx_im_deliver"]["actions"]
+    assert republish["function"] == "republish"
+    assert republish["args"]["topic"] == "${receiver}"
+    assert republish["args"]["direct_dispatch"] is True
+    assert trusted.authorization["sources"][0]["rules"] == trusted.acl != direct.acl
+
+
+@pytest.mark.parametrize(
+    ("topic", "direct", "trusted"),
+    [
+        ("single/1002", True, False),
+        ("group/77", None, False),
+        ("send/single/1002", None, True),
+        ("send/group/77", None, None),
+        ("group/77/create", True, True),
+        ("im/will/1001", True, True),
+        ("business/global", None, None),
+    ],
+)
+def test_what_the_file_says_of_publishing(topic: str, direct: bool | None, trusted: bool | None) -> None:
+    for rules, wanted in ((Rules(PARAMETERS), direct), (Rules(replace(PARAMETERS, trusted_send=True)), trusted)):
+        assert Acl.parse(rules.acl).decide("1001", "1001-x", "publish", topic) is wanted

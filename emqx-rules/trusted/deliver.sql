@@ -1,0 +1,22 @@
+-- What receivers hear live: who sent it, as the broker knows him, around what he sent; see republish.hocon.
+-- The payload stands in it as it is only where EMQX has read it as a JSON object: anything else could end the JSON
+-- around it and go on with a `from` of its own. Asking for a field is how a rule can tell without failing.
+-- Action: republish
+SELECT
+  id, username, qos, publish_received_at,
+  substr(topic, 5) AS receiver,
+  CASE
+    WHEN is_not_null(map_get('id', payload)) OR is_not_null(map_get('type', payload))
+      OR is_not_null(map_get('body', payload)) OR is_not_null(map_get('from', payload))
+    THEN 'message'
+    ELSE 'message_b64'
+  END AS field,
+  CASE
+    WHEN field = 'message' THEN payload
+    ELSE concat(['"', base64_encode(payload), '"'])
+  END AS content
+FROM
+  "send/single/+",
+  "send/group/+"
+WHERE
+  is_not_null(username) AND regex_match(username, '^[1-9][0-9]{0,15}$')
