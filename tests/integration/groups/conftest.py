@@ -54,7 +54,8 @@ class Store:
         self.url = url
         self.redis = connect(url)
         self.commanding = connect(url, single=True)
-        self.archive = open_archive(f"sqlite:///{tempfile.mkdtemp(dir=directory)}/archive.db")
+        own_archive = f"sqlite:///{tempfile.mkdtemp(dir=directory)}/archive.db"
+        self.archive = open_archive(settings.pop("archive_url", own_archive))
         self.outbox = Outbox(self.redis)
         self.archiver = Archiver(self.outbox, handlers(self.archive), DeadLetters(self.redis))
         self.life = Life(self.redis, self.archive, window_us=WINDOW_US, sync_sender=True)

@@ -25,9 +25,7 @@ class Store(GroupStore):
 
     def __init__(self, url: str, directory: Path, limits: Limits, **settings: Any) -> None:
         super().__init__(url, directory, limits, **settings)
-        self.tags = Tags(
-            self.redis, self.commanding, window_us=WINDOW_US, repeat_seconds=3600, outbox_limit=2**30, **settings
-        )
+        self.tags = Tags(self.redis, self.commanding, window_us=WINDOW_US, repeat_seconds=3600, outbox_limit=2**30)
 
     async def give(self, *uids: int, tag: str = TAG, source: str = MANUAL) -> HoldersChanged:
         return await self.tags.change(tag, source, add=uids)

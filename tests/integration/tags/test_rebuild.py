@@ -1,13 +1,37 @@
 """Tags in the archive, read from there, and Redis put right from there."""
 
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
 
 from store import keys
 from store.archive.tags import HolderRow, TagRow
+from store.groups import Limits
 from store.tags import MANUAL, PROFILE
 from tests.integration.tags.conftest import TAG, Store
+from tests.servers import RedisServer
+
+
+@pytest.fixture(params=["sqlite", "mysql"])
+def archive_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "mysql":
+        url: str = request.getfixturevalue("maria_url")
+        return url
+    return f"sqlite:///{tmp_path}/im.db"
+
+
+@pytest_asyncio.fixture
+async def store(
+    redis: Redis, redis_server: RedisServer, tmp_path: Path, limits: Limits, archive_url: str
+) -> AsyncIterator[Store]:
+    running = Store(redis_server.url, tmp_path, limits, archive_url=archive_url)
+    await running.start()
+    yield running
+    await running.stop()
 
 
 async def busy(store: Store) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from store import keys
-from store.errors import EntryFailed, GroupRefused, StoreAway
+from store.errors import EntryFailed, GroupRefused, OutboxFull, StoreAway
 from store.groups import Limits
 from store.tag_replacement import Replacement, Settler
-from store.tags import FOLLOW, MANUAL, PROFILE, Settled
+from store.tags import FOLLOW, MANUAL, PROFILE, Settled, Tags
+from tests.integration.groups.conftest import WINDOW_US
 from tests.integration.tags.conftest import TAG, Store
 from tests.servers import RedisServer
 
@@ -161,6 +162,21 @@ async def test_the_outbox_gets_a_thousand_in_one(store: Store) -> None:
     await replace(store, *range(1, 10_001))
     await store.settle()
     assert await store.redis.xlen(keys.OUTBOX) == before
+
+
+async def test_settling_leaves_half_of_the_outbox_to_messages(store: Store) -> None:
+    await store.tags.put(TAG, title="", followable=False)
+    await replace(store, *range(1, 3001))
+    await store.tell()
+    half = int(await store.redis.get(keys.OUTBOX_BYTES) or 0)
+    bounds = {"window_us": WINDOW_US, "repeat_seconds": 3600, "outbox_limit": 2 * half}
+    tags = Tags(store.redis, store.commanding, **bounds)
+    with pytest.raises(OutboxFull):
+        await tags.settle_step(TAG)
+    await tags.put("other", title="", followable=False)
+    assert (await tags.change("other", MANUAL, add=[1])).added == 1
+    await store.archive_all()
+    assert (await tags.settle_step(TAG)).changed > 0
 
 
 async def test_only_who_is_online_is_told(store: Store) -> None:
