@@ -74,7 +74,7 @@ async def measure(report: Report, name: str, url: str, archive: Archive, entries
 
 
 def run(report: Report) -> None:
-    asyncio.run(_run(report, report.choose(quick=2_000, usual=100_000, full=1_000_000)))
+    asyncio.run(_run(report, report.choose(quick=2_000, usual=60_000, full=1_000_000)))
 
 
 async def _run(report: Report, entries: int) -> None:

@@ -23,7 +23,10 @@ def message(mid: int, topic: str, sender: int, text: str = TEXT) -> Message:
 
 
 def fill(redis: Redis, messages: Iterable[Message], *, sync_sender: bool = False) -> int:
-    """Into the timelines of receivers, and, with `sync_sender`, of senders; how many there were."""
+    """Into the timelines of receivers, and, with `sync_sender`, of senders; how many there were.
+
+    Returns when Redis has rewritten its log, if the fill made it: that is not what anybody measures.
+    """
     restore = script("restore")
     digest = redis.script_load(restore.source.decode())
     now = time.time_ns() // 1_000_000
@@ -36,6 +39,8 @@ def fill(redis: Redis, messages: Iterable[Message], *, sync_sender: bool = False
             names += timelines
             arguments += (len(timelines), channel, each.mid, encode(each))
         count += int(redis.evalsha(digest, len(names), *names, *arguments))
+    while (state := redis.info("persistence"))["aof_rewrite_in_progress"] or state["aof_rewrite_scheduled"]:
+        time.sleep(0.05)
     return count
 
 
