@@ -16,6 +16,7 @@ from hooks.api.admin import AdminApi
 from hooks.api.deadletters import DeadLettersApi
 from hooks.api.groups import GroupsApi
 from hooks.api.health import HealthApi
+from hooks.api.openapi import OpenApi
 from hooks.api.publish import PublishApi
 from hooks.api.pull import PullApi
 from hooks.api.tags import TagsApi
@@ -250,6 +251,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
             TagsApi(tags, tag_changes),
             PublishApi(appender, outgoing, most_payload=settings.max_payload),
             DeadLettersApi(dead_letters, webhook),
+            OpenApi(),
         ),
         news=news,
     )

@@ -19,6 +19,7 @@ from aiohttp import web
 
 from hooks.service import running_service
 from hooks.settings import load
+from tests.integration.openapi import conforms
 from tests.recorded import recorded
 
 JWT_SECRET = "a secret of the tests that is long enough"
@@ -242,7 +243,10 @@ class App:
         # As EMQX has connections of its own, which carry nothing but hooks.
         session = self._broker if path.startswith("/hooks/") else self._http
         async with session.request(method, url + path, headers=headers, **arguments) as answer:
-            return Answer(answer.status, answer.headers, await answer.read())
+            raw = await answer.read()
+            if url.endswith(f":{self.port}"):
+                conforms(method, path, answer.status, raw, arguments.get("json"))
+            return Answer(answer.status, answer.headers, raw)
 
     async def hook(self, name: str, body: Any, bearer: str | None = "hook-token-1", **arguments: Any) -> Answer:
         raw = body if isinstance(body, bytes) else orjson.dumps(body)

@@ -9,6 +9,7 @@ import typer
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic_core import PydanticUndefined
 
+from hooks.api.openapi.paths import PATHS
 from hooks.cli import app
 from hooks.errors import CODES
 from hooks.metrics import HotChannelHits, Metrics
@@ -68,6 +69,16 @@ def errors() -> list[tuple[str, ...]]:
     return [(name, str(code.status), code.meaning) for name, code in CODES.items()]
 
 
+def admin() -> list[tuple[str, ...]]:
+    """What operators may ask, as the served document has it."""
+    return [
+        (f"{method.upper()} {path}", operation["summary"])
+        for path, operations in PATHS.items()
+        for method, operation in operations.items()
+        if path.startswith("/admin/")
+    ]
+
+
 def commands(group: Any = None, path: str = "emqx-im") -> list[tuple[str, ...]]:
     """Each command, those of a group below its name."""
     group = group or typer.main.get_command(app)
@@ -84,7 +95,13 @@ def commands(group: Any = None, path: str = "emqx-im") -> list[tuple[str, ...]]:
 
 @pytest.mark.parametrize(
     ("page", "rows"),
-    [("settings.md", settings), ("metrics.md", metrics), ("errors.md", errors), ("cli.md", commands)],
+    [
+        ("settings.md", settings),
+        ("metrics.md", metrics),
+        ("errors.md", errors),
+        ("cli.md", commands),
+        ("admin.md", admin),
+    ],
 )
 def test_a_page_says_what_the_code_does(page: str, rows: object) -> None:
     assert callable(rows)

@@ -1,0 +1,186 @@
+"""Every path of the service: one entry for each route."""
+
+from typing import Any
+
+from hooks.api.openapi.words import (
+    COUNT,
+    FLAG,
+    GIVEN_UID,
+    MICROSECONDS,
+    MODE,
+    NOTHING,
+    TEXT,
+    maybe,
+    one_of,
+    operation,
+    page,
+    ref,
+    some,
+    thing,
+)
+from hooks.api.tags import MOST_USERS
+from hooks.topics import LARGEST_ID
+from store.groups import MOST_MEMBERS
+
+_MEMBERS = some(GIVEN_UID, maxItems=MOST_MEMBERS)
+_HOLDERS = some(GIVEN_UID, maxItems=MOST_USERS)
+
+PATHS: dict[str, dict[str, Any]] = {
+    "/admin/presence": {
+        "get": operation(
+            "How many are online; with `uid`, up to 10,000 users separated by commas: who of them, with which devices.",
+            {
+                200: {
+                    "oneOf": [
+                        thing({"online_users": COUNT, "online_devices": COUNT}),
+                        thing({"users": {"type": "object", "additionalProperties": ref("Presence")}}),
+                    ]
+                }
+            },
+            *(400, 503),
+            arguments={"uid": {"type": "string", "example": "1,2,3"}},
+        )
+    },
+    "/admin/users/{uid}": {
+        "get": operation(
+            "One user: presence, groups, tags, when he was seen last, his timeline.", {200: ref("User")}, 404, 503
+        )
+    },
+    "/admin/tags": {
+        "get": operation(
+            "A page of tags by name.", {200: thing({"tags": some(ref("Tag"))})}, 400, 503, arguments=page(TEXT)
+        )
+    },
+    "/admin/tags/{tag}": {
+        "get": operation("One tag, its holders counted.", {200: ref("Tag")}, 404, 503),
+        "put": operation(
+            "Makes the tag, or changes it.",
+            {204: NOTHING},
+            *(400, 413, 503),
+            body=thing({}, {"title": {"type": "string", "maxLength": 255}, "followable": FLAG}),
+        ),
+        "delete": operation("Takes the tag from all its holders and forgets it.", {204: NOTHING}, 404, 503),
+    },
+    "/admin/tags/{tag}/users": {
+        "post": operation(
+            "Gives the tag to users and takes it from users, by one source; how many that changed.",
+            {200: ref("Changed")},
+            *(400, 404, 413, 503),
+            body=thing({}, {"add": _HOLDERS, "remove": _HOLDERS, "source": one_of("manual", "profile")}),
+        ),
+        "put": operation(
+            "The whole new set of holders by profile, a uid a line; it takes effect at once or not at all.",
+            {204: NOTHING},
+            *(400, 404, 503),
+            arguments={"source": {"const": "profile"}},
+            required=("source",),
+            body=TEXT,
+            body_type="text/plain",
+        ),
+    },
+    "/admin/publish": {
+        "post": operation(
+            "A message in the service's name; its `mid`, or null with QoS 0, which is live only.",
+            {200: thing({"mid": maybe(MICROSECONDS)})},
+            *(400, 413, 503),
+            body=thing(
+                {"topic": {"type": "string", "example": "business/global"}},
+                {
+                    **{
+                        "qos": {"enum": [0, 1], "default": 1},
+                        "id": {"type": "string", "minLength": 1, "maxLength": 64},
+                    },
+                    **{"type": {"type": "string", "minLength": 1, "maxLength": 64}, "body": {}},
+                },
+            ),
+        )
+    },
+    "/admin/groups": {
+        "post": operation(
+            "Makes a group, with every right and the usual limits.",
+            {200: ref("Group")},
+            *(400, 413, 503),
+            body=thing(
+                {"owner": GIVEN_UID},
+                {
+                    **{"gid": GIVEN_UID, "name": {"type": "string", "maxLength": 255}, "mode": MODE, "open": FLAG},
+                    "members": _MEMBERS,
+                },
+            ),
+        )
+    },
+    "/admin/groups/{gid}": {
+        "get": operation(
+            "The group, and a page of its members by uid.", {200: ref("Group")}, 400, 404, 503, arguments=page(COUNT)
+        ),
+        "delete": operation("Dismisses the group.", {204: NOTHING}, 404, 503),
+    },
+    "/admin/groups/{gid}/members": {
+        "post": operation(
+            "Adds members and removes members; how many that changed.",
+            {200: ref("Changed")},
+            *(400, 404, 413, 503),
+            body=thing({}, {"add": _MEMBERS, "remove": _MEMBERS}),
+        )
+    },
+    "/admin/deadletters": {
+        "get": operation(
+            "A page of what was refused, and why, oldest first.",
+            {200: thing({"deadletters": some(ref("DeadLetter"))})},
+            *(400, 503),
+            arguments=page(COUNT),
+        )
+    },
+    "/admin/deadletters/{number}/replay": {
+        "post": operation(
+            "Handles the letter again; once that succeeds it is gone, else the answer says what stands against it.",
+            {204: NOTHING},
+            *(400, 404, 409, 503),
+        )
+    },
+    "/admin/deadletters/{number}": {"delete": operation("Forgets the letter.", {204: NOTHING}, 404, 503)},
+    "/admin/openapi.json": {"get": operation("This document.", {200: {"type": "object"}})},
+    "/pull": {
+        "get": operation(
+            "Everything the user may see after a cursor.",
+            {200: ref("Page")},
+            *(400, 403, 429, 503),
+            arguments={
+                "last_id": {**MICROSECONDS, "maximum": LARGEST_ID},
+                "epoch": TEXT,
+                "limit": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 200},
+                "wait": {"type": "integer", "minimum": 0, "maximum": 60, "default": 0},
+            },
+            required=("last_id",),
+            caller="user",
+        )
+    },
+    "/healthz": {
+        "get": operation("Whether the process is alive.", {200: thing({"alive": {"const": True}})}, caller=None)
+    },
+    "/readyz": {
+        "get": operation(
+            "Whether hooks and pulls are answered, and how the archive is doing.",
+            {200: ref("Readiness"), 503: ref("Readiness")},
+            caller=None,
+        )
+    },
+    "/metrics": {
+        "get": {
+            "summary": "Prometheus's text format.",
+            "responses": {"200": {"description": "The metrics.", "content": {"text/plain": {"schema": TEXT}}}},
+            "security": [],
+        }
+    },
+    "/hooks/{name}": {
+        "post": {
+            **operation(
+                "What EMQX's rules and its authorizer send; 204 but for `authz`.",
+                {200: thing({"result": one_of("allow", "deny")}), 204: NOTHING},
+                *(400, 404, 413, 503),
+                body={"type": "object"},
+                caller="broker",
+            )
+        }
+    },
+}
