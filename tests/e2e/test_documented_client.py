@@ -1,0 +1,53 @@
+"""The program on the page for client developers, run as it stands there."""
+
+import asyncio
+import re
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.e2e.stack import Service, Stack
+from tests.e2e.test_messages import pulled
+
+PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
+ROOT = Path(__file__).parents[2]
+
+
+async def test_two_users_run_it_and_hear_each_other(
+    shared_stack: Stack, service: Service, user: Callable[[], int], tmp_path: Path
+) -> None:
+    (program,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    (tmp_path / "program.py").write_text(program)
+    ann, bob = user(), user()
+
+    async def start(uid: int, to: int) -> Process:
+        arguments = (str(uid), str(to), shared_stack.token(uid), str(shared_stack.mqtt_port), shared_stack.url)
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "program.py", *arguments, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, stdout=PIPE
+        )
+
+    running = [await start(ann, bob), await start(bob, ann)]
+    try:
+        heard = await asyncio.gather(_heard(running[0], f"{bob} "), _heard(running[1], f"{ann} "))
+        assert heard[0].startswith(f"{bob} {{'text': 'hello from {bob}'}}")
+        assert heard[1].startswith(f"{ann} {{'text': 'hello from {ann}'}}")
+    finally:
+        for process in running:
+            process.kill()
+            await process.wait()
+    assert {entry["from"] for entry in await pulled(service, ann, 2)} == {str(ann), str(bob)}
+    assert (tmp_path / f"{ann}.json").exists()
+
+
+async def _heard(process: Process, start: str) -> str:
+    """The first line of its output that begins so; before it stands what became of its own message."""
+    assert process.stdout is not None
+    stored = False
+    async with asyncio.timeout(60):
+        while line := (await process.stdout.readline()).decode():
+            stored = stored or line.startswith("stored as ")
+            if line.startswith(start):
+                assert stored
+                return line
+    raise AssertionError("it has ended")
