@@ -27,6 +27,7 @@ from store import keys
 from tests.bench.pulls import Client
 from tests.bench.report import Report
 from tests.bench.service import ADMIN_TOKEN, HOOK_TOKEN, serving
+from tests.bench.usage import processor
 from tests.servers import RedisServer, die_with_parent, program
 
 FIRST = 10_000_000
@@ -61,15 +62,15 @@ def run(report: Report) -> None:
         with probing(port) as before:
             time.sleep(report.choose(quick=1.0, usual=BEFORE_SECONDS, full=BEFORE_SECONDS))
         waited(report, "nothing else", before, None)
-        replaced(report, redis, port, "first set", range(FIRST, FIRST + count))
+        replaced(report, redis, server.pid, port, "first set", range(FIRST, FIRST + count))
         start = FIRST + count * 3 // 10
-        replaced(report, redis, port, "second set", range(start, start + count))
+        replaced(report, redis, server.pid, port, "second set", range(start, start + count))
 
 
-def replaced(report: Report, redis: "Redis", port: int, what: str, uids: range) -> None:
+def replaced(report: Report, redis: "Redis", pid: int, port: int, what: str, uids: range) -> None:
     what = f"{what} of {len(uids):,}"
     redis.slowlog_reset()
-    memory = used(redis)
+    memory, worked = used(redis), processor(pid)
     longest_outbox = 0
     with probing(port) as waits:
         started = time.monotonic()
@@ -84,6 +85,7 @@ def replaced(report: Report, redis: "Redis", port: int, what: str, uids: range) 
         while redis.xlen(keys.OUTBOX) > 100:
             time.sleep(LOOK_SECONDS)
         report.figure(f"{what}, until it is archived", "s", time.monotonic() - started)
+    report.figure(f"{what}, processor time of Redis", "s", processor(pid) - worked)
     info = redis.info("memory")
     report.figure(f"{what}, Redis has more", "MiB", used(redis) - memory)
     report.figure(f"{what}, Redis had at most", "MiB", int(info["used_memory_peak"]) / 2**20)
