@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from store import keys
 from store.connection import wait_for_replicas
-from store.destinations import destinations
+from store.destinations import destinations, receivers
 from store.errors import EntryFailed, GroupRefused, Overloaded, StoreAway
 from store.lane import Lane
 from store.record import encode_tail
@@ -28,9 +28,6 @@ _BATCH_GROUPS = 64
 """Group messages in a batch: the script puts off those it does not reach."""
 _SMALLEST_SPLIT = 4
 
-_GROUP = -1
-_TAG = -2
-"""In place of the number of timelines, where the script judges."""
 _LATER = b"LATER"
 _REFUSED = "REFUSED "
 
@@ -38,9 +35,6 @@ LANES = 4
 
 _CALL_SECONDS = 2.0
 """For one call with all it takes, reconnecting included; who waits for the next one waits as long at most."""
-
-MESSAGE = b"message"
-"""The outbox kind of a stored message."""
 
 
 class Stored(NamedTuple):
@@ -51,26 +45,17 @@ class Stored(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One message on its way: where it goes, and its record without the id.
+    """One message on its way, as the script takes it.
 
-    timelines: their keys; for a group instead the keys that say where its message goes, for a tag also its own.
-    places: number of timelines, or _GROUP or _TAG.
+    names: keys; to: whom, or the channel; tail: its record without the id. weight: bytes that this writes into Redis,
+    but for a group's fan-out: that the script bounds.
     """
 
-    repeat_key: bytes
-    timelines: tuple[bytes, ...]
-    channel: str
+    names: tuple[bytes, ...]
+    to: str
     tail: bytes
-    places: int
-
-    @property
-    def group(self) -> bool:
-        return self.places == _GROUP
-
-    @property
-    def weight(self) -> int:
-        """Bytes this entry writes into Redis, but for a group's fan-out: that the script bounds."""
-        return len(self.tail) * (len(self.timelines) + 1) + 256
+    weight: int
+    group: bool
 
 
 class Appender:
@@ -121,15 +106,16 @@ class Appender:
     ) -> asyncio.Future[Stored]:
         """A message into the timelines of its topic. Raises Overloaded; the future, what else the store can refuse,
         and GroupRefused."""
-        timelines, channel = destinations(topic, sender, sync_sender=self._sync_sender)
-        places = len(timelines)
-        if channel:
-            if (gid := keys.gid_of(channel)) is not None:
-                places, timelines = _GROUP, (keys.group(gid), keys.members(gid), *timelines)
-            elif (tag := keys.tag_of(channel)) is not None:
-                places, timelines = _TAG, (keys.tag(tag), *timelines)
         tail = encode_tail(topic, sender, client_id, ts, json, payload)
-        return self._submit(Entry(keys.repeat(sender, topic, client_id), timelines, channel, tail, places))
+        repeat_key = keys.repeat(sender, topic, client_id)
+        kind, _, name = topic.partition("/")
+        if kind == "single":
+            uids = receivers(name, sender, sync_sender=self._sync_sender)
+            weight = len(tail) * (len(uids) + 1) + 256
+            return self._submit(Entry((repeat_key,), " ".join(uids), tail, weight, False))
+        timelines, channel = destinations(topic, sender, sync_sender=self._sync_sender)
+        names = (repeat_key, *_judging(channel), *timelines)
+        return self._submit(Entry(names, channel, tail, len(tail) * 2 + 256, kind == "group"))
 
     def _submit(self, entry: Entry) -> asyncio.Future[Stored]:
         if self._stopping or len(self._queue) >= _QUEUED_ENTRIES or self._queued_bytes >= _QUEUED_BYTES:
@@ -220,12 +206,20 @@ class Appender:
         ]
         arguments: list[Any] = [time.time_ns() // 1000, *self._settings, self.highest_id, int(self._sync_sender)]
         for entry in entries:
-            names.append(entry.repeat_key)
-            names.extend(entry.timelines)
-            arguments += (entry.places, entry.channel, MESSAGE, entry.tail)
+            names += entry.names
+            arguments += (entry.to, entry.tail)
         replies: list[Any] = await self._script.run(lane, names, arguments)
         await wait_for_replicas(lane, self._replicas)
         return replies
+
+
+def _judging(channel: str) -> tuple[bytes, ...]:
+    """The keys by which the script judges whether there is such a group or tag, and who is in it."""
+    if (gid := keys.gid_of(channel)) is not None:
+        return keys.group(gid), keys.members(gid)
+    if (tag := keys.tag_of(channel)) is not None:
+        return (keys.tag(tag),)
+    return ()
 
 
 def _failure(reply: str) -> Exception:

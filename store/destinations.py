@@ -16,10 +16,12 @@ def destinations(topic: str, sender: str, *, sync_sender: bool) -> tuple[tuple[b
         return (keys.channel(channel),), channel
     if kind == "business":
         return (keys.channel(name),), name
-    receiver = keys.inbox(int(name))
-    if not sync_sender or sender in (name, SERVICE):
-        return (receiver,), ""
-    return (receiver, keys.inbox(int(sender))), ""
+    return tuple(keys.inbox(int(uid)) for uid in receivers(name, sender, sync_sender=sync_sender)), ""
+
+
+def receivers(uid: str, sender: str, *, sync_sender: bool) -> tuple[str, ...]:
+    """In whose inboxes a private message to a user lies."""
+    return (uid, sender) if sync_sender and sender != uid and sender != SERVICE else (uid,)
 
 
 def conversation(channel: str) -> str:

@@ -72,7 +72,7 @@ async def _readiness(session: aiohttp.ClientSession, url: str) -> Finding:
         return warn(
             SERVICE, f"archives nothing: {archive.get('state')}", "mend the archive; until then the outbox grows"
         )
-    return ok(SERVICE, f"ready, {archive.get('outbox_length')} messages to archive")
+    return ok(SERVICE, f"ready, {archive.get('outbox_length')} outbox entries to archive")
 
 
 async def _clock(session: aiohttp.ClientSession, url: str) -> list[Finding]:

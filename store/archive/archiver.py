@@ -33,7 +33,7 @@ class DeadLetters(Protocol):
 class Archiver:
     """One of any number of archivers on one outbox.
 
-    archived: entries stored.
+    archived: things stored, such as messages.
     failures: by reason, steps that failed (`archive_away`, `store_away`, `internal`)
     and entries set aside (`archive_refused`, `archive_undecodable`, `archive_unknown_kind`).
     trouble: why it stands still, "" if it does not.
@@ -67,7 +67,7 @@ class Archiver:
             _log.warning("archiver left without saying so", error=str(error))
 
     async def step(self) -> int:
-        """Archives one batch, waiting a second for one; how many entries left the outbox.
+        """Archives one batch, waiting a second for one; how many things left the outbox.
 
         Raises StoreError; what is not archived then comes again.
         """
@@ -85,8 +85,9 @@ class Archiver:
             raise
         if entries:
             size = sum(len(entry.data) for entry in entries)
-            fitting = BATCH_BYTES * len(entries) // max(1, size)
-            self._limit = max(1, min(BATCH_ENTRIES, fitting, self._limit * 2))
+            read = len({entry.id for entry in entries})
+            fitting = min(BATCH_BYTES * read // max(1, size), BATCH_ENTRIES * read // len(entries))
+            self._limit = max(1, min(fitting, self._limit * 2))
         return len(entries)
 
     async def lag_seconds(self) -> float:
@@ -106,8 +107,9 @@ class Archiver:
                 rows.append((entry, handler.decode(entry.data)))
             except ValueError as error:
                 await self._set_aside(entry, "archive_undecodable", "", str(error))
-        if handler is not None and rows:
-            await self._store(handler, rows)
+        if handler is not None:
+            for start in range(0, len(rows), BATCH_ENTRIES):
+                await self._store(handler, rows[start : start + BATCH_ENTRIES])
 
     async def _store(self, handler: Handler[Any], rows: Sequence[tuple[Entry, Any]]) -> None:
         """Stores rows; of refused ones each half for itself, until the refused row stands alone."""

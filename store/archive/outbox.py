@@ -1,6 +1,7 @@
 """The outbox as archivers see it: a list of work; what is archived is taken out."""
 
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
@@ -17,12 +18,20 @@ DONE_AT_ONCE = 500
 """Entries a call of the script takes out: everybody else waits for it, a millisecond or so."""
 
 
+MESSAGES = b"messages"
+"""Kind of an entry that holds messages written together: the lengths of their records, a line break, the records."""
+
+
 class Entry(NamedTuple):
-    """id: the stream's, `<mid>-0`. data: what the kind's handler decodes."""
+    """One thing to archive. Messages that were written together share an entry of the stream.
+
+    id: the stream's, `<mid>-0`. data: what the kind's handler decodes. size: what the stream's entry was counted with.
+    """
 
     id: bytes
     kind: bytes
     data: bytes
+    size: int
 
 
 class Outbox:
@@ -41,24 +50,24 @@ class Outbox:
         return self._list.worker
 
     async def read(self, limit: int) -> list[Entry]:
-        """Up to `limit` entries: those this archiver did not finish, else those another one left, else new.
+        """What up to `limit` entries of the stream hold: those this archiver did not finish, else those another one
+        left, else new.
 
         Waits a second for new ones.
         """
-        return [_entry(item) for item in await self._list.read(limit)]
+        return [entry for item in await self._list.read(limit) for entry in _entries(item)]
 
     def read_again(self) -> None:
         """What was read and is not done comes again."""
         self._list.read_again()
 
     async def done(self, entries: Sequence[Entry]) -> int:
-        """Takes entries out of the outbox; how many of them were still there."""
+        """Takes entries out of the outbox, with all they hold; how many of the stream's were still there."""
         names = [keys.OUTBOX, keys.OUTBOX_BYTES]
+        sizes = [each for entry in {entry.id: entry for entry in entries}.values() for each in (entry.id, entry.size)]
         deleted = 0
-        for start in range(0, len(entries), DONE_AT_ONCE):
-            arguments: list[Any] = [GROUP]
-            for entry in entries[start : start + DONE_AT_ONCE]:
-                arguments += (entry.id, len(entry.data) + ENTRY_BYTES)
+        for start in range(0, len(sizes), DONE_AT_ONCE * 2):
+            arguments: list[Any] = [GROUP, *sizes[start : start + DONE_AT_ONCE * 2]]
             deleted += await script("outbox_done").run(self._redis, names, arguments)
         return deleted
 
@@ -100,6 +109,22 @@ class Outbox:
         await self._list.leave()
 
 
-def _entry(item: Item) -> Entry:
+def _entries(item: Item) -> list[Entry]:
     id_, fields = item
-    return Entry(id_, fields.get(b"k", b""), fields.get(b"d", b""))
+    kind, data = fields.get(b"k", b""), fields.get(b"d", b"")
+    size = len(data) + ENTRY_BYTES
+    if kind == MESSAGES and (records := _records(data)) is not None:
+        return [Entry(id_, b"message", record, size) for record in records]
+    return [Entry(id_, kind, data, size)]
+
+
+def _records(data: bytes) -> list[bytes] | None:
+    """None where this is no such entry: it is set aside whole, as a kind that nobody knows."""
+    lengths, _, rest = data.partition(b"\n")
+    try:
+        ends = [0, *accumulate(map(int, lengths.split(b" ")))]
+    except ValueError:
+        return None
+    if ends[-1] != len(rest) or sorted(ends) != ends:
+        return None
+    return [rest[start:end] for start, end in pairwise(ends)]

@@ -1,18 +1,18 @@
 -- Appends a batch of messages, each to any number of timelines, and to the outbox. Per entry it is all or nothing.
 --
 -- 1. Reserve the batch's ids by writing the clock first: whatever fails later, no id is given twice.
--- 2. Per entry: recognise a repeat; look whether a group takes the message, and who is in it; give the next id, write
---    the timelines (those of cold users are skipped: they read the archive when they are back), trim them, write the
---    outbox.
+-- 2. Per entry: recognise a repeat; look whether a group takes the message, and who is in it, or whether there is such
+--    a tag; give the next id, write the timelines (those of cold users are skipped: they read the archive when they are
+--    back).
 -- 3. Once so much was written to groups that others have waited long enough, later group messages are put off.
--- 4. Tell waiting pulls, once for the batch.
+-- 4. Write the outbox: as few entries as hold all messages, each under the id of its first message.
+-- 5. Tell waiting pulls, once for the batch.
 --
 -- KEYS  1-8 as in include/batch.lua;
---       then per entry: repeat key, timelines; of a group: repeat key, group, its members, its channel; of a tag:
---       repeat key, tag, its channel
+--       then per entry: repeat key; of one to a channel also the channel, of one to a group: group, its members, its
+--       channel, of one to a tag: tag, its channel
 -- ARGV  1-5 as in include/batch.lua, 6 '1' if a sender has his own messages in his inbox;
---       then per entry: number of timelines (-1: a group, -2: a tag), channel name ('' for inboxes), outbox kind,
---       record without its id
+--       then per entry: to whom (one or two uids with a space between, or the name of a channel), record without its id
 -- Reply per entry: the id, if new; minus the id, if a repeat; 'LATER', if it was not reached; 'REFUSED <code>', if the
 --       group does not take it, or there is no such tag; another text, if only this entry failed
 -- Error EMPTY | BEHIND | OUTBOXFULL
@@ -20,32 +20,60 @@
 -- include batch
 -- include outbox
 local FIRST_KEY, FIRST_ARGUMENT = 9, 7
-local GROUP_KEYS, TAG_KEYS = 3, 2
 local MOST_DELIVERIES, MOST_DELIVERED_BYTES = 2000, 4194304
 
+-- In one outbox entry: archivers bound how many entries they read, before they know how large these are.
+local MOST_TOGETHER, MOST_BYTES_TOGETHER = 64, 16384
+
+local repeat_until = digits((time[1] + repeat_seconds) * 1000)
+local entries = (#ARGV - FIRST_ARGUMENT + 1) / 2
 local cold = {}
-local entries = 0
-do
+if redis.call('EXISTS', asleep_key) == 1 then
   local receivers = {}
-  local key, argument = FIRST_KEY, FIRST_ARGUMENT
-  while argument <= #ARGV do
-    entries = entries + 1
-    local count = tonumber(ARGV[argument])
-    if count < 0 then
-      count = count == -1 and GROUP_KEYS or TAG_KEYS
-    elseif ARGV[argument + 1] == '' then
-      for index = key + 1, key + count do
-        receivers[#receivers + 1] = string.sub(KEYS[index], #inbox_prefix + 1)
-      end
+  for argument = FIRST_ARGUMENT, #ARGV, 2 do
+    for uid in string.gmatch(string.match(ARGV[argument], '^%d[%d ]*$') or '', '%d+') do
+      receivers[#receivers + 1] = uid
     end
-    key = key + 1 + count
-    argument = argument + 4
   end
   look_for_cold(receivers, cold)
 end
 redis.call('SET', clock_key, digits(last + entries))
 
+local replies = {}
 local deliveries, delivered_bytes = 0, 0
+
+-- The entry in hand: what must be undone if it fails.
+local claimed, record, written
+
+local function undo(repeat_key, message, timelines)
+  for _, timeline in ipairs(timelines) do
+    redis.call('ZREM', timeline, message)
+  end
+  redis.call('DEL', repeat_key)
+end
+
+local function failed(failure)
+  return 'FAILED ' .. (type(failure) == 'table' and failure.err or tostring(failure))
+end
+
+-- Messages that are not in the outbox yet.
+local together, lengths, undoing, first_mid, bytes_together = {}, {}, {}, nil, 0
+
+local function write_outbox()
+  if #together == 0 then
+    return
+  end
+  local data = table.concat(lengths, ' ') .. '\n' .. table.concat(together)
+  local ok, failure = pcall(put_into_outbox, first_mid .. '-0', 'messages', data)
+  if not ok then
+    for index, each in ipairs(undoing) do
+      local entry, repeat_key, timelines = unpack(each)
+      undo(repeat_key, together[index], timelines)
+      replies[entry] = failed(failure)
+    end
+  end
+  together, lengths, undoing, bytes_together = {}, {}, {}, 0
+end
 
 -- Members of a write-mode group: their inboxes, and their names for waiting pulls. Read once for a batch.
 local groups = {}
@@ -75,91 +103,105 @@ local function admitted(key, sender)
   return group[1] == 'write' and members_of(KEYS[key + 1]) or nil
 end
 
-local function append(id, key, count, channel, kind, tail)
-  local repeat_key = KEYS[key]
+-- Writes one message into timelines, `channel` is its name if they are one, and keeps it for the outbox.
+local function store(entry, repeat_key, timelines, skipped, channel, tail)
+  local id = last + entry
   local mid = digits(id)
-  local list, first, final = KEYS, key + 1, key + count
-  local skipped = cold
-  if count < 0 then
-    local known = redis.call('GET', repeat_key)
-    if known then
-      return -tonumber(known)
-    end
+  if not redis.call('SET', repeat_key, mid, 'NX', 'PXAT', repeat_until) then
+    return -tonumber(redis.call('GET', repeat_key))
   end
-  if count == -2 then
-    local tag = redis.call('HMGET', KEYS[first], 'made', 'deleted')
-    if not tag[1] or tag[2] then
-      return 'REFUSED unknown_tag'
-    end
-    first, final = key + TAG_KEYS, key + TAG_KEYS
-  elseif count == -1 then
-    local sender = string.match(tail, '^[^\n]*\n([^\n]*)')
-    local inboxes, refusal = admitted(key + 1, sender)
-    if refusal then
-      return refusal
-    end
-    if inboxes then
-      list, first, final, channel = inboxes, 1, #inboxes, ''
-      if ARGV[6] ~= '1' then
-        skipped = setmetatable({ [inbox_prefix .. sender] = true }, { __index = cold })
-      end
-    else
-      first, final = key + GROUP_KEYS, key + GROUP_KEYS
-    end
-    deliveries = deliveries + final - first + 1
-    delivered_bytes = delivered_bytes + (final - first + 1) * #tail
+  claimed, record, written = repeat_key, mid .. '\n' .. tail, {}
+  write(timelines, skipped, mid, record, written)
+  if channel then
+    redis.call('HSET', heads_key, channel, mid)
   end
-  local known = redis.call('SET', repeat_key, mid, 'NX', 'GET', 'EX', repeat_seconds)
+  local count = #together + 1
+  if count == 1 then
+    first_mid = mid
+  end
+  together[count] = record
+  lengths[count] = #record
+  undoing[count] = { entry, repeat_key, written }
+  bytes_together = bytes_together + #record
+  return id
+end
+
+local function store_for_group(entry, key, channel, tail)
+  local known = redis.call('GET', KEYS[key])
   if known then
     return -tonumber(known)
   end
-  local record = mid .. '\n' .. tail
-  local written = {}
-  local ok, failure = pcall(function()
-    write(list, first, final, skipped, id, mid, record, written)
-    if channel ~= '' then
-      redis.call('HSET', heads_key, channel, mid)
-    end
-    put_into_outbox(mid .. '-0', kind, record)
-  end)
-  if not ok then
-    for _, timeline in ipairs(written) do
-      redis.call('ZREM', timeline, record)
-    end
-    redis.call('DEL', repeat_key)
-    error(failure)
+  local sender = string.match(tail, '^[^\n]*\n([^\n]*)')
+  local inboxes, refusal = admitted(key + 1, sender)
+  if refusal then
+    return refusal
   end
-  if channel ~= '' then
+  local skipped = cold
+  if inboxes and ARGV[6] ~= '1' then
+    skipped = setmetatable({ [inbox_prefix .. sender] = true }, { __index = cold })
+  end
+  local timelines = inboxes or { KEYS[key + 3] }
+  deliveries = deliveries + #timelines
+  delivered_bytes = delivered_bytes + #timelines * #tail
+  local id = store(entry, KEYS[key], timelines, skipped, not inboxes and channel, tail)
+  if not inboxes then
     news[#news + 1] = channel
-  elseif list ~= KEYS then
-    if not list.told then
-      list.told = true
-      news[#news + 1] = list.names
-    end
-  else
-    for _, timeline in ipairs(written) do
-      news[#news + 1] = string.sub(timeline, #inbox_prefix + 1)
-    end
+  elseif not inboxes.told then
+    inboxes.told = true
+    news[#news + 1] = inboxes.names
   end
   return id
 end
 
-local replies = {}
-local key, argument = FIRST_KEY, FIRST_ARGUMENT
-for entry = 1, entries do
-  local count = tonumber(ARGV[argument])
-  if count == -1 and (deliveries >= MOST_DELIVERIES or delivered_bytes >= MOST_DELIVERED_BYTES) then
-    replies[entry] = 'LATER'
-  else
-    local ok, reply =
-      pcall(append, last + entry, key, count, ARGV[argument + 1], ARGV[argument + 2], ARGV[argument + 3])
-    if not ok then
-      reply = 'FAILED ' .. (type(reply) == 'table' and reply.err or tostring(reply))
-    end
-    replies[entry] = reply
+local function store_for_tag(entry, key, channel, tail)
+  local known = redis.call('GET', KEYS[key])
+  if known then
+    return -tonumber(known)
   end
-  key = key + 1 + (count == -1 and GROUP_KEYS or count == -2 and TAG_KEYS or count)
-  argument = argument + 4
+  local tag = redis.call('HMGET', KEYS[key + 1], 'made', 'deleted')
+  if not tag[1] or tag[2] then
+    return 'REFUSED unknown_tag'
+  end
+  news[#news + 1] = channel
+  return store(entry, KEYS[key], { KEYS[key + 2] }, cold, channel, tail)
 end
+
+local key = FIRST_KEY
+for entry = 1, entries do
+  local argument = FIRST_ARGUMENT + entry * 2 - 2
+  local to, tail = ARGV[argument], ARGV[argument + 1]
+  local uid, other = string.match(to, '^(%d+) ?(%d*)$')
+  local ok, reply = true, 'LATER'
+  claimed = nil
+  if uid then
+    local inboxes = { inbox_prefix .. uid, other ~= '' and inbox_prefix .. other or nil }
+    ok, reply = pcall(store, entry, KEYS[key], inboxes, cold, nil, tail)
+    news[#news + 1] = to
+    key = key + 1
+  elseif string.sub(to, 1, 6) == 'group:' then
+    if deliveries < MOST_DELIVERIES and delivered_bytes < MOST_DELIVERED_BYTES then
+      ok, reply = pcall(store_for_group, entry, key, to, tail)
+    end
+    key = key + 4
+  elseif string.sub(to, 1, 4) == 'tag_' then
+    ok, reply = pcall(store_for_tag, entry, key, to, tail)
+    key = key + 3
+  else
+    ok, reply = pcall(store, entry, KEYS[key], { KEYS[key + 1] }, cold, to, tail)
+    news[#news + 1] = to
+    key = key + 2
+  end
+  if not ok then
+    if claimed then
+      undo(claimed, record, written)
+    end
+    reply = failed(reply)
+  end
+  replies[entry] = reply
+  if #together == MOST_TOGETHER or bytes_together >= MOST_BYTES_TOGETHER then
+    write_outbox()
+  end
+end
+write_outbox()
 finish()
 return replies

@@ -163,7 +163,7 @@ local function store(list, tail)
   local places = {}
   records[#records + 1] = { mid, record }
   written[#written + 1] = { record, places }
-  write(list, 1, #list, cold, last, mid, record, places)
+  write(list, cold, mid, record, places)
   return mid
 end
 

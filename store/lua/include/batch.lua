@@ -50,20 +50,15 @@ local function look_for_cold(uids, cold)
   end
 end
 
--- Writes a record into the timelines from `first` to `final` of a list, but for those that are `cold`; what was
--- written is added to `written`.
-local function write(list, first, final, cold, id, mid, record, written)
-  local few = final - first < 16
-  for index = first, final do
-    local timeline = list[index]
-    if not cold[timeline] then
+-- Writes a record into the timelines of a list, but for those to be skipped; what was written is added to `written`.
+-- A timeline is trimmed when its expiry is renewed, each half hour at most, and by pulls.
+local function write(list, skipped, mid, record, written)
+  for _, timeline in ipairs(list) do
+    if not skipped[timeline] then
       redis.call('ZADD', timeline, mid, record)
       written[#written + 1] = timeline
-      -- A large fan-out trims a sixteenth of its inboxes each time; pulls trim always.
-      if few or (index + id) % 16 == 0 then
-        redis.call('ZREMRANGEBYSCORE', timeline, '-inf', trim_below)
-      end
       if redis.call('TTL', timeline) < expires_soon then
+        redis.call('ZREMRANGEBYSCORE', timeline, '-inf', trim_below)
         redis.call('EXPIRE', timeline, expire_seconds)
       end
     end

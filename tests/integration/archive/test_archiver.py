@@ -14,11 +14,11 @@ from store import keys
 from store.archive import Archive, open_archive
 from store.archive.archiver import BATCH_ENTRIES, Archiver
 from store.archive.handlers import MessageHandler, handlers
-from store.archive.outbox import GROUP, Outbox
+from store.archive.outbox import GROUP, MESSAGES, Outbox
 from store.connection import connect
 from store.deadletter import DeadLetters
 from store.errors import ArchiveAway, StoreAway
-from store.record import Message
+from store.record import Message, encode
 from store.scripts import script
 from tests.integration.archive.outbox_writer import (
     FIRST,
@@ -128,6 +128,22 @@ async def test_a_bad_row_among_many_is_set_aside(
         ("archive", "archive_unknown_kind", ""),
         ("archive", "archive_refused", message(5999).sender),
     }
+    await assert_nothing_left(live_redis)
+
+
+async def test_a_bad_message_is_set_aside_without_those_it_was_written_with(
+    archive: Archive, archive_url: str, live_redis: Redis, archiver_on: Make
+) -> None:
+    good = [message(1), message(4)]
+    records = [encode(good[0]), b"no record", encode(message(3, client_id="x" * 65)), encode(good[1])]
+    data = b" ".join(b"%d" % len(record) for record in records) + b"\n" + b"".join(records)
+    await put_data(live_redis, FIRST + 1, data, MESSAGES)
+    for number, wrong in enumerate([b"", b"3\nabcd", b"-1 5\nabcd", b"x\nabcd"]):
+        await put_data(live_redis, FIRST + 10 + number, wrong, MESSAGES)
+    archiver = archiver_on(archive)
+    await empty(archiver, live_redis)
+    assert await stored(archive_url) == good
+    assert archiver.failures == {"archive_refused": 1, "archive_undecodable": 1, "archive_unknown_kind": 4}
     await assert_nothing_left(live_redis)
 
 
