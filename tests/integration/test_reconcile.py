@@ -101,7 +101,11 @@ async def test_a_broker_that_does_not_list_changes_nothing(
 
 async def test_one_process_reconciles_for_all(redis: Redis, redis_server: RedisServer, tmp_path: Path) -> None:
     async with running_app(redis_server.url, tmp_path / "one", reconcile_seconds=1) as app:
-        await redis.set(keys.RECONCILE_LOCK, "another's", ex=60)
+
+        async def taken() -> bool:
+            return bool(await redis.set(keys.RECONCILE_LOCK, "another's", nx=True, ex=60))
+
+        await until(taken)
         app.emqx.lists_all = True
         before = len(app.emqx.requests)
         async with running_emqx_api() as emqx:
