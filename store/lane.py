@@ -68,9 +68,12 @@ class Lane:
 
 
 class SharedLane(Lane):
-    """For any number of callers at once: Redis answers in the order in which it was asked. A caller that goes away
-    leaves its reply to nobody; one that was not answered within `seconds` takes the connection with it, and so what
-    others asked on it."""
+    """For any number of callers at once: Redis answers in the order in which it was asked, and what they ask in one
+    turn of the event loop is sent together.
+
+    A caller that goes away leaves its reply to nobody; one that was not answered within `seconds` takes the connection
+    with it, and so what others asked on it.
+    """
 
     def __init__(self, redis: Redis, seconds: float = 2.0) -> None:
         super().__init__(redis)
@@ -80,7 +83,7 @@ class SharedLane(Lane):
         replies = await self._connected()
         try:
             async with asyncio.timeout(self._seconds):
-                return await replies.ask(command)
+                return await replies.ask_with_others(command)
         except TimeoutError:
             replies.abort()
             raise redis_errors.TimeoutError(f"no answer within {self._seconds:g} s") from None
@@ -95,14 +98,29 @@ class _Replies(asyncio.Protocol):
             protocolError=redis_errors.InvalidResponse, replyError=_reply_error, notEnoughData=_INCOMPLETE
         )
         self._waiting = deque[asyncio.Future[Any]]()
+        self._unsent: list[bytes] = []
         self.lost = False
         transport.set_protocol(self)
 
     def ask(self, command: tuple[str | bytes | int, ...]) -> asyncio.Future[Any]:
+        self._transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]
+        return self._reply()
+
+    def ask_with_others(self, command: tuple[str | bytes | int, ...]) -> asyncio.Future[Any]:
         packed = hiredis.pack_command(command)  # type: ignore[arg-type]
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._unsent.append(packed)
+        return self._reply()
+
+    def _send(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        if not self.lost:
+            self._transport.write(b"".join(unsent))
+
+    def _reply(self) -> asyncio.Future[Any]:
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append(reply)
-        self._transport.write(packed)
         return reply
 
     def abort(self) -> None:
