@@ -321,6 +321,7 @@ def test_the_rules_with_their_secrets_are_those_that_are_exported(
     assert file_source.pop("rules") == rules.acl
     file_source["path"] = ACL_PATH
     assert hocon.read((filled / "base.hocon").read_text(), "base.hocon") == exported
+    assert not re.search(r'^[^#=]*\."', (filled / "base.hocon").read_text(), re.MULTILINE), "EMQX reads no such path"
     assert (filled / "emqx-im-acl.conf").read_text() == rules.acl
     assert (filled / "api_keys").read_text() == "key-of-api:secret-of-api:administrator\n"
 
