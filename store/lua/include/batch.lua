@@ -51,14 +51,20 @@ local function look_for_cold(uids, cold)
 end
 
 -- Writes a record into the timelines of a list, but for those to be skipped; what was written is added to `written`.
--- A timeline is trimmed when its expiry is renewed, each half hour at most, and by pulls.
+-- A timeline is trimmed whenever it is written; one of a large fan-out when its expiry is renewed, each half hour at
+-- most. Pulls trim always.
+local LARGE = 16
 local function write(list, skipped, mid, record, written)
+  local few = #list <= LARGE
   for _, timeline in ipairs(list) do
     if not skipped[timeline] then
       redis.call('ZADD', timeline, mid, record)
       written[#written + 1] = timeline
-      if redis.call('TTL', timeline) < expires_soon then
+      local renewed = redis.call('TTL', timeline) < expires_soon
+      if few or renewed then
         redis.call('ZREMRANGEBYSCORE', timeline, '-inf', trim_below)
+      end
+      if renewed then
         redis.call('EXPIRE', timeline, expire_seconds)
       end
     end

@@ -1,6 +1,7 @@
 """Messages of groups in both modes: who sees which, and how often."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -229,3 +230,16 @@ async def test_a_pull_of_many_groups_is_one_call_that_moves_little(store: Store)
     assert pulled.more
     assert stats["cmdstat_evalsha"]["calls"] == 1
     assert stats["total_net_output_bytes"] < 3 * limit * len(payload)
+
+
+async def test_a_large_fan_out_trims_inboxes_when_their_expiry_is_renewed(store: Store) -> None:
+    await store.create(*range(2, 30))
+    old = time.time_ns() // 1000 - WINDOW_US - 61_000_000
+    await store.redis.zadd(keys.inbox(9), {b"old": old})
+    await say(store, 1)
+    assert await store.redis.zscore(keys.inbox(9), b"old") == old
+    lasting = await store.redis.ttl(keys.inbox(9))
+    await store.redis.expire(keys.inbox(9), lasting - 1900)
+    await say(store, 1)
+    assert await store.redis.zscore(keys.inbox(9), b"old") is None
+    assert await store.redis.ttl(keys.inbox(9)) > lasting - 1900
