@@ -19,7 +19,8 @@ from store import keys
 from tests.bench.fill import fill, join, message
 from tests.bench.pulls import Client, request, wrk_script
 from tests.bench.report import Report
-from tests.bench.service import process, serving, wrk
+from tests.bench.service import Serving, process, serving, wrk
+from tests.bench.usage import processor
 from tests.servers import RedisServer, free_port, program
 
 CONNECTIONS = (16, 64)
@@ -38,35 +39,43 @@ def run(report: Report) -> None:
         server.start()
         stack.callback(server.stop)
         redis = Redis.from_url(server.url)
-        port = stack.enter_context(serving(directory, server, IM_PULL_RATE="1000000", IM_HOT_HITS="1e9")).port
+        service = stack.enter_context(serving(directory, server, IM_PULL_RATE="1000000", IM_HOT_HITS="1e9"))
         one_call_port = free_port()
         one_call = [sys.executable, "-m", "tests.bench.one_call", str(one_call_port), server.url]
-        stack.enter_context(process(one_call, one_call_port))
-        client = Client(port)
+        other = Serving(one_call_port, stack.enter_context(process(one_call, one_call_port)))
+        client = Client(service.port)
         stack.callback(client.close)
-        empty(report, directory, redis, {"one call": one_call_port, "empty pulls": port})
+        empty(report, directory, redis, server.pid, {"one call": other, "empty pulls": service})
         channels(report, redis, client)
         coming_back(report, redis, client)
 
 
-def empty(report: Report, directory: Path, redis: Redis, ports: dict[str, int]) -> None:
+def empty(report: Report, directory: Path, redis: Redis, redis_pid: int, asked: dict[str, Serving]) -> None:
     """Users with a message each, all of whom have pulled it."""
     seconds = report.choose(quick=1, usual=3, full=10)
     rounds = report.choose(quick=1, usual=5, full=9)
     now = time.time_ns() // 1000 - DAY
     fill(redis, (message(now + number, f"single/{1000 + number}", 1) for number in range(USERS)))
     script = wrk_script(directory, [request(1000 + number, time.time_ns() // 1000 - 1) for number in range(USERS)])
-    for port in ports.values():
+    for port, _ in asked.values():
         wrk(script, port, 64, 1)
+    spent: dict[str, list[float]] = {name: [] for name in asked}
     for connections in CONNECTIONS:
-        found = [{name: wrk(script, port, connections, seconds) for name, port in ports.items()} for _ in range(rounds)]
-        for name in ports:
-            report.figure(f"{name}, {connections} connections", "pulls/s", [each[name][0] for each in found])
-        ratios = [each["empty pulls"][0] / each["one call"][0] for each in found]
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in asked}
+        for _ in range(rounds):
+            for name, (port, pid) in asked.items():
+                before = processor(pid, redis_pid)
+                found[name].append(wrk(script, port, connections, seconds))
+                spent[name].append((processor(pid, redis_pid) - before) / found[name][-1][0] / seconds * 1e6)
+        for name, rates in found.items():
+            report.figure(f"{name}, {connections} connections", "pulls/s", [rate for rate, _ in rates])
+        both = zip(found["empty pulls"], found["one call"], strict=True)
+        ratios = [ours / theirs for (ours, _), (theirs, _) in both]
         report.figure(f"empty pulls to one call, {connections} connections", "ratio", ratios, headline=True)
-        p99 = [each["empty pulls"][1] for each in found]
-        report.figure(f"empty pulls, p99, {connections} connections", "ms", p99)
-    titles = [f"{name}, {connections} connections" for connections in CONNECTIONS for name in ports]
+        report.figure(f"empty pulls, p99, {connections} connections", "ms", [p99 for _, p99 in found["empty pulls"]])
+    for name, values in spent.items():
+        report.figure(f"processor time, {name}, Redis's included", "µs a pull", values)
+    titles = [f"{name}, {connections} connections" for connections in CONNECTIONS for name in asked]
     report.chart("Empty pulls", titles)
 
 
