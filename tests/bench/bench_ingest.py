@@ -1,15 +1,18 @@
 """Webhook ingest over loopback HTTP, AOF always, as a ratio to an aiohttp no-op of the same route in the same run.
 
+Messages per second of processor time, of the service and of Redis, depend less on what else the machine does.
 `alone`: what a 204 promises, the message in Redis with its outbox entry; nobody empties the outbox meanwhile.
 `archived`: the same process also carries everything into SQLite, on the same cores.
 """
 
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.bench.report import Report
-from tests.bench.service import begin, process, service, wrk, wrk_script
+from tests.bench.service import begin, process, serving, wrk, wrk_script
+from tests.bench.usage import processor
 from tests.servers import RedisServer, free_port, program
 
 AIMS = {16: 0.75, 64: 0.80, 256: 0.85}
@@ -32,13 +35,16 @@ def run(report: Report) -> None:
         noop = [sys.executable, "-m", "tests.bench.noop", str(noop_port)]
         with (
             process(noop, noop_port),
-            service(directory, alone, IM_ARCHIVE_URL=away) as alone_port,
-            service(directory, archived) as archived_port,
+            serving(directory, alone, IM_ARCHIVE_URL=away) as alone_service,
+            serving(directory, archived) as archived_service,
         ):
-            ports = {"no-op": noop_port, "alone": alone_port, "archived": archived_port}
+            ports = {"no-op": noop_port, "alone": alone_service.port, "archived": archived_service.port}
+            pids = {"service": alone_service.pid, "Redis": alone.pid}
             for port in ports.values():
                 wrk(script, port, 64, 1)
             for connections, aim in AIMS.items():
+                for name, rates in _by_processor(script, ports["alone"], pids, connections, seconds, rounds).items():
+                    report.figure(f"{name} alone, {connections} connections", "messages per CPU second", rates)
                 measured = [
                     {name: wrk(script, port, connections, seconds) for name, port in ports.items()}
                     for _ in range(rounds)
@@ -59,3 +65,16 @@ def run(report: Report) -> None:
         report.chart("Webhook ingest beside an aiohttp no-op", titles)
         for redis in (alone, archived):
             redis.stop()
+
+
+def _by_processor(
+    script: Path, port: int, pids: Mapping[str, int], connections: int, seconds: float, rounds: int
+) -> dict[str, list[float]]:
+    """Messages per second of processor time, by process."""
+    found: dict[str, list[float]] = {name: [] for name in pids}
+    for _ in range(rounds):
+        before = {name: processor(pid) for name, pid in pids.items()}
+        rate, _ = wrk(script, port, connections, seconds)
+        for name, pid in pids.items():
+            found[name].append(rate * seconds / (processor(pid) - before[name]))
+    return found

@@ -15,6 +15,8 @@ for number = 0, 999 do
 end
 
 local counter, salt
+-- When the broker received the messages: the second that has begun. Old ones would count as late.
+local received_at
 
 function init()
   math.randomseed(os.time() + math.floor(os.clock() * 1e6))
@@ -25,6 +27,9 @@ function init()
 end
 
 function request()
+  if counter % 100 == 0 then
+    received_at = string.format("%d000", os.time() + 1)
+  end
   counter = counter + 1
   local high, middle, low = math.floor(counter / 1000000) % 1000, math.floor(counter / 1000) % 1000, counter % 1000
   local sender, receiver = first + counter * 7919 % people, first + (counter * 104729 + 1) % people
@@ -32,6 +37,7 @@ function request()
   return parts[1] .. text[s1] .. text[s2] .. text[s3] .. text[s4] .. text[high] .. text[middle] .. text[low]
     .. parts[2] .. base64[s1] .. base64[s2] .. base64[s3] .. base64[s4] .. base64[high] .. base64[middle] .. base64[low]
     .. parts[3] .. sender .. parts[4] .. sender .. parts[5] .. receiver .. parts[6]
+    .. received_at .. parts[7]
 end
 
 function done(summary, latency, requests)

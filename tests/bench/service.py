@@ -98,7 +98,6 @@ def wrk_script(directory: Path, first: int = 1000, people: int = 1000) -> Path:
         "timestamp": 1795438818826,
         "rest": False,
         "qos": 1,
-        "publish_received_at": 1795438818826,
     }
     body = [
         '{"id":"00000000000',
@@ -111,9 +110,11 @@ def wrk_script(directory: Path, first: int = 1000, people: int = 1000) -> Path:
         # sender
         '","topic":"single/',
         # receiver
-        '",' + json.dumps(fields)[1:],
+        '",' + json.dumps(fields)[1:-1] + ',"publish_received_at":',
+        # now, in milliseconds
+        "}",
     ]
-    length = sum(map(len, body)) + 21 + 28 + 3 * len(str(first))
+    length = sum(map(len, body)) + 21 + 28 + 3 * len(str(first)) + 13
     head = (
         "POST /hooks/message HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         f"Authorization: Bearer {HOOK_TOKEN}\r\nContent-Length: {length}\r\n\r\n"
