@@ -138,7 +138,8 @@ def gid_of(channel: str) -> int | None:
 
 def tag(name: str) -> bytes:
     """Hash: `title`, `followable` (`1` or `0`), `made`, `changed` (ids of its making and of the last change, of its
-    holders too), `holders` (how many); `deleted` (id) once it is; `waiting`, in `lines`."""
+    holders too), `holders` (how many); `deleted` (id) once it is; `waiting`, in `lines`, and
+    `cursor`, in `former`, while it is being settled."""
     return PREFIX + b"t:" + name.encode()
 
 

@@ -17,7 +17,7 @@ local tag_key, settling_key, permissions_key, holders_prefix, former_prefix, map
   KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16]
 local lines_key = KEYS[17]
 local tag, most_changed, most_looked = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
-local PAGE, MOST_LINES = 250, 1000
+local PAGE, MOST_PAGES, MOST_LINES = 250, 20, 1000
 -- include outbox
 -- include holding
 -- include holders
@@ -26,7 +26,7 @@ if not at then
   return { 0, 0, 0 }
 end
 
-local changing, looked = {}, 0
+local changing, looked, pages = {}, 0, 0
 local function add_those_not_in(set, uids)
   looked = looked + #uids
   for index, held in ipairs(redis.call('SMISMEMBER', set, unpack(uids))) do
@@ -37,6 +37,7 @@ local function add_those_not_in(set, uids)
 end
 
 local function take_page()
+  pages = pages + 1
   local page = redis.call('LPOP', pages_key)
   if page then
     local uids = {}
@@ -47,9 +48,15 @@ local function take_page()
     return true
   end
   for _, source in ipairs(SOURCES) do
-    local uids = redis.call('SPOP', former_prefix .. source .. ':' .. tag, PAGE)
-    if #uids > 0 then
-      add_those_not_in(holders_prefix .. source .. ':' .. tag, uids)
+    local former = former_prefix .. source .. ':' .. tag
+    if redis.call('EXISTS', former) == 1 then
+      -- Where the cursor stands for nothing, after a restart, some are left over: it begins anew until nobody is.
+      local found = redis.call('SSCAN', former, redis.call('HGET', tag_key, 'cursor') or '0', 'COUNT', PAGE)
+      redis.call('HSET', tag_key, 'cursor', found[1])
+      if #found[2] > 0 then
+        redis.call('SREM', former, unpack(found[2]))
+        add_those_not_in(holders_prefix .. source .. ':' .. tag, found[2])
+      end
       return true
     end
   end
@@ -57,7 +64,7 @@ local function take_page()
 end
 
 local more = true
-while more and #changing < most_changed and looked < most_looked do
+while more and #changing < most_changed and looked < most_looked and pages < MOST_PAGES do
   more = take_page()
 end
 
@@ -97,6 +104,7 @@ if waiting >= MOST_LINES or not more and redis.call('EXISTS', lines_key) == 1 th
 end
 if not more then
   redis.call('HDEL', settling_key, tag)
+  redis.call('HDEL', tag_key, 'cursor')
 end
 finish()
 return { more and 1 or 0, looked, changed }
