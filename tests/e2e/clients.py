@@ -110,9 +110,7 @@ class Mosquitto:
 
             yield following
         finally:
-            if process.returncode is None:
-                process.terminate()
-            await process.communicate()
+            await self._end(process)
 
     def _login(self, stack: Stack, uid: int, clientid: str, password: str) -> list[str]:
         return [
@@ -128,9 +126,21 @@ class Mosquitto:
         if process.returncode != 0:
             raise RefusedByBroker(errors.decode())
 
+    async def _end(self, process: Process) -> None:
+        """It says goodbye to the broker; one that cannot is killed."""
+        if process.returncode is None:
+            process.terminate()
+        try:
+            async with asyncio.timeout(10):
+                await process.communicate()
+        except TimeoutError:
+            process.kill()
+            await process.communicate()
+
     async def _granted(self, process: Process) -> int:
         """The QoS that the SUBACK grants."""
-        return int((await self._line(process, "Subscribed (mid: 1): ")).split(",")[0])
+        async with asyncio.timeout(30):
+            return int((await self._line(process, "Subscribed (mid: 1): ")).split(",")[0])
 
     async def _line(self, process: Process, start: str) -> str:
         assert process.stdout is not None

@@ -174,3 +174,25 @@ async def test_a_failure_comes_after_the_last_event() -> None:
 def test_deep_or_broken_json_is_opaque() -> None:
     for payload in (b"[1]", b"{", b'{"a": NaN}', b'{"a":' * 400 + b"1" + b"}" * 400):
         assert live("single/1002", payload, 1).payload == payload
+
+
+def trusted(number: int, text: str = "hi", qos: int = 1) -> Received:
+    """A live message whose sender the broker vouches for."""
+    payload = {"id": f"m{number}", "from": "1001", "body": text}
+    return Received(Message("single/1002", "1001", f"m{number}", qos, payload, number), confirmed=True)
+
+
+async def test_a_live_message_of_trusted_sending_comes_once() -> None:
+    inbox = Inbox(MemoryState())
+    inbox.offer(trusted(1))
+    inbox.offer(trusted(1))
+    await inbox.take(page(stored(1)))
+    assert await waiting(inbox) == [trusted(1)]
+
+
+async def test_what_its_sender_said_otherwise_with_qos_0_does_not_hide_what_is_stored() -> None:
+    inbox = Inbox(MemoryState())
+    inbox.offer(trusted(1, "to some", qos=0))
+    assert await waiting(inbox) == [trusted(1, "to some", qos=0)]
+    await inbox.take(page(stored(1, "to all")))
+    assert await waiting(inbox) == [Received(stored(1, "to all"), confirmed=True)]
