@@ -121,6 +121,7 @@ async def rolling(tmp_path: Path) -> AsyncIterator[Rolling]:
     redis.kill()
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("announced", [True, False], ids=["after it left the balancer", "without a word"])
 async def test_a_rolling_restart_loses_and_reorders_nothing(rolling: Rolling, chance: Random, announced: bool) -> None:
     async with AsyncExitStack() as stack:
