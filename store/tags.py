@@ -23,7 +23,7 @@ FOLLOW = "follow"
 SOURCES = (MANUAL, PROFILE, FOLLOW)
 
 _CHANGED_AT_ONCE = 250
-_LOOKED_AT_ONCE = 1000
+_LOOKED_AT_ONCE = 500
 """Users a step of settling changes and looks at: everybody else waits for it, some milliseconds."""
 
 _OUTBOX_SHARE = 2
