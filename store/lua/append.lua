@@ -120,7 +120,7 @@ local function store(entry, repeat_key, timelines, skipped, channel, tail)
     first_mid = mid
   end
   together[count] = record
-  lengths[count] = #record
+  lengths[count] = digits(#record)
   undoing[count] = { entry, repeat_key, written }
   bytes_together = bytes_together + #record
   return id

