@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 import structlog
-from aiohttp import web
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -27,7 +26,6 @@ from hooks.audiences import Audiences
 from hooks.authz import AuthzHook
 from hooks.client import ClientHook
 from hooks.commands import Commands
-from hooks.connection import Heads, HookConnection
 from hooks.emqx.acknowledge import Acknowledgements
 from hooks.emqx.dispatch import Dispatch
 from hooks.emqx.outgoing import Outgoing
@@ -36,10 +34,11 @@ from hooks.emqx.reconcile import Reconciler
 from hooks.emqx.rest import Rest
 from hooks.group import GroupHook
 from hooks.hot_counts import HotCounts
+from hooks.listening import listening
 from hooks.message import MessageHook
 from hooks.metrics import Metrics
 from hooks.remembered import Remembered
-from hooks.settings import Settings, SettingsError, unknown_names
+from hooks.settings import Settings, unknown_names
 from hooks.subscriptions import Subscriptions
 from hooks.sync import Sync
 from hooks.tag_changes import TagChanges
@@ -72,12 +71,6 @@ from store.timelines import Timelines
 from store.turn import reconciling
 
 _LIFE_SECONDS = 1.0
-_IDLE_SECONDS = 3600
-"""Connections are the broker's to close: one that the server closes first costs a retry."""
-
-_BACKLOG = 1024
-_LONGEST_LINE = 256 * 1024
-"""Bytes of a request's first line: `/admin/presence` takes 10,000 users."""
 
 log = structlog.get_logger(__name__)
 
@@ -108,13 +101,11 @@ async def running_service(settings: Settings, *, shared: bool = False) -> AsyncI
         log.warning("unknown_setting", name=name)
     async with contextlib.AsyncExitStack() as stack:
         parts = await _build(settings, stack)
-        host = settings.http_host
-        with _named("IM_HTTP_PORT"):
-            http_port = await _listen(stack, parts.application(), parts.webhook, host, settings.http_port, shared)
+        listen = partial(listening, stack, settings.http_host, shared=shared)
+        http_port = await listen("IM_HTTP_PORT", settings.http_port, parts.application(), parts.webhook)
         public_port = None
         if settings.public_port is not None:
-            with _named("IM_PUBLIC_PORT"):
-                public_port = await _listen(stack, parts.public_application(), None, host, settings.public_port, shared)
+            public_port = await listen("IM_PUBLIC_PORT", settings.public_port, parts.public_application())
         if settings.emqx_api_url is None:
             log.warning("control_messages_off", setting="IM_EMQX_API_URL", reason="not set")
         service = Service(http_port, public_port)
@@ -292,57 +283,6 @@ async def _migrated(archive: Archive) -> bool:
         log.warning("archive_not_ready", error=str(error))
         return False
     return True
-
-
-class CannotListen(SettingsError):
-    """The port of `setting` cannot be had, because of `reason`."""
-
-    def __init__(self, setting: str, reason: OSError) -> None:
-        super().__init__(f"IM_HTTP_HOST, {setting}: {reason.strerror or reason}")
-        self.setting = setting
-        self.reason = reason
-
-
-@contextlib.contextmanager
-def _named(port_setting: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise CannotListen(port_setting, error) from None
-
-
-async def _listen(
-    stack: contextlib.AsyncExitStack,
-    app: web.Application,
-    webhook: Webhook | None,
-    host: str,
-    port: int,
-    shared: bool,
-) -> int:
-    """Serves the application, with webhook requests in front of it; the port it listens on."""
-    runner = web.AppRunner(
-        app, access_log=None, keepalive_timeout=_IDLE_SECONDS, shutdown_timeout=5, max_line_size=_LONGEST_LINE
-    )
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    others = runner.server
-    assert others is not None
-    protocol: Callable[[], asyncio.BaseProtocol] = others
-    if webhook is not None:
-        heads, connections = Heads(webhook), set[HookConnection]()
-        protocol = partial(HookConnection, webhook, heads, others, connections)
-        stack.callback(_close, connections)
-    server = await asyncio.get_running_loop().create_server(
-        protocol, host, port, reuse_port=shared or None, backlog=_BACKLOG
-    )
-    stack.callback(server.close)
-    listening: int = server.sockets[0].getsockname()[1]
-    return listening
-
-
-def _close(connections: set[HookConnection]) -> None:
-    for connection in tuple(connections):
-        connection.close()
 
 
 async def _finish(task: asyncio.Task[None], stop: asyncio.Event) -> None:

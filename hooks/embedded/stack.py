@@ -24,7 +24,8 @@ from hooks.embedded.rules import Rules
 from hooks.embedded.valkey import Valkey
 from hooks.embedded.webhook import Webhook
 from hooks.emqx import rule_files
-from hooks.service import CannotListen, running_service
+from hooks.listening import CannotListen
+from hooks.service import running_service
 from hooks.settings import Settings, load
 
 _LOOPBACK = "127.0.0.1"

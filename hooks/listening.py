@@ -1,0 +1,70 @@
+"""Listening for HTTP: webhook requests in front, everything else by aiohttp."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from functools import partial
+
+from aiohttp import web
+
+from hooks.connection import Heads, HookConnection
+from hooks.settings import SettingsError
+from hooks.webhook import Webhook
+
+_IDLE_SECONDS = 3600
+"""Connections are the broker's to close: one that the server closes first costs a retry."""
+
+_BACKLOG = 1024
+_LONGEST_LINE = 256 * 1024
+"""Bytes of a request's first line: `/admin/presence` takes 10,000 users."""
+
+
+class CannotListen(SettingsError):
+    """The port of `setting` cannot be had, because of `reason`."""
+
+    def __init__(self, setting: str, reason: OSError) -> None:
+        super().__init__(f"IM_HTTP_HOST, {setting}: {reason.strerror or reason}")
+        self.setting = setting
+        self.reason = reason
+
+
+async def listening(
+    stack: contextlib.AsyncExitStack,
+    host: str,
+    setting: str,
+    port: int,
+    app: web.Application,
+    webhook: Webhook | None = None,
+    *,
+    shared: bool,
+) -> int:
+    """Serves the application, with webhook requests in front of it, until the stack ends; the port it listens on.
+
+    setting: names the port. shared: other processes listen on it too. Raises CannotListen.
+    """
+    runner = web.AppRunner(
+        app, access_log=None, keepalive_timeout=_IDLE_SECONDS, shutdown_timeout=5, max_line_size=_LONGEST_LINE
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    others = runner.server
+    assert others is not None
+    protocol: Callable[[], asyncio.BaseProtocol] = others
+    if webhook is not None:
+        heads, connections = Heads(webhook), set[HookConnection]()
+        protocol = partial(HookConnection, webhook, heads, others, connections)
+        stack.callback(_close, connections)
+    try:
+        server = await asyncio.get_running_loop().create_server(
+            protocol, host, port, reuse_port=shared or None, backlog=_BACKLOG
+        )
+    except OSError as error:
+        raise CannotListen(setting, error) from None
+    stack.callback(server.close)
+    found: int = server.sockets[0].getsockname()[1]
+    return found
+
+
+def _close(connections: set[HookConnection]) -> None:
+    for connection in tuple(connections):
+        connection.close()
