@@ -284,9 +284,9 @@ async def test_what_is_older_than_the_window_is_gone(own_redis: RedisServer, tmp
 
 
 async def test_cursors_of_quiet_users_stay_in_the_window(own_redis: RedisServer, tmp_path: Path, uid: str) -> None:
-    async with running_app(own_redis.url, tmp_path, retention_days=2 / 86_400) as app:
+    async with running_app(own_redis.url, tmp_path, retention_days=6 / 86_400) as app:
         cursor = (await app.pull(uid, 0)).json["last_id"]
-        deadline = time.monotonic() + 4
+        deadline = time.monotonic() + 8
         while time.monotonic() < deadline:
             answer = (await app.pull(uid, cursor, wait=1)).json
             assert answer["truncated"] is False
