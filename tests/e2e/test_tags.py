@@ -230,17 +230,6 @@ async def test_a_kept_session_hears_nothing_of_a_tag_that_a_new_set_took(
     assert await pulled(service, loser, topic) == []
 
 
-async def test_global_reaches_who_never_connected(service: Service, operator: Operator, user: User) -> None:
-    mark = uuid4().hex
-    await operator.publish_through_the_broker("business/global", {"id": mark, "type": "offer"})
-    newcomer = user()
-
-    async def there() -> bool | None:
-        return mark in await pulled(service, newcomer, "business/global") or None
-
-    await until(there)
-
-
 async def test_a_business_message_is_stored_once(
     shared_stack: Stack, service: Service, operator: Operator, user: User
 ) -> None:
@@ -302,6 +291,18 @@ def stack_of_operators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         yield stack
     finally:
         stack.kill()
+
+
+async def test_global_reaches_who_never_connected(own_stack: Stack, http: aiohttp.ClientSession) -> None:
+    """On a stack of its own: what goes to all is seen by the users of every other test."""
+    service, operator = Service(own_stack, http), Operator(own_stack, http)
+    mark = uuid4().hex
+    await operator.publish_through_the_broker("business/global", {"id": mark, "type": "offer"})
+
+    async def there() -> bool | None:
+        return mark in await pulled(service, 1001, "business/global") or None
+
+    await until(there)
 
 
 async def test_operators_publish_over_mqtt(stack_of_operators: Stack) -> None:
