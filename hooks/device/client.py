@@ -30,6 +30,10 @@ _log = logging.getLogger(__name__)
 PULL_EVERY = (240.0, 360.0)
 """Seconds between pulls that nothing asked for."""
 
+AGAIN_AFTER = 2.0
+"""Seconds after a connection's first pull begins that it pulls again: what the broker routed just before it knew of the
+subscription, and the service stored just after that pull, is there by then, or an `im.sync` tells of it."""
+
 _GRANTED = (0, 1)
 _BAD_LOGIN = (4, 5, 134, 135)
 """CONNACK codes for a refused password or user, as MQTT 3.1.1 numbers them and as paho renumbers them."""
@@ -242,11 +246,15 @@ class Device:
                     _log.warning("%s: the broker refuses a subscription to %s", self._topic, topic)
 
     async def _keep_pulling(self, client: aiomqtt.Client) -> None:
+        clock = asyncio.get_running_loop().time
+        again_at = clock() + AGAIN_AFTER
         while True:
             self._pull_wanted.clear()
             await self._pull_to_the_end(client)
+            now = clock()
+            due = again_at if now < again_at else now + random.uniform(*PULL_EVERY)  # noqa: S311
             try:
-                async with asyncio.timeout(random.uniform(*PULL_EVERY)):  # noqa: S311
+                async with asyncio.timeout_at(due):
                     await self._pull_wanted.wait()
             except TimeoutError:
                 continue

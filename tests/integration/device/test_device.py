@@ -16,9 +16,15 @@ from hooks.device import (
     State,
     Unanswered,
     Unauthorized,
+    client,
 )
 from hooks.device.state import Saved
 from tests.integration.device.service import Service, running, token
+
+
+@pytest.fixture(autouse=True)
+def pulls_only_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "AGAIN_AFTER", 3600.0)
 
 
 @pytest.fixture
@@ -203,6 +209,17 @@ async def test_topics_told_by_the_service_are_heard_and_pulled_again(service: Se
         assert left.message.type == "im.group.left"
         service.publish("group/7", {"id": "g2", "from": "1001", "body": "all"})
         await nothing(reader)
+
+
+async def test_what_was_stored_just_after_the_first_pull_is_found(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker had routed it just before it knew of the subscription, and nobody tells of it."""
+    monkeypatch.setattr(client, "AGAIN_AFTER", 0.5)
+    async with device(service, 1002) as reader:
+        await until(lambda: len(service.pulls) == 1)
+        service.store("1002", "1001", "m1")
+        assert (await received(reader)).message.id == "m1"
 
 
 async def test_a_device_that_is_up_to_date_does_not_pull_again_after_it_came(service: Service) -> None:
