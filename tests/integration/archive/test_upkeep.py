@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from redis.asyncio import Redis
@@ -66,6 +67,7 @@ async def test_upkeep_migrates_and_stops_at_once(archive_url: str) -> None:
 
 
 async def command(name: str, directory: Path, **settings: str) -> asyncio.subprocess.Process:
+    """Ctrl-C reaches it even where the tests themselves run in the background, whose children would ignore it."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("IM_")} | settings
     root = Path(__file__).parents[3]
     return await asyncio.create_subprocess_exec(
@@ -74,6 +76,7 @@ async def command(name: str, directory: Path, **settings: str) -> asyncio.subpro
         env=environment | {"PYTHONPATH": str(root)},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
 
 
