@@ -1,4 +1,4 @@
-"""Ending tasks for certain."""
+"""Ending tasks for certain, and resting between two steps of one that may be stopped."""
 
 import asyncio
 from typing import Any
@@ -15,3 +15,10 @@ async def end(task: asyncio.Task[Any]) -> None:
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=_AGAIN_SECONDS)
+
+
+async def rest(stop: asyncio.Event, seconds: float) -> None:
+    """Waits so long, or until `stop` is set."""
+    waiting = asyncio.create_task(stop.wait())
+    await asyncio.wait([waiting], timeout=seconds)
+    waiting.cancel()

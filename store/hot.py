@@ -16,6 +16,7 @@ import structlog
 from redis.asyncio import Redis
 
 from store import keys
+from store.cancellation import rest
 from store.errors import StoreError
 from store.lane import Lane
 from store.record import Message, Shared, decode
@@ -147,9 +148,7 @@ class HotChannels:
     async def run(self, stop: asyncio.Event) -> None:
         last = time.monotonic()
         while not stop.is_set():
-            waiting = asyncio.create_task(stop.wait())
-            await asyncio.wait([waiting], timeout=SECONDS)
-            waiting.cancel()
+            await rest(stop, SECONDS)
             now = time.monotonic()
             try:
                 await self.step(now - last)

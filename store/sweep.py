@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from store import keys
+from store.cancellation import rest
 from store.errors import StoreAway, StoreError
 from store.scripts import script
 
@@ -56,9 +57,7 @@ class Sweeper:
                     log.info("swept", **swept._asdict())
             except StoreError as error:
                 log.warning("sweep_failed", error=str(error))
-            waiting = asyncio.create_task(stop.wait())
-            await asyncio.wait([waiting], timeout=INTERVAL_SECONDS / 10)
-            waiting.cancel()
+            await rest(stop, INTERVAL_SECONDS / 10)
 
     async def _first(self) -> bool:
         try:

@@ -12,6 +12,7 @@ from redis.asyncio.lock import Lock
 from redis.exceptions import LockError, RedisError
 
 from store import keys
+from store.cancellation import rest
 from store.errors import OutboxFull, StoreAway, StoreError
 from store.tags import Settled, Tags
 
@@ -97,9 +98,7 @@ class Settler:
                     await self._settle_all(stop)
             except (StoreError, LockError, RedisError, OSError) as error:
                 log.warning("settling_waits", error=str(error))
-            waiting = asyncio.create_task(stop.wait())
-            await asyncio.wait([waiting], timeout=_LOOK_SECONDS)
-            waiting.cancel()
+            await rest(stop, _LOOK_SECONDS)
 
     async def _settle_all(self, stop: asyncio.Event) -> None:
         lock: Lock = self._redis.lock(keys.SETTLE_LOCK.decode(), timeout=_LOCK_SECONDS, blocking=False)

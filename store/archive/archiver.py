@@ -11,6 +11,7 @@ import structlog
 
 from store.archive.handlers import Handler
 from store.archive.outbox import Entry, Outbox
+from store.cancellation import rest
 from store.errors import ArchiveAway, ArchiveRefused, StoreError
 
 BATCH_ENTRIES = 2000
@@ -56,7 +57,7 @@ class Archiver:
                 await self.step()
             except Exception as error:
                 self._note(error)
-                await _wait(stop, pause * random.uniform(0.5, 1.0))  # noqa: S311
+                await rest(stop, pause * random.uniform(0.5, 1.0))  # noqa: S311
                 pause = min(LONGEST_PAUSE, pause * 2)
             else:
                 pause = FIRST_PAUSE
@@ -147,10 +148,3 @@ class Archiver:
             unexpected = error if reason == "internal" else None
             _log.error("archiver stands still", reason=reason, error=str(error), exc_info=unexpected)
         self.trouble = str(error) or type(error).__name__
-
-
-async def _wait(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return

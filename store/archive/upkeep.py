@@ -7,6 +7,7 @@ import structlog
 
 from store.archive import Archive
 from store.archive.months import AGGREGATED, droppable_before, month_of
+from store.cancellation import rest
 from store.errors import ArchiveAway
 
 INTERVAL_SECONDS = 3600.0
@@ -26,9 +27,7 @@ async def keep_up(archive: Archive, roaming: str, retention_days: float, stop: a
         except ArchiveAway as error:
             _log.warning("archive upkeep failed", error=str(error))
             seconds = RETRY_SECONDS
-        waiting = asyncio.create_task(stop.wait())
-        await asyncio.wait([waiting], timeout=seconds)
-        waiting.cancel()
+        await rest(stop, seconds)
 
 
 async def put_in_order(archive: Archive, roaming: str, retention_days: float, now: int) -> None:
