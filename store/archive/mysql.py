@@ -14,6 +14,7 @@ from store.archive.mysql_connections import MySQLConnections
 from store.archive.mysql_groups import MySQLGroups
 from store.archive.mysql_health import ServerState, server_state
 from store.archive.mysql_partitions import drop_months, make_months
+from store.archive.mysql_rows import write_rows
 from store.archive.mysql_tags import MySQLTags
 from store.archive.roaming import read
 from store.archive.sight import Sight
@@ -40,7 +41,7 @@ class MySQLArchive:
 
     async def store_messages(self, messages: Sequence[Message]) -> None:
         async with self._connections.cursor() as cursor:
-            await cursor.executemany(_QUERIES["insert_message"], [_row(each) for each in messages])
+            await write_rows(cursor, _QUERIES["insert_message"], [_row(each) for each in messages])
 
     async def highest_id(self) -> int:
         async with self._connections.cursor() as cursor:

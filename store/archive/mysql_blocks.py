@@ -7,6 +7,7 @@ from store.archive.blocks import Block, Progress
 from store.archive.months import Month, months_between
 from store.archive.mysql_connections import MySQLConnections
 from store.archive.mysql_partitions import drop_months, make_months
+from store.archive.mysql_rows import write_rows
 from store.archive.roaming import Head, Span
 from store.archive.sight import Sight
 from store.archive.sql import queries
@@ -87,7 +88,7 @@ class MySQLBlocks:
         async with self._connections.cursor(AGGREGATE_SECONDS) as cursor:
             await cursor.connection.begin()
             await self._only_one(cursor, _QUERIES["advance_month"], [*moved, *added, *self._place(progress)])
-            await cursor.executemany(_QUERIES["insert_block"], rows)
+            await write_rows(cursor, _QUERIES["insert_block"], rows)
             await cursor.connection.commit()
         return after
 

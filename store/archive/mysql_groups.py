@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from store.archive.groups import GroupRow, MemberRow
 from store.archive.mysql_connections import MySQLConnections
+from store.archive.mysql_rows import write_rows
 from store.archive.sql import queries
 
 _QUERIES = queries("mysql")
@@ -19,11 +20,11 @@ class MySQLGroups:
             for row in rows
         ]
         async with self._connections.cursor() as cursor:
-            await cursor.executemany(_QUERIES["store_group"], values)
+            await write_rows(cursor, _QUERIES["store_group"], values)
 
     async def store_members(self, rows: Sequence[MemberRow]) -> None:
         async with self._connections.cursor() as cursor:
-            await cursor.executemany(_QUERIES["store_member"], [(*row[:4], int(row.kicked)) for row in rows])
+            await write_rows(cursor, _QUERIES["store_member"], [(*row[:4], int(row.kicked)) for row in rows])
 
     async def groups(self, after: int, limit: int) -> list[GroupRow]:
         async with self._connections.cursor() as cursor:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from store.archive.mysql_connections import MySQLConnections
+from store.archive.mysql_rows import write_rows
 from store.archive.sql import queries
 from store.archive.tags import DELETED_AT_ONCE, HolderRow, TagRow
 
@@ -16,11 +17,11 @@ class MySQLTags:
     async def store_tags(self, rows: Sequence[TagRow]) -> None:
         values = [(row.tag.encode(), int(row.followable), *row[2:5], row.title.encode()) for row in rows]
         async with self._connections.cursor() as cursor:
-            await cursor.executemany(_QUERIES["store_tag"], values)
+            await write_rows(cursor, _QUERIES["store_tag"], values)
 
     async def store_holders(self, rows: Sequence[HolderRow]) -> None:
         async with self._connections.cursor() as cursor:
-            await cursor.executemany(_QUERIES["store_holder"], [(row.tag.encode(), *row[1:]) for row in rows])
+            await write_rows(cursor, _QUERIES["store_holder"], [(row.tag.encode(), *row[1:]) for row in rows])
 
     async def tags(self, after: str, limit: int) -> list[TagRow]:
         async with self._connections.cursor() as cursor:

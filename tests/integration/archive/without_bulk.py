@@ -1,0 +1,44 @@
+"""MariaDB as MySQL 8 looks to the driver: a relay that hides that the server takes many rows for one statement."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+_BEFORE_VERSION = 5
+_BEFORE_CAPABILITIES = 28
+"""Bytes between the end of the version and MariaDB's own capabilities, of which the greeting has four."""
+
+
+@asynccontextmanager
+async def without_bulk(port: int) -> AsyncIterator[int]:
+    """The relay's own port."""
+    tasks = set[asyncio.Task[None]]()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_server, to_server = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(_hidden(await from_server.read(4096)))
+        for source, target in ((reader, to_server), (from_server, writer)):
+            tasks.add(asyncio.create_task(_copy(source, target)))
+
+    server = await asyncio.start_server(connected, "127.0.0.1")
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _hidden(greeting: bytes) -> bytes:
+    begin = greeting.index(b"\0", _BEFORE_VERSION) + _BEFORE_CAPABILITIES
+    assert greeting[begin : begin + 4] != bytes(4), "the server has no capabilities to hide"
+    return greeting[:begin] + bytes(4) + greeting[begin + 4 :]
+
+
+async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    try:
+        while data := await source.read(65536):
+            target.write(data)
+    finally:
+        target.close()
