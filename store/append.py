@@ -87,6 +87,8 @@ class Appender:
         self._queued_groups = 0
         self._in_flight = 0
         self.highest_id = 0
+        # Asked for once: up to Python 3.11 each `get_running_loop` is a system call.
+        self._loop = asyncio.get_running_loop()
         self._arrived = asyncio.Event()
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -120,7 +122,7 @@ class Appender:
     def _submit(self, entry: Entry) -> asyncio.Future[Stored]:
         if self._stopping or len(self._queue) >= _QUEUED_ENTRIES or self._queued_bytes >= _QUEUED_BYTES:
             raise Overloaded("the queue for Redis is full" if not self._stopping else "shutting down")
-        answer: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Stored] = self._loop.create_future()
         self._queue.append((entry, answer))
         self._queued_bytes += entry.weight
         self._queued_groups += entry.group

@@ -94,6 +94,7 @@ class _Replies(asyncio.Protocol):
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(
             protocolError=redis_errors.InvalidResponse, replyError=_reply_error, notEnoughData=_INCOMPLETE
         )
@@ -109,7 +110,7 @@ class _Replies(asyncio.Protocol):
     def ask_with_others(self, command: tuple[str | bytes | int, ...]) -> asyncio.Future[Any]:
         packed = hiredis.pack_command(command)  # type: ignore[arg-type]
         if not self._unsent:
-            asyncio.get_running_loop().call_soon(self._send)
+            self._loop.call_soon(self._send)
         self._unsent.append(packed)
         return self._reply()
 
@@ -119,7 +120,7 @@ class _Replies(asyncio.Protocol):
             self._transport.write(b"".join(unsent))
 
     def _reply(self) -> asyncio.Future[Any]:
-        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        reply: asyncio.Future[Any] = self._loop.create_future()
         self._waiting.append(reply)
         return reply
 
