@@ -108,6 +108,7 @@ class RedisServer(Server):
                 executable,
                 *("--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory), "--save", ""),
                 *("--appendonly", "yes", "--appendfsync", appendfsync, "--maxmemory-policy", "noeviction"),
+                *("--auto-aof-rewrite-min-size", "512mb"),
             ],
             port,
             directory / "log",
