@@ -1,7 +1,7 @@
 """One-to-one messages accepted and archived per second, beside what one would take or write instead.
 
-All into the same MariaDB, with the same number of connections, one after the other in each round. A message counts when
-its row is committed.
+All into the same MariaDB, with the same number of connections, one after the other in each round: 64, as our rules have
+one EMQX node open them, and 256, as four nodes do. A message counts when its row is committed.
 
 * **emqx-im**: `emqx-im serve` takes webhook calls (wrk) into Redis, its archiver carries them on into MariaDB; one row
   a message. EMQX itself, which delivers live and calls the webhook, is not in the figure, nor is its memory.
@@ -9,9 +9,8 @@ its row is committed.
   sender and one for the receiver, with an index for full text search) before it goes on, and it is delivered. That is
   more work: live delivery and the second row. `delivering only` is ejabberd without the archive, and shows what of it
   that is. Settings: `default: always`, 32 connections to the database, no limits of rate, log level error.
-* **plain**: an aiohttp handler, `tests/bench/plain.py`: one `ZADD` and one `INSERT` a message, by the pools that
-  redis-py and asyncmy make when nothing is said. It recognises no repeat, gives no id, and loses one of both when the
-  other fails.
+* **plain**: an aiohttp handler, `tests/bench/plain.py`: one `ZADD` and one `INSERT` a message, by the pools of redis-py
+  and asyncmy. It recognises no repeat, gives no id, and loses one of both when the other fails.
 
 EMQX's own share was not measured here. On another two-core machine EMQX 5.8.9 took 20,000 publishes/s (QoS 1, 16
 publishers), and 2,300 to 2,900 messages/s through its HTTP action into a server that does nothing: on two cores the
@@ -37,7 +36,7 @@ from tests.bench.service import process, serving, wrk, wrk_script
 from tests.bench.usage import memory, processor
 from tests.servers import MariaServer, RedisServer, die_with_parent, free_port, program
 
-CONNECTIONS = 64
+CONNECTIONS = (64, 256)
 UNDER_WAY = 8
 """Messages each XMPP sender has on the way: with more, ejabberd was hardly faster."""
 AIM = 5
@@ -51,6 +50,9 @@ ARCHIVED = {
 
 Rates = dict[str, float]
 """What a contestant's round gave, by name; `messages` is how many there were."""
+
+Contestant = Callable[[int], Rates]
+"""One round with so many connections."""
 
 
 class Contest:
@@ -66,16 +68,16 @@ class Contest:
         self.maria.start()
         stack.callback(self.maria.stop)
 
-    def emqx_im(self) -> Callable[[], Rates]:
+    def emqx_im(self) -> Contestant:
         redis = self._redis("emqx-im")
         sql(self.maria, "CREATE DATABASE im")
         started = self._stack.enter_context(serving(self._directory, redis, IM_ARCHIVE_URL=self.maria.url("im")))
         self.pids["emqx-im"] = {"service": started.pid, "Redis": redis.pid}
         client = Redis.from_url(redis.url)
 
-        def run() -> Rates:
+        def run(connections: int) -> Rates:
             before, begin = self._rows("im.message"), time.monotonic()
-            accepted, _ = wrk(self._script, started.port, CONNECTIONS, self._seconds)
+            accepted, _ = wrk(self._script, started.port, connections, self._seconds)
             while client.xlen(keys.OUTBOX):
                 time.sleep(0.01)
             took = time.monotonic() - begin
@@ -84,32 +86,32 @@ class Contest:
 
         return run
 
-    def plain(self) -> Callable[[], Rates]:
+    def plain(self) -> Contestant:
         redis, port = self._redis("plain"), free_port()
         sql(self.maria, "CREATE DATABASE plain")
         command = [sys.executable, "-m", "tests.bench.plain", str(port), redis.url, str(self.maria.port), "plain"]
         pid = self._stack.enter_context(process(command, port))
         self.pids["plain"] = {"handler": pid, "Redis": redis.pid}
 
-        def run() -> Rates:
+        def run(connections: int) -> Rates:
             before = self._rows("plain.message")
-            rate, _ = wrk(self._script, port, CONNECTIONS, self._seconds)
+            rate, _ = wrk(self._script, port, connections, self._seconds)
             return {"messages": self._rows("plain.message") - before, "archived": rate}
 
         return run
 
-    def ejabberd(self, name: str, *, archive: bool) -> Callable[[], Rates]:
+    def ejabberd(self, name: str, *, archive: bool) -> Contestant:
         database = name.replace(" ", "_").replace(",", "")
-        make_database(self.maria, database, CONNECTIONS)
+        make_database(self.maria, database, max(CONNECTIONS))
         server = EjabberdServer(self._directory / database, self.maria, database, archive=archive)
         server.start()
         self._stack.callback(server.stop)
         self.pids[name] = {"ejabberd": server.pid}
-        command = [sys.executable, "-m", "tests.bench.xmpp"]
-        command += [str(argument) for argument in (server.port, CONNECTIONS, UNDER_WAY, self._seconds)]
 
-        def run() -> Rates:
+        def run(connections: int) -> Rates:
             before = self._rows(f"{database}.archive")
+            arguments = [str(argument) for argument in (server.port, connections, UNDER_WAY, self._seconds)]
+            command = [sys.executable, "-m", "tests.bench.xmpp", *arguments]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, preexec_fn=die_with_parent)
             answer: dict[str, float] = json.loads(done.stdout)
             rows = self._rows(f"{database}.archive") - before
@@ -145,54 +147,69 @@ def run(report: Report) -> None:
             "ejabberd": contest.ejabberd("ejabberd", archive=True),
             DELIVERING: contest.ejabberd(DELIVERING, archive=False),
         }
-        found: dict[str, list[Rates]] = {name: [] for name in contestants}
-        spent: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
-        for _ in range(rounds):
-            for name, contestant in contestants.items():
-                before = contest.spent(name)
-                rates = contestant()
-                found[name].append(rates)
-                after = contest.spent(name)
-                spent[name].append({part: (after[part] - before[part]) / rates["messages"] * 1e6 for part in after})
-        _rates(report, found, {name: statistics.median(map(total, rounds)) for name, rounds in spent.items()})
-        _spent(report, spent)
-        load = [each["load generator"] * 100 for each in found["ejabberd"] + found[DELIVERING]]
-        report.figure("the XMPP load generator's processor time", "% of a core", load)
+        for connections in CONNECTIONS:
+            _measure(report, contest, contestants, connections, rounds)
+        report.chart(
+            "Messages accepted and archived",
+            [_with(title, connections) for connections in CONNECTIONS for title in ARCHIVED.values()],
+        )
         for name, pids in contest.pids.items():
             for part, pid in pids.items():
                 report.figure(f"memory, {name}: {part}", "MiB", memory(pid), remark="PSS, after the runs")
+
+
+def _measure(
+    report: Report, contest: Contest, contestants: dict[str, Contestant], connections: int, rounds: int
+) -> None:
+    found: dict[str, list[Rates]] = {name: [] for name in contestants}
+    spent: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, contestant in contestants.items():
+            before = contest.spent(name)
+            rates = contestant(connections)
+            found[name].append(rates)
+            after = contest.spent(name)
+            spent[name].append({part: (after[part] - before[part]) / rates["messages"] * 1e6 for part in after})
+    _rates(report, found, connections, {name: statistics.median(map(total, each)) for name, each in spent.items()})
+    _spent(report, spent, connections)
+    load = [each["load generator"] * 100 for each in found["ejabberd"] + found[DELIVERING]]
+    report.figure(_with("the XMPP load generator's processor time", connections), "% of a core", load)
 
 
 def total(parts: dict[str, float]) -> float:
     return sum(parts.values())
 
 
-def _rates(report: Report, found: dict[str, list[Rates]], took: dict[str, float]) -> None:
+def _with(title: str, connections: int) -> str:
+    return f"{title}, {connections} connections"
+
+
+def _rates(report: Report, found: dict[str, list[Rates]], connections: int, took: dict[str, float]) -> None:
     """took: microseconds of processor time of a message."""
-    report.figure("emqx-im: accepted", "messages/s", [each["accepted"] for each in found["emqx-im"]])
+    accepted = [each["accepted"] for each in found["emqx-im"]]
+    report.figure(_with("emqx-im: accepted", connections), "messages/s", accepted)
     for name, title in ARCHIVED.items():
-        report.figure(title, "messages/s", [each["archived"] for each in found[name]])
-    report.figure(f"{DELIVERING}: delivered", "messages/s", [each["archived"] for each in found[DELIVERING]])
+        report.figure(_with(title, connections), "messages/s", [each["archived"] for each in found[name]])
+    delivered = [each["archived"] for each in found[DELIVERING]]
+    report.figure(_with(f"{DELIVERING}: delivered", connections), "messages/s", delivered)
     for peer in ("ejabberd", "plain"):
         for rate in ("accepted", "archived"):
             both = zip(found["emqx-im"], found[peer], strict=True)
-            ratios = [ours[rate] / theirs["archived"] for ours, theirs in both]
             report.figure(
-                f"emqx-im, {rate}, to {peer}, archived",
+                _with(f"emqx-im, {rate}, to {peer}, archived", connections),
                 "ratio",
-                ratios,
+                [ours[rate] / theirs["archived"] for ours, theirs in both],
                 at_least=AIM,
                 remark=f"a message takes {took[peer]:.0f} µs of processor time there, {took['emqx-im']:.0f} here",
             )
-    report.chart("Messages accepted and archived", ["emqx-im: accepted", *ARCHIVED.values()])
 
 
-def _spent(report: Report, spent: dict[str, list[dict[str, float]]]) -> None:
+def _spent(report: Report, spent: dict[str, list[dict[str, float]]], connections: int) -> None:
     """Does not depend on what else the machine does, nor on its disk."""
     titles = []
     for name, rounds in spent.items():
-        titles.append(f"processor time, {name}")
+        titles.append(_with(f"processor time, {name}", connections))
         parts = {part: statistics.median(each[part] for each in rounds) for part in rounds[0]}
         remark = ", ".join(f"{part} {written(value)}" for part, value in parts.items())
         report.figure(titles[-1], "µs a message", [total(each) for each in rounds], remark=remark)
-    report.chart("Processor time of a message, MariaDB's included", titles)
+    report.chart(f"Processor time of a message, MariaDB's included, {connections} connections", titles)
