@@ -12,6 +12,8 @@ one EMQX node open them, and 256, as four nodes do. A message counts when its ro
 * **plain**: an aiohttp handler, `tests/bench/plain.py`: one `ZADD` and one `INSERT` a message, by the pools of redis-py
   and asyncmy. It recognises no repeat, gives no id, and loses one of both when the other fails.
 
+What stands in the way of the aim at 64 connections is on the page of ingest.
+
 EMQX's own share was not measured here. On another two-core machine EMQX 5.8.9 took 20,000 publishes/s (QoS 1, 16
 publishers), and 2,300 to 2,900 messages/s through its HTTP action into a server that does nothing: on two cores the
 broker is the bound of the whole chain, wherever the webhook's is.
