@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from store.archive import Archive, open_archive
+from store.archive import Archive
 from store.archive.groups import GroupRow, MemberRow
 from store.archive.mysql_rows import STATEMENT_BYTES
 from store.archive.tags import HolderRow, TagRow
@@ -15,7 +15,7 @@ from tests.integration.archive.without_bulk import without_bulk
 
 
 @pytest.fixture(params=["MariaDB", "MySQL"])
-async def server_url(request: pytest.FixtureRequest, maria_url: str) -> AsyncIterator[str]:
+async def archive_url(request: pytest.FixtureRequest, maria_url: str) -> AsyncIterator[str]:
     """The address of an empty archive on MariaDB, and on the same as MySQL looks to the driver."""
     if request.param == "MariaDB":
         yield maria_url
@@ -24,14 +24,6 @@ async def server_url(request: pytest.FixtureRequest, maria_url: str) -> AsyncIte
     assert port is not None
     async with without_bulk(port) as relayed:
         yield maria_url.replace(str(port), str(relayed))
-
-
-@pytest.fixture
-async def archive(server_url: str) -> AsyncIterator[Archive]:
-    opened = open_archive(server_url)
-    await opened.migrate()
-    yield opened
-    await opened.close()
 
 
 async def commits(url: str) -> int:
@@ -48,8 +40,8 @@ async def test_bytes_of_all_kinds_come_back(archive: Archive, maria_url: str) ->
 
 
 async def test_the_largest_rows_go_in_several_statements(archive: Archive, maria_url: str) -> None:
-    """Six MiB in all: more than a server must take at once."""
-    sent = [message(number, payload=b"\n" * size) for number, size in enumerate([STATEMENT_BYTES] * 5 + [1] * 3)]
+    """20 MiB in all: more than the server takes at once."""
+    sent = [message(number, payload=b"\n" * size) for number, size in enumerate([STATEMENT_BYTES] * 20 + [1] * 3)]
     await archive.store_messages(sent)
     assert await stored(maria_url) == sent
 
