@@ -63,7 +63,7 @@ class Commands:
         self._notices = partial(notice, secret)
 
     async def run(self, gid: int, actor: int, command: GroupCommand, command_id: str) -> Changed:
-        """For a user, or for OPERATOR. Raises GroupRefused, StoreError."""
+        """For a user, or for OPERATOR. Raises ChannelRefused, StoreError."""
         changed = await self._run(gid, actor, command, command_id)
         if not changed.repeated:
             self._remember(gid, actor, command)

@@ -8,8 +8,8 @@ from aiohttp import web
 from store.errors import (
     ArchiveAway,
     ArchiveRefused,
+    ChannelRefused,
     EntryFailed,
-    GroupRefused,
     OutboxFull,
     Overloaded,
     StoreAway,
@@ -116,7 +116,7 @@ def problem(error: BaseException) -> Problem | None:
     """The answer to a named error; None if it is not one."""
     if isinstance(error, Problem):
         return error
-    if isinstance(error, GroupRefused):
+    if isinstance(error, ChannelRefused):
         return Problem(error.code)
     if isinstance(error, StoreError):
         return Problem(_STORE_CODES[type(error)], str(error))

@@ -13,7 +13,7 @@ from hooks.payload import parse
 from hooks.payload import read as read_payload
 from hooks.tag_changes import TagChanges
 from hooks.topics import Command, Group, Tag, command, number
-from store.errors import GroupRefused
+from store.errors import ChannelRefused
 
 
 class GroupHook:
@@ -45,7 +45,7 @@ class GroupHook:
             raise Refused("bad_command", ref, "a command is a JSON object with an `id`")
         try:
             changed = await self._run(asked, actor, given, ref)
-        except GroupRefused as refusal:
+        except ChannelRefused as refusal:
             raise Refused(refusal.code, ref) from None
         except ValueError as error:
             raise Refused("bad_command", ref, str(error)) from None
@@ -53,7 +53,7 @@ class GroupHook:
             self._acknowledgements.stored(user, ref, changed)
 
     async def _run(self, asked: Command, actor: int, given: Mapping[str, Any], command_id: str) -> int:
-        """The id of the change. Raises ValueError, GroupRefused, StoreError."""
+        """The id of the change. Raises ValueError, ChannelRefused, StoreError."""
         match asked.of:
             case Group(gid):
                 return (await self._commands.run(gid, actor, read_command(asked.name, given), command_id)).id

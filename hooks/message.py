@@ -13,7 +13,7 @@ from hooks.payload import Payload, read
 from hooks.sync import NEARLY_LATE_MS, Sync
 from hooks.topics import Global, Group, Single, Tag, number, receiver
 from store.append import Appender, Stored
-from store.errors import GroupRefused
+from store.errors import ChannelRefused
 from store.record import SERVICE
 
 
@@ -78,5 +78,5 @@ async def _judged(stored: asyncio.Future[Stored], client_id: str) -> Stored:
     """What a group or a tag takes is judged where the message gets its id. Raises Refused, StoreError."""
     try:
         return await stored
-    except GroupRefused as refusal:
+    except ChannelRefused as refusal:
         raise Refused(refusal.code, client_id) from None

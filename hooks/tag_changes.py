@@ -14,7 +14,7 @@ _AT_ONCE = 500
 
 
 class TagChanges:
-    """Its calls raise GroupRefused, StoreError."""
+    """Its calls raise ChannelRefused, StoreError."""
 
     def __init__(self, redis: Redis, tags: Tags, remembered: Remembered) -> None:
         self._redis = redis

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from store import keys
 from store.connection import wait_for_replicas
 from store.destinations import destinations, receivers
-from store.errors import EntryFailed, GroupRefused, Overloaded, StoreAway
+from store.errors import ChannelRefused, EntryFailed, Overloaded, StoreAway
 from store.lane import Lane
 from store.record import encode_tail
 from store.scripts import script
@@ -107,7 +107,7 @@ class Appender:
         self, topic: str, sender: str, client_id: str, ts: int, json: bool, payload: bytes
     ) -> asyncio.Future[Stored]:
         """A message into the timelines of its topic. Raises Overloaded; the future, what else the store can refuse,
-        and GroupRefused."""
+        and ChannelRefused."""
         tail = encode_tail(topic, sender, client_id, ts, json, payload)
         repeat_key = keys.repeat(sender, topic, client_id)
         kind, _, name = topic.partition("/")
@@ -225,4 +225,4 @@ def _judging(channel: str) -> tuple[bytes, ...]:
 
 
 def _failure(reply: str) -> Exception:
-    return GroupRefused(reply.removeprefix(_REFUSED)) if reply.startswith(_REFUSED) else EntryFailed(reply)
+    return ChannelRefused(reply.removeprefix(_REFUSED)) if reply.startswith(_REFUSED) else EntryFailed(reply)

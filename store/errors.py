@@ -37,7 +37,7 @@ class ArchiveRefused(StoreError):
     """The archive answers, and will never take these rows."""
 
 
-class GroupRefused(Exception):
+class ChannelRefused(Exception):
     """A group's or a tag's rules forbid this; nothing has changed. code: one word that says which rule."""
 
     def __init__(self, code: str) -> None:
@@ -45,7 +45,7 @@ class GroupRefused(Exception):
         self.code = code
 
 
-GROUP_CODES = (
+CHANNEL_CODES = (
     "unknown_group",
     "gid_taken",
     "not_a_member",
@@ -58,4 +58,4 @@ GROUP_CODES = (
     "unknown_tag",
     "not_followable",
 )
-"""What `GroupRefused` may say."""
+"""What `ChannelRefused` may say."""

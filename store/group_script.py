@@ -78,7 +78,7 @@ class GroupScript:
         self._script = script("group")
 
     async def run(self, command: Command, highest_id: int) -> Changed | Succession:
-        """highest_id: of those the caller was given. Raises GroupRefused, StoreError."""
+        """highest_id: of those the caller was given. Raises ChannelRefused, StoreError."""
         change, repeated, noticed, *uids = await self._run(command, highest_id)
         if change < 0:
             return Succession(int(uids[0]))

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from store import keys
-from store.errors import GroupRefused, StoreAway, StoreEmpty
+from store.errors import ChannelRefused, StoreAway, StoreEmpty
 from store.group_script import Changed, Command, GroupScript, Limits, Notice, Succession, group_topic, inbox_topic
 
 __all__ = ["Changed", "GroupInfo", "Groups", "Limits", "Membership", "Notice", "Notices"]
@@ -55,7 +55,7 @@ class Membership(NamedTuple):
 
 
 class Groups:
-    """Commands raise GroupRefused, StoreError; questions raise StoreAway, and `is_member` StoreEmpty.
+    """Commands raise ChannelRefused, StoreError; questions raise StoreAway, and `is_member` StoreEmpty.
 
     A command is known again by its actor, kind, gid and `command_id`; a refused one leaves no trace.
 
@@ -104,7 +104,7 @@ class Groups:
         """
         owner = actor if actor != OPERATOR else owner
         if not owner or mode not in MODES:
-            raise GroupRefused("bad_command")
+            raise ChannelRefused("bad_command")
         told = {owner: notices(inbox_topic(owner), "im.group.created", {"gid": str(gid), "name": name, "mode": mode})}
         told |= _invitations(_named(members, without=owner), gid, actor, name, mode, notices)
         return await self._do(
@@ -131,7 +131,7 @@ class Groups:
     async def join(self, gid: int, actor: int, *, command_id: str, notices: Notices) -> Changed:
         """Makes the actor a member of an open group; one who is stays as he is. Tells the group."""
         if actor == OPERATOR:
-            raise GroupRefused("bad_command")
+            raise ChannelRefused("bad_command")
         notice = _change(gid, actor, "joined", notices, members=[actor])
         return await self._do(Command("join", gid, actor, command_id, {actor: None}, notice))
 
@@ -141,7 +141,7 @@ class Groups:
         Tells `im.group.left` to him, and the group.
         """
         if actor == OPERATOR:
-            raise GroupRefused("bad_command")
+            raise ChannelRefused("bad_command")
         return await self._end_memberships("leave", "left", gid, actor, [actor], command_id, notices)
 
     async def kick(self, gid: int, actor: int, *, command_id: str, notices: Notices, members: Iterable[int]) -> Changed:
@@ -151,7 +151,7 @@ class Groups:
         """
         kicked = _named(members)
         if actor in kicked:
-            raise GroupRefused("bad_command")
+            raise ChannelRefused("bad_command")
         return await self._end_memberships("kick", "kicked", gid, actor, kicked, command_id, notices)
 
     async def dismiss(self, gid: int, actor: int, *, command_id: str, notices: Notices) -> Changed:
@@ -162,7 +162,7 @@ class Groups:
     async def change_mode(self, gid: int, actor: int, *, command_id: str, notices: Notices, mode: str) -> Changed:
         """Changes how messages are spread from here on. Tells the group."""
         if mode not in MODES:
-            raise GroupRefused("bad_command")
+            raise ChannelRefused("bad_command")
         notice = _change(gid, actor, "mode", notices, mode=mode)
         return await self._do(Command("mode", gid, actor, command_id, {}, notice, mode=mode))
 
@@ -254,10 +254,10 @@ class Groups:
 
 
 def _named(members: Iterable[int], *, without: int | None = None) -> list[int]:
-    """The users a command names, each once. Raises GroupRefused."""
+    """The users a command names, each once. Raises ChannelRefused."""
     named = [uid for uid in dict.fromkeys(members) if uid != without]
     if len(named) > MOST_MEMBERS or (without is None and not named):
-        raise GroupRefused("bad_command")
+        raise ChannelRefused("bad_command")
     return named
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
-from store.errors import EntryFailed, GroupRefused, OutboxFull, StoreAway, StoreBehind, StoreEmpty, StoreError
+from store.errors import ChannelRefused, EntryFailed, OutboxFull, StoreAway, StoreBehind, StoreEmpty, StoreError
 from store.lane import Lane
 
 _REFUSALS: dict[str, type[StoreError]] = {"EMPTY": StoreEmpty, "BEHIND": StoreBehind, "OUTBOXFULL": OutboxFull}
@@ -80,7 +80,7 @@ class Script:
         if isinstance(error, redis_errors.ResponseError):
             code, _, rest = str(error).partition(" ")
             if code == "REFUSED":
-                return GroupRefused(rest)
+                return ChannelRefused(rest)
             if code == "FAILED":
                 return EntryFailed(rest)
             if refusal := _REFUSALS.get(code):

@@ -61,7 +61,7 @@ class Replacement:
                 await self._stage()
 
     async def take_effect(self) -> int:
-        """The staged users are the tag's profile holders from this id on. Raises GroupRefused, StoreError."""
+        """The staged users are the tag's profile holders from this id on. Raises ChannelRefused, StoreError."""
         await self._stage()
         return await self._tags.replace(self._tag, self._job, self._count)
 

@@ -26,7 +26,7 @@ class TagScript:
     async def run(self, name: str, names: list[bytes], arguments: list[Any], *, share: int = 1) -> Any:
         """The reply of the script `name` to what follows the keys and arguments of `include/batch.lua`.
 
-        share: leaves the outbox to others once it is full to this part of its limit. Raises GroupRefused, StoreError.
+        share: leaves the outbox to others once it is full to this part of its limit. Raises ChannelRefused, StoreError.
         """
         common = [
             *(keys.EPOCH, keys.CLOCK, keys.OUTBOX, keys.OUTBOX_BYTES),

@@ -68,7 +68,7 @@ class Settled(NamedTuple):
 
 
 class Tags:
-    """Changes raise GroupRefused (`unknown_tag`, `not_followable`) and StoreError; questions raise StoreAway."""
+    """Changes raise ChannelRefused (`unknown_tag`, `not_followable`) and StoreError; questions raise StoreAway."""
 
     def __init__(self, redis: Redis, commanding: Redis, **bounds: Any) -> None:
         """redis: answers questions. commanding, bounds: those of a TagScript."""

@@ -10,7 +10,7 @@ from hooks.commands import Commands, Create, Dismiss, GroupCommand, Invite, Kick
 from hooks.errors import Problem
 from hooks.notices import new_id
 from hooks.topics import LARGEST_ID
-from store.errors import GroupRefused
+from store.errors import ChannelRefused
 from store.groups import OPERATOR, Changed, GroupInfo, Groups
 
 
@@ -70,7 +70,7 @@ class GroupsApi:
     async def _run(self, gid: int, command: GroupCommand) -> Changed:
         try:
             return await self._commands.run(gid, OPERATOR, command, new_id())
-        except GroupRefused as refusal:
+        except ChannelRefused as refusal:
             if refusal.code == "unknown_group":
                 raise Problem("not_found", f"there is no group {gid}") from None
             raise

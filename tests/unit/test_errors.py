@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from hooks.errors import CODES, BadBody, Problem, Refused, error_body, error_response, problem
-from store.errors import GROUP_CODES, GroupRefused, StoreError
+from store.errors import CHANNEL_CODES, ChannelRefused, StoreError
 
 STORE_ERRORS = StoreError.__subclasses__()
 
@@ -25,9 +25,9 @@ def test_whatever_the_store_cannot_do_is_asked_again(kind: type[StoreError]) -> 
     assert (answer.status, answer.message) == (503, "why")
 
 
-@pytest.mark.parametrize("code", GROUP_CODES)
+@pytest.mark.parametrize("code", CHANNEL_CODES)
 def test_what_a_group_forbids_is_not_asked_again(code: str) -> None:
-    answer = problem(GroupRefused(code))
+    answer = problem(ChannelRefused(code))
     assert answer is not None
     assert (answer.status, answer.code, answer.message) == (400, code, CODES[code].meaning)
 

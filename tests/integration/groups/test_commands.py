@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from store.errors import GroupRefused
+from store.errors import ChannelRefused
 from store.groups import GroupInfo, Membership
 from tests.integration.groups.conftest import GID, Control, Store, said
 
@@ -12,7 +12,7 @@ from tests.integration.groups.conftest import GID, Control, Store, said
 async def refused(store: Store, kind: str, actor: int, gid: int = GID, **arguments: Any) -> str:
     """The code of a refusal that left no trace."""
     before = await store.state()
-    with pytest.raises(GroupRefused) as refusal:
+    with pytest.raises(ChannelRefused) as refusal:
         await store.command(kind, gid, actor, **arguments)
     assert await store.state() == before
     return refusal.value.code
@@ -178,7 +178,7 @@ async def test_dismiss_tells_everybody(store: Store, mode: str) -> None:
     assert await store.groups.members(GID, 0, 10) == []
     changes = await store.changes()
     assert sorted(changes[3:]) == [(uid, "group/77", False) for uid in (1, 2, 3)]
-    with pytest.raises(GroupRefused, match="unknown_group"):
+    with pytest.raises(ChannelRefused, match="unknown_group"):
         await store.say(1)
 
 

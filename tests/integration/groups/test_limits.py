@@ -3,7 +3,7 @@
 import pytest
 
 from store import keys
-from store.errors import GroupRefused
+from store.errors import ChannelRefused
 from store.groups import Limits
 from tests.integration.groups.conftest import GID, Store, uids
 
@@ -15,7 +15,7 @@ def limits() -> Limits:
 
 async def refused(store: Store, kind: str, gid: int, actor: int, **arguments: object) -> str:
     before = await store.state()
-    with pytest.raises(GroupRefused) as refusal:
+    with pytest.raises(ChannelRefused) as refusal:
         await store.command(kind, gid, actor, **arguments)
     assert await store.state() == before
     return refusal.value.code

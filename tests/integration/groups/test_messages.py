@@ -7,7 +7,7 @@ import pytest
 
 from store import keys
 from store.append import Appender, Stored
-from store.errors import EntryFailed, GroupRefused
+from store.errors import ChannelRefused, EntryFailed
 from store.sweep import Sweeper
 from tests.integration.groups.conftest import GID, WINDOW_US, Store, uids
 
@@ -47,11 +47,11 @@ async def test_a_late_joiner_and_a_leaver(store: Store, mode: str) -> None:
 
 @MODES
 async def test_a_group_refuses_strangers(store: Store, mode: str) -> None:
-    with pytest.raises(GroupRefused, match="unknown_group"):
+    with pytest.raises(ChannelRefused, match="unknown_group"):
         await store.say(1)
     await store.create(2, mode=mode)
     before = await store.state()
-    with pytest.raises(GroupRefused, match="not_a_member"):
+    with pytest.raises(ChannelRefused, match="not_a_member"):
         await store.say(9)
     assert await store.state() == before
 
@@ -142,7 +142,7 @@ async def test_one_message_that_fails_spoils_no_other(store: Store) -> None:
     assert isinstance(good, Stored)
     assert isinstance(private, Stored)
     assert isinstance(failed, EntryFailed)
-    assert isinstance(refused, GroupRefused)
+    assert isinstance(refused, ChannelRefused)
     assert await store.texts(2) == [good.mid, private.mid]
     assert await store.texts(1) == [good.mid, private.mid]
 

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from store import hot, keys
 from store.append import Stored
-from store.errors import GroupRefused
+from store.errors import ChannelRefused
 from store.groups import Limits
 from store.hot import HotChannels, Second
 from store.pull import Pulled, Puller
@@ -127,7 +127,7 @@ class Members(RuleBasedStateMachine):
     def _command(self, kind: str, gid: int, actor: int, **arguments: Any) -> None:
         told = self.model.command(kind, gid, actor, arguments)
         if isinstance(told, str):
-            with pytest.raises(GroupRefused) as refused:
+            with pytest.raises(ChannelRefused) as refused:
                 self.run(self.store.command(kind, gid, actor, **arguments))
             assert refused.value.code == told
             return
@@ -148,7 +148,7 @@ class Members(RuleBasedStateMachine):
     def _note(self, sender: int, gid: int, client_id: str, stored: Stored | BaseException) -> None:
         audience = self.model.audience(gid, sender)
         if isinstance(audience, str):
-            assert isinstance(stored, GroupRefused)
+            assert isinstance(stored, ChannelRefused)
             assert stored.code == audience
         else:
             assert isinstance(stored, Stored)

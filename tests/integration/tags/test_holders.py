@@ -3,7 +3,7 @@
 import pytest
 
 from store import keys
-from store.errors import GroupRefused
+from store.errors import ChannelRefused
 from store.tags import FOLLOW, MANUAL, PROFILE, Holding, TagInfo
 from tests.integration.tags.conftest import TAG, Store
 
@@ -81,7 +81,7 @@ async def test_a_tag_that_is_not_there(store: Store, deleted: bool) -> None:
         lambda: store.tags.replace(TAG, "job", 0),
         lambda: store.tell(),
     ):
-        with pytest.raises(GroupRefused, match="unknown_tag"):
+        with pytest.raises(ChannelRefused, match="unknown_tag"):
             await refused()
     assert not await store.tags.holds(TAG, 1)
 
@@ -95,9 +95,9 @@ async def test_following(store: Store) -> None:
     assert (await store.tags.follow(TAG, 1, command_id="g")).id == 0
     seen = await store.tell()
     await make(store, followable=False)
-    with pytest.raises(GroupRefused, match="not_followable"):
+    with pytest.raises(ChannelRefused, match="not_followable"):
         await store.tags.follow(TAG, 2, command_id="f")
-    with pytest.raises(GroupRefused, match="not_followable"):
+    with pytest.raises(ChannelRefused, match="not_followable"):
         await store.tags.unfollow(TAG, 2, command_id="f")
     await store.tags.unfollow(TAG, 1, command_id="u")
     assert await store.told(1) == [seen]
@@ -132,7 +132,7 @@ async def test_a_batch_with_an_unknown_tag_is_stored_but_for_it(store: Store) ->
         store.appender.append(topic, "7", "m", 0, True, b"{}")
         for topic in ("single/1", "business/tag_nowhere", f"business/tag_{TAG}", "business/global", "single/1")
     ]
-    with pytest.raises(GroupRefused, match="unknown_tag"):
+    with pytest.raises(ChannelRefused, match="unknown_tag"):
         await sent[1]
     assert len({(await sent[index]).mid for index in (0, 2, 3)}) == 3
     assert [each.topic for each in await store.pull(1)] == ["single/1", f"business/tag_{TAG}", "business/global"]

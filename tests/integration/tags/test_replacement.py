@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from store import keys
-from store.errors import EntryFailed, GroupRefused, OutboxFull, StoreAway
+from store.errors import ChannelRefused, EntryFailed, OutboxFull, StoreAway
 from store.groups import Limits
 from store.tag_replacement import Replacement, Settler
 from store.tags import FOLLOW, MANUAL, PROFILE, Settled, Tags
@@ -138,7 +138,7 @@ async def test_a_broken_upload_changes_nothing(store: Store) -> None:
     assert await store.state() == before
     async with Replacement(store.redis, store.tags, "unknown") as new:
         await new.add(range(2, 3000))
-        with pytest.raises(GroupRefused, match="unknown_tag"):
+        with pytest.raises(ChannelRefused, match="unknown_tag"):
             await new.take_effect()
     async with Replacement(store.redis, store.tags, TAG) as new:
         await new.add(range(2, 3000))
