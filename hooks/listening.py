@@ -7,6 +7,7 @@ from functools import partial
 
 from aiohttp import web
 
+from hooks.accepting import accept
 from hooks.connection import Heads, HookConnection
 from hooks.settings import SettingsError
 from hooks.webhook import Webhook
@@ -14,7 +15,6 @@ from hooks.webhook import Webhook
 _IDLE_SECONDS = 3600
 """Connections are the broker's to close: one that the server closes first costs a retry."""
 
-_BACKLOG = 1024
 _LONGEST_LINE = 256 * 1024
 """Bytes of a request's first line: `/admin/presence` takes 10,000 users."""
 
@@ -55,14 +55,9 @@ async def listening(
         protocol = partial(HookConnection, webhook, heads, others, connections)
         stack.callback(_close, connections)
     try:
-        server = await asyncio.get_running_loop().create_server(
-            protocol, host, port, reuse_port=shared or None, backlog=_BACKLOG
-        )
+        return await accept(stack, host, port, protocol, shared=shared)
     except OSError as error:
         raise CannotListen(setting, error) from None
-    stack.callback(server.close)
-    found: int = server.sockets[0].getsockname()[1]
-    return found
 
 
 def _close(connections: set[HookConnection]) -> None:

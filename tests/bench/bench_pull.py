@@ -1,4 +1,4 @@
-"""Pulls over loopback HTTP: the empty one, which is the common one; many channels and messages; and coming back.
+"""Pulls over loopback HTTP: the empty one, which is the common one; with many channels and messages; and coming back.
 
 An empty pull is compared with an aiohttp handler that makes one call of Redis, `tests/bench/one_call.py`, and neither
 checks a token nor limits a rate. p50 and p99 are those of one client that asks again when it was answered: channels are
@@ -11,6 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from redis import Redis
@@ -20,6 +21,7 @@ from tests.bench.fill import fill, join, message
 from tests.bench.pulls import Client, request, wrk_script
 from tests.bench.report import Report
 from tests.bench.service import Serving, process, serving, wrk
+from tests.bench.service import wrk_script as hook_script
 from tests.bench.usage import processor
 from tests.servers import RedisServer, free_port, program
 
@@ -46,6 +48,7 @@ def run(report: Report) -> None:
         client = Client(service.port)
         stack.callback(client.close)
         empty(report, directory, redis, server.pid, {"one call": other, "empty pulls": service})
+        connecting(report, directory, service.port)
         channels(report, redis, client)
         coming_back(report, redis, client)
 
@@ -77,6 +80,27 @@ def empty(report: Report, directory: Path, redis: Redis, redis_pid: int, asked: 
         report.figure(f"processor time, {name}, Redis's included", "µs a pull", values)
     titles = [f"{name}, {connections} connections" for connections in CONNECTIONS for name in asked]
     report.chart("Empty pulls", titles)
+
+
+def connecting(report: Report, directory: Path, port: int) -> None:
+    """Empty pulls as phones make them, each over a connection of its own; the messages meanwhile are for others."""
+    seconds = report.choose(quick=1, usual=3, full=10)
+    rounds = report.choose(quick=1, usual=5, full=9)
+    since = time.time_ns() // 1000 - 1
+    asked = [request(1000 + number, since) for number in range(USERS)]
+    closing = [each.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") for each in asked]
+    pulling, posting = wrk_script(directory, closing), hook_script(directory, 1000 + USERS)
+    alone, beside = [], []
+    for _ in range(rounds):
+        alone.append(wrk(pulling, port, 64, seconds))
+        with ThreadPoolExecutor() as pool:
+            posts = pool.submit(wrk, posting, port, 64, seconds)
+            beside.append(wrk(pulling, port, 64, seconds))
+            posts.result()
+    for name, found in (("", alone), (", 64 more post messages", beside)):
+        title = f"empty pulls, each over a new connection, 64 clients{name}"
+        report.figure(title, "pulls/s", [rate for rate, _ in found], headline=True)
+        report.figure(f"{title}, p99", "ms", [p99 for _, p99 in found])
 
 
 def channels(report: Report, redis: Redis, client: Client) -> None:
