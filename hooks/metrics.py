@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -10,6 +11,7 @@ from prometheus_client import (
     Histogram,
     disable_created_metrics,
     generate_latest,
+    values,
 )
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -18,6 +20,10 @@ from prometheus_client.registry import Collector
 PREFIX = "emqx_im"
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
+
+if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    # Workers do not fork: who they are is asked for once, not, by a system call, for each thing that is counted.
+    values.ValueClass = values.MultiProcessValue(partial(int, os.getpid()))  # type: ignore[no-untyped-call]
 
 
 class HotChannelHits(Collector):

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from redis import Redis
 
 from store import keys
+from tests.bench.usage import listeners
 from tests.servers import RedisServer, die_with_parent, free_port, program
 
 HOOK_TOKEN = "bench-hook-token"
@@ -59,8 +60,8 @@ class Serving(NamedTuple):
 
 
 @contextlib.contextmanager
-def serving(directory: Path, redis: RedisServer, **settings: str) -> Iterator[Serving]:
-    """`emqx-im serve` on an archive in `directory`."""
+def serving(directory: Path, redis: RedisServer, workers: int = 1, /, **settings: str) -> Iterator[Serving]:
+    """`emqx-im serve` on an archive in `directory`, once all workers listen."""
     port = free_port()
     environment = {
         "IM_HTTP_PORT": str(port),
@@ -73,7 +74,13 @@ def serving(directory: Path, redis: RedisServer, **settings: str) -> Iterator[Se
         "IM_LOG_LEVEL": "error",
         **settings,
     }
-    with process([sys.executable, "-m", "hooks.cli", "serve"], port, environment) as pid:
+    command = [sys.executable, "-m", "hooks.cli", "serve", "--workers", str(workers)]
+    with process(command, port, environment) as pid:
+        deadline = time.monotonic() + 20
+        while listeners(port) < workers:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"not all of {workers} workers listen")
+            time.sleep(0.05)
         yield Serving(port, pid)
 
 

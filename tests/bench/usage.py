@@ -1,9 +1,10 @@
-"""What a process uses, as the kernel counts it."""
+"""What processes use, as the kernel counts it."""
 
 import os
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+_LISTEN = "0A"
 
 
 def memory(*pids: int) -> float:
@@ -19,6 +20,17 @@ def _kilobytes(pid: int) -> int:
 def processor(*pids: int) -> float:
     """Seconds of processor time these processes took so far."""
     return sum(_ticks(pid) for pid in pids) / _TICKS
+
+
+def children(pid: int) -> tuple[int, ...]:
+    """The processes that its main thread started."""
+    return tuple(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+def listeners(port: int) -> int:
+    """Sockets that listen on this port of 127.0.0.1, or of all addresses."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return sum(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == _LISTEN for line in lines)
 
 
 def _ticks(pid: int) -> int:
