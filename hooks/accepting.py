@@ -40,7 +40,6 @@ async def accept(
         stack.enter_context(listener)
         listener.setblocking(False)
         listeners.append(listener)
-    for listener in listeners:
         accepting = _Accepting(loop, listener, protocol)
         accepting.begin()
         stack.callback(accepting.end)

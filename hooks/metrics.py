@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from functools import partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -23,7 +22,8 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
     # Workers do not fork: who they are is asked for once, not, by a system call, for each thing that is counted.
-    values.ValueClass = values.MultiProcessValue(partial(int, os.getpid()))  # type: ignore[no-untyped-call]
+    _PID = os.getpid()
+    values.ValueClass = values.MultiProcessValue(lambda: _PID)  # type: ignore[no-untyped-call]
 
 
 class HotChannelHits(Collector):

@@ -23,6 +23,11 @@ def free_port() -> int:
         return port
 
 
+def children(pid: int) -> list[int]:
+    """The processes that its main thread started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def die_with_parent() -> None:
     """Runs in the child before exec: the kernel kills it when the test process is gone."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -22,6 +22,8 @@ async def write_rows(cursor: Any, query: str, rows: Sequence[Row]) -> None:
 
     rows: of bytes and numbers, a column all of one. Raises DataError for a number that no column takes.
     """
+    if not rows:
+        return
     statement = await cursor.connection.prepare(query.replace("%s", "?"))
     try:
         for part in _parts(rows):
@@ -32,7 +34,7 @@ async def write_rows(cursor: Any, query: str, rows: Sequence[Row]) -> None:
 
 
 def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    """The rows cut into parts of at most STATEMENT_BYTES, or of one row."""
+    """The rows, of which there are some, cut into parts of at most STATEMENT_BYTES, or of one row."""
     begin, size = 0, 0
     for end, row in enumerate(rows):
         row_size = _size(row)
@@ -40,8 +42,7 @@ def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
             yield rows[begin:end]
             begin, size = end, 0
         size += row_size
-    if rows:
-        yield rows[begin:]
+    yield rows[begin:]
 
 
 def _size(row: Row) -> int:

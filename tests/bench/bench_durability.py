@@ -12,8 +12,8 @@ from pathlib import Path
 from redis import Redis
 
 from tests.bench.report import Report
-from tests.bench.service import begin, service, wrk, wrk_script
-from tests.servers import RedisServer, free_port, program
+from tests.bench.service import archive_away, begin, service, wrk, wrk_script
+from tests.servers import RedisServer, program
 
 MODES = ("always", "everysec", "no", "always, 1 replica")
 CONNECTIONS = (1, 64, 256)
@@ -52,7 +52,7 @@ def _serve(stack: contextlib.ExitStack, directory: Path, mode: str) -> int:
     redis.start()
     stack.callback(redis.stop)
     begin(redis)
-    settings = {"IM_ARCHIVE_URL": f"mysql://root@127.0.0.1:{free_port()}/away"}
+    settings = {"IM_ARCHIVE_URL": archive_away()}
     if replica:
         second = RedisServer(directory / "replica", program("redis-server"))
         second.arguments += ["--replicaof", f"127.0.0.1 {redis.port}"]

@@ -28,9 +28,8 @@ from redis import Redis
 from tests.bench import pulls
 from tests.bench.fill import TEXT, fill, message
 from tests.bench.report import Report
-from tests.bench.service import HOOK_TOKEN, begin, serving, wrk, wrk_script
+from tests.bench.service import HOOK_TOKEN, unarchived, wrk, wrk_script
 from tests.bench.usage import processor
-from tests.servers import RedisServer, free_port, program
 
 CONNECTIONS = 64
 FIRST = 1_000_000
@@ -78,15 +77,10 @@ def run(report: Report) -> None:
 
 def started(stack: contextlib.ExitStack, directory: Path) -> tuple["Redis", int, int]:
     """A Redis, its process, and the port of a service on it, all gone with the stack."""
-    server = RedisServer(directory / "redis", program("redis-server"))
-    server.start()
-    stack.callback(server.stop)
-    away = f"mysql://root@127.0.0.1:{free_port()}/away"
-    begin(server)
-    port = stack.enter_context(serving(directory, server, IM_ARCHIVE_URL=away, IM_PULL_RATE="1000000")).port
+    server, service = unarchived(stack, directory)
     redis = Redis.from_url(server.url)
     redis.config_set("auto-aof-rewrite-percentage", 0)
-    return redis, server.pid, port
+    return redis, server.pid, service.port
 
 
 def population(stack: contextlib.ExitStack, directory: Path, people: int) -> Load:

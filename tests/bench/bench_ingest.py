@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.bench.report import Report
-from tests.bench.service import begin, process, serving, wrk, wrk_script
+from tests.bench.service import archive_away, begin, process, serving, wrk, wrk_script
 from tests.bench.usage import processor
 from tests.servers import RedisServer, free_port, program
 
@@ -30,7 +30,7 @@ def run(report: Report) -> None:
         for redis in (alone, archived):
             redis.start()
         begin(alone)
-        away = f"mysql://root@127.0.0.1:{free_port()}/away"
+        away = archive_away()
         noop_port = free_port()
         noop = [sys.executable, "-m", "tests.bench.noop", str(noop_port)]
         with (

@@ -24,9 +24,9 @@ from redis import Redis
 from tests.bench import pulls
 from tests.bench.fill import fill, message
 from tests.bench.report import Report
-from tests.bench.service import begin, serving, wrk, wrk_script
-from tests.bench.usage import children, processor
-from tests.servers import RedisServer, free_port, program
+from tests.bench.service import unarchived, wrk, wrk_script
+from tests.bench.usage import processor
+from tests.servers import children
 
 WORKERS = (1, 2, 4)
 QUARTERS = 4
@@ -82,15 +82,10 @@ def run(report: Report) -> None:
 
 def _serve(stack: contextlib.ExitStack, directory: Path, number: int) -> Served:
     """Users with a message each, which none of them has to pull."""
-    redis = RedisServer(directory / f"redis-{number}", program("redis-server"))
-    redis.start()
-    stack.callback(redis.stop)
-    begin(redis)
+    redis, started = unarchived(stack, directory / str(number), number)
     since = time.time_ns() // 1000 - DAY
     fill(Redis.from_url(redis.url), (message(since + user, f"single/{1000 + user}", 1) for user in range(USERS)))
-    away = f"mysql://root@127.0.0.1:{free_port()}/away"
-    started = stack.enter_context(serving(directory, redis, number, IM_ARCHIVE_URL=away, IM_PULL_RATE="1000000"))
-    return Served(started.port, children(started.pid) if number > 1 else (started.pid,), redis.pid)
+    return Served(started.port, tuple(children(started.pid)) if number > 1 else (started.pid,), redis.pid)
 
 
 @contextlib.contextmanager

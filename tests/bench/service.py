@@ -84,6 +84,21 @@ def serving(directory: Path, redis: RedisServer, workers: int = 1, /, **settings
         yield Serving(port, pid)
 
 
+def archive_away() -> str:
+    """The address of an archive that is away: nobody empties the outbox."""
+    return f"mysql://root@127.0.0.1:{free_port()}/away"
+
+
+def unarchived(stack: contextlib.ExitStack, directory: Path, workers: int = 1) -> tuple[RedisServer, Serving]:
+    """A Redis and a service on it that end with the stack; its archive is away, and pulls are not limited."""
+    redis = RedisServer(directory / "redis", program("redis-server"))
+    redis.start()
+    stack.callback(redis.stop)
+    begin(redis)
+    settings = {"IM_ARCHIVE_URL": archive_away(), "IM_PULL_RATE": "1000000"}
+    return redis, stack.enter_context(serving(directory, redis, workers, **settings))
+
+
 @contextlib.contextmanager
 def service(directory: Path, redis: RedisServer, **settings: str) -> Iterator[int]:
     """`serving`, for those who only need its port."""

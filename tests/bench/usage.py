@@ -22,11 +22,6 @@ def processor(*pids: int) -> float:
     return sum(_ticks(pid) for pid in pids) / _TICKS
 
 
-def children(pid: int) -> tuple[int, ...]:
-    """The processes that its main thread started."""
-    return tuple(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
-
-
 def listeners(port: int) -> int:
     """Sockets that listen on this port of 127.0.0.1, or of all addresses."""
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]

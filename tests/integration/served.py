@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 
 from tests.integration.app import SECRETS
-from tests.servers import die_with_parent, free_port
+from tests.servers import children, die_with_parent, free_port
 
 _DEADLINE = 30.0
 
@@ -68,8 +68,7 @@ class Served:
 
     def children(self) -> list[int]:
         """Process ids of the workers."""
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        return [int(pid) for pid in children.read_text().split()]
+        return children(self._process.pid)
 
     def terminate(self) -> None:
         self._process.terminate()

@@ -1,7 +1,9 @@
 """`emqx-im serve` as a process: signals, workers, taken ports, wrong settings, and what its log holds."""
 
 import asyncio
+import contextlib
 import os
+import resource
 import signal
 import socket
 import time
@@ -249,3 +251,22 @@ async def test_ctrl_c_ends_it_gently(serve: Serve) -> None:
     assert await served.ended() == 0
     assert time.monotonic() - started < 15
     assert "Traceback" not in served.log
+
+
+async def test_who_finds_no_file_left_is_answered_once_there_is_one(serve: Serve) -> None:
+    served = serve()
+    await served.wait_for("serving")
+    files = len(os.listdir(f"/proc/{served.pid}/fd"))
+    before = resource.prlimit(served.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(served.pid, resource.RLIMIT_NOFILE, (files + 2, before[1]))
+    with contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", served.port)
+        clients = [stack.enter_context(socket.create_connection(address, timeout=10)) for _ in range(20)]
+        await served.wait_for("accept_failed")
+        resource.prlimit(served.pid, resource.RLIMIT_NOFILE, before)
+        for client in clients:
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: im\r\n\r\n")
+        answers = [await asyncio.to_thread(client.recv, 1000) for client in clients]
+    assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers), answers
+    assert "Too many open files" in served.log
+    assert await served.stop() == 0
