@@ -1,18 +1,30 @@
 """Who may publish and subscribe: the ACL file, then the service's authorizer; the answers kept per connection."""
 
+import asyncio
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
 import structlog
 
 from hooks.embedded.acl import Acl, Action
+from hooks.embedded.faults import Faults
 
 log = structlog.get_logger(__name__)
 
-_TIMEOUT = aiohttp.ClientTimeout(total=15)
+_TIMEOUT = aiohttp.ClientTimeout(total=5)
+"""`request_timeout` of the authorizer."""
+_CONNECT_SECONDS = 5
+
+Answer = Literal["allow", "deny", "ignore", "nomatch"]
+"""How EMQX counts answers: `ignore` and `nomatch` decide nothing. A service that is away, silent, or answers an error
+counts as `ignore`, an answer of success that says nothing as `nomatch`."""
+
+_RESULTS = ("allow", "deny", "ignore")
 
 
 @dataclass(frozen=True)
@@ -26,19 +38,62 @@ class Question:
 
 
 class Authorizer:
-    """Asks `POST <url>/hooks/authz` what the file does not decide. `token` is the hooks' bearer token."""
+    """Asks `POST <url>/hooks/authz` what the file does not decide. `token` is the hooks' bearer token.
 
-    def __init__(self, acl: Acl, http: aiohttp.ClientSession, url: str, token: str) -> None:
+    `counts` has the answers by kind, and as `failed` those that were no answer of success.
+    """
+
+    def __init__(
+        self, acl: Acl, http: aiohttp.ClientSession, url: str, token: str, faults: Faults | None = None
+    ) -> None:
+        self.faults = faults or Faults()
+        self.counts: Counter[str] = Counter()
+        self.drained_at = 0.0
         self._acl = acl
         self._http = http
         self._url = f"{url}/hooks/authz"
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self._look_again_at: float | None = None
 
     async def allows(self, username: str, clientid: str, question: Question) -> bool:
         """False also where nobody decides: the service away, or an answer that is none."""
+        if self.faults.booting:
+            return False
         decided = self._acl.decide(username, clientid, question.action, question.topic)
         if decided is not None:
             return decided
+        answer = await self._ask(username, clientid, question)
+        self.counts[answer] += 1
+        return answer == "allow"
+
+    def drain(self) -> None:
+        """Every client's answers are asked for again. One to a question that is being asked is newer, and kept."""
+        self.drained_at = time.monotonic()
+
+    async def connected(self) -> bool:
+        """Whether the service is asked, as the API's `status` says."""
+        if self._look_again_at is not None and time.monotonic() < self._look_again_at:
+            return False
+        address = urlsplit(self._url)
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                _, writer = await asyncio.open_connection(address.hostname, address.port)
+            writer.close()
+        except OSError:
+            self._found_away()
+            return False
+        self._look_again_at = None
+        return True
+
+    def _found_away(self) -> None:
+        if self.faults.reconnect_seconds:
+            self._look_again_at = time.monotonic() + self.faults.reconnect_seconds
+
+    async def _ask(self, username: str, clientid: str, question: Question) -> Answer:
+        if self._look_again_at is not None and not await self.connected():
+            self.counts["failed"] += 1
+            log.warning("authorizer_not_connected")
+            return "ignore"
         body = {
             "username": username,
             "clientid": clientid,
@@ -49,15 +104,29 @@ class Authorizer:
         try:
             answering = self._http.post(self._url, data=orjson.dumps(body), headers=self._headers, timeout=_TIMEOUT)
             async with answering as response:
-                if response.status == 204:
-                    return True
-                if response.status == 200:
-                    answer = orjson.loads(await response.read())
-                    return isinstance(answer, dict) and answer.get("result") == "allow"
-                log.warning("authorizer_undecided", status=response.status)
-        except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
+                content = await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            if isinstance(error, aiohttp.ClientConnectionError) and not isinstance(error, TimeoutError):
+                self._found_away()
+            self.counts["failed"] += 1
             log.warning("authorizer_away", error=repr(error))
-        return False
+            return "ignore"
+        if not 200 <= response.status < 300:
+            self.counts["failed"] += 1
+            log.warning("authorizer_undecided", status=response.status)
+            return "ignore"
+        if response.status == 204:
+            return "allow"
+        return _result(content) if response.status == 200 and response.content_type == "application/json" else "nomatch"
+
+
+def _result(content: bytes) -> Answer:
+    try:
+        answer = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return "nomatch"
+    result = answer.get("result") if isinstance(answer, dict) else None
+    return result if result in _RESULTS else "nomatch"
 
 
 class Permissions:
@@ -75,7 +144,7 @@ class Permissions:
 
     async def allows(self, question: Question) -> bool:
         answer, kept_at = self._kept.get(question, (False, 0.0))
-        if kept_at and time.monotonic() - kept_at < self.SECONDS:
+        if kept_at > self._authorizer.drained_at and time.monotonic() - kept_at < self.SECONDS:
             return answer
         generation = self._generation
         answer = await self._authorizer.allows(self._username, self._clientid, question)

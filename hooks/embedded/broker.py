@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Iterable
 from weakref import WeakValueDictionary
 
@@ -28,6 +29,8 @@ class Broker:
     def __init__(self, rules: Rules, webhook: Webhook, login: Login, authorizer: Authorizer) -> None:
         self.login = login
         self.authorizer = authorizer
+        self.faults = authorizer.faults
+        self.started_at = time.monotonic()
         self.sessions: dict[str, Session] = {}
         self._rules = rules
         self._webhook = webhook
@@ -40,6 +43,7 @@ class Broker:
 
     async def start(self, mqtt: socket.socket, websocket: socket.socket) -> None:
         """Serves on two bound sockets."""
+        self.started_at = time.monotonic()
         self._server = await asyncio.start_server(self._accept, sock=mqtt)
         application = web.Application()
         application.router.add_get("/mqtt", self._accept_websocket)
@@ -67,6 +71,8 @@ class Broker:
 
     def emit(self, columns: Columns) -> None:
         """Runs the rules on an event; their calls go behind those of the same client."""
+        if self.faults.booting:
+            return
         for hook, body in self._rules.calls(columns):
             self._webhook.put(columns["clientid"], hook, body)
 
@@ -74,7 +80,7 @@ class Broker:
         """Runs the rules on the message, and delivers it and what they make of it; the subscriptions it matched."""
         columns = events.published(message)
         self.emit(columns)
-        for copy in self._rules.copies(columns):
+        for copy in self._rules.copies(columns) if not self.faults.booting else ():
             self._deliver(copy)
         return self._deliver(message)
 

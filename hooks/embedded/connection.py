@@ -119,12 +119,14 @@ class Connection:
             raise Refused(packets.IDENTIFIER_REJECTED, "client_identifier_not_valid")
         if connect.will and (connect.will.qos > MAX_QOS or not valid_name(connect.will.topic)):
             raise Refused(packets.SERVER_UNAVAILABLE, "will not supported")
-        expires_at = self._broker.login.check(connect.username, connect.password)
+        expires_at = None
+        if not self._broker.faults.booting:
+            expires_at = self._broker.login.check(connect.username, connect.password)
         clientid = f"{connect.username}-{connect.clientid or secrets.token_hex(8)}"
         host, port = self._transport.peer
         client = Client(
             clientid=clientid,
-            username=str(connect.username),
+            username=connect.username or "undefined",
             peerhost=host,
             peername=f"{host}:{port}",
             sockname="{}:{}".format(*self._transport.local),

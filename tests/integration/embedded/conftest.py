@@ -19,6 +19,7 @@ from amqtt.mqtt.connect import ConnectPacket, ConnectPayload, ConnectVariableHea
 from hooks.embedded.acl import Acl
 from hooks.embedded.authorization import Authorizer
 from hooks.embedded.broker import Broker
+from hooks.embedded.faults import Faults
 from hooks.embedded.login import Login
 from hooks.embedded.packets import Will
 from hooks.embedded.rest import application
@@ -109,6 +110,11 @@ class Embedded:
             "timeout": 5,
         }
         return aiomqtt.Client(**(given | options))
+
+    @property
+    def faults(self) -> Faults:
+        """What EMQX was seen to do wrong; a test may switch it on at any time."""
+        return self.broker.faults
 
     async def raw(self, username: str, device: str = "raw", **options: Any) -> "RawClient":
         """Logged in, over a bare socket."""

@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestServer
 
 from hooks.embedded.acl import Acl
 from hooks.emqx.difference import overlaid
+from tests.integration.emqx.status import listed_nodes, source_status
 from tests.recorded import recorded
 
 KEY, SECRET = "key", "secret"
@@ -90,6 +91,9 @@ class FakeEmqx:
         }
         self.metrics: Object = dict(_METRICS)
         self.metrics_of_drops: Object = dict(_METRICS)
+        self.uptime = 600_000
+        self.source_status = "connected"
+        self.answers: Object = dict.fromkeys(("total", "allow", "deny", "ignore", "nomatch"), 0)
         self.fail: dict[tuple[str, str], int] = {}
         self.pinned: set[str] = set()
         self.calls: list[str] = []
@@ -112,6 +116,8 @@ class FakeEmqx:
                 web.get("/api/v5/authorization/sources", self._all_sources),
                 web.post("/api/v5/authorization/sources", self._add_source),
                 web.put("/api/v5/authorization/sources/order", self._order),
+                web.delete("/api/v5/authorization/cache", self._drop_cache),
+                web.get("/api/v5/authorization/sources/{type}/status", self._source_status),
                 web.get("/api/v5/authorization/sources/{type}", self._get_source),
                 web.put("/api/v5/authorization/sources/{type}", self._put_source),
                 web.delete("/api/v5/authorization/sources/{type}", self._delete_source),
@@ -149,13 +155,7 @@ class FakeEmqx:
             return web.json_response({"code": "API_NOT_EXIST", "message": "Request Path Not Found"}, status=404)
 
     async def _nodes(self, request: web.Request) -> web.Response:
-        edition = "Opensource" if self.version.startswith("5.8") else "Enterprise"
-        return web.json_response(
-            [
-                {"node": f"emqx@10.0.0.{number}", "node_status": "running", "version": self.version, "edition": edition}
-                for number in range(self.nodes)
-            ]
-        )
+        return web.json_response(listed_nodes(self.nodes, self.version, self.uptime))
 
     async def _license(self, request: web.Request) -> web.Response:
         if self.license is None:
@@ -267,6 +267,13 @@ class FakeEmqx:
 
     async def _get_source(self, request: web.Request) -> web.Response:
         return web.json_response(redacted(self.sources[self._source(request)]))
+
+    async def _drop_cache(self, request: web.Request) -> web.Response:
+        return web.Response(status=204)
+
+    async def _source_status(self, request: web.Request) -> web.Response:
+        self._source(request)
+        return web.json_response(source_status(self.nodes, self.source_status, self.answers))
 
     async def _put_source(self, request: web.Request) -> web.Response:
         position, body = self._source(request), await request.json()

@@ -1,0 +1,71 @@
+"""What the REST API tells of the node and of the authorizer."""
+
+import time
+from typing import Any
+
+from aiohttp import web
+
+from hooks.embedded import events
+from hooks.embedded.rest.requests import BROKER, Answer, answered
+
+_VERSION = "5.8.9"
+"""Of the EMQX that this broker stands in for."""
+_NO_RATES = {"rate": 0.0, "rate_last5m": 0.0, "rate_max": 0.0}
+_BOOTING_SECONDS = "15"
+
+
+async def status(request: web.Request) -> web.Response:
+    """For balancers; needs no key. 503 as long as the node starts."""
+    booting = request.app[BROKER].faults.booting
+    text = f"Node {events.NODE} is started\nemqx is {'not_running' if booting else 'running'}"
+    return web.Response(status=503 if booting else 200, text=text, headers={"Retry-After": _BOOTING_SECONDS})
+
+
+async def nodes(request: web.Request) -> web.Response:
+    """`uptime` in milliseconds."""
+    broker = request.app[BROKER]
+    node = {
+        "node": events.NODE,
+        "node_status": "running",
+        "role": "core",
+        "version": _VERSION,
+        "edition": "Opensource",
+        "uptime": int((time.monotonic() - broker.started_at) * 1000),
+        "connections": len(broker.sessions),
+        "live_connections": sum(session.connection is not None for session in broker.sessions.values()),
+    }
+    return answered(200, [node])
+
+
+async def forget_all_permissions(request: web.Request) -> web.Response:
+    request.app[BROKER].authorizer.drain()
+    return web.Response(status=204)
+
+
+async def source_status(request: web.Request) -> web.Response:
+    """Whether the authorizer is asked, and how often it has answered what. Rates are not kept."""
+    kind = request.match_info["type"]
+    if kind != "http":
+        raise Answer(404, {"code": "NOT_FOUND", "message": f"Not found: {kind}"})
+    authorizer = request.app[BROKER].authorizer
+    counts = {name: authorizer.counts[name] for name in ("allow", "deny", "ignore", "nomatch")}
+    total, failed = sum(counts.values()), authorizer.counts["failed"]
+    metrics = {"total": total, **counts, **_NO_RATES}
+    resource = {"matched": total, "success": total - failed, "failed": failed, **_NO_RATES}
+    connected = "connected" if await authorizer.connected() else "disconnected"
+    return answered(
+        200,
+        {
+            "status": connected,
+            "node_status": _of_node("status", connected),
+            "metrics": metrics,
+            "node_metrics": _of_node("metrics", metrics),
+            "resource_metrics": resource,
+            "node_resource_metrics": _of_node("metrics", resource),
+            "node_error": [],
+        },
+    )
+
+
+def _of_node(name: str, value: Any) -> list[dict[str, Any]]:
+    return [{"node": events.NODE, name: value}]
