@@ -55,7 +55,7 @@ def chat(
             broker,
             service,
             state,
-            clientid=f"{user}-chat",
+            clientid=f"chat-{state.saved.device}",
             trusted_send=trusted_send or trusted,
         )
         succeeded = asyncio.run(Conversation(device, topic, wait).run())

@@ -1,7 +1,7 @@
 """The reference client of emqx-im: MQTT for what is live, the pull for what is true, nothing lost between.
 
     broker, state = Broker("127.0.0.1", 1883), FileState(Path("1001.json"))
-    async with Device(1001, token, broker, "http://127.0.0.1:8080", state, clientid="phone") as device:
+    async with Device(1001, token, broker, "http://127.0.0.1:8080", state) as device:
         mid = await device.send("single/1002", {"text": "hi"})
         async for event in device: ...
 

@@ -52,9 +52,9 @@ class Device:
     """One device of one user, connected from `async with` to its end; iterate over it for its events.
 
     token: called for a JWT at each connection and pull, so that it may be renewed; url: the service's
-    address, without `/pull`; clientid: names the device, stable over restarts; clean_session: False lets the
-    broker keep messages for the device while it is away; patience: seconds until a message is given up;
-    trusted_send: the service and its broker run with IM_TRUSTED_SEND.
+    address, without `/pull`; clientid: names the device among all of the user's, the same over restarts, by default the
+    state's own id; clean_session: False lets the broker keep messages for the device while it is away; patience:
+    seconds until a message is given up; trusted_send: the service and its broker run with IM_TRUSTED_SEND.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Device:
         url: str,
         state: State,
         *,
-        clientid: str,
+        clientid: str | None = None,
         clean_session: bool = True,
         patience: float = 3600,
         trusted_send: bool = False,
@@ -74,7 +74,7 @@ class Device:
         self._token = token
         self._broker = broker
         self._url = url
-        self._clientid = clientid
+        self._clientid = clientid or state.saved.device
         self._clean_session = clean_session
         self._trusted_send = trusted_send
         self._topic = f"single/{uid}"

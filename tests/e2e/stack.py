@@ -116,15 +116,7 @@ class Stack:
     def device(self, uid: int, state: State) -> Device:
         secret = self.secrets.jwt_secret
         broker = Broker("127.0.0.1", self.mqtt_port)
-        return Device(
-            uid,
-            lambda: mint(str(uid), secret, 600),
-            broker,
-            self.url,
-            state,
-            clientid="library",
-            trusted_send=self.trusted_send,
-        )
+        return Device(uid, lambda: mint(str(uid), secret, 600), broker, self.url, state, trusted_send=self.trusted_send)
 
     def archived(self) -> list[tuple[str, str, str, bytes]]:
         """Conversation, sender, client id and payload of every archived message, by id."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import jwt
 
 from tests.e2e.stack import EMQX_IM, Service, Stack
+from tests.e2e.waiting import until
 
 User = Callable[[], int]
 
@@ -54,6 +55,37 @@ async def test_two_people_talk(shared_stack: Stack, user: User) -> None:
     assert await asyncio.wait_for(talker.stdout.readline(), 30) == f"{ann}: live\n".encode()
     talker.stdin.close()
     assert await asyncio.wait_for(talker.wait(), 30) == 0
+
+
+async def test_one_user_chats_on_two_machines(
+    shared_stack: Stack, service: Service, user: User, tmp_path: Path
+) -> None:
+    """Each machine is a device of its own: neither throws the other out."""
+    ann, bob = user(), user()
+    addresses = ("--mqtt", f"127.0.0.1:{shared_stack.mqtt_port}", "--url", shared_stack.url)
+    login = ("--uid", str(ann), "--token", shared_stack.token(ann))
+    talkers = [
+        await asyncio.create_subprocess_exec(
+            EMQX_IM, "chat", *login, *addresses, "--data-dir", str(tmp_path / machine), stdin=PIPE, stdout=PIPE
+        )
+        for machine in ("home", "office")
+    ]
+
+    async def both_online() -> bool | None:
+        presence = await service.admin("presence", uid=ann)
+        return len(presence["users"][str(ann)]["devices"]) == 2 or None
+
+    await until(both_online)
+    await asyncio.to_thread(chat, shared_stack, bob, f"{ann} to both\n")
+    for talker in talkers:
+        assert talker.stdin is not None
+        assert talker.stdout is not None
+        assert await asyncio.wait_for(talker.stdout.readline(), 30) == f"{bob}: to both\n".encode()
+    assert await both_online()
+    for talker in talkers:
+        assert talker.stdin is not None
+        talker.stdin.close()
+        assert await asyncio.wait_for(talker.wait(), 30) == 0
 
 
 def test_what_is_refused_is_marked(shared_stack: Stack, user: User) -> None:

@@ -35,15 +35,7 @@ async def service() -> AsyncIterator[Service]:
 
 def device(service: Service, uid: int, state: State | None = None, *, patience: float = 60) -> Device:
     broker = Broker("127.0.0.1", service.mqtt_port)
-    return Device(
-        uid,
-        lambda: token(uid),
-        broker,
-        service.url,
-        state or MemoryState(),
-        clientid=f"{uid}-test",
-        patience=patience,
-    )
+    return Device(uid, lambda: token(uid), broker, service.url, state or MemoryState(), patience=patience)
 
 
 async def received(device: Device) -> Received:
@@ -297,7 +289,7 @@ async def test_a_refused_token_ends_the_device(service: Service) -> None:
 
 async def test_a_token_that_the_broker_refuses_ends_the_device(service: Service) -> None:
     broker = Broker("127.0.0.1", service.mqtt_port)
-    async with Device(1001, lambda: token(1002), broker, service.url, MemoryState(), clientid="x") as stranger:
+    async with Device(1001, lambda: token(1002), broker, service.url, MemoryState()) as stranger:
         with pytest.raises(Unauthorized, match="refuses user 1001"):
             await asyncio.wait_for(anext(stranger), 10)
 
