@@ -10,6 +10,7 @@ from hooks.api.admin import AdminApi
 from hooks.api.health import HealthApi
 from hooks.api.pull import PullApi
 from hooks.errors import Problem, error_response, problem
+from hooks.metrics import Metrics
 from hooks.settings import Settings
 from hooks.webhook import LARGEST_BODY, Webhook
 from store.news import News
@@ -27,6 +28,7 @@ class Parts:
     """What answers requests, and the applications made of it."""
 
     settings: Settings
+    metrics: Metrics
     webhook: Webhook
     pull: PullApi
     health: HealthApi
@@ -73,10 +75,16 @@ class Parts:
         except web.HTTPException as error:
             codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
             return error_response(Problem(codes.get(error.status, "bad_argument"), error.text))
+        except web.RequestPayloadError:
+            return error_response(Problem("bad_body"))
         except Exception as error:
             answer = problem(error)
             if answer is None:
-                log.error("request_failed", path=request.path[:200], exc_info=error)
+                if request.transport is None:
+                    raise ConnectionResetError("the client is gone") from error
+                route = request.match_info.route.resource
+                # What the path itself says is the client's, and may be a token.
+                log.error("request_failed", path=route.canonical if route else "", exc_info=error)
                 answer = Problem("error")
             return error_response(answer)
 

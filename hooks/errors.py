@@ -49,6 +49,7 @@ CODES: dict[str, Code] = {
     "not_an_operator": Code(400, "Only operators publish to `business/…`."),
     "internal": Code(400, "The service failed on this message, five times."),
     # Requests that can never succeed.
+    "bad_request": Code(400, "The request is not HTTP as it should be."),
     "bad_body": Code(400, "The body is not JSON, or a field is missing or malformed."),
     "bad_argument": Code(400, "An argument is missing or malformed."),
     "unauthorized": Code(401, "The token is missing, wrong or expired."),
@@ -57,6 +58,7 @@ CODES: dict[str, Code] = {
     "method_not_allowed": Code(405, "The path does not take this method."),
     "not_replayable": Code(409, "The letter was cut, or does not come from a webhook."),
     "too_large": Code(413, "The body is over 1 MiB."),
+    "head_too_large": Code(431, "The request's first line or a header of it is too long."),
     "too_many_pulls": Code(429, "More pulls per second than `IM_PULL_RATE`."),
     "too_many_waiting": Code(429, "Four pulls of this user are waiting already."),
     "error": Code(500, "The service failed; the log says how."),

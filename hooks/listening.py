@@ -8,15 +8,11 @@ from functools import partial
 from aiohttp import web
 
 from hooks.accepting import accept
+from hooks.aiohttp_connection import AiohttpConnection
 from hooks.connection import Heads, HookConnection
+from hooks.metrics import Metrics
 from hooks.settings import SettingsError
 from hooks.webhook import Webhook
-
-_IDLE_SECONDS = 3600
-"""Connections are the broker's to close: one that the server closes first costs a retry."""
-
-_LONGEST_LINE = 256 * 1024
-"""Bytes of a request's first line: `/admin/presence` takes 10,000 users."""
 
 
 class CannotListen(SettingsError):
@@ -36,19 +32,18 @@ async def listening(
     app: web.Application,
     webhook: Webhook | None = None,
     *,
+    metrics: Metrics,
     shared: bool,
 ) -> int:
     """Serves the application, with webhook requests in front of it, until the stack ends; the port it listens on.
 
     setting: names the port. shared: other processes listen on it too. Raises CannotListen.
     """
-    runner = web.AppRunner(
-        app, access_log=None, keepalive_timeout=_IDLE_SECONDS, shutdown_timeout=5, max_line_size=_LONGEST_LINE
-    )
+    runner = web.AppRunner(app, shutdown_timeout=5)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    others = runner.server
-    assert others is not None
+    assert runner.server is not None
+    others = partial(AiohttpConnection, runner.server, metrics)
     protocol: Callable[[], asyncio.BaseProtocol] = others
     if webhook is not None:
         heads, connections = Heads(webhook), set[HookConnection]()

@@ -108,6 +108,11 @@ class Metrics:
         self.redis_up = gauge("redis_up", "1 while Redis answers; the gauges read from it stand still otherwise.")
         self.online_users = gauge("online_users", "Users with a device online.")
         self.online_devices = gauge("online_devices", "Devices online.")
+        self.connections_ended = counter(
+            "connections_ended_total",
+            "Connections that the service ended, and not their client, by reason.",
+            ("reason",),
+        )
         self.waiting_pulls = gauge_of_worker("waiting_pulls", "Pulls held open until something arrives.")
 
     def exposition(self) -> bytes:

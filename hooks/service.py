@@ -101,7 +101,7 @@ async def running_service(settings: Settings, *, shared: bool = False) -> AsyncI
         log.warning("unknown_setting", name=name)
     async with contextlib.AsyncExitStack() as stack:
         parts = await _build(settings, stack)
-        listen = partial(listening, stack, settings.http_host, shared=shared)
+        listen = partial(listening, stack, settings.http_host, metrics=parts.metrics, shared=shared)
         http_port = await listen("IM_HTTP_PORT", settings.http_port, parts.application(), parts.webhook)
         public_port = None
         if settings.public_port is not None:
@@ -216,6 +216,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     )
     return Parts(
         settings=settings,
+        metrics=metrics,
         webhook=webhook,
         pull=PullApi(
             Puller(

@@ -7,6 +7,7 @@ unexpected error turns from the one into the other after five tries of the same 
 
 import asyncio
 import contextlib
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -32,6 +33,8 @@ HANDLE_SECONDS = 2.5
 RECOVER_SECONDS = 2.0
 """Together, with what an appended message may take, under the five seconds that every answer has."""
 _REMEMBERED_FAILURES = 10_000
+_NAME = re.compile(r"[a-z_]{1,32}")
+"""What may be logged of an unknown path: anything else could be a token."""
 
 Handler = Callable[[Body], Awaitable[Any] | None]
 """Does what one path is for. Bytes are a JSON answer, anything else is 204. A future costs less than a coroutine."""
@@ -144,7 +147,7 @@ class Webhook:
         """The answer to any request whose path starts with `/hooks/`."""
         name = request.path[len(PREFIX) :]
         if not self.handles(name) or request.method != "POST":
-            log.error("hook_unknown", path=request.path[:200], method=request.method)
+            log.error("hook_unknown", hook=name if _NAME.fullmatch(name) else "no name", method=request.method)
             return self._reject("unknown", "method_not_allowed" if self.handles(name) else "not_found")
         if not self.accepts(request.headers.get("Authorization", "")):
             log.error("hook_unauthorized", hook=name, peer=request.remote)
@@ -155,7 +158,7 @@ class Webhook:
             log.error("hook_body_too_large", hook=name, length=request.content_length)
             return self._reject(name, "too_large")
         except web.RequestPayloadError as error:
-            log.error("hook_body_broken", hook=name, error=str(error))
+            log.error("hook_body_broken", hook=name, error=type(error.__cause__ or error).__name__)
             return self._reject(name, "bad_body")
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self.answer(name, raw, answered.set_result)

@@ -1,0 +1,78 @@
+"""An HTTP connection as aiohttp serves it, with answers and log lines of our own where a request is malformed.
+
+aiohttp repeats what it cannot read, in its log and in its answer, and a header that cannot be read may hold a token. So
+nothing that came with a request is repeated here: an error is named by its class alone.
+"""
+
+import asyncio
+import traceback
+from typing import Any
+
+import structlog
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+
+from hooks.errors import Problem, error_response
+from hooks.metrics import Metrics
+
+LONGEST_LINE = 256 * 1024
+"""Bytes of a request's first line: `/admin/presence` takes 10,000 users."""
+LONGEST_FIELD = 24 * 1024
+"""Bytes of one header's value: tokens may have 16 KiB."""
+IDLE_SECONDS = 3600
+"""Connections are the broker's to close: one that the server closes first costs a retry."""
+
+log = structlog.get_logger(__name__)
+
+
+class AiohttpConnection(web.RequestHandler):
+    """One connection."""
+
+    def __init__(self, server: web.Server, metrics: Metrics) -> None:
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]  # aiohttp's own way to have none
+            keepalive_timeout=IDLE_SECONDS,
+            max_line_size=LONGEST_LINE,
+            max_field_size=LONGEST_FIELD,
+        )
+        self._ended = metrics.connections_ended
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            super().data_received(data)
+        except Exception as error:
+            # The event loop would log the error as it stands, with what of the request is in it.
+            self.log_exception("", exc_info=error)
+            self.force_close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to what aiohttp could not read, or to an error that nothing else answered; the last one here.
+
+        Raises ConnectionError where an answer has begun.
+        """
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer has begun")
+        if isinstance(exc, HttpProcessingError):
+            code = "head_too_large" if isinstance(exc, LineTooLong) else "bad_request"
+            log.info("request_malformed", code=code, error=type(exc).__name__, peer=request.remote)
+            self._ended.labels(code).inc()
+        else:
+            code = "error"
+            self.log_exception("", exc_info=exc)
+        response = error_response(Problem(code))
+        response.force_close()
+        return response
+
+    def log_exception(self, *args: Any, exc_info: BaseException | None = None, **rest: Any) -> None:
+        """Logs an error by its class and where it was raised; its message may hold what was sent."""
+        frames = traceback.extract_tb(exc_info.__traceback__) if exc_info is not None else []
+        at = [f"{frame.filename}:{frame.lineno}" for frame in frames[-3:]]
+        log.error("connection_failed", error=type(exc_info).__name__, at=at)
