@@ -95,6 +95,7 @@ class HookConnection(asyncio.Protocol):
         self._waiting = b""
         self._pieces = 0
         self._busy = False
+        self._closed: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one, but does not derive from it
@@ -103,10 +104,17 @@ class HookConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self._connections.discard(self)
+        if self._closed is not None and not self._closed.done():
+            self._closed.set_result(None)
 
-    def close(self) -> None:
-        if self._transport is not None:
+    async def close(self) -> None:
+        """At once, or after the answer to the request that is being handled."""
+        self._closed = asyncio.get_running_loop().create_future()
+        if self._transport is None:
+            return
+        if not self._busy:
             self._transport.close()
+        await self._closed
 
     def data_received(self, data: bytes) -> None:
         if self._waiting:
@@ -150,7 +158,9 @@ class HookConnection(asyncio.Protocol):
             return
         transport.write(_NO_CONTENT if answer.status == 204 else _bytes(answer))
         self._busy = False
-        if self._waiting:
+        if self._closed is not None:
+            transport.close()
+        elif self._waiting:
             data, self._waiting = self._waiting, b""
             transport.resume_reading()
             self._read(data)

@@ -12,7 +12,8 @@ from hooks.aiohttp_connection import AiohttpConnection
 from hooks.connection import Heads, HookConnection
 from hooks.metrics import Metrics
 from hooks.settings import SettingsError
-from hooks.webhook import Webhook
+from hooks.webhook import QUESTION_SECONDS, Webhook
+from store.cancellation import end
 
 
 class CannotListen(SettingsError):
@@ -48,13 +49,17 @@ async def listening(
     if webhook is not None:
         heads, connections = Heads(webhook), set[HookConnection]()
         protocol = partial(HookConnection, webhook, heads, others, connections)
-        stack.callback(_close, connections)
+        stack.push_async_callback(_close, connections)
     try:
         return await accept(stack, host, port, protocol, shared=shared)
     except OSError as error:
         raise CannotListen(setting, error) from None
 
 
-def _close(connections: set[HookConnection]) -> None:
-    for connection in tuple(connections):
-        connection.close()
+async def _close(connections: set[HookConnection]) -> None:
+    """Those that wait for an answer get it first: a question that is cut off is decided by nobody."""
+    closing = [asyncio.create_task(connection.close()) for connection in connections]
+    if closing:
+        _, late = await asyncio.wait(closing, timeout=QUESTION_SECONDS)
+        for task in late:
+            await end(task)

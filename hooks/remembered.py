@@ -13,14 +13,17 @@ _MOST_GONE = 10_000
 
 
 class Remembered:
-    """The members it heard of last; who is not among them is none."""
+    """The members, and the dismissed groups, that it heard of last; of anybody else it knows nothing."""
 
     def __init__(self) -> None:
         self._members: OrderedDict[tuple[Group | Tag, int], None] = OrderedDict()
         self._gone: OrderedDict[Group, None] = OrderedDict()
 
-    def is_member(self, of: Group | Tag, uid: int) -> bool:
-        return (of, uid) in self._members and of not in self._gone
+    def is_member(self, of: Group | Tag, uid: int) -> bool | None:
+        """None where it cannot tell."""
+        if of in self._gone:
+            return False
+        return True if (of, uid) in self._members else None
 
     def members(self, of: Group | Tag, uids: Iterable[int]) -> None:
         for uid in uids:

@@ -32,6 +32,9 @@ TRIES = 5
 HANDLE_SECONDS = 2.5
 RECOVER_SECONDS = 2.0
 """Together, with what an appended message may take, under the five seconds that every answer has."""
+QUESTION_SECONDS = 4.5
+"""A question of the authorizer's has nothing to recover: what is not decided by then is answered 503 at once."""
+QUESTION = "authz"
 _REMEMBERED_FAILURES = 10_000
 _NAME = re.compile(r"[a-z_]{1,32}")
 """What may be logged of an unknown path: anything else could be a token."""
@@ -88,18 +91,21 @@ class Webhook:
 
     def answer(self, name: str, raw: bytes, reply: Reply) -> None:
         """Handles one authorized body; `reply` is called once, before this returns or later."""
-        if self._draining:
+        question = name == QUESTION
+        if self._draining and not question:
             reply(_problem_answer(Problem("shutting_down")))
             return
         started = time.perf_counter()
-        self._open += 1
-        self._none_open.clear()
+        if not question:
+            self._open += 1
+            self._none_open.clear()
         body: Body = {}
 
         def finish(answer: Answer) -> None:
-            self._open -= 1
-            if not self._open:
-                self._none_open.set()
+            if not question:
+                self._open -= 1
+                if not self._open:
+                    self._none_open.set()
             self._count(name, answer.status)
             seconds = time.perf_counter() - started
             self._seconds(seconds)
@@ -129,7 +135,7 @@ class Webhook:
         elif isinstance(result, asyncio.Future):
             result.add_done_callback(settle)
         else:
-            self._spawn(_within(HANDLE_SECONDS, result)).add_done_callback(settle)
+            self._spawn(_within(QUESTION_SECONDS if question else HANDLE_SECONDS, result)).add_done_callback(settle)
 
     async def replay(self, name: str, raw: bytes) -> None:
         """Handles a dead letter's body again. Raises what stands against it."""
@@ -138,7 +144,10 @@ class Webhook:
             await result
 
     async def finish(self, seconds: float) -> None:
-        """Takes nothing new, and waits for what is open, for at most so long."""
+        """Takes nothing new but questions, and waits for what is open, for at most so long.
+
+        EMQX would keep what a refused question was about as a denial; it asks until its connections are closed.
+        """
         self._draining = True
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._none_open.wait(), seconds)
@@ -206,7 +215,7 @@ class Webhook:
 
     async def _refuse(self, name: str, body: Body, raw: bytes, error: Problem) -> Answer:
         """Keeps what can never succeed, and tells its sender. An authorizer's question is not kept."""
-        if name == "authz":
+        if name == QUESTION:
             return _problem_answer(error)
         sender = body.get("username")
         sender = sender if isinstance(sender, str) and sender != UNDEFINED else ""

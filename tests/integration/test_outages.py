@@ -283,11 +283,31 @@ async def test_a_stop_finishes_what_was_accepted_and_takes_nothing_new(
             return (answer.status, answer.code) == (503, "shutting_down")
 
         await until(refused, 2)
+        # A question that is refused is a denial that nobody decided: EMQX keeps it.
+        assert (await app.hook("authz", recorded("authz")[0])).json == {"result": "allow"}
         own_redis.resume()
         assert (await accepted).status == 204
         await stopping
     async with running_app(own_redis.url, tmp_path) as app:
         assert [each["id"] for each in await app.messages(uid)] == ["before", "accepted"]
+
+
+async def test_a_stop_answers_questions_that_are_held(own_redis: RedisServer, tmp_path: Path, uid: str) -> None:
+    async with running_app(own_redis.url, tmp_path) as app:
+        topic = f"group/{await app.group(uid)}"
+    async with AsyncExitStack() as stack:
+        app = await stack.enter_async_context(running_app(own_redis.url, tmp_path))
+        own_redis.hang()
+        question = {**recorded("authz")[0], "username": uid, "action": "subscribe", "topic": topic}
+        asking = asyncio.create_task(app.hook("authz", question))
+        # What needs no Redis is answered after what was sent before has been read.
+        assert (await app.hook("authz", recorded("authz")[0])).status == 200
+        stopping = asyncio.create_task(stack.pop_all().aclose())
+        done, _ = await asyncio.wait([asking], timeout=1)
+        assert not done
+        own_redis.resume()
+        assert (await asking).json == {"result": "allow"}
+        await stopping
 
 
 async def test_a_stop_answers_pulls_that_wait(own_redis: RedisServer, tmp_path: Path, uid: str) -> None:
