@@ -5,7 +5,9 @@ nothing that came with a request is repeated here: an error is named by its clas
 """
 
 import asyncio
+import contextlib
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import structlog
@@ -38,8 +40,36 @@ class AiohttpConnection(web.RequestHandler):
             max_field_size=LONGEST_FIELD,
         )
         self._ended = metrics.connections_ended
+        self._waiting: asyncio.Task[Any] | None = None
+
+    @contextlib.contextmanager
+    def wait(self) -> Iterator[None]:
+        """Cancels the task that waits inside once the client is gone, or asks for more, which would hide that it is.
+
+        A client that ends only its own side counts as gone. Raises ConnectionResetError when it is gone already.
+        """
+        if self.transport is None:
+            raise ConnectionResetError("the client is gone")
+        self._waiting = asyncio.current_task()
+        try:
+            yield
+        finally:
+            self._waiting = None
+
+    @property
+    def asked_for_more(self) -> bool:
+        """Whether another request has come behind the one that is being answered."""
+        return bool(self._messages)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     def data_received(self, data: bytes) -> None:
+        if self._waiting is not None:
+            self.force_close()
+            return
         try:
             super().data_received(data)
         except Exception as error:

@@ -9,6 +9,7 @@ from collections import Counter, OrderedDict
 import orjson
 from aiohttp import web
 
+from hooks.aiohttp_connection import AiohttpConnection
 from hooks.api.arguments import integer
 from hooks.errors import Problem
 from hooks.metrics import Metrics
@@ -79,8 +80,11 @@ class PullApi:
             raise Problem("shutting_down")
         if not self._rate.take(uid):
             raise Problem("too_many_pulls")
-        if wait:
-            pulled = await self._wait(uid, cursor, limit, epoch, wait)
+        connection = request.protocol
+        assert isinstance(connection, AiohttpConnection)
+        if wait and not connection.asked_for_more:
+            with connection.wait():
+                pulled = await self._wait(uid, cursor, limit, epoch, wait)
         else:
             pulled = await self._puller.pull(uid, cursor, limit, epoch)
             self._metrics.pull_seconds.observe(time.perf_counter() - started)
