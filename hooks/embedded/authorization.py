@@ -140,22 +140,18 @@ class Permissions:
         self._username = username
         self._clientid = clientid
         self._kept: OrderedDict[Question, tuple[bool, float]] = OrderedDict()
-        self._generation = 0
 
     async def allows(self, question: Question) -> bool:
         answer, kept_at = self._kept.get(question, (False, 0.0))
         if kept_at > self._authorizer.drained_at and time.monotonic() - kept_at < self.SECONDS:
             return answer
-        generation = self._generation
         answer = await self._authorizer.allows(self._username, self._clientid, question)
-        if generation == self._generation:
-            self._keep(question, answer)
+        self._keep(question, answer)
         return answer
 
     def forget(self) -> None:
-        """Drops all answers, and the one to a question that is being asked."""
+        """Drops all answers."""
         self._kept.clear()
-        self._generation += 1
 
     def _keep(self, question: Question, answer: bool) -> None:
         self._kept.pop(question, None)

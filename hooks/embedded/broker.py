@@ -10,7 +10,7 @@ from aiohttp import web
 
 from hooks.embedded import events
 from hooks.embedded.authorization import Authorizer
-from hooks.embedded.connection import MAX_QOS, Connection
+from hooks.embedded.connection import KILLED, MAX_QOS, Connection
 from hooks.embedded.events import SESSION_EXPIRY_SECONDS, Client, Columns, Message
 from hooks.embedded.login import Login
 from hooks.embedded.rules import Rules
@@ -131,7 +131,7 @@ class Broker:
         session.connection = None
         if reason in _TAKEN_OVER:
             return
-        if session.client.clean_start or reason == "kicked":
+        if session.client.clean_start or reason in ("kicked", KILLED):
             self.drop_session(session)
         else:
             loop = asyncio.get_running_loop()

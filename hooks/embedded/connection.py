@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -36,10 +37,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 CONNECT_SECONDS = 15
+KILLED = "killed"
 MAX_QOS = 1
 _REFUSED_FILTERS = ("$share/", "$queue/", "$exclusive/")
 _NOT_GRANTED = 0x80
 _MAX_INCOMING = 16
+_STEP_DOWN_SECONDS = {"kicked": 5, "discarded": 5, "takenover": 15}
 _MAX_OUTGOING_QOS_0 = 1000
 _MAX_OUTGOING = 10_000
 
@@ -48,10 +51,12 @@ class Connection:
     def __init__(self, broker: "Broker", transport: Transport) -> None:
         self._broker = broker
         self._transport = transport
-        self._incoming: asyncio.Queue[Any] = asyncio.Queue(_MAX_INCOMING)
+        self._incoming: asyncio.Queue[Any] = asyncio.Queue()
+        self._room = asyncio.Semaphore(_MAX_INCOMING)
         self._outgoing: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._end: str | None = None
         self._finished = asyncio.Event()
+        self._serving: asyncio.Task[None] | None = None
         self._will: Will | None = None
         self.client: Client
         self.session: Session
@@ -59,6 +64,7 @@ class Connection:
 
     async def serve(self) -> None:
         """Returns when the connection is closed and everybody concerned has been told."""
+        self._serving = asyncio.current_task()
         writing = asyncio.create_task(self._write())
         self._greeting = asyncio.create_task(packets.receive_connect(self._transport))
         try:
@@ -79,17 +85,30 @@ class Connection:
             await self._transport.close()
 
     def end(self, reason: str) -> None:
-        """Closes after the packet that is being handled; those behind it are dropped."""
+        """Closes after the packets that have come."""
         if self._end is None:
             self._end = reason
             self._greeting.cancel()
-            if not self._incoming.full():
-                self._incoming.put_nowait(reason)
+            self._incoming.put_nowait(reason)
+
+    def act(self, action: Callable[[], object]) -> None:
+        """Runs an operator's action in its turn, after the packets that have come; also if the connection ends then."""
+        self._incoming.put_nowait(action)
 
     async def step_down(self, reason: str) -> None:
-        """`end`, and waits until will and disconnect are told and the session is free."""
+        """`end`, and waits until will and disconnect are told and the session is free.
+
+        A connection that does not come to it in time is killed, as EMQX kills its process: nobody is told.
+        """
         self.end(reason)
-        await self._finished.wait()
+        try:
+            async with asyncio.timeout(_STEP_DOWN_SECONDS[reason]):
+                await self._finished.wait()
+        except TimeoutError:
+            log.warning("killed", clientid=self.client.clientid, reason=reason)
+            if self._serving is not None:
+                self._serving.cancel()
+            await self._finished.wait()
 
     def send(self, data: bytes) -> None:
         if self._outgoing.qsize() >= _MAX_OUTGOING:
@@ -152,8 +171,15 @@ class Connection:
         try:
             reason = await self._converse(connect.keepalive, expires_at)
             await self._publish_will()
+        except asyncio.CancelledError:
+            reason = KILLED
+            raise
         finally:
-            self._broker.emit(events.disconnected(client, reason))
+            while not self._incoming.empty():
+                if callable(action := self._incoming.get_nowait()):
+                    action()
+            if reason != KILLED:
+                self._broker.emit(events.disconnected(client, reason))
             self._broker.release_session(self, reason)
             self._finished.set()
 
@@ -177,11 +203,12 @@ class Connection:
             while True:
                 async with asyncio.timeout(keepalive * 1.5 if keepalive else None):
                     packet = await packets.receive(self._transport)
-                await self._incoming.put(packet)
+                await self._room.acquire()
+                self._incoming.put_nowait(packet)
         except TimeoutError:
-            await self._incoming.put("keepalive_timeout")
+            self._incoming.put_nowait("keepalive_timeout")
         except Ended as ended:
-            await self._incoming.put(str(ended))
+            self._incoming.put_nowait(str(ended))
 
     async def _write(self) -> None:
         try:
@@ -191,13 +218,17 @@ class Connection:
             self.end("tcp_closed")
 
     async def _handle_all(self) -> str:
-        """Handles packets until the connection ends; the reason."""
+        """Takes packets and actions in turn until the connection ends; the reason."""
         try:
             while True:
-                packet = await self._incoming.get()
-                if self._end is not None:
-                    return self._end
-                reason = packet if isinstance(packet, str) else await self._handle(packet)
+                item = await self._incoming.get()
+                if isinstance(item, str):
+                    return item
+                if callable(item):
+                    item()
+                    continue
+                self._room.release()
+                reason = await self._handle(item)
                 if reason is not None:
                     return reason
         except Exception:

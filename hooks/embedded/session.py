@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import structlog
@@ -36,6 +37,13 @@ class Session:
     @property
     def in_flight(self) -> int:
         return len(self._in_flight)
+
+    def act(self, action: Callable[[], object]) -> None:
+        """Runs an operator's action: now, or after the packets of the client that have come."""
+        if self.connection is None:
+            action()
+        else:
+            self.connection.act(action)
 
     def deliver(self, message: Message, granted: int) -> None:
         """At the lower QoS of message and subscription. QoS 1 waits for its turn, QoS 0 does not wait."""

@@ -3,11 +3,13 @@
 import base64
 import heapq
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from hooks.embedded import events
+from hooks.embedded.connection import MAX_QOS
 from hooks.embedded.rest.requests import (
     BROKER,
     answered,
@@ -60,7 +62,7 @@ async def kick(request: web.Request) -> web.Response:
 async def forget_permissions(request: web.Request) -> web.Response:
     connection = session_of(request).connection
     if connection is not None:
-        connection.permissions.forget()
+        connection.act(connection.permissions.forget)
     return web.Response(status=204)
 
 
@@ -71,27 +73,38 @@ async def subscriptions(request: web.Request) -> web.Response:
 
 
 async def subscribe(request: web.Request) -> web.Response:
-    session = session_of(request)
-    return answered(200, _subscribed(request, session, await json_of(request, dict)))
+    item = await json_of(request, dict)
+    return answered(200, _subscribe(request, [item])[0])
 
 
 async def subscribe_bulk(request: web.Request) -> web.Response:
-    session = session_of(request)
-    return answered(200, [_subscribed(request, session, item) for item in await json_of(request, list)])
+    return answered(200, _subscribe(request, await json_of(request, list)))
 
 
 async def unsubscribe(request: web.Request) -> web.Response:
-    session = session_of(request)
-    request.app[BROKER].unsubscribe(session, filter_of(await json_of(request, dict)))
+    _unsubscribe(request, [await json_of(request, dict)])
     return web.Response(status=204)
 
 
 async def unsubscribe_bulk(request: web.Request) -> web.Response:
     """Works on the kept session of an absent client too."""
-    session = session_of(request)
-    for item in await json_of(request, list):
-        request.app[BROKER].unsubscribe(session, filter_of(item))
+    _unsubscribe(request, await json_of(request, list))
     return web.Response(status=204)
+
+
+def _subscribe(request: web.Request, items: list[Any]) -> list[dict[str, Any]]:
+    """Answered at once, as by EMQX, though the client's packets that have come are handled first."""
+    session, broker = session_of(request), request.app[BROKER]
+    wanted = [(filter_of(item), checked_qos(item.get("qos", 0))) for item in items]
+    for pattern, qos in wanted:
+        session.act(partial(broker.subscribe, session, pattern, qos))
+    return [_subscription(session, pattern, min(qos, MAX_QOS)) for pattern, qos in wanted]
+
+
+def _unsubscribe(request: web.Request, items: list[Any]) -> None:
+    session, broker = session_of(request), request.app[BROKER]
+    for pattern in [filter_of(item) for item in items]:
+        session.act(partial(broker.unsubscribe, session, pattern))
 
 
 def _client(session: Session) -> dict[str, Any]:
@@ -115,13 +128,6 @@ def _client(session: Session) -> dict[str, Any]:
         "is_bridge": False,
         "mountpoint": None,
     }
-
-
-def _subscribed(request: web.Request, session: Session, item: Any) -> dict[str, Any]:
-    pattern = filter_of(item)
-    return _subscription(
-        session, pattern, request.app[BROKER].subscribe(session, pattern, checked_qos(item.get("qos", 0)))
-    )
 
 
 def _subscription(session: Session, topic: str, qos: int) -> dict[str, Any]:
