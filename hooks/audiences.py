@@ -17,3 +17,9 @@ class Audiences:
                 return await self._groups.is_member(gid, uid)
             case Tag(tag):
                 return await self._tags.holds(tag, uid)
+
+    async def refusal(self, group: Group, uid: int) -> str | None:
+        """The code that refuses this user's messages to the group, if one does. Raises StoreAway, StoreEmpty."""
+        if await self._groups.is_member(group.gid, uid):
+            return None
+        return "unknown_group" if await self._groups.info(group.gid) is None else "not_a_member"

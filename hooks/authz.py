@@ -6,6 +6,7 @@ from collections import Counter
 
 from hooks.audiences import Audiences
 from hooks.body import Body, text
+from hooks.denials import Denials
 from hooks.errors import BadBody
 from hooks.patience import Patience
 from hooks.remembered import Remembered
@@ -42,6 +43,7 @@ class AuthzHook:
         audiences: Audiences,
         news: News,
         remembered: Remembered,
+        denials: Denials,
         *,
         operators: tuple[str, ...],
         trusted_send: bool = False,
@@ -50,6 +52,7 @@ class AuthzHook:
         self._audiences = audiences
         self._news = news
         self._remembered = remembered
+        self._denials = denials
         self._operators = frozenset(operators)
         self._trusted_send = trusted_send
         self._held: Counter[int] = Counter()
@@ -67,7 +70,10 @@ class AuthzHook:
         connection = f"{name} {body.get('clientid')}"
         match action:
             case "publish":
-                allowed = await self._may_publish(name, topic, str(body.get("qos")), connection)
+                qos = str(body.get("qos"))
+                allowed = await self._may_publish(name, topic, qos, connection)
+                if not allowed and qos == "1" and (uid := number(name)) is not None:
+                    self._denials.note(uid, str(body.get("clientid")), topic)
             case "subscribe":
                 allowed = await self._may_subscribe(name, topic, connection)
             case _:

@@ -93,6 +93,12 @@ class Metrics:
         self.permission_changes = counter(
             "permission_changes_total", "Changes of membership brought to EMQX, by outcome.", ("outcome",)
         )
+        self.denied_publishes = counter(
+            "denied_publishes_total", "Senders told that the broker denies what they publish, by code.", ("code",)
+        )
+        self.device_caches_dropped = counter(
+            "device_caches_dropped_total", "Permissions of single devices that EMQX was told to forget.", ("outcome",)
+        )
         self.presence_drift = counter(
             "presence_drift_total", "Devices that reconciling set (missing) or removed (stale).", ("kind",)
         )

@@ -26,7 +26,9 @@ from hooks.audiences import Audiences
 from hooks.authz import AuthzHook
 from hooks.client import ClientHook
 from hooks.commands import Commands
+from hooks.denials import Denials
 from hooks.emqx.acknowledge import Acknowledgements
+from hooks.emqx.caches import Caches
 from hooks.emqx.dispatch import Dispatch
 from hooks.emqx.outgoing import Outgoing
 from hooks.emqx.permissions import LEFT_SECONDS, PermissionWorker
@@ -163,6 +165,8 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     dispatch = Dispatch(rest, metrics)
     subscriptions = Subscriptions(groups, tags, timelines, outgoing, dispatch, by=settings.subscribe)
     remembered = Remembered()
+    caches = Caches(rest, metrics)
+    denials = Denials(audiences, outgoing, caches, metrics, trusted_send=settings.trusted_send)
     tag_changes = TagChanges(redis, tags, remembered)
     commands = Commands(groups, outgoing, remembered, secret=settings.secret)
 
@@ -187,6 +191,8 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         "permissions": permissions.run(stop),
         "settler": Settler(redis, tags).run(stop),
         "sync": sync.run(stop),
+        "denials": denials.run(stop),
+        "caches": caches.run(stop),
         "dispatch": dispatch.run(subscriptions.topics, stop),
         "hot": hot.run(stop),
     }
@@ -205,7 +211,12 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
             "client": ClientHook(presence, subscriptions, sync, metrics),
             "will": WillHook(presence),
             "authz": AuthzHook(
-                audiences, news, remembered, operators=settings.operators, trusted_send=settings.trusted_send
+                audiences,
+                news,
+                remembered,
+                denials,
+                operators=settings.operators,
+                trusted_send=settings.trusted_send,
             ),
         },
         tokens=FixedTokens(settings.hook_token),

@@ -223,7 +223,7 @@ async def test_trusted_sending_is_brought_in_told_and_taken_away(emqx: FakeEmqx,
 
     assert (await run("rules", "apply")).status == 0
     assert not {"emqx_im_deliver", "emqx_im_send"} & set(emqx.rules)
-    assert '{deny, all, publish, ["single/+"' not in emqx.sources[0]["rules"]
+    assert "send/single/+" not in emqx.sources[0]["rules"]
     ran = await run("rules", "check")
     assert ran.status == 0
     assert "to the receiver's topic themselves: as IM_TRUSTED_SEND=false says" in ran.out

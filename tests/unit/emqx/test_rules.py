@@ -164,8 +164,8 @@ def test_trusted_sending_adds_its_rules_and_has_an_acl_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("topic", "direct", "trusted"),
     [
-        ("single/1002", True, False),
-        ("group/77", None, False),
+        ("single/1002", True, None),
+        ("group/77", None, None),
         ("send/single/1002", None, True),
         ("send/group/77", None, None),
         ("group/77/create", True, True),

@@ -1,0 +1,72 @@
+"""EMQX's permission caches of single devices, dropped a little later: many reasons within that time cost one call."""
+
+import asyncio
+import time
+from collections import OrderedDict
+
+import structlog
+
+from hooks.emqx.rest import BrokerAway, BrokerRefused, Rest
+from hooks.metrics import Metrics
+from store.cancellation import end
+
+_LATER_SECONDS = 5.0
+"""A device's cache is dropped at most once in so long."""
+_STEP_SECONDS = 0.5
+_MOST = 10_000
+"""Devices that wait. Who finds no room keeps the cache until it ends by itself."""
+_AT_ONCE = 8
+
+log = structlog.get_logger(__name__)
+
+
+class Caches:
+    """Without a REST API nothing is dropped."""
+
+    def __init__(self, rest: Rest | None, metrics: Metrics) -> None:
+        self._rest = rest
+        self._count = metrics.device_caches_dropped
+        self._due: OrderedDict[str, float] = OrderedDict()
+
+    def forget_soon(self, clientid: str) -> None:
+        """What EMQX keeps for this device should be asked for again."""
+        if clientid in self._due:
+            return
+        if self._rest is None or len(self._due) >= _MOST:
+            self._count.labels("no_api" if self._rest is None else "queue_full").inc()
+            return
+        self._due[clientid] = time.monotonic() + _LATER_SECONDS
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`. What waits then is left: the caches end with their connections, or after an hour."""
+        if self._rest is None:
+            return
+        working = asyncio.create_task(self._keep_dropping(self._rest), name="caches")
+        await stop.wait()
+        await end(working)
+
+    async def _keep_dropping(self, rest: Rest) -> None:
+        while True:
+            await asyncio.sleep(_STEP_SECONDS)
+            while due := self._take_due():
+                await asyncio.gather(*(self._drop(rest, clientid) for clientid in due))
+
+    def _take_due(self) -> list[str]:
+        now = time.monotonic()
+        due = list[str]()
+        while self._due and len(due) < _AT_ONCE and next(iter(self._due.values())) <= now:
+            due.append(self._due.popitem(last=False)[0])
+        return due
+
+    async def _drop(self, rest: Rest, clientid: str) -> None:
+        try:
+            await rest.drop_cache(clientid)
+        except BrokerAway as error:
+            log.warning("cache_drop_waiting", error=str(error), devices=len(self._due) + 1)
+            self._count.labels("retried").inc()
+            self._due.setdefault(clientid, time.monotonic() + _LATER_SECONDS)
+        except BrokerRefused as error:
+            log.error("cache_drop_failed", clientid=clientid, error=str(error))
+            self._count.labels("failed").inc()
+        else:
+            self._count.labels("done").inc()
