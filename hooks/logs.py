@@ -1,13 +1,18 @@
-"""JSON logs on stderr, a line an event."""
+"""Logs on stderr, a line an event: JSON, or for a person."""
 
 import logging
 import sys
 
 import structlog
 
+_JSON: list[structlog.typing.Processor] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+_FOR_A_PERSON: list[structlog.typing.Processor] = [
+    structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+]
 
-def configure(level: str) -> None:
-    """Every log line of the process, libraries' included, becomes one JSON object."""
+
+def configure(level: str, *, readable: bool = False) -> None:
+    """Makes one JSON object of every log line of the process, libraries' included; `readable`: a line for a person."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -29,8 +34,7 @@ def configure(level: str) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(),
+                *(_FOR_A_PERSON if readable else _JSON),
             ],
         )
     )

@@ -14,6 +14,7 @@ from hooks.cli.doctor import doctor
 from hooks.cli.reconcile import reconcile
 from hooks.cli.serve import serve
 from hooks.cli.store import rebuild, sweep
+from hooks.cli.terminal import show_substitutes
 from hooks.cli.token import token
 from hooks.settings import SettingsError
 
@@ -45,6 +46,7 @@ def _options(
 
 def main() -> None:
     """Runs a command. A setting that is missing or malformed ends it with one line that names it."""
+    show_substitutes()
     try:
         app()
     except SettingsError as error:

@@ -11,10 +11,17 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.text import Text
 
+from hooks.cli.terminal import input_encoding
 from hooks.device import Device, DeviceError, Message, Received, Settled, Truncated
 from hooks.topics import number, receiver
 
 _USAGE = "write `1002 hello`, or `/to 1002` (`/to group/7`) and then lines"
+_COMMANDS = """\
+/to 1002        lines go to user 1002 from now on; /to group/7 to a group
+1002 hello      while lines go to nobody: one line to user 1002
+//text          sends a text that begins with a slash: /text
+/help           these lines
+Ctrl-D          leaves once everything is answered"""
 
 
 class Conversation:
@@ -76,19 +83,37 @@ class Conversation:
                 await self._send(*addressed)
 
     def _address(self, line: str) -> tuple[str, str] | None:
-        """Topic and text; None where there is nothing to send."""
+        """Returns topic and text; None where there is nothing to send."""
         if not line:
             return None
-        if self._topic and not line.startswith("/to "):
-            return self._topic, line
-        target, _, text = line.removeprefix("/to ").strip().partition(" ")
+        if line.startswith("/") and not line.startswith("//"):
+            return self._obey(line)
+        text = line.removeprefix("/")
+        if self._topic:
+            return self._topic, text
+        target, _, text = text.strip().partition(" ")
         topic = topic_of(target)
         if topic is None:
             self._refuse(f"✗ {line} ({_USAGE})")
             return None
-        if line.startswith("/to "):
-            self._topic = topic
         return (topic, text) if text else None
+
+    def _obey(self, line: str) -> tuple[str, str] | None:
+        """Carries out a command; returns topic and text where it has something to send, too."""
+        command, _, rest = line.strip().partition(" ")
+        if command == "/to":
+            target, _, text = rest.strip().partition(" ")
+            topic = topic_of(target)
+            if topic is None:
+                self._refuse(f"✗ {line} ({_USAGE})")
+                return None
+            self._topic = topic
+            return (topic, text) if text else None
+        if command != "/help":
+            self._refuse(f"✗ {line} (there is no such command)")
+        for each in _COMMANDS.splitlines():
+            self._print(each, "")
+        return None
 
     async def _send(self, topic: str, text: str) -> None:
         try:
@@ -153,6 +178,7 @@ def _read_lines(take: Callable[[str | None], None]) -> None:
     a lock on `sys.stdin`.
     """
     loop = asyncio.get_running_loop()
+    encoding = input_encoding()
 
     def read() -> None:
         rest = b""
@@ -160,9 +186,9 @@ def _read_lines(take: Callable[[str | None], None]) -> None:
             while chunk := os.read(0, 65536):
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
-                    loop.call_soon_threadsafe(take, line.decode(errors="replace").rstrip("\r"))
+                    loop.call_soon_threadsafe(take, line.decode(encoding, "replace").rstrip("\r"))
             if rest:
-                loop.call_soon_threadsafe(take, rest.decode(errors="replace"))
+                loop.call_soon_threadsafe(take, rest.decode(encoding, "replace"))
             loop.call_soon_threadsafe(take, None)
 
     threading.Thread(target=read, daemon=True).start()

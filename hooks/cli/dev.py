@@ -1,6 +1,7 @@
 """`emqx-im dev`: broker, service and store in one process, nothing else needed."""
 
 import asyncio
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -41,12 +42,36 @@ async def _dev(options: "DevOptions") -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await run(options, stop, _announce)
+
+    def announce(host: str, ports: "Ports") -> None:
+        typer.echo(
+            f"ready http=http://{host}:{ports.http_port} mqtt=mqtt://{host}:{ports.mqtt_port}"
+            f" ws=ws://{host}:{ports.ws_port}/mqtt api=http://127.0.0.1:{ports.api_port}"
+        )
+        if sys.stdout.isatty():
+            typer.echo(_greeting(host, ports, options.data_dir))
+        sys.stdout.flush()
+
+    await run(options, stop, announce)
 
 
-def _announce(host: str, ports: "Ports") -> None:
-    typer.echo(
-        f"ready http=http://{host}:{ports.http_port} mqtt=mqtt://{host}:{ports.mqtt_port}"
-        f" ws=ws://{host}:{ports.ws_port}/mqtt api=http://127.0.0.1:{ports.api_port}"
-    )
-    sys.stdout.flush()
+def _greeting(host: str, ports: "Ports", data_dir: Path) -> str:
+    """What a person at a terminal wants to know beside the `ready` line, which is for programs."""
+    from hooks.embedded.directory import DEFAULT_DIRECTORY
+
+    # As this command was called, so that it can be copied whether or not it is in the PATH.
+    command = shlex.quote(sys.argv[0])
+    directory = "" if data_dir == DEFAULT_DIRECTORY else f" --data-dir {shlex.quote(str(data_dir))}"
+    return f"""
+emqx-im runs on this machine and keeps everything in {data_dir}:
+  MQTT         mqtt://{host}:{ports.mqtt_port}
+  WebSocket    ws://{host}:{ports.ws_port}/mqtt
+  HTTP         http://{host}:{ports.http_port}  (/pull for clients, /admin for operators)
+  broker API   http://127.0.0.1:{ports.api_port}  (as EMQX's)
+
+Two users talk: run each of these in a terminal of its own, in this directory, and type.
+  {command} chat --uid 1001 --to 1002{directory}
+  {command} chat --uid 1002 --to 1001{directory}
+
+README.md goes on from there. Ctrl-C ends everything here; what was sent is kept.
+"""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -52,7 +53,7 @@ async def run(options: DevOptions, stop: asyncio.Event, ready: Callable[[str, Po
         directory = DataDirectory.open(options.data_dir)
         stack.callback(directory.close)
         settings = _settings(options, directory)
-        logs.configure(settings.log_level)
+        logs.configure(settings.log_level, readable=sys.stderr.isatty())
         host = settings.http_host
         mqtt = stack.enter_context(_bound("--mqtt-port", host, options.mqtt_port))
         websocket = stack.enter_context(_bound("--ws-port", host, options.ws_port))

@@ -97,6 +97,29 @@ def test_what_is_refused_is_marked(shared_stack: Stack, user: User) -> None:
     assert all(line.startswith("✗ ") for line in refused)
 
 
+def test_commands_are_shown_and_never_sent(shared_stack: Stack, user: User) -> None:
+    ann, bob = user(), user()
+    asked = chat(shared_stack, ann, f"/help\n/to {bob}\n/help\n")
+    assert asked.returncode == 0, asked.stdout
+    assert asked.stdout.count("/to 1002") == 2
+    unknown = chat(shared_stack, ann, f"/quit\n/to {bob}\n/too late\n/\n/to\n")
+    assert unknown.returncode == 1
+    assert [line for line in unknown.stdout.splitlines() if line.startswith("✗")] == [
+        "✗ /quit (there is no such command)",
+        "✗ /too late (there is no such command)",
+        "✗ / (there is no such command)",
+        "✗ /to (write `1002 hello`, or `/to 1002` (`/to group/7`) and then lines)",
+    ]
+    assert unknown.stdout.count("/help") == 3
+    assert chat(shared_stack, bob).stdout == ""
+
+
+def test_two_slashes_send_one(shared_stack: Stack, user: User) -> None:
+    ann, bob = user(), user()
+    assert chat(shared_stack, ann, f"/to {bob}\n//etc/hosts\n").stdout == f"✓ {bob} /etc/hosts\n"
+    assert chat(shared_stack, bob).stdout == f"{ann}: /etc/hosts\n"
+
+
 def test_escape_sequences_of_others_do_nothing(shared_stack: Stack, user: User) -> None:
     ann, bob = user(), user()
     chat(shared_stack, ann, f"{bob} a\x1b[2Jb\n")
