@@ -1,7 +1,6 @@
 """`emqx-im rules`: what EMQX must be told, as a file, through its REST API, and whether it holds it."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
@@ -19,6 +18,7 @@ from hooks.emqx.resources import trusted_sending, way
 from hooks.emqx.rest import BrokerAway, BrokerRefused
 from hooks.emqx.rules import Parameters, Rules
 from hooks.settings import Settings, SettingsError, load
+from store.private_files import write_private
 
 NOT_NEEDED: dict[str, Any] = {"redis_url": "redis://", "archive_url": "sqlite:///-", "admin_token": "-", "secret": "-"}
 """Stand in for settings of the service, so that these commands run where only EMQX is known."""
@@ -62,12 +62,12 @@ def export(
     content = configuration(rules, only_rules=only is not None, listeners=listeners)
     try:
         if form is Format.archive:
-            _write(output, archive(content, output.name))
+            write_private(output, archive(content, output.name))
         else:
-            _write(output, plain(content).encode())
+            write_private(output, plain(content).encode())
             if only is None:
                 acl = output.with_name("emqx-im-acl.conf")
-                _write(acl, rules.acl.encode(), mode=0o644)
+                write_private(acl, rules.acl.encode(), mode=0o644)
                 typer.echo(f"note: copy {acl} to {ACL_PATH} on every EMQX node first", err=True)
     except ValueError as error:
         sys.exit(f"emqx-im: --output: {error}")
@@ -178,11 +178,3 @@ def _run(work: Callable[[Management], Awaitable[None]]) -> None:
         asyncio.run(connected())
     except (BrokerAway, BrokerRefused) as error:
         sys.exit(f"emqx-im: IM_EMQX_API_URL: {error}")
-
-
-def _write(file: Path, data: bytes, mode: int = 0o600) -> None:
-    """Whole or not at all; readable by the owner only where nothing else is said, as there are secrets in it."""
-    temporary = file.with_name(f".{file.name}.new")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as opened:
-        opened.write(data)
-    temporary.replace(file)

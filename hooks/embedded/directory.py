@@ -13,6 +13,7 @@ import orjson
 
 from hooks.embedded import EmbeddedError
 from hooks.settings import PREFIX, TOML_FILE
+from store.private_files import open_private, read_private, write_private
 
 DEFAULT_DIRECTORY = Path(".emqx-im")
 
@@ -65,7 +66,9 @@ class DataDirectory:
         path = path.absolute()
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if path.stat().st_uid != os.geteuid():
+                raise EmbeddedError(f"data directory {path} belongs to somebody else, who could read all that is in it")
+            lock = open_private(path / "lock")
         except OSError as error:
             raise EmbeddedError(f"data directory {path} cannot be written: {error.strerror}") from None
         try:
@@ -87,9 +90,9 @@ class DataDirectory:
 def find_running(path: Path = DEFAULT_DIRECTORY) -> Running | None:
     """The `emqx-im dev` that lives in `path`; None where there is none."""
     try:
-        running = orjson.loads((path / "running.json").read_bytes())
-        kept = orjson.loads((path / "secrets.json").read_bytes())
-        lock = os.open(path / "lock", os.O_RDONLY)
+        running = orjson.loads(read_private(path / "running.json"))
+        kept = orjson.loads(read_private(path / "secrets.json"))
+        lock = open_private(path / "lock")
     except OSError:
         return None
     try:
@@ -122,7 +125,7 @@ def _kept_secrets(path: Path) -> Secrets:
     """The secrets, made and written where the directory has none yet."""
     file = path / "secrets.json"
     try:
-        kept: dict[str, str] = orjson.loads(file.read_bytes()) if file.exists() else {}
+        kept: dict[str, str] = orjson.loads(read_private(file)) if os.path.lexists(file) else {}
         missing = [field.name for field in fields(Secrets) if field.name not in kept]
         if missing:
             kept |= {name: secrets.token_urlsafe(32) for name in missing}
@@ -153,11 +156,4 @@ def _from_file() -> dict[str, str]:
 
 
 def _write(file: Path, content: dict[str, Any]) -> None:
-    """Whole or not at all, readable by the owner only."""
-    temporary = file.with_suffix(".new")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as opened:
-        opened.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
-        opened.flush()
-        os.fsync(opened.fileno())
-    temporary.replace(file)
+    write_private(file, orjson.dumps(content, option=orjson.OPT_INDENT_2), durable=True)

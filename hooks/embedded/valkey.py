@@ -14,6 +14,7 @@ from typing import Self
 
 from hooks.embedded import EmbeddedError
 from hooks.process import die_with_parent
+from store.private_files import open_private, write_private
 
 _START_SECONDS = 60
 _STOP_SECONDS = 10
@@ -85,16 +86,15 @@ def _configuration(directory: Path, port: int, password: str) -> Path:
         'save ""',
         "maxmemory-policy noeviction",
     ]
-    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as opened:
-        opened.write("\n".join(lines) + "\n")
+    write_private(file, ("\n".join(lines) + "\n").encode())
     return file
 
 
 async def _spawned(program: str, configuration: Path, directory: Path, lock: int) -> asyncio.subprocess.Process:
     # The death signal comes when the thread that forked ends: it must be the one that lives as long as the process.
     assert threading.current_thread() is threading.main_thread()
-    with (directory / "log").open("wb") as log:
+    with os.fdopen(open_private(directory / "log"), "wb") as log:
+        log.truncate()
         return await asyncio.create_subprocess_exec(
             program,
             str(configuration),

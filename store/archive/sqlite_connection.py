@@ -1,13 +1,16 @@
 """The connection to one SQLite file."""
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiosqlite
 
 from store.errors import ArchiveAway, ArchiveRefused
+from store.private_files import open_private
 
 BUSY_SECONDS = 5
 """How long to wait for another process that writes."""
@@ -54,6 +57,11 @@ class SQLiteConnection:
                 raise ArchiveAway(f"{self._path}: {error}") from error
 
     async def _connect(self) -> aiosqlite.Connection:
+        # SQLite would follow a link, and make the file readable by all.
+        try:
+            os.close(open_private(Path(self._path)))
+        except OSError as error:
+            raise ArchiveAway(f"{self._path}: {error.strerror}") from error
         connection = await aiosqlite.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
         try:
             await connection.execute("PRAGMA journal_mode = WAL")

@@ -69,6 +69,36 @@ async def test_a_second_export_replaces_the_first(run: Run, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
+    ("arguments", "taken"),
+    [
+        (("-o", "a.tar.gz"), "a.tar.gz"),
+        (("-o", "im.hocon", "--format", "hocon"), "im.hocon"),
+        (("-o", "im.hocon", "--format", "hocon"), "emqx-im-acl.conf"),
+    ],
+)
+async def test_a_link_that_somebody_laid_is_not_followed(
+    arguments: tuple[str, ...], taken: str, run: Run, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("theirs")
+    (tmp_path / taken).symlink_to(elsewhere)
+    ran = await run("rules", "export", *arguments)
+    assert (ran.status, ran.out) == (1, "")
+    assert f"--output: {taken}: is a link" in ran.err
+    assert elsewhere.read_text() == "theirs"
+
+
+async def test_a_file_that_others_could_read_is_made_anew(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.tar.gz").touch()
+    (tmp_path / "a.tar.gz").chmod(0o666)
+    # The name of the file that is written to first must not be known to others.
+    (tmp_path / ".a.tar.gz.new").symlink_to(tmp_path / "elsewhere")
+    assert (await run("rules", "export", "-o", "a.tar.gz")).status == 0
+    assert (tmp_path / "a.tar.gz").stat().st_mode & 0o077 == 0
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
     ("settings", "arguments", "told"),
     [
         ({"IM_HOOK_URL": ""}, (), "IM_HOOK_URL"),

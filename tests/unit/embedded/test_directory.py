@@ -77,6 +77,26 @@ def test_damaged_secrets(tmp_path: Path) -> None:
         DataDirectory.open(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["secrets.json", "lock"])
+def test_a_link_in_the_directory_is_not_followed(name: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(EmbeddedError, match="cannot be written: is a link"):
+        DataDirectory.open(tmp_path / "data")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_directory_of_somebody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = DataDirectory.open(tmp_path / "data")
+    directory.announce(PORTS)
+    stranger = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: stranger)
+    assert find_running(tmp_path / "data") is None
+    with pytest.raises(EmbeddedError, match="belongs to somebody else"):
+        DataDirectory.open(tmp_path / "data")
+    directory.close()
+
+
 def test_find_running(tmp_path: Path) -> None:
     path = tmp_path / "data"
     assert find_running(path) is None
