@@ -19,4 +19,4 @@ FROM
   "send/single/+",
   "send/group/+"
 WHERE
-  is_not_null(username) AND regex_match(username, '^[1-9][0-9]{0,15}$')
+  is_not_null(username) AND regex_match(username, '^[1-9][0-9]{0,15}\z') AND username <= 9007199254740991

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hooks.embedded import EmbeddedError
+from hooks.embedded.patterns import compiled
 from hooks.embedded.topics import matches
 
 Action = Literal["publish", "subscribe"]
@@ -29,14 +30,14 @@ class Topic:
 @dataclass(frozen=True)
 class Entry:
     allow: bool
-    username: re.Pattern[str] | str | None
+    username: re.Pattern[bytes] | str | None
     action: Action | None
     topics: tuple[Topic, ...]
 
     def decides(self, username: str, clientid: str, action: Action, topic: str) -> bool:
         if self.action not in (None, action):
             return False
-        if isinstance(self.username, re.Pattern) and not self.username.search(username):
+        if isinstance(self.username, re.Pattern) and not self.username.search(username.encode()):
             return False
         if isinstance(self.username, str) and self.username != username:
             return False
@@ -88,15 +89,12 @@ def _entry(term: object, where: str) -> Entry:
     raise EmbeddedError(f"{where}: not supported: {_shown(term)}")
 
 
-def _username(who: object, where: str) -> re.Pattern[str] | str | None:
+def _username(who: object, where: str) -> re.Pattern[bytes] | str | None:
     match who:
         case Atom("all"):
             return None
         case (Atom("username"), (Atom("re"), str(pattern))) if not isinstance(pattern, Atom):
-            try:
-                return re.compile(pattern)
-            except re.error as error:
-                raise EmbeddedError(f"{where}: {_shown(pattern)} is no regular expression: {error}") from None
+            return compiled(pattern, where)
         case (Atom("username"), str(name)) if not isinstance(name, Atom):
             return name
     raise EmbeddedError(f"{where}: not supported: {_shown(who)}")

@@ -19,9 +19,10 @@ from sqlglot.errors import ParseError, SqlglotError
 
 from hooks.embedded import EmbeddedError
 from hooks.embedded.events import COLUMNS, NEVER_FIRED, PRODUCED, Columns, Message
+from hooks.embedded.patterns import compiled
 from hooks.embedded.republish import Republish
 from hooks.embedded.topics import matches, valid_filter
-from hooks.embedded.values import FUNCTIONS, boolean, compared, number
+from hooks.embedded.values import FUNCTIONS, boolean, compared, number, regex_match
 from hooks.emqx import rule_files
 
 log = structlog.get_logger(__name__)
@@ -257,6 +258,8 @@ class _Compiler:
         return lambda scope: scope.get(name)
 
     def call(self, node: exp.Expr, name: str, arguments: list[exp.Expr]) -> Expression:
+        if name == "regex_match":
+            return self.regex_match(node, arguments)
         function, arities = FUNCTIONS.get(name, (None, ()))
         if function is None:
             raise EmbeddedError(f"{self.name}: function not supported: {name}")
@@ -264,6 +267,14 @@ class _Compiler:
             raise EmbeddedError(f"{self.name}: wrong number of arguments: {node.sql(comments=False)}")
         values = [self.value(argument) for argument in arguments]
         return lambda scope: function(*(value(scope) for value in values))
+
+    def regex_match(self, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
+        """The pattern must be a constant, so that what it means here is known at the start."""
+        match arguments:
+            case [text, exp.Literal(is_string=True) as constant]:
+                value, pattern = self.value(text), compiled(constant.this, self.name)
+                return lambda scope: regex_match(value(scope), pattern)
+        raise self.unsupported(node)
 
     def only(self, node: exp.Expr, *arguments: str) -> None:
         """Refuses a node that carries more than these parts."""

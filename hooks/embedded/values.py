@@ -46,9 +46,9 @@ def _is_number(value: Any) -> bool:
 
 
 def number(text: str) -> int | float:
-    if re.fullmatch(r"[+-]?\d+", text):
+    if re.fullmatch(r"[+-]?[0-9]+", text):
         return int(text)
-    if re.fullmatch(r"[+-]?\d+\.\d+([eE][+-]?\d+)?", text):
+    if re.fullmatch(r"[+-]?[0-9]+\.[0-9]+([eE][+-]?[0-9]+)?", text):
         return float(text)
     raise ValueError(f"not a number: {text[:40]}")
 
@@ -113,10 +113,10 @@ def _map_get(key: Any, value: Any) -> Any:
     return "null" if found is None else found
 
 
-def _regex_match(text: Any, pattern: Any) -> bool:
-    if not isinstance(text, str | bytes) or not isinstance(pattern, str):
+def regex_match(text: Any, pattern: re.Pattern[bytes]) -> bool:
+    if not isinstance(text, str | bytes):
         raise TypeError(f"regex_match of {text!r}")
-    return re.search(pattern, _text(text)) is not None
+    return pattern.search(text.encode() if isinstance(text, str) else text) is not None
 
 
 FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
@@ -128,5 +128,4 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
     "base64_encode": (_base64_encode, (1,)),
     "substr": (_substr, (2,)),
     "map_get": (_map_get, (2,)),
-    "regex_match": (_regex_match, (2,)),
 }

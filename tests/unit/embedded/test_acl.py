@@ -60,6 +60,7 @@ def test_first_entry_that_covers_the_question_decides() -> None:
         ('{allow, all, all, ["single/${cert_common_name}"]}.', 'not supported: "single/${cert_common_name}"'),
         ('{allow, all, all, ["eq a"]}.', 'not supported: "eq a"'),
         ('{allow, {username, {re, "["}}, all, ["#"]}.', "is no regular expression"),
+        ('{allow, {username, {re, "^1$"}}, all, ["#"]}.', "acl.conf line 1: not supported: $ in ^1$"),
         ('{allow, all, all, ["a"]}', "line 1: no `.` after"),
         ('{allow, all, all, ["a"', "is not closed"),
         ('{allow all, all, ["a"]}.', "`,` or `}` is missing"),
@@ -78,6 +79,6 @@ def test_anything_else_is_refused_by_line_and_term(text: str, message: str) -> N
 
 
 def test_escapes_in_strings() -> None:
-    acl = Acl.parse(r'{allow, {username, {re, "^\\d+$"}}, all, ["say \"hi\""]}.')
+    acl = Acl.parse(r'{allow, {username, {re, "^\\d+\\z"}}, all, ["say \"hi\""]}.')
     assert acl.decide("12", "c", "publish", 'say "hi"') is True
     assert acl.decide("x", "c", "publish", 'say "hi"') is None
