@@ -39,7 +39,7 @@ def write_private(file: Path, data: bytes, *, mode: int = MODE, durable: bool = 
 
 
 def read_private(file: Path) -> bytes:
-    """What a file of this user's holds. Raises OSError where there is none, or where it is a link or somebody else's."""
+    """Reads a file of this user's. Raises OSError where there is none, or where it is a link or somebody else's."""
     handle = os.open(_checked(file), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as opened:
         _check(file, os.fstat(handle))

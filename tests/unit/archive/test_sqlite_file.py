@@ -15,7 +15,7 @@ async def test_only_its_owner_reads_it_and_what_lies_beside_it(tmp_path: Path) -
     archive = open_archive(f"sqlite:///{tmp_path / 'archive.sqlite3'}")
     try:
         await archive.migrate()
-        made = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+        made = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in os.scandir(tmp_path)}
     finally:
         os.umask(previous)
         await archive.close()
