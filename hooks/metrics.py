@@ -119,6 +119,9 @@ class Metrics:
             "Connections that the service ended, and not their client, by reason.",
             ("reason",),
         )
+        self.jwks_fetches = counter(
+            "jwks_fetches_total", "Fetches of the keys at `IM_JWT_JWKS_URL`, by outcome.", ("outcome",)
+        )
         self.waiting_pulls = gauge_of_worker("waiting_pulls", "Pulls held open until something arrives.")
 
     def exposition(self) -> bytes:

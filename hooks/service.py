@@ -184,7 +184,11 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         PermissionWork(redis, idle=LEFT_SECONDS), audiences, presence, rest, subscriptions, metrics
     )
     hot = HotChannels(redis, settings.hot_hits, HotCounts(metrics).update)
+    user_tokens = UserTokens(
+        settings.jwt_secret, settings.jwt_jwks_url, metrics, jwks_seconds=settings.jwt_jwks_seconds
+    )
     works = {
+        "tokens": user_tokens.run(stop),
         "archiver": archiver.run(stop),
         "upkeep": keep_up(archive, settings.roaming, settings.retention_days, stop),
         "sweep": sweeper.run(stop),
@@ -241,7 +245,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
             ),
             timelines,
             news,
-            UserTokens(settings.jwt_secret, settings.jwt_jwks_url),
+            user_tokens,
             metrics,
             secret=settings.secret,
             rate=settings.pull_rate,

@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     admin_token: str = Field(repr=False, min_length=1, description="Bearer token of `/admin`.")
     jwt_secret: str | None = Field(None, repr=False, min_length=1, description="HS256 secret of the users' tokens.")
     jwt_jwks_url: str | None = Field(None, description="Where the public keys of the users' tokens are (JWKS).")
+    jwt_jwks_seconds: int = Field(
+        300, ge=10, description="How often these keys are fetched; one that is gone is accepted no longer then."
+    )
     secret: str = Field(repr=False, min_length=1, description="Key of the HMAC that marks genuine control messages.")
     operators: Words = Field((), description="Usernames that may publish to `business/…`, comma-separated.")
     retention_days: float = Field(

@@ -2,40 +2,41 @@
 
 import asyncio
 import hmac
-import math
+import re
 import time
 from collections import OrderedDict
-from typing import Any
+from typing import NamedTuple
 
-import aiohttp
-import jwt
-import structlog
-
+from hooks import jwts
 from hooks.errors import Problem
+from hooks.jwks import JwksKeys, PublishedKey
+from hooks.jwts import BadToken, Jwt
+from hooks.metrics import Metrics
 from hooks.topics import number
 
-_SCHEME = "Bearer "
-_CACHED = 100_000
-_JWKS_SECONDS = 300
-_JWKS_RETRY_SECONDS = 10
-"""The least time between two requests to a provider whose keys are known, and …"""
-_JWKS_FIRST_RETRY_SECONDS = 1
-"""… to one whose keys are not."""
-_JWKS_TIMEOUT_SECONDS = 3
-_ASYMMETRIC = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+_BEARER = re.compile(r"bearer +(?=[^ ])", re.IGNORECASE | re.ASCII)
+_REMEMBERED = 100_000
+_REMEMBERED_CHARACTERS = 64 * 1024 * 1024
 
-log = structlog.get_logger(__name__)
+
+def bearer(authorization: str) -> str | None:
+    """The token of an `Authorization` header; None where it carries none."""
+    scheme = _BEARER.match(authorization)
+    return authorization[scheme.end() :] if scheme is not None else None
 
 
 class FixedTokens:
     """Tokens that are compared as they are."""
 
     def __init__(self, tokens: tuple[str, ...]) -> None:
-        self._accepted = [_SCHEME.encode() + token.encode() for token in tokens]
+        self._accepted = [token.encode() for token in tokens]
 
     def accept(self, authorization: str) -> bool:
         """Whether the `Authorization` header carries one of them."""
-        given = authorization.encode("utf-8", "surrogateescape")
+        token = bearer(authorization)
+        if token is None:
+            return False
+        given = token.encode("utf-8", "surrogateescape")
         return any(hmac.compare_digest(given, accepted) for accepted in self._accepted)
 
 
@@ -44,89 +45,72 @@ def receiver_key(secret: str, uid: int | str) -> str:
     return hmac.digest(secret.encode(), str(uid).encode(), "sha256").hex()[:32]
 
 
-class JwksKeys:
-    """The public keys of an identity provider: fetched when needed, again when a token names an unknown one."""
+class _Verified(NamedTuple):
+    """key: the published one that signed the token; None for the secret."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._keys: list[jwt.PyJWK] = []
-        self._asked_at = -math.inf
-        self._lock = asyncio.Lock()
-
-    async def key(self, token: str) -> jwt.PyJWK:
-        """Raises Problem: `unauthorized` for a token no key fits, `failed` while no keys can be had."""
-        kid = jwt.get_unverified_header(token).get("kid")
-        found = self._find(kid)
-        if found is None or self._age() > _JWKS_SECONDS:
-            async with self._lock:
-                if self._age() > (_JWKS_RETRY_SECONDS if self._keys else _JWKS_FIRST_RETRY_SECONDS):
-                    await self._fetch()
-            found = self._find(kid)
-        if not self._keys:
-            raise Problem("failed", "IM_JWT_JWKS_URL: no keys could be had")
-        if found is None:
-            raise Problem("unauthorized", "no published key fits this token")
-        return found
-
-    def _age(self) -> float:
-        return time.monotonic() - self._asked_at
-
-    def _find(self, kid: str | None) -> jwt.PyJWK | None:
-        if kid is None:
-            return self._keys[0] if len(self._keys) == 1 else None
-        return next((key for key in self._keys if key.key_id == kid), None)
-
-    async def _fetch(self) -> None:
-        """The keys as they are published now; what was known stays while the provider is away."""
-        try:
-            async with (
-                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_JWKS_TIMEOUT_SECONDS)) as session,
-                session.get(self._url) as answer,
-            ):
-                answer.raise_for_status()
-                published = await answer.json(content_type=None)
-            self._keys = jwt.PyJWKSet(published["keys"]).keys
-        except (aiohttp.ClientError, TimeoutError, ValueError, TypeError, KeyError, jwt.PyJWTError) as error:
-            log.warning("jwks_away", setting="IM_JWT_JWKS_URL", error=str(error) or type(error).__name__)
-        self._asked_at = time.monotonic()
+    uid: int
+    expires: float
+    key: PublishedKey | None
 
 
 class UserTokens:
-    """Verifies users' tokens; a verified one is remembered until it expires."""
+    """Verifies users' tokens; a verified one is remembered until it expires or its key is withdrawn."""
 
-    def __init__(self, secret: str | None, jwks_url: str | None) -> None:
-        self._secret = secret
-        self._jwks = JwksKeys(jwks_url) if jwks_url else None
-        self._verified: OrderedDict[str, tuple[int, float]] = OrderedDict()
+    def __init__(
+        self, secret: str | None, jwks_url: str | None, metrics: Metrics, *, jwks_seconds: float = 300
+    ) -> None:
+        self._secret = secret.encode() if secret is not None else None
+        self._jwks = JwksKeys(jwks_url, jwks_seconds, metrics) if jwks_url else None
+        self._verified: OrderedDict[str, _Verified] = OrderedDict()
+        self._characters = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Keeps the provider's keys as they are published; there is nothing to do without a provider."""
+        if self._jwks is not None:
+            await self._jwks.run(stop)
 
     async def uid(self, authorization: str) -> int:
         """The user of the `Authorization` header. Raises Problem `unauthorized`, `not_a_uid`, `failed`."""
-        if not authorization.startswith(_SCHEME):
+        token = bearer(authorization)
+        if token is None:
             raise Problem("unauthorized", "no bearer token")
-        token = authorization[len(_SCHEME) :]
         known = self._verified.get(token)
-        if known is not None and known[1] > time.time():
-            return known[0]
-        claims = await self._claims(token)
-        uid = number(claims["sub"])
+        if known is not None and known.expires > time.time() and not (known.key and known.key.withdrawn):
+            return known.uid
+        try:
+            verified = await self._verify(jwts.read(token))
+        except BadToken as error:
+            raise Problem("unauthorized", str(error)) from None
+        self._remember(token, verified)
+        return verified.uid
+
+    async def _verify(self, token: Jwt) -> _Verified:
+        """Raises Problem, BadToken."""
+        key = await self._key(token)
+        claims = jwts.claims(token, time.time())
+        if claims.exp is None or claims.sub is None:
+            raise BadToken("the token has no `exp`" if claims.exp is None else "the token has no `sub`")
+        if not isinstance(claims.sub, str):
+            raise BadToken("`sub` is not a string")
+        uid = number(claims.sub)
         if uid is None:
             raise Problem("not_a_uid")
-        self._verified[token] = (uid, float(claims["exp"]))
-        if len(self._verified) > _CACHED:
-            self._verified.popitem(last=False)
-        return uid
+        return _Verified(uid, claims.exp, key)
 
-    async def _claims(self, token: str) -> dict[str, Any]:
-        try:
-            algorithm = jwt.get_unverified_header(token).get("alg")
-            key: Any = self._secret
-            algorithms = ["HS256"]
-            if self._jwks is not None and algorithm != "HS256":
-                key, algorithms = await self._jwks.key(token), _ASYMMETRIC
-            if key is None:
-                raise Problem("unauthorized", f"tokens signed with {algorithm} are not accepted")
-            options: Any = {"require": ["exp", "sub"], "verify_aud": False}
-            return jwt.decode(token, key, algorithms=algorithms, options=options)
-        except (jwt.PyJWTError, TypeError, ValueError) as error:
-            # PyJWT has no name for characters that are not UTF-8, and claims of another type.
-            raise Problem("unauthorized", str(error) if isinstance(error, jwt.PyJWTError) else None) from error
+    async def _key(self, token: Jwt) -> PublishedKey | None:
+        """The published key that signed the token; None: the secret did. Raises Problem, BadToken."""
+        if jwts.is_hmac(token) and self._secret is not None:
+            if not jwts.signed_with(self._secret, token):
+                raise BadToken("the secret did not sign this token")
+            return None
+        if jwts.is_hmac(token) or self._jwks is None:
+            raise BadToken("tokens of this algorithm are not accepted")
+        return await self._jwks.key(token)
+
+    def _remember(self, token: str, verified: _Verified) -> None:
+        if token not in self._verified:
+            self._characters += len(token)
+        self._verified[token] = verified
+        while len(self._verified) > _REMEMBERED or self._characters > _REMEMBERED_CHARACTERS:
+            oldest, _ = self._verified.popitem(last=False)
+            self._characters -= len(oldest)

@@ -52,6 +52,17 @@ async def test_it_serves_nothing_else(public: App, method: str, path: str, beare
     assert answer.code in ("unauthorized", "not_found")
 
 
+async def test_tokens_may_have_16_kib_on_every_port(public: App, uid: str) -> None:
+    for port in (public.public_port, public.port):
+        for padding, status in ((12_100, 200), (13_000, 401), (17_000, 401), (19_000, 431), (100_000, 431)):
+            bearer = token(uid, padding="x" * padding)
+            answer = await public.request(
+                "GET", "/pull?last_id=0", bearer, headers={"Origin": ORIGIN}, url=f"http://127.0.0.1:{port}"
+            )
+            assert answer.status == status
+            assert status == 200 or answer.code in ("unauthorized", "head_too_large")
+
+
 def allowed(answer: Answer) -> Any:
     return answer.headers.get("Access-Control-Allow-Origin")
 

@@ -20,10 +20,12 @@ from hooks.embedded.events import Message, published
 from hooks.embedded.rules import Rules
 from hooks.emqx import rule_files
 from hooks.errors import Problem
+from hooks.metrics import Metrics
 from hooks.tokens import UserTokens
 from hooks.topics import Command, Group, Single, command, number, receiver, sent_to
 
 SECRET = "a secret of the tests that is long enough"
+METRICS = Metrics()
 LARGEST = 9_007_199_254_740_991
 DIRECTORY = files("hooks") / "rules"
 ACL = Acl.parse(rule_files.acl(DIRECTORY, trusted_send=False))
@@ -59,7 +61,7 @@ def is_uid(name: str) -> bool:
 
 def uid_of(token: str) -> int | None:
     try:
-        return asyncio.run(UserTokens(SECRET, None).uid(f"Bearer {token}"))
+        return asyncio.run(UserTokens(SECRET, None, METRICS).uid(f"Bearer {token}"))
     except Problem as problem:
         return {"not_a_uid": None}[problem.code]
 

@@ -28,6 +28,7 @@ _MEANINGS = {
     409: "It cannot be done with this one.",
     413: "The body is over 1 MiB.",
     429: "Too often.",
+    431: "The request's head is too long.",
     500: "The service failed; the log says how.",
     503: "Try again.",
 }

@@ -144,7 +144,7 @@ PATHS: dict[str, dict[str, Any]] = {
         "get": operation(
             "Everything the user may see after a cursor.",
             {200: ref("Page")},
-            *(400, 403, 429, 503),
+            *(400, 403, 429, 431, 503),
             arguments={
                 "last_id": {**MICROSECONDS, "maximum": LARGEST_ID},
                 "epoch": TEXT,

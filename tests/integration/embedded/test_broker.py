@@ -443,6 +443,15 @@ async def test_a_token_that_never_ends(embedded: Embedded) -> None:
         writer.transport.abort()
 
 
+async def test_tokens_of_16_kib_enter(embedded: Embedded) -> None:
+    longest = token("1001", padding="x" * 12_100)
+    assert 16_000 < len(longest) <= 16_384
+    async with embedded.client("1001", password=longest) as client:
+        await client.subscribe("single/1001", qos=1)
+    with pytest.raises(aiomqtt.MqttCodeError):
+        await embedded.client("1001", password=token("1001", padding="x" * 13_000)).__aenter__()
+
+
 async def test_a_stop_tells_everybody(embedded: Embedded) -> None:
     client = await embedded.raw("1001", will=Will("im/will/1001", b"gone", 1, False))
     _, silent = await asyncio.open_connection("127.0.0.1", embedded.mqtt_port)
