@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter, OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 _TIMEOUT = aiohttp.ClientTimeout(total=5)
 """`request_timeout` of the authorizer."""
 _CONNECT_SECONDS = 5
+_DELAYED = "$delayed/"
 
 Answer = Literal["allow", "deny", "ignore", "nomatch"]
 """How EMQX counts answers: `ignore` and `nomatch` decide nothing. A service that is away, silent, or answers an error
@@ -142,6 +143,10 @@ class Permissions:
         self._kept: OrderedDict[Question, tuple[bool, float]] = OrderedDict()
 
     async def allows(self, question: Question) -> bool:
+        """As EMQX does, asks of `$delayed/<seconds>/<topic>` about the topic, though nothing is delayed here."""
+        if question.topic.startswith(_DELAYED):
+            _, _, topic = question.topic.removeprefix(_DELAYED).partition("/")
+            return bool(topic) and await self.allows(replace(question, topic=topic))
         answer, kept_at = self._kept.get(question, (False, 0.0))
         if kept_at > self._authorizer.drained_at and time.monotonic() - kept_at < self.SECONDS:
             return answer

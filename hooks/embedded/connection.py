@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 CONNECT_SECONDS = 15
+SEND_SECONDS = 15
+"""A client that takes nothing for so long is gone."""
 KILLED = "killed"
 MAX_QOS = 1
 _REFUSED_FILTERS = ("$share/", "$queue/", "$exclusive/")
@@ -44,6 +46,7 @@ _NOT_GRANTED = 0x80
 _MAX_INCOMING = 16
 _STEP_DOWN_SECONDS = {"kicked": 5, "discarded": 5, "takenover": 15}
 _MAX_OUTGOING_QOS_0 = 1000
+_MAX_UNSENT_BYTES_QOS_0 = 8 * 1024 * 1024
 _MAX_OUTGOING = 10_000
 
 
@@ -54,6 +57,7 @@ class Connection:
         self._incoming: asyncio.Queue[Any] = asyncio.Queue()
         self._room = asyncio.Semaphore(_MAX_INCOMING)
         self._outgoing: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._unsent_bytes = 0
         self._end: str | None = None
         self._finished = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
@@ -114,11 +118,12 @@ class Connection:
         if self._outgoing.qsize() >= _MAX_OUTGOING:
             self.end("mailbox_overflow")
         else:
+            self._unsent_bytes += len(data)
             self._outgoing.put_nowait(data)
 
     def send_or_drop(self, data: bytes) -> None:
-        if self._outgoing.qsize() < _MAX_OUTGOING_QOS_0:
-            self._outgoing.put_nowait(data)
+        if self._outgoing.qsize() < _MAX_OUTGOING_QOS_0 and self._unsent_bytes < _MAX_UNSENT_BYTES_QOS_0:
+            self.send(data)
         else:
             log.warning("reads_too_slowly", clientid=self.client.clientid)
 
@@ -213,7 +218,11 @@ class Connection:
     async def _write(self) -> None:
         try:
             while (data := await self._outgoing.get()) is not None:
-                await self._transport.send(data)
+                async with asyncio.timeout(SEND_SECONDS):
+                    await self._transport.send(data)
+                self._unsent_bytes -= len(data)
+        except TimeoutError:
+            self.end("timeout")
         except OSError:
             self.end("tcp_closed")
 

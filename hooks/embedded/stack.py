@@ -76,11 +76,12 @@ async def run(options: DevOptions, stop: asyncio.Event, ready: Callable[[str, Po
             }
         )
 
-        client = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=64)))
+        # Pools of their own, as in EMQX: questions that the service holds do not stand in the way of what it waits for.
+        calls, questions = [await stack.enter_async_context(_pool()) for _ in range(2)]
         url, token = f"http://{_reachable(host)}:{ports.http_port}", settings.hook_token[0]
-        webhook = Webhook(client, url, token)
+        webhook = Webhook(calls, url, token)
         stack.push_async_callback(webhook.drain, 0)
-        broker = Broker(rules, webhook, Login(kept.jwt_secret), Authorizer(acl, client, url, token))
+        broker = Broker(rules, webhook, Login(kept.jwt_secret), Authorizer(acl, questions, url, token))
         await _serve_api(stack, broker, kept, api)
         await _serve_service(stack, settings)
         await broker.start(mqtt, websocket)
@@ -110,6 +111,11 @@ def _settings(options: DevOptions, directory: DataDirectory) -> Settings:
     if settings.jwt_jwks_url is not None:
         raise EmbeddedError("IM_JWT_JWKS_URL: the embedded broker takes HS256 tokens only; set IM_JWT_SECRET")
     return settings
+
+
+def _pool() -> aiohttp.ClientSession:
+    """The 64 connections that EMQX is given for the webhook, and again for the authorizer."""
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=64))
 
 
 def _bound(option: str, host: str, port: int) -> socket.socket:
