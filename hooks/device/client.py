@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import random
 from collections import deque
 from collections.abc import Callable
@@ -17,12 +18,13 @@ from aiomqtt.exceptions import MqttConnectError
 
 from hooks.device.backoff import Backoff
 from hooks.device.cancellation import cancel, heed_cancellation, until_one_fails
-from hooks.device.errors import Refused, Unauthorized
+from hooks.device.errors import Unauthorized
 from hooks.device.events import Event, Message, Received, live
 from hooks.device.inbox import ROOM, Inbox
 from hooks.device.outbox import Outbox
 from hooks.device.pull import PullAway, Puller
-from hooks.device.state import State
+from hooks.device.sending import NothingAnswered, Sender
+from hooks.device.state import Outgoing, State
 from hooks.device.trusted import delivered, sending_topic
 
 _log = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ class Device:
         self._topic = f"single/{uid}"
         self._inbox = Inbox(state)
         self._outbox = Outbox(uid, state, patience, self._inbox.tell)
+        self._sender = Sender(self._outbox)
         self._subscribed = set[str]()
         self._pull_wanted = asyncio.Event()
         self._secret: str | None = None
@@ -109,14 +112,16 @@ class Device:
         return await self._inbox.next()
 
     async def send(self, topic: str, body: Any, *, type: str = "text") -> int:  # noqa: A002
-        """Sends a message and waits until it is stored: its `mid`. Raises Refused, Unanswered, Unauthorized.
+        """Sends a message and waits until it is stored: its `mid`.
 
-        To keep an order, await one before the next. What this device sent does not come back as an event.
+        Raises Refused, Unanswered, Unauthorized, ValueError for a topic that nobody can publish to. A message over the
+        sender's budget is kept, and sent again when the service says. To keep an order, await one before the next.
+        What this device sent does not come back as an event.
         """
         return await self.publish(topic, {"type": type, "body": body})
 
     async def publish(self, topic: str, fields: dict[str, Any]) -> int:
-        """As `send`, for payloads of any fields: group commands. `id`, `from` and `ack` are added."""
+        """Sends as `send` does, with any fields: group commands. `id`, `from` and `ack` are the device's."""
         if self._failure is not None:
             raise self._failure
         outgoing = self._outbox.compose(topic, fields)
@@ -143,7 +148,7 @@ class Device:
                     if _code(error.rc) in _BAD_LOGIN:
                         raise Unauthorized(f"the broker refuses user {self.uid}: {error}") from error
                     _log.info("%s: %s", self._topic, error)
-                except aiomqtt.MqttError as error:
+                except (aiomqtt.MqttError, NothingAnswered) as error:
                     _log.info("%s: %s", self._topic, error)
                 await asyncio.sleep(pauses.pause())
         except Exception as failure:
@@ -185,7 +190,12 @@ class Device:
                 await self._hear(client, live(*arrived))
 
     async def _keep_sending(self, client: aiomqtt.Client) -> None:
-        await self._outbox.keep_sending(client, sending_topic if self._trusted_send else str)
+        async def publish(outgoing: Outgoing) -> None:
+            topic = sending_topic(outgoing.topic) if self._trusted_send else outgoing.topic
+            await client.publish(topic, outgoing.payload, qos=1, timeout=math.inf)
+            heed_cancellation()
+
+        await self._sender.keep_sending(publish)
 
     def _offer_sent(self, message: Message) -> None:
         """The broker says who sent it; whoever plays the service is not heard."""
@@ -209,9 +219,9 @@ class Device:
         body = message.body if isinstance(message.body, dict) else {}
         match message.type:
             case "im.ack":
-                self._outbox.settle(body["id"], body["mid"])
+                self._outbox.acknowledged(body)
             case "im.error":
-                self._outbox.settle(str(body["ref"]), Refused(body["code"], body["message"]))
+                self._outbox.refused(body)
             case "im.sync":
                 self._pull_up_to(body["head"])
             case "im.subscribe":

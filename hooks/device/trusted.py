@@ -15,6 +15,11 @@ def sending_topic(topic: str) -> str:
     return f"send/{topic}" if _RECEIVER.fullmatch(topic) else topic
 
 
+def receiver_topic(topic: str) -> str:
+    """Returns whose topic it is, where a message was published to `send/…`."""
+    return topic.removeprefix("send/")
+
+
 def delivered(topic: str, payload: bytes, qos: int) -> Message | None:
     """The user's message in what the broker delivers; None where it is none: the service's own, a business message.
 

@@ -32,7 +32,11 @@ def token(uid: int) -> str:
 
 
 class Service:
-    """Stores what is published to `single/+` unless it is deaf; the next pulls are answered with `trouble`."""
+    """Stores what is published to `single/+` and groups unless it is deaf; the next pulls are answered with `trouble`.
+
+    refuse: receivers to whom nothing is stored; budget: the next messages are refused with `rate` and so many seconds;
+    denied: topics that the authorizer denies; questions: what it was asked.
+    """
 
     def __init__(self) -> None:
         self.mqtt_port = free_port()
@@ -42,6 +46,10 @@ class Service:
         self.page = 200
         self.trouble: list[tuple[int, dict[str, str]]] = []
         self.refuse: set[str] = set()
+        self.budget: list[float] = []
+        self.denied: set[str] = set()
+        self.questions: list[tuple[str, str, str]] = []
+        self.connects: list[str] = []
         self.pulls: list[dict[str, str]] = []
         self.published: list[dict[str, Any]] = []
         self.timelines: dict[str, list[dict[str, Any]]] = {}
@@ -119,12 +127,16 @@ class Service:
         await self._http.close()
 
     async def authorize(self, request: web.Request) -> web.Response:
-        return web.json_response({"result": "allow"})
+        asked = await request.json()
+        self.questions.append((asked["username"], asked["action"], asked["topic"]))
+        return web.json_response({"result": "deny" if asked["topic"] in self.denied else "allow"})
 
     async def hear(self, request: web.Request) -> web.Response:
+        event = await request.json()
         if request.path == "/hooks/message":
-            event = await request.json()
             self._hear(event["topic"], json.loads(b64decode(event["payload_b64"])))
+        elif event["event"] == "client.connected":
+            self.connects.append(event["clientid"])
         return web.Response(status=204)
 
     def _hear(self, topic: str, message: dict[str, Any]) -> None:
@@ -132,6 +144,10 @@ class Service:
         if self.deaf:
             return
         uid, sender, client_id = topic.removeprefix("single/"), message["from"], message["id"]
+        if self.budget:
+            body = {"ref": client_id, "code": "rate", "message": "too much", "retry_after": self.budget.pop(0)}
+            self.tell(sender, "im.error", body)
+            return
         if uid in self.refuse:
             body = {"ref": client_id, "code": "bad_topic", "message": "no such user"}
             self.tell(sender, "im.error", body)

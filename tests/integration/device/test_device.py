@@ -1,58 +1,14 @@
 """The reference client against a broker that is real and a store that misbehaves on demand."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from copy import deepcopy
 
 import pytest
 
-from hooks.device import (
-    Broker,
-    Device,
-    MemoryState,
-    Received,
-    Refused,
-    Settled,
-    State,
-    Unanswered,
-    Unauthorized,
-    client,
-)
+from hooks.device import Broker, Device, MemoryState, Settled, Unauthorized, client
 from hooks.device.state import Saved
-from tests.integration.device.service import Service, running, token
-
-
-@pytest.fixture(autouse=True)
-def pulls_only_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "AGAIN_AFTER", 3600.0)
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[Service]:
-    async with running() as service:
-        yield service
-
-
-def device(service: Service, uid: int, state: State | None = None, *, patience: float = 60) -> Device:
-    broker = Broker("127.0.0.1", service.mqtt_port)
-    return Device(uid, lambda: token(uid), broker, service.url, state or MemoryState(), patience=patience)
-
-
-async def received(device: Device) -> Received:
-    event = await asyncio.wait_for(anext(device), 10)
-    assert isinstance(event, Received)
-    return event
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-
-
-async def nothing(device: Device) -> None:
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(anext(device), 0.3)
+from tests.integration.device.conftest import device, nothing, received, until
+from tests.integration.device.service import Service, token
 
 
 async def test_what_was_missed_comes_in_order_over_many_pages(service: Service) -> None:
@@ -92,47 +48,6 @@ async def test_live_messages_wait_behind_the_pull(service: Service) -> None:
         assert first.message.id == "old"
         assert second.message.body == "new"
         await asyncio.wait_for(sending, 10)
-
-
-async def test_a_message_is_sent_again_until_it_is_acknowledged(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hooks.device.outbox.RESEND", (0.1, 1.0))
-    service.deaf = True
-    async with device(service, 1001) as sender:
-        sending = asyncio.create_task(sender.send("single/1002", "hi"))
-        await until(lambda: len(service.published) >= 3)
-        service.deaf = False
-        await asyncio.wait_for(sending, 10)
-    assert len({message["id"] for message in service.published}) == 1
-    assert len(service.timelines["1002"]) == 1
-
-
-async def test_sending_survives_a_broker_that_goes_away(service: Service) -> None:
-    async with device(service, 1001) as sender:
-        await asyncio.wait_for(sender.send("single/1002", "first"), 10)
-        await service.stop_broker()
-        sending = asyncio.create_task(sender.send("single/1002", "second"))
-        await asyncio.sleep(0)
-        await service.start_broker()
-        await asyncio.wait_for(sending, 20)
-    assert [entry["payload"]["body"] for entry in service.timelines["1002"]] == ["first", "second"]
-
-
-async def test_a_refused_message_raises_and_is_not_sent_again(service: Service) -> None:
-    service.refuse.add("1002")
-    async with device(service, 1001) as sender:
-        with pytest.raises(Refused, match="no such user") as refused:
-            await asyncio.wait_for(sender.send("single/1002", "hi"), 10)
-        assert refused.value.code == "bad_topic"
-
-
-async def test_a_message_without_an_answer_is_given_up(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hooks.device.outbox.RESEND", (0.1, 0.2))
-    service.deaf = True
-    async with device(service, 1001, patience=0.5) as sender:
-        with pytest.raises(Unanswered):
-            await asyncio.wait_for(sender.send("single/1002", "hi"), 10)
 
 
 async def test_what_an_earlier_run_left_is_sent_and_its_outcome_told(service: Service) -> None:
