@@ -132,7 +132,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     dead_letters = DeadLetters(redis)
     archiver = Archiver(outbox, handlers(archive), dead_letters)
     archive_counts = ArchiveCounts(archiver, metrics)
-    life = Life(redis, archive, window_us=settings.window_us, sync_sender=settings.sync_sender)
+    life = Life(redis, archive, archiver, window_us=settings.window_us, sync_sender=settings.sync_sender)
     rest = None
     if settings.emqx_api_url is not None:
         rest = Rest(settings.emqx_api_url, settings.emqx_api_key, settings.emqx_api_secret, metrics)

@@ -17,6 +17,10 @@ MOST_OF_SENDER = 100
 MOST_BYTES = 256 * 1024 * 1024
 
 
+ARCHIVE = "archive"
+"""The source of what was in the outbox. It is kept whether the store has an epoch or not: a rebuild empties the outbox."""
+
+
 class Kept(NamedTuple):
     """tell: the sender has not been told of a refusal within the last second."""
 
@@ -53,7 +57,8 @@ class DeadLetters:
             keys.DEAD_TOLD + sender.encode(),
             keys.DEAD_OF,
         ]
-        number, tell = await self._keep.run(self._redis, names, [sender, letter, MOST_OF_SENDER, MOST_BYTES])
+        arguments = [sender, letter, MOST_OF_SENDER, MOST_BYTES, int(source != ARCHIVE)]
+        number, tell = await self._keep.run(self._redis, names, arguments)
         return Kept(number, bool(tell))
 
     async def page(self, after: int, limit: int) -> list[dict[str, Any]]:

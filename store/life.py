@@ -17,6 +17,7 @@ from redis.exceptions import LockError, RedisError
 
 from store import keys
 from store.archive import Archive
+from store.archive.archiver import Archiver
 from store.destinations import destinations
 from store.errors import ArchiveAway, StoreAway, StoreEmpty
 from store.record import Message, encode
@@ -39,9 +40,13 @@ log = structlog.get_logger(__name__)
 class Life:
     """Looks whether Redis holds what it should, and rebuilds it where it does not."""
 
-    def __init__(self, redis: Redis, archive: Archive, *, window_us: int, sync_sender: bool) -> None:
+    def __init__(
+        self, redis: Redis, archive: Archive, archiver: Archiver, *, window_us: int, sync_sender: bool
+    ) -> None:
+        """archiver: carries this outbox into this archive."""
         self._redis = redis
         self._archive = archive
+        self._archiver = archiver
         self._window_us = window_us
         self._sync_sender = sync_sender
         self._begin = script("begin_epoch")
@@ -82,15 +87,20 @@ class Life:
     async def rebuild(self, known: int = 0, progress: Callable[[int], object] = lambda count: None) -> str:
         """Puts the window's messages back into timelines and starts a new epoch above every id ever given; the epoch.
 
-        What is in Redis stays. `progress` gets the number of messages put back so far. Raises StoreAway, ArchiveAway;
-        StoreEmpty while another process rebuilds.
+        What is in Redis stays. `progress` gets the number of messages put back so far. Raises StoreAway, ArchiveAway,
+        and then nothing is forgotten but the epoch, without which nobody reads or writes; StoreEmpty while another
+        process rebuilds.
         """
         lock: Lock = self._redis.lock(keys.REBUILD_LOCK.decode(), timeout=_LOCK_SECONDS, blocking=False)
         try:
             if not await lock.acquire():
                 raise StoreEmpty("another process is rebuilding")
             try:
-                await self._redis.delete(keys.EPOCH, keys.ASLEEP)
+                await self._redis.delete(keys.EPOCH)
+                # From here on nothing is written. What dormant users missed is nowhere but in the outbox until it is
+                # archived, so only then is it forgotten who they are.
+                await self._archiver.archive_all(lock.reacquire)
+                await self._redis.delete(keys.ASLEEP)
                 highest = max(await self._archive.highest_id(), known)
                 lowest = max(highest, time.time_ns() // 1000)
                 await restore_groups(self._redis, self._archive.groups, lowest, lock.reacquire)

@@ -12,7 +12,11 @@ from hooks import logs
 from hooks.cli.archive import NOT_NEEDED
 from hooks.settings import Settings, load
 from store.archive import open_archive
+from store.archive.archiver import Archiver
+from store.archive.handlers import handlers
+from store.archive.outbox import Outbox
 from store.connection import connect
+from store.deadletter import DeadLetters
 from store.errors import ArchiveAway, StoreError
 from store.life import Life
 from store.sweep import Sweeper, Swept
@@ -66,7 +70,8 @@ def _describe(swept: Swept) -> str:
 
 async def _rebuild(settings: Settings, redis: Redis, force: bool) -> None:
     archive = open_archive(settings.archive_url)
-    life = Life(redis, archive, window_us=settings.window_us, sync_sender=settings.sync_sender)
+    archiver = Archiver(Outbox(redis), handlers(archive), DeadLetters(redis))
+    life = Life(redis, archive, archiver, window_us=settings.window_us, sync_sender=settings.sync_sender)
     try:
         if not force and await life.epoch() is not None:
             sys.exit("emqx-im: Redis holds a store already; --force rebuilds it all the same, under a new epoch")

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -28,7 +28,7 @@ class DeadLetters(Protocol):
     """Where an entry goes that the archive will never take."""
 
     async def keep(self, *, source: str, reason: str, message: str, sender: str, body: bytes) -> Any:
-        """source: `archive`. reason: a code. message: for a reader. body: the data. Raises StoreError."""
+        """source: `archive`, for which it does not matter whether the store has an epoch. reason: a code. message: for a reader. body: the data. Raises StoreError."""
 
 
 class Archiver:
@@ -72,8 +72,20 @@ class Archiver:
 
         Raises StoreError; what is not archived then comes again.
         """
+        return await self._archive_what(self._outbox.read)
+
+    async def archive_all(self, progress: Callable[[], Awaitable[object]]) -> None:
+        """Archives everything in the outbox, given to another archiver or not; `progress` is called after each batch.
+
+        For an outbox that nothing is added to: it ends when it is empty. Raises StoreError.
+        """
+        while await self._archive_what(self._outbox.oldest):
+            await progress()
+
+    async def _archive_what(self, read: Callable[[int], Awaitable[list[Entry]]]) -> int:
+        """Archives the batch that `read` gives for a number of entries; how many things left the outbox."""
         try:
-            entries = await self._outbox.read(self._limit)
+            entries = await read(self._limit)
             batches: dict[bytes, list[Entry]] = {}
             for entry in entries:
                 batches.setdefault(entry.kind, []).append(entry)

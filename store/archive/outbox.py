@@ -57,6 +57,12 @@ class Outbox:
         """
         return [entry for item in await self._list.read(limit) for entry in _entries(item)]
 
+    async def oldest(self, limit: int) -> list[Entry]:
+        """What the first `limit` entries of the stream hold, given to an archiver or not."""
+        with self._list.answers():
+            items: Any = await self._redis.xrange(keys.OUTBOX, count=limit)
+        return [entry for item in items for entry in _entries(item)]
+
     def read_again(self) -> None:
         """What was read and is not done comes again."""
         self._list.read_again()
@@ -90,23 +96,30 @@ class Outbox:
         """
         with self._list.answers():
             first: Any = await self._redis.xrange(keys.OUTBOX, count=1)
-        return int(first[0][0].split(b"-")[0]) if first else None
+        return _id(first[0]) if first else None
 
     async def holds_below(self, id_: int) -> bool:
         """Whether a message below an id may not be archived yet.
 
         StoreEmpty: Redis was started empty, and what its outbox held before may come back.
         """
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.xrange(keys.OUTBOX, count=1)
+        pipeline.exists(keys.EPOCH)
         with self._list.answers():
-            known: Any = await self._redis.exists(keys.EPOCH)
+            first, known = await pipeline.execute()
         if not known:
             raise StoreEmpty("Redis is empty, or is being rebuilt")
-        oldest = await self.oldest_id()
-        return oldest is not None and oldest < id_
+        return bool(first) and _id(first[0]) < id_
 
     async def leave(self) -> None:
         """Ends this archiver; what it has not finished goes to another."""
         await self._list.leave()
+
+
+def _id(item: Item) -> int:
+    """The id of the first message in an entry of the stream."""
+    return int(item[0].partition(b"-")[0])
 
 
 def _entries(item: Item) -> list[Entry]:

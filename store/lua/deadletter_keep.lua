@@ -4,7 +4,7 @@
 -- KEYS  1 epoch, 2 counter, 3 letters (hash, number to letter), 4 numbers (sorted set, number by number),
 --       5 bytes by sender (sorted set), 6 bytes in all, 7 "tell" mark of this sender;
 --       8 start of the keys of the senders' lists
--- ARGV  1 sender, 2 letter, 3 most letters of one sender, 4 most bytes in all
+-- ARGV  1 sender, 2 letter, 3 most letters of one sender, 4 most bytes in all, 5 '1' if the store must have an epoch
 -- Reply { the letter's number, 1 if the sender has not been told of a refusal in the last second }
 -- Error EMPTY
 
@@ -12,7 +12,7 @@ local epoch_key, counter_key, letters_key, numbers_key, senders_key, bytes_key, 
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local sender, letter, most_of_sender, most_bytes = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 
-if redis.call('EXISTS', epoch_key) == 0 then
+if ARGV[5] == '1' and redis.call('EXISTS', epoch_key) == 0 then
   return redis.error_reply('EMPTY no epoch')
 end
 

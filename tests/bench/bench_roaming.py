@@ -20,9 +20,12 @@ import asyncmy
 
 from store.archive import Archive, open_archive
 from store.archive.aggregate import Aggregator
+from store.archive.archiver import Archiver
+from store.archive.handlers import handlers
 from store.archive.months import DAY
 from store.archive.outbox import Outbox
 from store.connection import connect
+from store.deadletter import DeadLetters
 from store.life import Life
 from store.pull import Puller
 from store.record import Message
@@ -153,7 +156,8 @@ async def prepare(report: Report, title: str, redis_url: str, url: str, count: i
     report.figure(f"{title}: stored as rows", "messages/s", count / (time.perf_counter() - begin))
     redis = connect(redis_url, timeout=60)
     await redis.flushall()
-    await Life(redis, archive, window_us=WINDOW_US, sync_sender=True).rebuild()
+    archiver = Archiver(Outbox(redis), handlers(archive), DeadLetters(redis))
+    await Life(redis, archive, archiver, window_us=WINDOW_US, sync_sender=True).rebuild()
     await archive.close()
     await redis.aclose()
     return wanted

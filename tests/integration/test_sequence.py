@@ -97,7 +97,7 @@ class Sequence(RuleBasedStateMachine):
         await self.archive.migrate()
         self.outbox = Outbox(self.redis)
         self.archiver = Archiver(self.outbox, handlers(self.archive), DeadLetters(self.redis))
-        self.life = Life(self.redis, self.archive, window_us=WINDOW_US, sync_sender=True)
+        self.life = Life(self.redis, self.archive, self.archiver, window_us=WINDOW_US, sync_sender=True)
         await self.life.ensure()
         await self._break_inbox()
         self.appender = Appender(self.redis, window_us=WINDOW_US, repeat_seconds=3600, outbox_limit=2**30)
@@ -314,6 +314,17 @@ class Sequence(RuleBasedStateMachine):
         """All users become cold; the next pull of each makes him warm."""
         self.run(Sweeper(self.redis, zombie_days=-1).sweep())
         self.below_redis = True
+
+    @rule()
+    def rebuild_what_is_there(self) -> None:
+        """Nothing is lost, archived or not, and every device is told."""
+        self.run(self._rebuild())
+        self.archived |= set(self.mids.values())
+
+    async def _rebuild(self) -> None:
+        await self.redis.delete(keys.inbox(BROKEN))
+        await self.life.rebuild()
+        await self._break_inbox()
 
     @rule()
     def lose_redis(self) -> None:

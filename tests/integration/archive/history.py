@@ -8,8 +8,11 @@ from redis.asyncio import Redis
 
 from store import keys
 from store.archive import Archive
+from store.archive.archiver import Archiver
+from store.archive.handlers import handlers
 from store.archive.months import DAY, month_of
 from store.archive.outbox import Outbox
+from store.deadletter import DeadLetters
 from store.life import Life
 from store.pull import Puller
 from store.record import SERVICE, Message
@@ -63,7 +66,8 @@ def seen(messages: Sequence[Message], since: int = 0) -> list[Message]:
 async def begin(redis: Redis, archive: Archive) -> None:
     """Puts the window's messages into Redis, as after a loss of it."""
     await redis.delete(keys.EPOCH)
-    await Life(redis, archive, window_us=WINDOW_US, sync_sender=True).rebuild()
+    archiver = Archiver(Outbox(redis), handlers(archive), DeadLetters(redis))
+    await Life(redis, archive, archiver, window_us=WINDOW_US, sync_sender=True).rebuild()
 
 
 def puller(redis: Redis, archive: Archive) -> Puller:

@@ -150,7 +150,7 @@ async def test_a_bad_message_is_set_aside_without_those_it_was_written_with(
 async def test_nothing_is_lost_when_a_bad_row_finds_no_dead_letters(
     archive: Archive, archive_url: str, live_redis: Redis, archiver_on: Make
 ) -> None:
-    await live_redis.delete(keys.EPOCH)
+    await live_redis.set(keys.DEAD_LETTERS, b"no letters")
     await put(live_redis, [message(1), message(2, client_id="x" * 65)])
     stop = asyncio.Event()
     archiver = archiver_on(archive)
@@ -161,7 +161,7 @@ async def test_nothing_is_lost_when_a_bad_row_finds_no_dead_letters(
 
     await until(stands)
     assert await live_redis.xlen(keys.OUTBOX) == 2
-    await live_redis.set(keys.EPOCH, b"test")
+    await live_redis.delete(keys.DEAD_LETTERS)
     await until(lambda: outbox_is_empty(live_redis))
     stop.set()
     await running

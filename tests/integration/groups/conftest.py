@@ -58,7 +58,7 @@ class Store:
         self.archive = open_archive(settings.pop("archive_url", own_archive))
         self.outbox = Outbox(self.redis)
         self.archiver = Archiver(self.outbox, handlers(self.archive), DeadLetters(self.redis))
-        self.life = Life(self.redis, self.archive, window_us=WINDOW_US, sync_sender=True)
+        self.life = Life(self.redis, self.archive, self.archiver, window_us=WINDOW_US, sync_sender=True)
         bounds: dict[str, Any] = {"window_us": WINDOW_US, "repeat_seconds": 3600, "outbox_limit": 2**30, **settings}
         sync_sender = bounds.pop("sync_sender", True)
         self.appender = Appender(self.redis, **bounds, sync_sender=sync_sender)

@@ -1,11 +1,17 @@
 """Groups in the archive, and Redis put right from there."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from store import keys
 from store.archive.groups import GroupRow, MemberRow
+from store.archive.outbox import Outbox
+from store.errors import ArchiveAway, StoreEmpty
 from store.groups import Membership
-from tests.integration.groups.conftest import GID, Store
+from store.life import Life
+from store.record import Message
+from tests.integration.groups.conftest import GID, WINDOW_US, Store
 
 
 async def test_what_happened_to_a_group_is_archived(store: Store) -> None:
@@ -139,3 +145,55 @@ async def test_a_user_keeps_his_intervals(store: Store) -> None:
     await store.redis.flushall()
     await store.life.ensure()
     assert await store.groups.of_user(2) == [Membership(GID, "", "read", "member", joined)]
+
+
+@pytest.fixture
+async def dormant(store: Store) -> list[int]:
+    """What user 2 has missed while they were dormant: nobody has archived it yet."""
+    await store.create(2)
+    await store.archive_all()
+    await store.redis.hset(keys.ASLEEP, "2", "0")
+    return [(await store.say(1, -2)).mid, (await store.say(1)).mid]
+
+
+def with_a_raised_window(store: Store) -> Life:
+    return Life(store.redis, store.archive, store.archiver, window_us=2 * WINDOW_US, sync_sender=True)
+
+
+@pytest.mark.parametrize("given_to", ["nobody", "a dead archiver"])
+async def test_a_rebuild_archives_what_dormant_users_missed(store: Store, dormant: list[int], given_to: str) -> None:
+    if given_to != "nobody":
+        assert len(await Outbox(store.redis).read(10)) == 2
+    epoch = await store.life.epoch()
+    assert await with_a_raised_window(store).ensure() != epoch
+    assert await store.outbox.length() == 0
+    assert await store.texts(2) == dormant
+
+
+async def test_while_the_archive_is_away_a_rebuild_forgets_nothing(
+    store: Store, dormant: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(messages: Sequence[Message]) -> None:
+        raise ArchiveAway("away")
+
+    life = with_a_raised_window(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(store.archive, "store_messages", away)
+        for _ in range(2):
+            with pytest.raises(ArchiveAway):
+                await life.ensure()
+            assert await store.redis.hget(keys.ASLEEP, "2") == b"0"
+            with pytest.raises(StoreEmpty):
+                await store.say(1, -2)
+    await life.ensure()
+    assert await store.texts(2) == dormant
+
+
+async def test_a_row_that_the_archive_refuses_does_not_stop_a_rebuild(store: Store, dormant: list[int]) -> None:
+    """There is no epoch then, and it is set aside all the same."""
+    assert await store.archiver.step() == 2
+    mid = (await store.say(1, -2)).mid
+    await store.say(1, -2, client_id="x" * 65)
+    await with_a_raised_window(store).ensure()
+    assert await store.redis.hlen(keys.DEAD_LETTERS) == 1
+    assert await store.texts(2) == [*dormant, mid]
