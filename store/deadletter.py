@@ -18,7 +18,7 @@ MOST_BYTES = 256 * 1024 * 1024
 
 
 ARCHIVE = "archive"
-"""The source of what was in the outbox. It is kept whether the store has an epoch or not: a rebuild empties the outbox."""
+"""The source of what was in the outbox. It is kept without an epoch, too, as a rebuild empties the outbox."""
 
 
 class Kept(NamedTuple):

@@ -28,7 +28,10 @@ class DeadLetters(Protocol):
     """Where an entry goes that the archive will never take."""
 
     async def keep(self, *, source: str, reason: str, message: str, sender: str, body: bytes) -> Any:
-        """source: `archive`, for which it does not matter whether the store has an epoch. reason: a code. message: for a reader. body: the data. Raises StoreError."""
+        """source: `archive`, whose letters are kept without an epoch, too. reason: a code.
+
+        message: for a reader. body: the data. Raises StoreError.
+        """
 
 
 class Archiver:
@@ -98,8 +101,8 @@ class Archiver:
             raise
         if entries:
             size = sum(len(entry.data) for entry in entries)
-            read = len({entry.id for entry in entries})
-            fitting = min(BATCH_BYTES * read // max(1, size), BATCH_ENTRIES * read // len(entries))
+            count = len({entry.id for entry in entries})
+            fitting = min(BATCH_BYTES * count // max(1, size), BATCH_ENTRIES * count // len(entries))
             self._limit = max(1, min(fitting, self._limit * 2))
         return len(entries)
 
