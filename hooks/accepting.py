@@ -12,12 +12,18 @@ from collections.abc import Callable
 
 import structlog
 
+EVERYWHERE = "::"
 _BACKLOG = 1024
 _AT_ONCE = 64
 """Then those that are connected have their turn."""
 _PAUSE_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
+
+
+def address_of(host: str) -> str:
+    """The host, but for `::` where there is no IPv6: that means all addresses there are, of IPv4 too."""
+    return "0.0.0.0" if host == EVERYWHERE and not socket.has_dualstack_ipv6() else host  # noqa: S104  (it was asked for)
 
 
 async def accept(
@@ -33,10 +39,12 @@ async def accept(
     shared: other processes listen there too. Raises OSError.
     """
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    found = await loop.getaddrinfo(address_of(host), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     listeners = []
     for family, _, _, _, address in dict.fromkeys(found):
-        listener = socket.create_server(address, family=family, backlog=_BACKLOG, reuse_port=shared)
+        listener = socket.create_server(
+            address, family=family, backlog=_BACKLOG, reuse_port=shared, dualstack_ipv6=address[0] == EVERYWHERE
+        )
         stack.enter_context(listener)
         listener.setblocking(False)
         listeners.append(listener)

@@ -13,9 +13,12 @@ from typing import Any
 import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from hooks.errors import Problem, error_response
 from hooks.metrics import Metrics
+from hooks.origins import Origins
 
 LONGEST_LINE = 256 * 1024
 """Bytes of a request's first line: `/admin/presence` takes 10,000 users."""
@@ -30,7 +33,7 @@ log = structlog.get_logger(__name__)
 class AiohttpConnection(web.RequestHandler):
     """One connection."""
 
-    def __init__(self, server: web.Server, metrics: Metrics) -> None:
+    def __init__(self, server: web.Server, origins: Origins, metrics: Metrics) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -39,7 +42,11 @@ class AiohttpConnection(web.RequestHandler):
             max_line_size=LONGEST_LINE,
             max_field_size=LONGEST_FIELD,
         )
+        self._origins = origins
         self._ended = metrics.connections_ended
+        self._head = b""
+        self._malformed = False
+        self._body: StreamReader = EMPTY_PAYLOAD
         self._waiting: asyncio.Task[Any] | None = None
 
     @contextlib.contextmanager
@@ -70,8 +77,18 @@ class AiohttpConnection(web.RequestHandler):
         if self._waiting is not None:
             self.force_close()
             return
+        if self._malformed:
+            return
+        if self._body.is_eof():
+            self._head += data
+        requests = self._request_count
         try:
             super().data_received(data)
+            if self._request_count > requests:
+                request, self._body = self._messages[-1]
+                self._malformed = not isinstance(request, RawRequestMessage)
+                if not self._malformed:
+                    self._head = b""
         except Exception as error:
             # The event loop would log the error as it stands, with what of the request is in it.
             self.log_exception("", exc_info=error)
@@ -98,6 +115,8 @@ class AiohttpConnection(web.RequestHandler):
             code = "error"
             self.log_exception("", exc_info=exc)
         response = error_response(Problem(code))
+        response.headers["Cache-Control"] = "no-store"
+        response.headers.update(self._origins.of_head(self._head))
         response.force_close()
         return response
 

@@ -11,14 +11,11 @@ from hooks.api.health import HealthApi
 from hooks.api.pull import PullApi
 from hooks.errors import Problem, error_response, problem
 from hooks.metrics import Metrics
-from hooks.settings import Settings
+from hooks.origins import Origins
 from hooks.webhook import LARGEST_BODY, Webhook
 from store.news import News
 
 DRAIN_SECONDS = 20
-
-_PUBLIC = ("/pull", "/healthz")
-"""What browsers may ask for."""
 
 log = structlog.get_logger(__name__)
 
@@ -27,8 +24,8 @@ log = structlog.get_logger(__name__)
 class Parts:
     """What answers requests, and the applications made of it."""
 
-    settings: Settings
     metrics: Metrics
+    origins: Origins
     webhook: Webhook
     pull: PullApi
     health: HealthApi
@@ -36,8 +33,9 @@ class Parts:
     news: News
 
     def _empty_application(self) -> web.Application:
-        middlewares = [self._allow_origins, self._answer_errors]
-        return web.Application(middlewares=middlewares, client_max_size=LARGEST_BODY)
+        app = web.Application(middlewares=[self._answer_errors], client_max_size=LARGEST_BODY)
+        app.on_response_prepare.append(self._add_headers)
+        return app
 
     def application(self) -> web.Application:
         app = self._empty_application()
@@ -69,6 +67,8 @@ class Parts:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         try:
+            if request.method == "OPTIONS" and (allowed := self.origins.preflight(request.path, request.headers)):
+                return allowed
             if request.path.startswith("/admin"):
                 self.admin.check(request)
             return await handler(request)
@@ -88,22 +88,11 @@ class Parts:
                 answer = Problem("error")
             return error_response(answer)
 
-    @web.middleware
-    async def _allow_origins(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        """Lets browsers of the given origins pull."""
-        origin = request.headers.get("Origin", "")
-        allowed = self.settings.cors_origins
-        if not origin or request.path not in _PUBLIC or not ("*" in allowed or origin in allowed):
-            return await handler(request)
-        if request.method == "OPTIONS":
-            response: web.StreamResponse = web.Response(status=204)
-            response.headers["Access-Control-Allow-Methods"] = "GET"
-            response.headers["Access-Control-Allow-Headers"] = "Authorization"
-            response.headers["Access-Control-Max-Age"] = "86400"
-        else:
-            response = await handler(request)
-        response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Vary"] = "Origin"
-        return response
+    async def _add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
+        """What every answer says, errors too."""
+        if request.path == "/pull":
+            response.headers["Cache-Control"] = "no-store"
+        origin = request.headers.get("Origin")
+        if origin is not None:
+            for name, value in self.origins.headers(request.path, origin).items():
+                response.headers.setdefault(name, value)

@@ -11,6 +11,7 @@ from hooks.accepting import accept
 from hooks.aiohttp_connection import AiohttpConnection
 from hooks.connection import Heads, HookConnection
 from hooks.metrics import Metrics
+from hooks.origins import Origins
 from hooks.settings import SettingsError
 from hooks.webhook import QUESTION_SECONDS, Webhook
 from store.cancellation import end
@@ -33,6 +34,7 @@ async def listening(
     app: web.Application,
     webhook: Webhook | None = None,
     *,
+    origins: Origins,
     metrics: Metrics,
     shared: bool,
 ) -> int:
@@ -44,7 +46,7 @@ async def listening(
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     assert runner.server is not None
-    others = partial(AiohttpConnection, runner.server, metrics)
+    others = partial(AiohttpConnection, runner.server, origins, metrics)
     protocol: Callable[[], asyncio.BaseProtocol] = others
     if webhook is not None:
         heads, connections = Heads(webhook), set[HookConnection]()

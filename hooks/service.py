@@ -39,6 +39,7 @@ from hooks.hot_counts import HotCounts
 from hooks.listening import listening
 from hooks.message import MessageHook
 from hooks.metrics import Metrics
+from hooks.origins import Origins
 from hooks.remembered import Remembered
 from hooks.settings import Settings, unknown_names
 from hooks.subscriptions import Subscriptions
@@ -103,7 +104,9 @@ async def running_service(settings: Settings, *, shared: bool = False) -> AsyncI
         log.warning("unknown_setting", name=name)
     async with contextlib.AsyncExitStack() as stack:
         parts = await _build(settings, stack)
-        listen = partial(listening, stack, settings.http_host, metrics=parts.metrics, shared=shared)
+        listen = partial(
+            listening, stack, settings.http_host, origins=parts.origins, metrics=parts.metrics, shared=shared
+        )
         http_port = await listen("IM_HTTP_PORT", settings.http_port, parts.application(), parts.webhook)
         public_port = None
         if settings.public_port is not None:
@@ -230,8 +233,8 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         metrics=metrics,
     )
     return Parts(
-        settings=settings,
         metrics=metrics,
+        origins=Origins(settings.cors_origins),
         webhook=webhook,
         pull=PullApi(
             Puller(

@@ -44,7 +44,9 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    http_host: str = Field("127.0.0.1", description="Address the service listens on.")
+    http_host: str = Field(
+        "127.0.0.1", description="Address the service listens on; `::` is all there are, of IPv4 and of IPv6."
+    )
     http_port: int = Field(8080, ge=0, le=65535, description="Port the service listens on; 0 takes a free one.")
     public_port: int | None = Field(
         None, ge=0, le=65535, description="A second port that serves only `/pull` and `/healthz`."

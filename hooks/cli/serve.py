@@ -15,6 +15,7 @@ import uvloop
 from prometheus_client.multiprocess import mark_process_dead
 
 from hooks import logs
+from hooks.accepting import address_of
 from hooks.process import die_with_parent
 from hooks.service import running_service
 from hooks.settings import Settings, SettingsError, load
@@ -89,7 +90,7 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
 def _hold(stack: contextlib.ExitStack, host: str, port: int, setting: str) -> int:
     """Keeps the port for the workers: nobody else listens there, and nobody else can begin to."""
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, _, _, _, address = socket.getaddrinfo(address_of(host), port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)

@@ -54,3 +54,29 @@ def test_nobody_is_taken_once_it_has_ended() -> None:
     port = uvloop.run(ended())
     with pytest.raises(ConnectionRefusedError):
         connect(port)
+
+
+@pytest.fixture(params=[True, False], ids=["both", "IPv4 alone"])
+def families(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The loopback addresses of a machine that has IPv6, or has not."""
+    if not request.param:
+        monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    return ["127.0.0.1", "::1"] if socket.has_dualstack_ipv6() else ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["shared", "alone"])
+def test_everywhere_is_every_address_of_the_machine(families: list[str], shared: bool) -> None:
+    async def reached() -> int:
+        taken: list[asyncio.BaseTransport] = []
+        async with contextlib.AsyncExitStack() as stack:
+            port = await accept(stack, "::", 0, lambda: Counting(taken), shared=shared)
+            for address in families:
+                stack.enter_context(socket.create_connection((address, port), timeout=10))
+            async with asyncio.timeout(10):
+                while len(taken) < len(families):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            for transport in taken:
+                transport.abort()  # type: ignore[attr-defined]
+        return len(taken)
+
+    assert uvloop.run(reached()) == len(families)

@@ -60,6 +60,7 @@ async def test_tokens_may_have_16_kib_on_every_port(public: App, uid: str) -> No
                 "GET", "/pull?last_id=0", bearer, headers={"Origin": ORIGIN}, url=f"http://127.0.0.1:{port}"
             )
             assert answer.status == status
+            assert allowed(answer) == ORIGIN, "errors are for the page to read, too"
             assert status == 200 or answer.code in ("unauthorized", "head_too_large")
 
 
@@ -79,14 +80,49 @@ async def test_browsers_of_other_origins_may_not(public: App, uid: str) -> None:
     assert allowed(await pull(public, uid)) is None
 
 
-async def test_a_browser_asks_first(public: App) -> None:
-    asking = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
+@pytest.mark.parametrize(
+    "names",
+    [
+        "authorization",
+        "authorization,baggage,sentry-trace,traceparent",
+        "Traceparent, Authorization",
+        "x-datadog-trace-id",
+        "",
+    ],
+)
+async def test_a_browser_asks_first(public: App, names: str) -> None:
+    asking = {"Access-Control-Request-Method": "GET", **({"Access-Control-Request-Headers": names} if names else {})}
     answer = await public.request("OPTIONS", "/pull", headers={"Origin": ORIGIN, **asking})
     assert (answer.status, allowed(answer)) == (204, ORIGIN)
     assert "GET" in answer.headers["Access-Control-Allow-Methods"]
-    assert "authorization" in answer.headers["Access-Control-Allow-Headers"].lower()
+    may_be_sent = {name.strip() for name in answer.headers["Access-Control-Allow-Headers"].lower().split(",")}
+    assert {"authorization", *(name.strip().lower() for name in names.split(",") if name)} <= may_be_sent
     answer = await public.request("OPTIONS", "/pull", headers={"Origin": "https://evil.example", **asking})
     assert allowed(answer) is None
+
+
+async def test_pages_may_read_when_to_come_back(public: App, uid: str) -> None:
+    assert (await pull(public, uid, Origin=ORIGIN)).headers["Access-Control-Expose-Headers"] == "Retry-After"
+
+
+async def test_no_answer_to_a_pull_is_stored(public: App, uid: str) -> None:
+    """By a proxy or a browser: the next user of it would see it."""
+    for port in (public.public_port, public.port):
+        url = f"http://127.0.0.1:{port}"
+        for bearer, query in ((token(uid), "last_id=0"), (token(uid), ""), (None, "last_id=0"), ("x" * 30_000, "")):
+            answer = await public.request("GET", f"/pull?{query}", bearer, url=url)
+            assert answer.headers["Cache-Control"] == "no-store"
+        answer = await public.request("POST", "/pull", token(uid), url=url)
+        assert (answer.status, answer.headers["Cache-Control"]) == (405, "no-store")
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "bearer   "])
+async def test_the_scheme_is_read_as_http_has_it(public: App, uid: str, scheme: str) -> None:
+    for bearer, path in ((token(uid), "/pull?last_id=0"), ("admin-token", "/admin/presence")):
+        answer = await public.request(
+            "GET", path, headers={"Authorization": f"{scheme} {bearer}"}, url=f"http://127.0.0.1:{public.port}"
+        )
+        assert answer.status == 200
 
 
 async def test_the_service_port_goes_on_with_everything(public: App, uid: str) -> None:

@@ -153,7 +153,7 @@ def pieces(secret: str) -> list[str]:
 @example("POST /hooks/message HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\x0b\r\nContent-Length: 2\r\n\r\n[]", 1)
 @example("{} /pull HTTP/1.1\r\nHost: x\r\n\r\n", 2)
 @given(requests(), st.integers(0, 2))
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 def test_nothing_echoes_a_token(places: Places, public: bool, request_text: str, number: int) -> None:
     service, ports, secrets = places
     text = request_text.replace("{}", secrets[number])

@@ -270,3 +270,14 @@ async def test_who_finds_no_file_left_is_answered_once_there_is_one(serve: Serve
     assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers), answers
     assert "Too many open files" in served.log
     assert await served.stop() == 0
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "workers"])
+async def test_everywhere_is_ipv4_too(serve: Serve, workers: tuple[str, ...]) -> None:
+    served = serve(*workers, http_host="::", public_port=free_port())
+    await served.wait_for("serving", 2 if workers else 1)
+    addresses = ["127.0.0.1", "[::1]"] if socket.has_dualstack_ipv6() else ["127.0.0.1"]
+    async with aiohttp.ClientSession() as http:
+        for address in addresses:
+            async with http.get(f"http://{address}:{served.port}/healthz") as answer:
+                assert answer.status == 200

@@ -54,7 +54,7 @@ def test_nobody_with_rights_runs_it() -> None:
     assert stage["USER"] == "10001:10001"
     assert json.loads(stage["ENTRYPOINT"]) == ["emqx-im"]
     assert json.loads(stage["CMD"]) == ["serve"]
-    assert {"PYTHONDONTWRITEBYTECODE=1", "IM_HTTP_HOST=0.0.0.0"} <= set(stage["ENV"].split())
+    assert {"PYTHONDONTWRITEBYTECODE=1", "IM_HTTP_HOST=::"} <= set(stage["ENV"].split())
 
 
 def health_check() -> list[str]:
