@@ -1,6 +1,5 @@
 """EMQX's settings against `emqx-rules/`, and each hole that an other setting leaves open."""
 
-import re
 from typing import Any
 
 from hooks.doctor import Finding, fail, ok, warn
@@ -10,6 +9,7 @@ from hooks.emqx.check import compare
 from hooks.emqx.management import Management
 from hooks.emqx.resources import Item, SourceOrder, trusted_sending, way
 from hooks.emqx.rules import Rules
+from hooks.emqx.stock_acl import allows_all
 
 APPLY = "emqx-im rules apply"
 
@@ -23,8 +23,6 @@ HOLES = {
     "authorization settings: no_match": "what nobody decides is allowed: everything, while the service is away",
 }
 """Setting to what it leaves open. What else differs is no hole, but not as it was measured."""
-
-_ALLOWS_ALL = re.compile(r"^\s*\{\s*allow\s*,\s*all\s*\}\s*\.", re.MULTILINE)
 
 
 async def against_the_files(api: Management, rules: Rules) -> list[Finding]:
@@ -85,10 +83,8 @@ async def authorization(api: Management) -> list[Finding]:
     kinds = [str(source["type"]) for source in enabled]
     found = []
     for source in enabled:
-        if source["type"] == "file" and _ALLOWS_ALL.search(str(source.get("rules", ""))):
-            found.append(
-                fail(EMQX, "the ACL file ends in {allow, all}: everybody may read and write everything", APPLY)
-            )
+        if source["type"] == "file" and allows_all(str(source.get("rules", ""))):
+            found.append(fail(EMQX, "the ACL file allows everything: everybody may read and write everything", APPLY))
     for kind in ("file", "http"):
         if kind not in kinds:
             found.append(fail(EMQX, f"no authorization source of type {kind}", APPLY))

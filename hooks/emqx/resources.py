@@ -8,9 +8,9 @@ from hooks.emqx.difference import overlaid, shown
 from hooks.emqx.management import Management
 from hooks.emqx.rule_files import REPUBLISH
 from hooks.emqx.rules import Rules
+from hooks.emqx.stock_acl import is_stock
 
 _OUR_ACL = "asked before the HTTP authorizer"
-_STOCK_ACL = ("Default ACL rules", "{allow, all}.")
 _MQTT_LISTENERS = ("tcp", "ssl", "ws", "wss", "quic")
 
 Object = dict[str, Any]
@@ -111,8 +111,7 @@ class Source:
     def foreign(self, held: Object) -> bool:
         if self.wanted["type"] == "http":
             return not str(held.get("url")).endswith("/hooks/authz")
-        rules = str(held.get("rules", ""))
-        return not self.ours(held) and not all(part in rules for part in _STOCK_ACL)
+        return not self.ours(held) and not is_stock(str(held.get("rules", "")))
 
     def ours(self, held: Object) -> bool:
         if self.wanted["type"] == "http":

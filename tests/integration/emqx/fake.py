@@ -25,6 +25,8 @@ STOCK_ACL = (
     "%%-------------- Default ACL rules -------\n"
     "\n"
     '{allow, {username, {re, "^dashboard$"}}, subscribe, ["$SYS/#"]}.\n'
+    '{allow, {ipaddr, "127.0.0.1"}, all, ["$SYS/#", "#"]}.\n'
+    '{deny, all, subscribe, ["$SYS/#", {eq, "#"}, {eq, "+/#"}]}.\n'
     "{allow, all}.\n"
 )
 _SECRETS = ("secret", "authorization", "password")

@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 from tests.integration.emqx.conftest import HOOK_TOKEN, JWT_SECRET, Run
-from tests.integration.emqx.fake import FakeEmqx
+from tests.integration.emqx.fake import STOCK_ACL, FakeEmqx
 
 
 def state(emqx: FakeEmqx) -> dict[str, Any]:
@@ -123,6 +123,13 @@ async def test_what_somebody_else_made_is_replaced_only_when_asked(emqx: FakeEmq
     assert "not made by emqx-im: authorization source http, authorization source file" in ran.err
     assert state(emqx) == before
     assert (await run("rules", "apply", "--replace")).status == 0
+    assert (await run("rules", "check")).status == 0
+
+
+async def test_the_stock_file_of_a_later_emqx_is_nobody_s(emqx: FakeEmqx, run: Run) -> None:
+    emqx.sources[0]["rules"] = STOCK_ACL.replace("{allow, all}.", "{allow, {security_profile, legacy}}.")
+    ran = await run("rules", "apply")
+    assert ran.status == 0, ran
     assert (await run("rules", "check")).status == 0
 
 
