@@ -39,10 +39,13 @@ class Jwt(NamedTuple):
 
 
 class Claims(NamedTuple):
-    """sub: whatever it is; None where it is missing. exp: seconds since the epoch; None where it is missing."""
+    """sub: whatever it is; None where it is missing. exp: seconds since the epoch; None where it is missing.
+
+    EMQX refuses an `exp` that is a float, the pull does not mind.
+    """
 
     sub: Any
-    exp: float | None
+    exp: int | float | None
 
 
 def read(token: str) -> Jwt:
@@ -88,7 +91,7 @@ def claims(token: Jwt, now: float) -> Claims:
         raise BadToken("the token has expired")
     if begins is not None and begins > int(now):
         raise BadToken("the token is not valid yet")
-    return Claims(given.get("sub"), None if expires is None else float(min(expires, _END_OF_TIME)))
+    return Claims(given.get("sub"), None if expires is None else min(expires, _END_OF_TIME))
 
 
 def _decoded(part: str) -> bytes:

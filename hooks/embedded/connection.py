@@ -73,7 +73,7 @@ class Connection:
         self._greeting = asyncio.create_task(packets.receive_connect(self._transport))
         try:
             connect = await self._greeted()
-            self.client, expires_at = self._admitted(connect)
+            self.client, expires_at = await self._admitted(connect)
             await self._live(connect, expires_at)
         except Refused as refused:
             log.info("login_refused", peer=self._transport.peer, reason=str(refused))
@@ -137,15 +137,15 @@ class Connection:
         finally:
             self._greeting.cancel()
 
-    def _admitted(self, connect: Connect) -> tuple[Client, float | None]:
-        """The client, and when its login expires. Raises Refused before any session is touched."""
+    async def _admitted(self, connect: Connect) -> tuple[Client, int | None]:
+        """The client, and when its login expires. Raises Refused and Ended before any session is touched."""
         if not connect.clientid and not connect.clean:
             raise Refused(packets.IDENTIFIER_REJECTED, "client_identifier_not_valid")
         if connect.will and (connect.will.qos > MAX_QOS or not valid_name(connect.will.topic)):
             raise Refused(packets.SERVER_UNAVAILABLE, "will not supported")
         expires_at = None
         if not self._broker.faults.booting:
-            expires_at = self._broker.login.check(connect.username, connect.password)
+            expires_at = await self._broker.login.check(connect.username, connect.password)
         clientid = f"{connect.username}-{connect.clientid or secrets.token_hex(8)}"
         host, port = self._transport.peer
         client = Client(
@@ -161,7 +161,7 @@ class Connection:
         )
         return client, expires_at
 
-    async def _live(self, connect: Connect, expires_at: float | None) -> None:
+    async def _live(self, connect: Connect, expires_at: int | None) -> None:
         """From the session's opening to its release."""
         client = self.client
         self._will = connect.will
@@ -188,7 +188,7 @@ class Connection:
             self._broker.release_session(self, reason)
             self._finished.set()
 
-    async def _converse(self, keepalive: int, expires_at: float | None) -> str:
+    async def _converse(self, keepalive: int, expires_at: int | None) -> str:
         """Reads and handles packets until the connection ends; the reason."""
         reading = asyncio.create_task(self._read(keepalive))
         expiry = None

@@ -5,7 +5,7 @@ import contextlib
 import errno
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -25,7 +25,9 @@ from hooks.embedded.rules import Rules
 from hooks.embedded.valkey import Valkey
 from hooks.embedded.webhook import Webhook
 from hooks.emqx import rule_files
+from hooks.jwks import JwksKeys
 from hooks.listening import CannotListen
+from hooks.metrics import Metrics
 from hooks.service import running_service
 from hooks.settings import Settings, load
 
@@ -81,7 +83,8 @@ async def run(options: DevOptions, stop: asyncio.Event, ready: Callable[[str, Po
         url, token = f"http://{_reachable(host)}:{ports.http_port}", settings.hook_token[0]
         webhook = Webhook(calls, url, token)
         stack.push_async_callback(webhook.drain, 0)
-        broker = Broker(rules, webhook, Login(kept.jwt_secret), Authorizer(acl, questions, url, token))
+        login = Login(kept.jwt_secret, await stack.enter_async_context(_published_keys(settings, stop)))
+        broker = Broker(rules, webhook, login, Authorizer(acl, questions, url, token))
         await _serve_api(stack, broker, kept, api)
         await _serve_service(stack, settings)
         await broker.start(mqtt, websocket)
@@ -96,7 +99,7 @@ async def run(options: DevOptions, stop: asyncio.Event, ready: Callable[[str, Po
 def _settings(options: DevOptions, directory: DataDirectory) -> Settings:
     """The user's settings, with what the stack itself decides; addresses are filled in as they become known."""
     kept = directory.secrets
-    settings = load(
+    return load(
         http_port=options.http_port,
         redis_url="redis://",
         archive_url=f"sqlite:///{quote(str(directory.path / 'archive.sqlite3'))}",
@@ -108,9 +111,19 @@ def _settings(options: DevOptions, directory: DataDirectory) -> Settings:
         jwt_secret=kept.jwt_secret,
         secret=kept.secret,
     )
-    if settings.jwt_jwks_url is not None:
-        raise EmbeddedError("IM_JWT_JWKS_URL: the embedded broker takes HS256 tokens only; set IM_JWT_SECRET")
-    return settings
+
+
+@contextlib.asynccontextmanager
+async def _published_keys(settings: Settings, stop: asyncio.Event) -> AsyncIterator[JwksKeys | None]:
+    if settings.jwt_jwks_url is None:
+        yield None
+        return
+    keys = JwksKeys(settings.jwt_jwks_url, settings.jwt_jwks_seconds, Metrics())
+    fetching = asyncio.create_task(keys.run(stop))
+    try:
+        yield keys
+    finally:
+        fetching.cancel()
 
 
 def _pool() -> aiohttp.ClientSession:

@@ -17,7 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hooks import jwks, jwts
+from hooks.embedded.login import Login
+from hooks.embedded.packets import Refused
 from hooks.errors import Problem
+from hooks.jwks import JwksKeys
 from hooks.tokens import UserTokens
 from tests.unit.jwt_samples import JSON, METRICS, OTHER_SECRET, SECRET, bearer, code_of, encoded
 
@@ -280,3 +283,22 @@ async def test_an_address_where_nobody_listens_is_a_provider_away(provider: Prov
     with pytest.raises(Problem, match="IM_JWT_JWKS_URL") as refused:
         await by_keys.uid(bearer(provider.keys["a"], "ES256", "a"))
     assert refused.value.status == 503
+
+
+async def test_a_providers_tokens_enter_the_embedded_broker(provider: Provider, clock: list[float]) -> None:
+    provider.add("one", "RS256")
+    provider.add("two", "ES256")
+    login = Login(SECRET, JwksKeys(provider.url, 300, METRICS))
+
+    async def answer(authorization: str) -> int | None:
+        try:
+            await login.check("1001", authorization.removeprefix("Bearer "))
+        except Refused as refused:
+            return refused.answer[3]
+        return None
+
+    entering = [bearer(provider.keys["one"], "RS256", "one"), bearer(provider.keys["two"], "ES256", "other"), bearer()]
+    assert [await answer(token) for token in entering] == [None] * 3
+    foreign = bearer(ec.generate_private_key(ec.SECP256R1()), "ES256", "one")
+    wrong = [foreign, bearer(provider.keys["one"], "RS256", exp=1), bearer(provider.keys["one"], "RS256", sub="1002")]
+    assert [await answer(token) for token in wrong] == [5, 4, 4]

@@ -1,6 +1,8 @@
 """The embedded broker with a stand-in for the service behind it, and clients for it."""
 
 import asyncio
+import base64
+import hmac
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -38,7 +40,14 @@ async def until(condition: Callable[[], bool], what: str = "", seconds: float = 
 
 
 def token(username: str, **claims: Any) -> str:
-    return jwt.encode({"sub": username, "exp": time.time() + 600} | claims, SECRET, algorithm="HS256")
+    return jwt.encode({"sub": username, "exp": int(time.time()) + 600} | claims, SECRET, algorithm="HS256")
+
+
+def signed(payload: bytes, head: bytes = b'{"alg":"HS256"}', secret: str = SECRET) -> str:
+    """A token with any header and any claims."""
+    parts = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in (head, payload))
+    signature = base64.urlsafe_b64encode(hmac.digest(secret.encode(), parts, "sha256")).rstrip(b"=")
+    return b".".join((parts, signature)).decode()
 
 
 def bound(port: int = 0) -> socket.socket:

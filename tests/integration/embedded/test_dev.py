@@ -59,7 +59,7 @@ class Dev:
         return cls(process, running, line)
 
     def token(self, uid: str) -> str:
-        claims = {"sub": uid, "exp": time.time() + 600}
+        claims = {"sub": uid, "exp": int(time.time()) + 600}
         return jwt.encode(claims, self.running.secrets.jwt_secret, algorithm="HS256")
 
     def client(self, uid: str) -> aiomqtt.Client:
