@@ -99,6 +99,12 @@ class Metrics:
         self.device_caches_dropped = counter(
             "device_caches_dropped_total", "Permissions of single devices that EMQX was told to forget.", ("outcome",)
         )
+        self.permissions_waiting = gauge_of_worker(
+            "permissions_waiting", "Changes of membership that were read and are not brought to EMQX yet."
+        )
+        self.sessions_ended = counter(
+            "sessions_ended_total", "Sessions that the service ended in EMQX, by reason.", ("reason",)
+        )
         self.presence_drift = counter(
             "presence_drift_total", "Devices that reconciling set (missing) or removed (stale).", ("kind",)
         )

@@ -28,6 +28,7 @@ from hooks.client import ClientHook
 from hooks.commands import Commands
 from hooks.denials import Denials
 from hooks.emqx.acknowledge import Acknowledgements
+from hooks.emqx.broker_permissions import BrokerPermissions
 from hooks.emqx.caches import Caches
 from hooks.emqx.dispatch import Dispatch
 from hooks.emqx.outgoing import Outgoing
@@ -183,9 +184,12 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     stack.push_async_callback(end, asyncio.create_task(acknowledgements.run(), name="acknowledgements"))
     stop = asyncio.Event()
     sweeper = Sweeper(redis, zombie_days=settings.zombie_days)
-    permissions = PermissionWorker(
-        PermissionWork(redis, idle=LEFT_SECONDS), audiences, presence, rest, subscriptions, metrics
-    )
+    broker_permissions = None
+    if rest is not None:
+        broker_permissions = BrokerPermissions(
+            rest, audiences, presence, subscriptions, metrics, user_sessions=settings.user_sessions
+        )
+    permissions = PermissionWorker(PermissionWork(redis, idle=LEFT_SECONDS), broker_permissions, metrics)
     hot = HotChannels(redis, settings.hot_hits, HotCounts(metrics).update)
     user_tokens = UserTokens(
         settings.jwt_secret, settings.jwt_jwks_url, metrics, jwks_seconds=settings.jwt_jwks_seconds

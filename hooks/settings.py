@@ -94,6 +94,7 @@ class Settings(BaseSettings):
     group_write_limit: int = Field(500, ge=1, description="Members a write-mode group may have.")
     group_read_limit: int = Field(100_000, ge=1, description="Members a read-mode group may have.")
     group_user_limit: int = Field(500, ge=1, description="Read-mode groups one user may be in.")
+    user_sessions: int = Field(32, ge=1, description="Sessions one user may have in EMQX; the oldest are ended.")
     subscribe: Literal["message", "server", "both"] = Field(
         "message", description="Who subscribes a device to its topics: itself when told, the server, or both."
     )

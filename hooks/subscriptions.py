@@ -51,17 +51,17 @@ class Subscriptions:
         """What his devices should be subscribed to, beside his own topic."""
         return [each["topic"] for each in await self._topics(uid)]
 
-    async def added(self, uid: int, topic: str) -> None:
-        """The user is a member of the group, or holds the tag, now; nothing is said if he does not any more."""
+    async def added(self, uid: int, topics: Sequence[str]) -> None:
+        """The user is a member of these groups, or holds these tags, now; of what is over by now nothing is said."""
         if not self._tells:
             return
-        topics = await self._topics(uid)
-        await self._tell(uid, "im.subscribe", [each for each in topics if each["topic"] == topic])
+        added = set(topics)
+        await self._tell(uid, "im.subscribe", [each for each in await self._topics(uid) if each["topic"] in added])
 
-    async def removed(self, uid: int, topic: str) -> None:
-        """He is no member, or does not hold it, any more."""
+    async def removed(self, uid: int, topics: Sequence[str]) -> None:
+        """They are no member, or do not hold them, any more."""
         if self._tells:
-            await self._tell(uid, "im.unsubscribe", [{"topic": topic, "qos": 1}])
+            await self._tell(uid, "im.unsubscribe", [{"topic": topic, "qos": 1} for topic in topics])
 
     async def _topics(self, uid: int) -> list[Topic]:
         groups, tags = await self._groups.of_user(uid), await self._tags.of_user(uid)

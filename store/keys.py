@@ -30,8 +30,9 @@ SEEN = PREFIX + b"seen"
 READ_GROUPS = PREFIX + b"readers"
 """Hash: uid to the number of read-mode groups he is in."""
 PERMISSIONS = PREFIX + b"permissions"
-"""Stream: whose permission at the broker changed. Fields `u` (uid), `t` (topic), `g` (1 granted, 0 revoked); a group
-that was dismissed and still has members to be dealt with is an entry with the field `e` (gid)."""
+"""Stream: whose permission at the broker changed. Fields `a` (who caused it: a uid, 0 for operators, or the channel of
+a tag), `u` (uid), `t` (topic), `g` (1 granted, 0 revoked); a group that was dismissed and still has members to be dealt
+with is an entry with the fields `a` and `e` (gid)."""
 TAGS = PREFIX + b"tags"
 """Sorted set, all scores 0: the names of the tags."""
 SETTLING = PREFIX + b"settling"

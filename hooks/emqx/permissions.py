@@ -1,32 +1,37 @@
-"""Carries changes of membership, in groups and among a tag's holders, to EMQX: whoever was removed is unsubscribed, and
-cached permissions are dropped.
+"""Carries changes of membership, in groups and among a tag's holders, to EMQX.
 
 The store lists what changed, durably; an entry leaves the list once EMQX has done its part, however long that takes.
 What is done follows from how things stand now, not from the entry: so repeats and the order of entries do no harm.
+
+The share of a change is who caused it. Shares have their turns in everything that is done, so that nobody waits for the
+many changes, or the many sessions, of another user.
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+import time
+from collections.abc import Iterable
 
 import structlog
 
-from hooks.audiences import Audiences
-from hooks.emqx.rest import MOST_USERNAMES, BrokerAway, BrokerRefused, Rest
+from hooks.emqx.backlog import Backlog, Work
+from hooks.emqx.broker_permissions import BrokerPermissions
+from hooks.emqx.rest import MOST_USERNAMES, BrokerAway, BrokerRefused
 from hooks.metrics import Metrics
-from hooks.subscriptions import Subscriptions
-from hooks.topics import Group, Tag, receiver
 from store.cancellation import end
 from store.errors import StoreError
-from store.permissions import Permission, PermissionWork
-from store.presence import Presence
+from store.permissions import FIRST, Ending, Entry, Permission, PermissionWork
 
-_AT_ONCE = 16
+_HELD_OF_SHARE, _HELD = 1000, 50_000
+"""Entries that are held of one share and in all; the others stay on the list."""
+_READ = 500
+_LOOK_SECONDS = 0.05
+"""How often it is looked whether there is room for what stayed on the list."""
 _PAUSES = (0.2, 5.0)
 """Seconds before what failed is tried again: the first pause, doubled each time, and the longest."""
+_LOG_SECONDS = 1.0
 
 LEFT_SECONDS = 10.0
-"""After how long the work of a process that stopped or died is another's: more than the longest pause."""
+"""After how long the work of a process that stopped or died is another's: longer than a living one does not read."""
 
 log = structlog.get_logger(__name__)
 
@@ -34,125 +39,122 @@ log = structlog.get_logger(__name__)
 class PermissionWorker:
     """One worker of the list. Without a REST API it counts what it cannot do."""
 
-    def __init__(
-        self,
-        work: PermissionWork,
-        audiences: Audiences,
-        presence: Presence,
-        rest: Rest | None,
-        subscriptions: Subscriptions,
-        metrics: Metrics,
-    ) -> None:
+    def __init__(self, work: PermissionWork, broker: BrokerPermissions | None, metrics: Metrics) -> None:
         self._work = work
-        self._audiences = audiences
-        self._presence = presence
-        self._rest = rest
-        self._subscriptions = subscriptions
-        self._metrics = metrics
+        self._broker = broker
+        self._count = metrics.permission_changes
+        self._waiting = metrics.permissions_waiting
+        self._backlog = Backlog(most_held=_HELD_OF_SHARE, at_once=MOST_USERNAMES)
+        self._again_from: bytes | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pauses: dict[str, float] = {}
+        self._logged_at = 0.0
+        self._stopping = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; what is not done then is left to the next worker, and done again from its start."""
-        working = asyncio.create_task(self._keep_working(), name="permissions")
+        reading = asyncio.create_task(self._keep_reading(), name="permissions")
         await stop.wait()
-        await end(working)
+        self._stopping = True
+        await end(reading)
+        for task in list(self._tasks):
+            task.cancel()
+        for task in list(self._tasks):
+            await end(task)
+        if self._broker is not None:
+            await self._broker.stop()
         try:
             await self._work.leave()
         except StoreError as error:
             log.warning("permissions_left", error=str(error))
 
-    async def _keep_working(self) -> None:
+    async def _keep_reading(self) -> None:
         pause = _PAUSES[0]
         while True:
             try:
-                await self._next()
+                await self._read()
             except Exception as error:
-                expected = isinstance(error, StoreError | BrokerAway | BrokerRefused)
-                log.warning("permissions_waiting", error=str(error), exc_info=None if expected else error)
-                self._metrics.permission_changes.labels("retried").inc()
-                self._work.read_again()
+                self._log(error)
+                # What Redis gave in an answer that did not arrive is this worker's all the same.
+                self._again_from = FIRST
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _PAUSES[1])
             else:
                 pause = _PAUSES[0]
 
-    async def _next(self) -> None:
-        """Does what comes next on the list. Raises what stood against the first entry that could not be done."""
-        entries = await self._work.read(MOST_USERNAMES)
-        if self._rest is None:
-            self._metrics.permission_changes.labels("no_api").inc(len(entries))
-            await self._work.done(entries)
-        elif entries:
-            await self._bring(self._rest, entries)
+    async def _read(self) -> None:
+        """One look at the list: what was given and is not held, and, if there is room, what is new."""
+        if self._again_from is not None:
+            entries, self._again_from = await self._work.unfinished(self._again_from, _READ)
+            self._hold(entries)
+        elif room := self._backlog.room():
+            share, after = room
+            self._backlog.put_left(share, *await self._work.unfinished(after, _READ))
+            self._start()
+        if len(self._backlog) >= _HELD:
+            await self._work.unfinished(FIRST, 1)  # a sign of life
+            await asyncio.sleep(_LOOK_SECONDS)
+            return
+        wait = self._again_from is None and self._backlog.complete
+        self._hold(await self._work.read(_READ, wait=wait))
+        if not wait and self._backlog.room() is None:
+            await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _bring(self, rest: Rest, entries: Sequence[Permission]) -> None:
-        changes: dict[_Change, list[Permission]] = {}
-        for entry in entries:
-            changes.setdefault(_Change(entry.uid, entry.topic), []).append(entry)
-        online = await self._presence.devices({change.uid for change in changes})
-        removed = {change for change in changes if not await self._has(change)}
-        sessions = await _sessions(rest, {change.uid for change in removed})
-        slots = asyncio.Semaphore(_AT_ONCE)
-        done, failures = list[Permission](), list[Exception]()
+    def _hold(self, entries: Iterable[Entry]) -> None:
+        self._backlog.put(entries)
+        self._start()
 
-        async def settle(change: _Change) -> None:
-            async with slots:
-                if any(isinstance(failure, BrokerAway) for failure in failures):
-                    return
-                devices = online[change.uid]
-                try:
-                    if change in removed:
-                        await self._revoke(rest, change, sessions[change.uid], devices)
-                    else:
-                        await self._grant(rest, change, devices)
-                except Exception as error:
-                    failures.append(error)
-                    return
-            self._metrics.permission_changes.labels("revoked" if change in removed else "granted").inc()
-            done.extend(changes[change])
+    def _start(self) -> None:
+        """Begins all that may be worked on now."""
+        while not self._stopping and (work := self._backlog.take()):
+            task = asyncio.create_task(self._work_on(work), name="permission")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._waiting.set(len(self._backlog))
 
-        await asyncio.gather(*map(settle, changes))
-        await self._work.done(done)
-        if failures:
-            raise failures[0]
+    async def _work_on(self, work: Work) -> None:
+        """Each work is taken off the list by itself, and whatever has its turn then begins."""
+        try:
+            await self._do(work)
+            await self._work.done(work.entries)
+        except Exception as error:
+            self._log(error)
+            self._count.labels("retried").inc()
+            if self._backlog.failed(work):
+                pause = self._pauses.get(work.share, _PAUSES[0])
+                self._pauses[work.share] = min(pause * 2, _PAUSES[1])
+                asyncio.get_running_loop().call_later(pause, self._resume, work.share)
+        else:
+            self._pauses.pop(work.share, None)
+            self._backlog.done(work)
+        self._start()
 
-    async def _grant(self, rest: Rest, change: "_Change", devices: Collection[str]) -> None:
-        """A device that asked too early is denied until its cache is dropped."""
-        for clientid in devices:
-            await rest.drop_cache(clientid)
-            if self._subscriptions.by_server:
-                await rest.subscribe(clientid, [change.topic])
-        if devices and self._subscriptions.by_server and not await self._has(change):
-            # He was removed meanwhile, and another worker may have unsubscribed him before.
-            for clientid in devices:
-                await rest.unsubscribe(clientid, [change.topic])
-        if devices:
-            await self._subscriptions.added(change.uid, change.topic)
+    async def _do(self, work: Work) -> None:
+        first = work.entries[0]
+        if isinstance(first, Ending):
+            while await self._work.end_memberships(first):
+                pass
+            return
+        topics = dict.fromkeys(entry.topic for entry in work.entries if isinstance(entry, Permission))
+        if self._broker is None:
+            self._count.labels("no_api").inc(len(topics))
+            return
+        for belongs in (await self._broker.bring(work.share, first.uid, topics)).values():
+            self._count.labels("granted" if belongs else "revoked").inc()
 
-    async def _revoke(self, rest: Rest, change: "_Change", sessions: Iterable[str], devices: Collection[str]) -> None:
-        for clientid in sessions:
-            await rest.drop_cache(clientid)  # first: else it subscribes again with what it remembers
-            await rest.unsubscribe(clientid, [change.topic])
-        if devices:
-            await self._subscriptions.removed(change.uid, change.topic)
-        if await self._has(change):
-            # He came back meanwhile, and what another worker told him may be undone now.
-            await self._grant(rest, change, devices)
+    def _resume(self, share: str) -> None:
+        self._backlog.resume(share)
+        self._start()
 
-    async def _has(self, change: "_Change") -> bool:
-        of = receiver(change.topic)
-        assert isinstance(of, Group | Tag)
-        return bool(await self._audiences.has(of, change.uid))
-
-
-class _Change(NamedTuple):
-    uid: int
-    topic: str
-
-
-async def _sessions(rest: Rest, uids: Iterable[int]) -> dict[int, list[str]]:
-    """The clientids that EMQX holds for each user."""
-    sessions: dict[int, list[str]] = {uid: [] for uid in uids}
-    if sessions:
-        for client in await rest.clients_of([str(uid) for uid in sessions]):
-            sessions[int(client.username)].append(client.clientid)
-    return sessions
+    def _log(self, error: Exception) -> None:
+        """Once a second: what stands against one share may stand against all."""
+        expected = isinstance(error, StoreError | BrokerAway | BrokerRefused)
+        now = time.monotonic()
+        if not expected or now - self._logged_at >= _LOG_SECONDS:
+            self._logged_at = now
+            log.warning(
+                "permissions_waiting",
+                error=str(error),
+                entries=len(self._backlog),
+                exc_info=None if expected else error,
+            )

@@ -16,6 +16,7 @@ MOST_USERNAMES = 100
 """Users asked for at once: EMQX looks through all its clients whatever their number, but bounds the address."""
 
 _PAGE = 1000
+_CLIENT_FIELDS = "clientid,username,connected,connected_at"
 
 
 class Publish(NamedTuple):
@@ -27,11 +28,15 @@ class Publish(NamedTuple):
 
 
 class Client(NamedTuple):
-    """A session that EMQX holds. connected: False for one that is kept while its device is away."""
+    """A session that EMQX holds. connected: False for one that is kept while its device is away.
+
+    connected_at: milliseconds; when the device was connected last.
+    """
 
     clientid: str
     username: str
     connected: bool
+    connected_at: int
 
 
 class Connection(NamedTuple):
@@ -78,18 +83,19 @@ class Rest:
         ]
         await self._call("POST", "/publish/bulk", body)
 
-    async def clients_of(self, usernames: Sequence[str]) -> list[Client]:
-        """Every session of these users, at most MOST_USERNAMES of them; those kept for absent devices too."""
-        found: list[Client] = []
-        page = 1
-        while True:
-            query = [("username", name) for name in usernames]
-            query += [("fields", "clientid,username,connected"), ("limit", str(_PAGE)), ("page", str(page))]
-            answer = await self._call("GET", f"/clients?{urlencode(query)}")
-            found += [Client(each["clientid"], each["username"], each["connected"]) for each in answer["data"]]
-            if not answer["meta"]["hasnext"]:
-                return found
-            page += 1
+    async def clients_of(self, usernames: Sequence[str], page: int = 1) -> tuple[list[Client], bool]:
+        """A page of the sessions of these users, at most MOST_USERNAMES of them; whether there are more.
+
+        Those kept for absent devices too.
+        """
+        query = [("username", name) for name in usernames]
+        query += [("fields", _CLIENT_FIELDS), ("limit", str(_PAGE)), ("page", str(page))]
+        answer = await self._call("GET", f"/clients?{urlencode(query)}")
+        found = [
+            Client(each["clientid"], each["username"], each["connected"], _milliseconds(each["connected_at"]))
+            for each in answer["data"]
+        ]
+        return found, answer["meta"]["hasnext"]
 
     async def connections(self) -> AsyncIterator[list[Connection]]:
         """Every client that is connected, in pages that stay steady while others come and go."""
@@ -101,6 +107,11 @@ class Rest:
             cursor = answer["meta"].get("cursor")
             if cursor is None:
                 return
+
+    async def end_session(self, clientid: str) -> bool:
+        """Disconnects the client and ends its session, also one that is kept; whether there was one."""
+        there, _ = await self._ask("DELETE", _client(clientid))
+        return there
 
     async def drop_cache(self, clientid: str) -> None:
         """Makes the client's permissions be asked for again. A client that is gone has none."""
@@ -121,6 +132,10 @@ class Rest:
 
     async def _call(self, method: str, path: str, body: Any = None) -> Any:
         """The answer's JSON; None where there is none, or where the client is gone."""
+        return (await self._ask(method, path, body))[1]
+
+    async def _ask(self, method: str, path: str, body: Any = None) -> tuple[bool, Any]:
+        """Whether the client that was asked about is there, and the answer's JSON, if there is any."""
         data = None if body is None else orjson.dumps(body)
         try:
             async with self._session.request(method, URL(self._base + path, encoded=True), data=data) as response:
@@ -135,7 +150,7 @@ class Rest:
         gone = status == 404 and isinstance(answer, dict) and answer.get("code") == "CLIENTID_NOT_FOUND"
         if gone or 200 <= status < 300:
             self._count.labels("done").inc()
-            return None if gone else answer
+            return not gone, None if gone else answer
         reason = f"{status}: {raw[:200].decode(errors='replace')}"
         if status in (408, 429) or status >= 500:
             self._count.labels("away").inc()
@@ -145,9 +160,12 @@ class Rest:
 
 
 def _connection(client: Any) -> Connection:
-    """EMQX writes the time as ISO 8601 here and in milliseconds in its events: both are the same millisecond."""
-    connected_at = round(datetime.fromisoformat(client["connected_at"]).timestamp() * 1000)
-    return Connection(client["clientid"], client.get("username") or "", connected_at)
+    return Connection(client["clientid"], client.get("username") or "", _milliseconds(client["connected_at"]))
+
+
+def _milliseconds(text: str) -> int:
+    """EMQX writes times as ISO 8601 here and in milliseconds in its events: both are the same millisecond."""
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
 
 
 def _client(clientid: str) -> str:

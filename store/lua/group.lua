@@ -257,7 +257,7 @@ end
 if dismissed and left > 0 then
   local ended = digits(last + 1)
   if end_some(ended, mode, ended .. '-0') > 0 then
-    redis.call('XADD', permissions_key, '*', 'e', gid)
+    redis.call('XADD', permissions_key, '*', 'a', actor, 'e', gid)
   end
 end
 finish()

@@ -55,6 +55,6 @@ end
 
 -- Not all of its memberships were ended when it was lost: the list of work goes on with them.
 if redis.call('HEXISTS', group_key, 'dismissed') == 1 and redis.call('EXISTS', members_key) == 1 then
-  redis.call('XADD', permissions_key, '*', 'e', gid)
+  redis.call('XADD', permissions_key, '*', 'a', '0', 'e', gid)
 end
 return redis.status_reply('OK')

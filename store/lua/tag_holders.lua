@@ -18,6 +18,7 @@ local tag_key, settling_key, permissions_key, holders_prefix, map_prefix, repeat
   KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14]
 local tag, source, adding = ARGV[6], ARGV[7], tonumber(ARGV[8])
 local FIRST_USER = 9
+local actor = repeat_key and ARGV[FIRST_USER] or 'tag_' .. tag
 -- include outbox
 -- include holding
 -- include holders

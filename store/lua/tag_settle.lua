@@ -17,6 +17,7 @@ local tag_key, settling_key, permissions_key, holders_prefix, former_prefix, map
   KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16]
 local lines_key = KEYS[17]
 local tag, most_changed, most_looked = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
+local actor = 'tag_' .. tag
 local PAGE, MOST_PAGES, MOST_LINES = 250, 20, 1000
 -- include outbox
 -- include holding

@@ -102,11 +102,15 @@ class Session:
 class EmqxApi:
     """EMQX's REST API: keeps what is published and subscribed, or answers `status`; 0: does not answer.
 
+    Each call takes `delay` seconds; one about a client whose id starts with `stuck` is not answered.
+
     It lists all its clients only where a test says so: most tests tell the service of devices that it does not know.
     """
 
     def __init__(self) -> None:
         self.status = 200
+        self.delay = 0.0
+        self.stuck: str | None = None
         self.lists_all = False
         self.gone = asyncio.Event()
         self.subscribe_gate = asyncio.Event()
@@ -121,6 +125,7 @@ class EmqxApi:
             web.post("/api/v5/publish/bulk", self.publish),
             web.get("/api/v5/clients", self.clients),
             web.get("/api/v5/clients_v2", self.all_clients),
+            web.delete("/api/v5/clients/{clientid}", self.end_session),
             web.delete("/api/v5/clients/{clientid}/authorization/cache", self.drop_cache),
             web.get("/api/v5/clients/{clientid}/subscriptions", self.subscriptions),
             web.post("/api/v5/clients/{clientid}/subscribe/bulk", self.subscribe),
@@ -134,9 +139,12 @@ class EmqxApi:
         self.requests.append(request)
         if self.status == 0:
             await self.gone.wait()
+        await asyncio.sleep(self.delay)
         if self.status != 200:
             return web.json_response({"code": "X", "message": "trouble"}, status=self.status or 500)
         name = request.match_info.get("clientid")
+        if name is not None and self.stuck is not None and name.startswith(self.stuck):
+            await self.gone.wait()
         if name is not None and name not in self.sessions:
             return web.json_response(recorded("rest_answers")["kick_unknown"]["body"], status=404)
         return await handler(request)
@@ -149,7 +157,10 @@ class EmqxApi:
     async def clients(self, request: web.Request) -> web.Response:
         names = request.query.getall("username")
         found = [
-            {"clientid": clientid, "username": session.username, "connected": session.connected}
+            {
+                **{"clientid": clientid, "username": session.username, "connected": session.connected},
+                "connected_at": _iso(session.connected_at),
+            }
             for clientid, session in self.sessions.items()
             if session.username in names
         ]
@@ -166,14 +177,16 @@ class EmqxApi:
         data = [
             {
                 **{"clientid": name, "username": session.username, "connected": session.connected},
-                "connected_at": datetime.fromtimestamp(session.connected_at / 1000, UTC).isoformat(
-                    timespec="milliseconds"
-                ),
+                "connected_at": _iso(session.connected_at),
             }
             for name, session in ((name, self.sessions[name]) for name in names[:2])
         ]
         meta = {"count": len(data)} | ({"cursor": names[1]} if len(names) > 2 else {})
         return web.json_response({"data": data, "meta": meta})
+
+    async def end_session(self, request: web.Request) -> web.Response:
+        del self.sessions[request.match_info["clientid"]]
+        return web.Response(status=204)
 
     async def drop_cache(self, request: web.Request) -> web.Response:
         self.sessions[request.match_info["clientid"]].dropped += 1
@@ -200,6 +213,10 @@ class EmqxApi:
     def heard(self, topic: str) -> list[dict[str, Any]]:
         """What was published to the topic."""
         return [orjson.loads(each["payload"]) for each in self.published if each["topic"] == topic]
+
+
+def _iso(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 -- Bringing users' maps of channels into line with who holds a tag.
 --
--- Expects tag, map_prefix, tag_key, permissions_key; put_into_outbox, news; include holding
+-- Expects tag, map_prefix, tag_key, permissions_key, actor; put_into_outbox, news; include holding
 
 local channel = 'tag_' .. tag
 local rows, row_of, holders_more = {}, {}, 0
@@ -16,7 +16,8 @@ local function note(uid, spans, sources)
 end
 
 local function permit(uid, granted)
-  redis.call('XADD', permissions_key, '*', 'u', uid, 't', 'business/' .. channel, 'g', granted and '1' or '0')
+  redis.call('XADD', permissions_key, '*', 'a', actor, 'u', uid, 't', 'business/' .. channel,
+    'g', granted and '1' or '0')
 end
 
 -- From an id (digits) on the user holds the tag by these sources (bits), or by none. Whether that changed his map.

@@ -1,6 +1,6 @@
 -- Ending memberships of a group, whatever the reason.
 --
--- Expects members_key, kicked_key, permissions_key, reads_key, map_prefix, gid, channel; put_into_outbox, news
+-- Expects members_key, kicked_key, permissions_key, reads_key, map_prefix, gid, channel, actor; put_into_outbox, news
 
 local topic = 'group/' .. gid
 
@@ -12,7 +12,7 @@ local function add_reads(uid, count)
 end
 
 local function permit(uid, granted)
-  redis.call('XADD', permissions_key, '*', 'u', uid, 't', topic, 'g', granted)
+  redis.call('XADD', permissions_key, '*', 'a', actor, 'u', uid, 't', topic, 'g', granted)
 end
 
 -- Ends memberships at an id (digits). joined: uid to the id at which he joined. mode: of the group.

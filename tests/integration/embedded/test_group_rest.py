@@ -18,16 +18,18 @@ async def rest(embedded: Embedded) -> AsyncIterator[Rest]:
 
 
 async def test_sessions_of_users_kept_ones_too(embedded: Embedded, rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emqx_rest, "_PAGE", 1)
+    monkeypatch.setattr(emqx_rest, "_PAGE", 2)
     async with embedded.client("1001", "kept", clean_session=False):
         pass
     async with embedded.client("1001"), embedded.client("1002"), embedded.client("1003"):
-        found = await rest.clients_of(["1001", "1002", "77"])
-    assert sorted(found) == [
-        Client("1001-kept", "1001", False),
-        Client("1001-phone", "1001", True),
-        Client("1002-phone", "1002", True),
-    ]
+        first, more = await rest.clients_of(["1001", "1002", "77"])
+        second, yet_more = await rest.clients_of(["1001", "1002", "77"], 2)
+        sessions = embedded.broker.sessions
+        assert sorted(first + second) == [
+            Client(f"{uid}-{device}", uid, connected, sessions[f"{uid}-{device}"].client.connected_at)
+            for uid, device, connected in (("1001", "kept", False), ("1001", "phone", True), ("1002", "phone", True))
+        ]
+    assert (len(first), more, len(second), yet_more) == (2, True, 1, False)
 
 
 async def test_subscribe_and_unsubscribe_others(embedded: Embedded, rest: Rest) -> None:
@@ -50,7 +52,7 @@ async def test_a_dropped_cache_is_asked_again(embedded: Embedded, rest: Rest) ->
 
 
 async def test_who_is_gone_needs_nothing(rest: Rest) -> None:
-    assert await rest.clients_of(["1001"]) == []
+    assert await rest.clients_of(["1001"]) == ([], False)
     await rest.drop_cache("1001-phone")
     await rest.subscribe("1001-phone", ["group/7"])
     await rest.unsubscribe("1001-phone", ["group/7"])

@@ -128,7 +128,12 @@ class Store:
         found: list[Permission] = []
         while await self.redis.xlen(keys.PERMISSIONS):
             entries = await self.permissions.read(1000)
-            found += entries
+            for entry in entries:
+                if isinstance(entry, Permission):
+                    found.append(entry)
+                else:
+                    while await self.permissions.end_memberships(entry):
+                        pass
             await self.permissions.done(entries)
         return [(entry.uid, entry.topic, entry.granted) for entry in found]
 

@@ -6,6 +6,7 @@ import pytest
 
 from store.errors import ChannelRefused
 from store.groups import GroupInfo, Membership
+from store.permissions import FIRST
 from tests.integration.groups.conftest import GID, Control, Store, said
 
 
@@ -225,8 +226,9 @@ async def test_a_repeat_is_known_when_its_sender_has_lost_the_right(store: Store
 async def test_changes_of_membership_are_on_the_list_until_they_are_done(store: Store) -> None:
     await store.create(2)
     entries = await store.permissions.read(10)
-    store.permissions.read_again()
-    assert await store.permissions.read(10) == entries
+    assert await store.permissions.read(10, wait=False) == []
+    assert await store.permissions.unfinished(FIRST, 1) == (entries[:1], entries[0].id)
+    assert await store.permissions.unfinished(entries[0].id, 10) == (entries[1:], None)
     await store.permissions.done(entries)
     await store.command("kick", GID, 1, members=[2])
     assert await store.changes() == [(2, "group/77", False)]
