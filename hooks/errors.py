@@ -28,6 +28,7 @@ class Code(NamedTuple):
 
 CODES: dict[str, Code] = {
     # Refused messages; the sender reads them in `im.error`.
+    "bad_json": Code(400, "The payload is JSON but for a surrogate in it that stands alone."),
     "bad_id": Code(400, "`id` is not a string of 1 to 64 printable ASCII characters."),
     "bad_type": Code(400, "`type` is not a string of 1 to 64 characters."),
     "reserved_type": Code(400, "Types that start with `im.` belong to the service."),
@@ -105,6 +106,13 @@ class Refused(Problem):
     def __init__(self, code: str, ref: str, message: str | None = None) -> None:
         super().__init__(code, message)
         self.ref = ref
+
+
+class BadJson(Refused):
+    """A message whose text no JSON reader could write again. `ref` may be empty; its sender is told the topic, too."""
+
+    def __init__(self, ref: str) -> None:
+        super().__init__("bad_json", ref)
 
 
 class BadBody(Problem):

@@ -1,17 +1,24 @@
 """A user's payload: the fields the service reads, and what it refuses. The bytes themselves are never changed."""
 
 import re
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import orjson
 
-from hooks.errors import Refused
+from hooks.errors import BadJson, Refused
 
 MOST_DEPTH = 128
 """JSON nested deeper is opaque: readers of an answer that holds it might refuse the whole answer."""
 
 RESERVED = "im."
 
+_SURROGATE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
+    rb"|(\xed[\xa0-\xbf][\x80-\xbf])",
+    re.DOTALL,
+)
+"""A surrogate that stands alone, escaped (the first group) or in bytes; or an escape that is none."""
+_REPLACED = "\ufffd".encode()
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 _BRACKET = re.compile(rb"[][{}]")
 
@@ -31,6 +38,7 @@ def read(payload: bytes, sender: str, broker_id: str, most_bytes: int) -> Payloa
         claimed = fields.get("id") if fields is not None else None
         raise Refused("payload_too_large", claimed if isinstance(claimed, str) else broker_id)
     if fields is None:
+        _check_surrogates(payload)
         return Payload(False, broker_id, False)
     client_id = fields.get("id")
     if client_id is None:
@@ -64,7 +72,20 @@ def parse(payload: bytes) -> dict[str, Any] | None:
     return fields
 
 
-def _is_client_id(value: object) -> bool:
+def _check_surrogates(payload: bytes) -> None:
+    """Raises BadJson for a JSON object that is opaque only because a surrogate stands alone in one of its texts.
+
+    Its `id` and `ack` would be lost otherwise, and each resend of it stored again.
+    """
+    if b"\\u" not in payload and b"\xed" not in payload:
+        return
+    fields = parse(_SURROGATE.sub(lambda found: _REPLACED if found[1] or found[2] else found[0], payload))
+    if fields is not None:
+        client_id = fields.get("id")
+        raise BadJson(client_id if _is_client_id(client_id) else "")
+
+
+def _is_client_id(value: object) -> TypeGuard[str]:
     return type(value) is str and 1 <= len(value) <= 64 and value.isascii() and value.isprintable()
 
 

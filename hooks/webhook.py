@@ -16,9 +16,10 @@ from typing import Any, NamedTuple, TypeVar
 import structlog
 from aiohttp import web
 
+from hooks import body as fields
 from hooks.body import Body, parse
 from hooks.emqx.outgoing import Outgoing
-from hooks.errors import RETRY_SECONDS, Problem, Refused, error_body, error_response, problem
+from hooks.errors import RETRY_SECONDS, BadJson, Problem, Refused, error_body, error_response, problem
 from hooks.metrics import Metrics
 from hooks.sync import SLOW_SECONDS, Sync
 from hooks.tokens import FixedTokens
@@ -226,6 +227,8 @@ class Webhook:
         log.warning("dead_letter", hook=name, code=error.code, number=kept.number, sender=sender)
         if kept.tell and number(sender) is not None and isinstance(error, Refused):
             told = {"ref": error.ref, "code": error.code, "message": error.message}
+            if isinstance(error, BadJson):
+                told["topic"] = fields.text(body, "topic")
             self._outgoing.tell(sender, "im.error", told)
         return _problem_answer(error)
 

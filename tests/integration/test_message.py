@@ -145,6 +145,20 @@ async def test_a_refusal_is_kept_and_its_sender_told(
     assert await app.messages(uid) == []
 
 
+async def test_who_sends_half_a_character_is_told_where(app: App, uid: str) -> None:
+    topic = "single/1"
+    for payload, ref in ((b'{"id":"x","ack":true,"body":"\\ud83d"}', "x"), (b'{"ack":true,"body":"\\ud83d"}', "")):
+        before = len(await app.letters(uid))
+        answer = await app.publish(topic, payload, uid)
+        assert (answer.status, answer.code) == (400, "bad_json")
+        letters = await app.letters(uid)
+        assert (len(letters), letters[-1]["reason"]) == (before + 1, "bad_json")
+        (error,) = await told(app, uid)
+        message = letters[-1]["message"]
+        assert error["body"] == {"ref": ref, "code": "bad_json", "message": message, "topic": topic}
+        uid = new_uid()
+
+
 async def test_a_sender_is_told_once_a_second(app: App, uid: str) -> None:
     for number in range(5):
         assert (await app.publish("single/abc", {"id": f"first-{number}"}, uid)).status == 400

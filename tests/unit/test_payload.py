@@ -47,8 +47,12 @@ OPAQUE = Payload(json=False, client_id=BROKER_ID, ack=False)
         pytest.param(b'{"id":"x","n":NaN}', id="NaN"),
         pytest.param(b'{"id":"x","n":Infinity}', id="Infinity"),
         pytest.param(b'{"id":"x","n":1e400}', id="number out of range"),
-        pytest.param(b'{"id":"x","s":"\\ud800"}', id="lone surrogate, escaped"),
-        pytest.param(b'{"id":"x","s":"\xed\xa0\x80"}', id="lone surrogate, in bytes"),
+        pytest.param(b'["\\ud800"]', id="lone surrogate in no object"),
+        pytest.param(b'{"id":"x","s":"\\ud800","n":NaN}', id="lone surrogate and NaN"),
+        pytest.param(b'{"id":"x","s":"\\ud800"', id="lone surrogate, cut"),
+        pytest.param(b'{"id":"x","s":"\xed\xa0"}', id="half a lone surrogate"),
+        pytest.param(b'{"id":"x","s":"\\ud8"}', id="half an escape"),
+        pytest.param(b'{"s":"\\ud800","a":' + nested(MOST_DEPTH) + b"}", id="lone surrogate, one too deep"),
         pytest.param(b'{"id":"x","s":"\xff"}', id="not UTF-8"),
         pytest.param(b'\xef\xbb\xbf{"id":"x"}', id="BOM"),
         pytest.param(b"\xff\xfe{\x00}\x00", id="UTF-16"),
@@ -206,3 +210,46 @@ def test_an_opaque_payload_is_what_the_json_reader_does_not_take(payload: bytes)
         assert parse(payload) is None
     else:
         assert parse(payload) is not None
+
+
+@pytest.mark.parametrize(
+    ("payload", "ref"),
+    [
+        (b'{"id":"x","s":"\\ud800"}', "x"),
+        (b'{"id":"x","s":"\\uDC00"}', "x"),
+        (b'{"id":"x","s":"\\udbff\\ud83d\\ude00"}', "x"),
+        (b'{"id":"x","s":"\\ude00\\ud83d"}', "x"),
+        (b'{"id":"x","s":"\\\\\\ud800"}', "x"),
+        (b'{"id":"x","s":"\xed\xa0\x80"}', "x"),
+        (b'{"id":"x","s":"\xed\xa0\xbd\xed\xb8\x80"}', "x"),
+        (b'{"id":"x","\\ud800":1}', "x"),
+        (b'{"id":"\\ud800"}', ""),
+        (b'{"id":5,"s":"\\ud800"}', ""),
+        (b'{"s":"\\ud800"}', ""),
+    ],
+)
+def test_what_only_a_lone_surrogate_keeps_from_being_json_is_refused(payload: bytes, ref: str) -> None:
+    with pytest.raises(Refused) as refused:
+        read_bytes(payload)
+    assert (refused.value.code, refused.value.ref) == ("bad_json", ref)
+
+
+@pytest.mark.parametrize("text", ["\\\\ud800", "\\ud83d\\ude00", "\\u00e9", "\\uD83D\\uDE00", "\\\\\\\\ud800"])
+def test_what_looks_like_a_lone_surrogate_is_read(text: str) -> None:
+    assert read_bytes(b'{"id":"x","s":"%b"}' % text.encode()).json
+
+
+SURROGATES = st.text(st.sampled_from('a\\"\ud800\udbff\udc00\udfff\U0001f600u'), max_size=6)
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b"]) | SURROGATES, SURROGATES), st.booleans())
+def test_json_with_surrogates_is_read_or_refused_and_never_opaque(fields: dict[str, str], escaped: bool) -> None:
+    payload = json.dumps(fields, ensure_ascii=escaped).encode(errors="surrogatepass")
+    # Two escapes that stand together are one character, whatever they were before.
+    read = json.loads(payload)
+    alone = any("\ud800" <= character <= "\udfff" for text in (*read, *read.values()) for character in text)
+    if alone:
+        with pytest.raises(Refused, match="bad_json"):
+            read_bytes(payload)
+    else:
+        assert read_bytes(payload).json
