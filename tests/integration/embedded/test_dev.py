@@ -21,6 +21,7 @@ import pytest
 from hooks.embedded.directory import Running, find_running
 from tests.integration.embedded.conftest import until
 
+EMQX_IM = str(Path(sys.executable).with_name("emqx-im"))
 COMMAND = [sys.executable, "-c", "import typer; from hooks.cli.dev import dev; typer.run(dev)"]
 FREE_PORTS = {"--http-port": "0", "--mqtt-port": "0", "--ws-port": "0", "--api-port": "0"}
 
@@ -202,13 +203,13 @@ async def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
 
 async def test_a_malformed_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     process = await asyncio.create_subprocess_exec(
-        *COMMAND,
-        *("--data-dir", str(tmp_path / "data")),
+        EMQX_IM,
+        *("dev", "--data-dir", str(tmp_path / "data")),
         stderr=asyncio.subprocess.PIPE,
-        env=environment() | {"IM_JWT_JWKS_URL": "http://127.0.0.1/keys"},
+        env=environment() | {"IM_JWT_JWKS_URL": "127.0.0.1/keys"},
     )
     _, errors = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 1
-    assert errors.decode().startswith("emqx-im dev: IM_JWT_JWKS_URL: ")
+    assert errors.decode().startswith("emqx-im: IM_JWT_JWKS_URL: ")
     assert len(errors.decode().splitlines()) == 1
     await until(lambda: find_running(tmp_path / "data") is None)
