@@ -33,7 +33,9 @@ CODES: dict[str, Code] = {
     "bad_type": Code(400, "`type` is not a string of 1 to 64 characters."),
     "reserved_type": Code(400, "Types that start with `im.` belong to the service."),
     "wrong_from": Code(400, "`from` is not the sender."),
-    "payload_too_large": Code(400, "The payload is over `IM_MAX_PAYLOAD`."),
+    "payload_too_large": Code(
+        400, "The payload is over `IM_MAX_PAYLOAD`; a command may have 20 bytes more for each member it names."
+    ),
     "unknown_topic": Code(400, "The topic names nothing that messages can be sent to."),
     "unknown_group": Code(400, "There is no such group."),
     "unknown_tag": Code(400, "There is no such tag."),

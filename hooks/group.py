@@ -9,7 +9,7 @@ from hooks.commands import Commands
 from hooks.commands import read as read_command
 from hooks.emqx.acknowledge import Acknowledgements
 from hooks.errors import Refused
-from hooks.payload import parse
+from hooks.payload import MEMBER_BYTES, parse
 from hooks.payload import read as read_payload
 from hooks.tag_changes import TagChanges
 from hooks.topics import Command, Group, Tag, command, number
@@ -33,7 +33,7 @@ class GroupHook:
         if qos == 0 or user is None:
             return
         raw = fields.payload(body)
-        payload = read_payload(raw, user, broker_id, self._most_payload)
+        payload = read_payload(raw, user, broker_id, self._most_payload, member_bytes=MEMBER_BYTES)
         actor = number(user)
         if actor is None:
             raise Refused("not_a_user", payload.client_id)

@@ -6,11 +6,15 @@ from typing import Any, NamedTuple, TypeGuard
 import orjson
 
 from hooks.errors import BadJson, Refused
+from store.groups import MOST_MEMBERS
 
 MOST_DEPTH = 128
 """JSON nested deeper is opaque: readers of an answer that holds it might refuse the whole answer."""
 
 RESERVED = "im."
+
+MEMBER_BYTES = 20
+"""A user in a command's `members`: a string of 16 digits, and what stands between two."""
 
 _SURROGATE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
@@ -31,10 +35,10 @@ class Payload(NamedTuple):
     ack: bool
 
 
-def read(payload: bytes, sender: str, broker_id: str, most_bytes: int) -> Payload:
-    """Raises Refused. `broker_id` stands in for a missing `id`."""
+def read(payload: bytes, sender: str, broker_id: str, most_bytes: int, *, member_bytes: int = 0) -> Payload:
+    """Raises Refused. `broker_id` stands in for a missing `id`. member_bytes: what each of `members` may take more."""
     fields = parse(payload)
-    if len(payload) > most_bytes:
+    if len(payload) > most_bytes + (_named(fields) * member_bytes if member_bytes else 0):
         claimed = fields.get("id") if fields is not None else None
         raise Refused("payload_too_large", claimed if isinstance(claimed, str) else broker_id)
     if fields is None:
@@ -55,6 +59,11 @@ def read(payload: bytes, sender: str, broker_id: str, most_bytes: int) -> Payloa
     if claimed is not None and claimed != sender and (type(claimed) is not int or str(claimed) != sender):
         raise Refused("wrong_from", client_id)
     return Payload(True, client_id, fields.get("ack") is True)
+
+
+def _named(fields: dict[str, Any] | None) -> int:
+    members = fields.get("members") if fields is not None else None
+    return min(len(members), MOST_MEMBERS) if isinstance(members, list) else 0
 
 
 def parse(payload: bytes) -> dict[str, Any] | None:

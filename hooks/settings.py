@@ -85,7 +85,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Bytes the outbox may hold; unset: a quarter of Redis's `maxmemory`, or 1 GiB.",
     )
-    max_payload: int = Field(16_384, ge=1, le=1_048_576, description="Bytes one message's payload may have.")
+    max_payload: int = Field(
+        16_384,
+        ge=1,
+        le=1_048_576,
+        description="Bytes one message's payload may have; a command's, 20 more for each member it names.",
+    )
     pull_rate: float = Field(20.0, gt=0, allow_inf_nan=False, description="Pulls per second one user may make.")
     trusted_send: bool = Field(
         False, description="Whether users publish to `send/…`, and the broker says in what it delivers who sent it."

@@ -1,5 +1,6 @@
 """`/hooks/group`: what commands do, whom they tell, and what is refused."""
 
+import json
 from typing import Any
 
 import pytest
@@ -155,6 +156,17 @@ async def test_500_invitations_are_bulk_publishes(app: App) -> None:
     assert (await shown(app, gid))["member_count"] == 500
 
 
+async def test_one_command_names_a_thousand(app: App, uid: str) -> None:
+    """As strings of 16 digits, with spaces between them, in a group with the longest name."""
+    gid, members = new_uid(), [str(10**15 + int(uid) * 1000 + number) for number in range(1000)]
+    create = {"id": "c" * 64, "name": "\U0001f600" * 255, "mode": "read", "members": members}
+    assert (await app.command(f"group/{gid}/create", json.dumps(create).encode(), uid)).status == 204
+    assert (await shown(app, gid))["member_count"] == 1001
+    kick = {"id": "k", "members": members}
+    assert (await app.command(f"group/{gid}/kick", json.dumps(kick).encode(), uid)).status == 204
+    assert (await shown(app, gid))["member_count"] == 1
+
+
 # Not done
 
 
@@ -186,6 +198,8 @@ BAD = [
     ("create", {"id": "c", "name": 7}, "bad_command"),
     ("create", {"id": "c", "name": "n" * 256}, "bad_command"),
     ("create", {"id": "c", "body": "b" * 16_384}, "payload_too_large"),
+    ("create", {"id": "c", "members": [1] * 10, "body": "b" * 16_600}, "payload_too_large"),
+    ("create", {"id": "c", "members": [1] * 2000, "body": "b" * 36_400}, "payload_too_large"),
     ("invite", {"id": "c"}, "bad_command"),
     ("kick", {"id": "c", "members": []}, "bad_command"),
     ("mode", {"id": "c"}, "bad_command"),
