@@ -18,9 +18,10 @@ from redis.exceptions import LockError, RedisError
 from store import keys
 from store.archive import Archive
 from store.archive.archiver import Archiver
+from store.comparison import Comparison
 from store.destinations import destinations
 from store.errors import ArchiveAway, StoreAway, StoreEmpty
-from store.record import Message, encode
+from store.record import encode
 from store.restore_groups import restore_groups
 from store.restore_tags import restore_tags
 from store.scripts import admit, script
@@ -28,12 +29,6 @@ from store.scripts import admit, script
 _LOCK_SECONDS = 60
 _PAGE = 1000
 _COMPARE_SECONDS = 3
-_COMPARED = 100
-"""Newest archived messages that Redis is asked for after it was started again."""
-
-_MEMBERS_ASKED = 10
-"""Members of a group that are asked for a message of it."""
-
 log = structlog.get_logger(__name__)
 
 
@@ -49,6 +44,7 @@ class Life:
         self._archiver = archiver
         self._window_us = window_us
         self._sync_sender = sync_sender
+        self._comparison = Comparison(redis, archive, window_us=window_us, sync_sender=sync_sender)
         self._begin = script("begin_epoch")
         self._restore = script("restore")
         self._run = ""
@@ -146,49 +142,7 @@ class Life:
         highest = await self._archive.highest_id()
         # Read after it, or what is stored and archived meanwhile would seem lost.
         _, clock, _ = await self._look()
-        if highest > clock:
-            return True
-        edge = time.time_ns() // 1000 - self._window_us
-        newest = await self._archive.newest(min(highest, self._clock or highest), _COMPARED)
-        recent = [message for message in newest if message.mid > edge + 60_000_000]
-        for message in recent:
-            if not await self._held(message):
-                return True
-        return False
-
-    async def _held(self, message: Message) -> bool:
-        """Whether a timeline of the message holds it, or each belongs to a user who was cold when it came."""
-        timelines, channel = destinations(message.topic, message.sender, sync_sender=self._sync_sender)
-        record = encode(message)
-        written = bool(channel)
-        gid = keys.gid_of(channel)
-        try:
-            for timeline in timelines:
-                if await self._redis.zscore(timeline, record) is not None:
-                    return True
-                if not channel:
-                    since: Any = await self._redis.hget(keys.ASLEEP, timeline[len(keys.INBOX) :].decode())
-                    written = written or since is None or 0 < int(since) < message.mid
-            if gid is not None:
-                return await self._held_by_members(gid, message, record)
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"compare: {error}") from error
-        return not written
-
-    async def _held_by_members(self, gid: int, message: Message, record: bytes) -> bool:
-        """Whether the group is there, and an inbox holds its message if one of its oldest members was warm then."""
-        if not await self._redis.exists(keys.group(gid)):
-            return False
-        oldest: Any = await self._redis.zrange(keys.members(gid), 0, _MEMBERS_ASKED - 1, withscores=True)
-        written = False
-        for uid, joined in oldest:
-            if joined > message.mid or (uid.decode() == message.sender and not self._sync_sender):
-                continue
-            if await self._redis.zscore(keys.inbox(int(uid)), record) is not None:
-                return True
-            since: Any = await self._redis.hget(keys.ASLEEP, uid.decode())
-            written = written or since is None or 0 < int(since) < message.mid
-        return not written
+        return highest > clock or await self._comparison.lacks(min(highest, self._clock or highest))
 
     async def _put_back(self, highest: int, lock: Lock, progress: Callable[[int], object]) -> int:
         expire = self._window_us // 1_000_000 + 3600

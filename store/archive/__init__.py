@@ -5,6 +5,7 @@ from typing import Protocol
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from store.archive.blocks import Block, Progress
+from store.archive.changes import Change
 from store.archive.groups import GroupTables
 from store.archive.months import Month
 from store.archive.mysql import MySQLArchive
@@ -82,7 +83,7 @@ class Archive(Protocol):
         """
 
     async def highest_id(self) -> int:
-        """The highest id of any message; 0 if there is none."""
+        """The highest id of any message, or change of a group or a tag; 0 if there is none."""
 
     async def oldest_id(self) -> int:
         """The lowest id of any row; 0 if there is none."""
@@ -93,6 +94,9 @@ class Archive(Protocol):
 
     async def newest(self, highest: int, limit: int) -> list[Message]:
         """The newest `limit` messages up to an id, newest first."""
+
+    async def newest_changes(self, highest: int, limit: int) -> list[Change]:
+        """The `limit` groups and tags that changed last, of those whose last change has at most an id; newest first."""
 
     async def scan(self, after: int, highest: int, limit: int) -> list[Message]:
         """The oldest `limit` messages of anybody after an id and up to another; in order."""

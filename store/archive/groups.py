@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from store import keys
+from store.archive.changes import Change, newest_of_each
+
 ROWS_AT_ONCE = 2000
 
 
@@ -43,6 +46,11 @@ class GroupTables(Protocol):
 
     async def members(self, gid: int, after: tuple[int, int], limit: int) -> list[MemberRow]:
         """Memberships of a group after one (uid, joined), in that order. Raises ArchiveAway."""
+
+
+def group_changes(rows: Sequence[GroupRow]) -> list[Change]:
+    """The last change of each group in rows. Whoever joins or leaves changes the group, too."""
+    return newest_of_each(Change(keys.group_channel(row.gid), row.changed) for row in rows)
 
 
 def decode_group(data: bytes) -> GroupRow:

@@ -8,6 +8,7 @@ from asyncmy import errors
 from asyncmy.constants import ER
 
 from store.archive.blocks import sender_of
+from store.archive.changes import Change
 from store.archive.months import months_to_make
 from store.archive.mysql_blocks import MySQLBlocks, message
 from store.archive.mysql_connections import MySQLConnections
@@ -60,6 +61,11 @@ class MySQLArchive:
 
     async def newest(self, highest: int, limit: int) -> list[Message]:
         return await self._messages(_QUERIES["newest_messages"], [highest, limit])
+
+    async def newest_changes(self, highest: int, limit: int) -> list[Change]:
+        async with self._connections.cursor() as cursor:
+            await cursor.execute(_QUERIES["newest_changes"], (highest, limit))
+            return [Change(channel.decode(), changed) for channel, changed in await cursor.fetchall()]
 
     async def scan(self, after: int, highest: int, limit: int) -> list[Message]:
         return await self._messages(_QUERIES["scan_messages"], [after, highest, limit])

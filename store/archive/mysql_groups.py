@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from store.archive.groups import GroupRow, MemberRow
+from store.archive.groups import GroupRow, MemberRow, group_changes
+from store.archive.mysql_changes import write_changes
 from store.archive.mysql_connections import MySQLConnections
 from store.archive.mysql_rows import write_rows
 from store.archive.sql import queries
@@ -21,6 +22,7 @@ class MySQLGroups:
         ]
         async with self._connections.cursor() as cursor:
             await write_rows(cursor, _QUERIES["store_group"], values)
+            await write_changes(cursor, group_changes(rows))
 
     async def store_members(self, rows: Sequence[MemberRow]) -> None:
         async with self._connections.cursor() as cursor:

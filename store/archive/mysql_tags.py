@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from store.archive.mysql_changes import write_changes
 from store.archive.mysql_connections import MySQLConnections
 from store.archive.mysql_rows import write_rows
 from store.archive.sql import queries
-from store.archive.tags import DELETED_AT_ONCE, HolderRow, TagRow
+from store.archive.tags import DELETED_AT_ONCE, HolderRow, TagRow, tag_changes
 
 _QUERIES = queries("mysql")
 
@@ -18,10 +19,12 @@ class MySQLTags:
         values = [(row.tag.encode(), int(row.followable), *row[2:5], row.title.encode()) for row in rows]
         async with self._connections.cursor() as cursor:
             await write_rows(cursor, _QUERIES["store_tag"], values)
+            await write_changes(cursor, tag_changes(rows))
 
     async def store_holders(self, rows: Sequence[HolderRow]) -> None:
         async with self._connections.cursor() as cursor:
             await write_rows(cursor, _QUERIES["store_holder"], [(row.tag.encode(), *row[1:]) for row in rows])
+            await write_changes(cursor, tag_changes(rows))
 
     async def tags(self, after: str, limit: int) -> list[TagRow]:
         async with self._connections.cursor() as cursor:

@@ -7,6 +7,7 @@ from typing import Any
 import aiosqlite
 
 from store.archive.blocks import sender_of
+from store.archive.changes import Change
 from store.archive.roaming import read
 from store.archive.sight import Sight
 from store.archive.sql import migrations, queries
@@ -50,6 +51,11 @@ class SQLiteArchive:
 
     async def newest(self, highest: int, limit: int) -> list[Message]:
         return await self._messages(_QUERIES["newest_messages"], [highest, limit])
+
+    async def newest_changes(self, highest: int, limit: int) -> list[Change]:
+        async with self._connection.open() as connection:
+            rows = await connection.execute_fetchall(_QUERIES["newest_changes"], (highest, limit))
+        return [Change(*row) for row in rows]
 
     async def scan(self, after: int, highest: int, limit: int) -> list[Message]:
         return await self._messages(_QUERIES["scan_messages"], [after, highest, limit])

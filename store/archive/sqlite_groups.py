@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from store.archive.groups import GroupRow, MemberRow
+from store.archive.groups import GroupRow, MemberRow, group_changes
 from store.archive.sql import queries
 from store.archive.sqlite_connection import SQLiteConnection
 
@@ -17,6 +17,7 @@ class SQLiteGroups:
     async def store_groups(self, rows: Sequence[GroupRow]) -> None:
         async with self._connection.transaction() as connection:
             await connection.executemany(_QUERIES["store_group"], rows)
+            await connection.executemany(_QUERIES["store_change"], group_changes(rows))
 
     async def store_members(self, rows: Sequence[MemberRow]) -> None:
         async with self._connection.transaction() as connection:

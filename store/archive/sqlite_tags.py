@@ -5,7 +5,7 @@ from typing import Any
 
 from store.archive.sql import queries
 from store.archive.sqlite_connection import SQLiteConnection
-from store.archive.tags import DELETED_AT_ONCE, HolderRow, TagRow
+from store.archive.tags import DELETED_AT_ONCE, HolderRow, TagRow, tag_changes
 
 _QUERIES = queries("sqlite")
 
@@ -17,10 +17,12 @@ class SQLiteTags:
     async def store_tags(self, rows: Sequence[TagRow]) -> None:
         async with self._connection.transaction() as connection:
             await connection.executemany(_QUERIES["store_tag"], rows)
+            await connection.executemany(_QUERIES["store_change"], tag_changes(rows))
 
     async def store_holders(self, rows: Sequence[HolderRow]) -> None:
         async with self._connection.transaction() as connection:
             await connection.executemany(_QUERIES["store_holder"], rows)
+            await connection.executemany(_QUERIES["store_change"], tag_changes(rows))
 
     async def tags(self, after: str, limit: int) -> list[TagRow]:
         rows = await self._fetch(_QUERIES["tags_page"], (after, limit))

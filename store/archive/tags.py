@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from store import keys
+from store.archive.changes import Change, newest_of_each
+
 DELETED_AT_ONCE = 5000
 
 
@@ -48,6 +51,11 @@ class TagTables(Protocol):
 
     async def drop(self, before: int) -> int:
         """Drops holders' intervals that ended below an id; how many."""
+
+
+def tag_changes(rows: Sequence[TagRow] | Sequence[HolderRow]) -> list[Change]:
+    """The last change of each tag in rows."""
+    return newest_of_each(Change(keys.tag_channel(row.tag), row.changed) for row in rows)
 
 
 def decode_tag(data: bytes) -> TagRow:

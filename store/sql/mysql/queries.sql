@@ -37,7 +37,9 @@ SELECT conversation, id, sender, client_id, ts, form, payload FROM message WHERE
 SELECT conversation, id, sender, client_id, ts, form, payload FROM message WHERE id > %s AND id <= %s ORDER BY id LIMIT %s
 
 -- highest_id --
-SELECT MAX(id) FROM message
+SELECT MAX(id) FROM (
+    SELECT MAX(id) AS id FROM message UNION ALL SELECT MAX(changed) AS id FROM channel_change
+) AS newest
 
 -- oldest_id --
 SELECT MIN(id) FROM message
@@ -141,6 +143,15 @@ WHERE month = %s AND conversation = %s AND last_id = %s AND aggregated_at IS NUL
 -- Likewise. From here on the month is read from its blocks.
 UPDATE aggregate_month SET aggregated_at = UNIX_TIMESTAMP(NOW(3)) * 1000
 WHERE month = %s AND conversation = %s AND last_id = %s AND aggregated_at IS NULL
+
+-- store_change --
+-- The newest change of a channel counts, in whatever order they come.
+INSERT INTO channel_change (channel, changed) VALUES (%s, %s)
+ON DUPLICATE KEY UPDATE changed = GREATEST(VALUES(changed), changed)
+
+-- newest_changes --
+-- The newest up to an id.
+SELECT channel, changed FROM channel_change WHERE changed <= %s ORDER BY changed DESC LIMIT %s
 
 -- store_group --
 -- The newest row of a group counts, in whatever order they come: `changed` is compared by all and set last.

@@ -29,7 +29,9 @@ SELECT conversation, id, sender, client_id, ts, form, payload FROM message WHERE
 SELECT conversation, id, sender, client_id, ts, form, payload FROM message WHERE id > ? AND id <= ? ORDER BY id LIMIT ?
 
 -- highest_id --
-SELECT MAX(id) FROM message
+SELECT MAX(id) FROM (
+    SELECT MAX(id) AS id FROM message UNION ALL SELECT MAX(changed) AS id FROM channel_change
+) AS newest
 
 -- oldest_id --
 SELECT MIN(id) FROM message
@@ -121,6 +123,15 @@ WHERE month = ? AND conversation = ? AND last_id = ? AND aggregated_at IS NULL
 -- delete_blocks --
 -- Some of the blocks that end below an id, so that no transaction is long.
 DELETE FROM block WHERE rowid IN (SELECT rowid FROM block WHERE last_id < ? LIMIT ?)
+
+-- store_change --
+-- The newest change of a channel counts, in whatever order they come.
+INSERT INTO channel_change (channel, changed) VALUES (?, ?)
+ON CONFLICT (channel) DO UPDATE SET changed = excluded.changed WHERE excluded.changed > channel_change.changed
+
+-- newest_changes --
+-- The newest up to an id.
+SELECT channel, changed FROM channel_change WHERE changed <= ? ORDER BY changed DESC LIMIT ?
 
 -- store_group --
 -- The newest row of a group counts, in whatever order they come.

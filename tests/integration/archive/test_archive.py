@@ -7,6 +7,9 @@ import sys
 import pytest
 
 from store.archive import Archive, open_archive
+from store.archive.changes import Change
+from store.archive.groups import GroupRow
+from store.archive.tags import HolderRow, TagRow
 from store.errors import ArchiveAway, ArchiveRefused
 from tests.integration.archive.outbox_writer import FIRST, message, rows, stored
 
@@ -111,6 +114,21 @@ async def test_a_migration_that_ran_but_was_not_noted_runs_again(archive_url: st
     await archive.close()
 
 
+async def test_changes_that_were_archived_before_they_had_a_table_are_in_it(archive_url: str) -> None:
+    archive = open_archive(archive_url)
+    await archive.migrate()
+    await archive.groups.store_groups([GroupRow(7, 1, "write", False, 100, 0, 200, "")])
+    await archive.tags.store_tags([TagRow("a", True, 100, 0, 150, ""), TagRow("b", True, 100, 0, 400, "")])
+    await archive.tags.store_holders([HolderRow("a", 1, 160, 0, 1, 300), HolderRow("b", 1, 160, 0, 1, 160)])
+    before = await archive.newest_changes(1000, 10)
+    assert before == [Change("tag_b", 400), Change("tag_a", 300), Change("group:7", 200)]
+    await rows_changed(archive_url, "DROP TABLE channel_change")
+    await rows_changed(archive_url, "DELETE FROM migration WHERE version = 5")
+    await archive.migrate()
+    assert await archive.newest_changes(1000, 10) == before
+    await archive.close()
+
+
 async def rows_changed(url: str, statement: str) -> None:
     if url.startswith("sqlite"):
         import sqlite3
@@ -147,9 +165,10 @@ async def test_four_processes_migrate_at_once(archive_url: str) -> None:
     ]  # fmt: skip
     answers = await asyncio.gather(*(process.communicate() for process in processes))
     assert [error for _, error in answers] == [b""] * 4
-    names = [b"001_message", b"002_block", b"003_group", b"004_tag"]
+    names = [b"001_message", b"002_block", b"003_group", b"004_tag", b"005_channel_change"]
     assert sorted(output.split() for output, _ in answers) == [[], [], [], names]
-    assert [row[0] for row in await rows(archive_url, "SELECT version FROM migration ORDER BY version")] == [1, 2, 3, 4]
+    versions = await rows(archive_url, "SELECT version FROM migration ORDER BY version")
+    assert [row[0] for row in versions] == [1, 2, 3, 4, 5]
 
 
 async def test_many_tasks_use_one_archive_at_once(archive: Archive, archive_url: str) -> None:

@@ -1,6 +1,7 @@
 """The tables of groups and their members."""
 
 from store.archive import Archive
+from store.archive.changes import Change
 from store.archive.groups import GroupRow, MemberRow
 
 
@@ -21,3 +22,7 @@ async def test_rows_in_any_order(archive: Archive) -> None:
     assert await archive.groups.members(7, (5, 100), 10) == [again]
     assert await archive.groups.members(7, (0, 0), 2) == [another, ended]
     assert await archive.groups.members(9, (0, 0), 10) == []
+    assert await archive.newest_changes(1000, 10) == [Change("group:7", 300), Change("group:9", 50)]
+    assert await archive.newest_changes(299, 10) == [Change("group:9", 50)]
+    assert await archive.newest_changes(1000, 1) == [Change("group:7", 300)]
+    assert await archive.highest_id() == 300

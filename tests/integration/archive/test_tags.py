@@ -1,6 +1,7 @@
 """The tables of tags and their holders."""
 
 from store.archive import Archive
+from store.archive.changes import Change
 from store.archive.tags import HolderRow, TagRow
 
 
@@ -27,6 +28,9 @@ async def test_rows_in_any_order(archive: Archive) -> None:
     assert await archive.tags.holders("b", (5, 100), 10) == [again]
     assert await archive.tags.holders("b", (0, 0), 2) == [another, ended]
     assert await archive.tags.holders("B", (0, 0), 10) == []
+    assert await archive.newest_changes(1000, 2) == [Change("tag_b", 300), Change("tag_c.-_", 60)]
+    assert await archive.newest_changes(299, 10) == [Change("tag_c.-_", 60), Change("tag_B", 50)]
+    assert await archive.highest_id() == 300
 
 
 async def test_what_ended_long_ago_is_dropped(archive: Archive) -> None:

@@ -141,6 +141,21 @@ class Store:
         while await self.outbox.length():
             await self.archiver.step()
 
+    async def saved(self) -> dict[bytes, bytes]:
+        """What Redis holds, to be put back by `restore`."""
+        found = {}
+        async for key in self.redis.scan_iter(match=keys.PREFIX + b"*"):
+            dumped = await self.redis.dump(key)
+            assert dumped is not None
+            found[key] = dumped
+        return found
+
+    async def restore(self, saved: Mapping[bytes, bytes]) -> None:
+        """Redis is as it was, but for the names of its scripts."""
+        await self.redis.flushall()
+        for key, dumped in saved.items():
+            await self.redis.restore(key, 0, dumped)
+
     async def state(self) -> dict[bytes, Any]:
         """All that Redis holds of groups and timelines: what a refusal must not touch."""
         found: dict[bytes, Any] = {}

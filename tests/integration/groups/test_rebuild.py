@@ -13,6 +13,9 @@ from store.life import Life
 from store.record import Message
 from tests.integration.groups.conftest import GID, WINDOW_US, Store
 
+GROUP_KEYS = (keys.GROUP, keys.CHANNELS, keys.PREFIX + b"gm:", keys.PREFIX + b"gk:")
+"""What the names of all that is known of groups begin with."""
+
 
 async def test_what_happened_to_a_group_is_archived(store: Store) -> None:
     made = (await store.create(2, 3, name="N\nM", mode="read", open=True)).id
@@ -137,6 +140,23 @@ async def test_a_redis_that_lost_a_group_message_is_rebuilt(store: Store) -> Non
         store.life._run = ""
         assert await store.life.ensure() != epoch
         assert mid in await store.texts(2)
+
+
+async def test_a_change_of_a_group_that_redis_lost_is_noticed(store: Store) -> None:
+    """Whatever it holds of messages."""
+    await store.create(2, 3, mode="read")
+    older = {key: value for key, value in (await store.saved()).items() if key.startswith(GROUP_KEYS)}
+    await store.command("kick", GID, 1, members=[2])
+    await store.archive_all()
+    before = await known(store)
+    epoch = await store.life.ensure()
+    await store.restore((await store.saved()) | older)
+    store.life._run = ""
+    assert await store.life.ensure() != epoch
+    assert await known(store) == before
+    epoch = await store.life.ensure()
+    store.life._run = ""
+    assert await store.life.ensure() == epoch
 
 
 async def test_a_user_keeps_his_intervals(store: Store) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -11,7 +10,10 @@ from redis.asyncio import Redis
 from store import keys
 from store.archive.tags import HolderRow, TagRow
 from store.groups import Limits
+from store.life import Life
+from store.tag_replacement import Replacement
 from store.tags import MANUAL, PROFILE
+from tests.integration.groups.conftest import WINDOW_US
 from tests.integration.tags.conftest import TAG, Store
 from tests.servers import RedisServer
 
@@ -139,9 +141,7 @@ async def test_a_redis_restored_to_an_older_state_learns_what_happened_since(sto
     await store.tags.put(TAG, title="", followable=False)
     await store.give(1, 2, 3)
     await store.give(3, source=PROFILE)
-    older: dict[bytes, Any] = {}
-    async for key in store.redis.scan_iter(match=keys.PREFIX + b"*"):
-        older[key] = await store.redis.dump(key)
+    older = await store.saved()
     await store.take(1, 3)
     await store.give(4)
     await store.take(2)
@@ -150,11 +150,41 @@ async def test_a_redis_restored_to_an_older_state_learns_what_happened_since(sto
     await store.tags.put(TAG, title="new", followable=True)
     await store.archive_all()
     before = await known(store)
-    await store.redis.flushall()
-    for key, dumped in older.items():
-        await store.redis.restore(key, 0, dumped)
+    await store.restore(older)
     await store.life.ensure(known=store.tags.highest_id)
     assert await known(store) == before
+
+
+@pytest.mark.parametrize("written_since", [False, True])
+@pytest.mark.parametrize("change", ["holders", "profile", "title", "deleted"])
+async def test_a_change_of_a_tag_that_redis_lost_is_noticed(store: Store, change: str, written_since: bool) -> None:
+    """No message was lost with it, and nobody remembers that it was given an id."""
+    await store.tags.put(TAG, title="", followable=False)
+    await store.give(1, 2)
+    older = await store.saved()
+    if change == "holders":
+        await store.take(1)
+    elif change == "profile":
+        async with Replacement(store.redis, store.tags, TAG) as replacement:
+            await replacement.add([2, 3])
+            await replacement.take_effect()
+        await store.settle()
+    elif change == "title":
+        await store.tags.put(TAG, title="new", followable=True)
+    else:
+        await store.tags.delete(TAG)
+        await store.settle()
+    await store.archive_all()
+    before = await known(store)
+    epoch = await store.life.ensure()
+    await store.restore(older)
+    if written_since:
+        # While the archive was away.
+        await store.redis.set(keys.CLOCK, await store.archive.highest_id() + 1_000_000)
+    started_again = Life(store.redis, store.archive, store.archiver, window_us=WINDOW_US, sync_sender=True)
+    assert await started_again.ensure() != epoch
+    assert await known(store) == before
+    assert await started_again.ensure() == await started_again.epoch(), "and it is whole now"
 
 
 async def test_who_was_away_for_long_sees_his_tags_from_the_archive(store: Store) -> None:

@@ -12,7 +12,7 @@ BACKENDS = ("mysql", "sqlite")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_queries_are_loaded_without_comments(backend: str) -> None:
     found = queries(backend)
-    assert found["highest_id"] == "SELECT MAX(id) FROM message"
+    assert found["oldest_id"] == "SELECT MIN(id) FROM message"
     assert all(query and "--" not in query and not query.endswith(";") for query in found.values())
 
 
