@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from hooks.audiences import Audiences
 from hooks.body import Body, text
@@ -37,6 +38,10 @@ _ALLOW = b'{"result":"allow"}'
 _DENY = b'{"result":"deny"}'
 
 
+Undecided = Callable[[tuple[int, str] | None], object]
+"""Is told that a question was not decided; uid and clientid of a device that wants to subscribe, else None."""
+
+
 class AuthzHook:
     def __init__(
         self,
@@ -44,11 +49,13 @@ class AuthzHook:
         news: News,
         remembered: Remembered,
         denials: Denials,
+        undecided: Undecided,
         *,
         operators: tuple[str, ...],
         trusted_send: bool = False,
     ) -> None:
         """trusted_send: users publish to `send/…` and to no receiver's topic."""
+        self._undecided = undecided
         self._audiences = audiences
         self._news = news
         self._remembered = remembered
@@ -64,20 +71,24 @@ class AuthzHook:
     async def __call__(self, body: Body) -> bytes:
         """Raises BadBody, and StoreError where nobody has decided: never a denial then, which the broker would keep."""
         action, topic = text(body, "action"), text(body, "topic")
-        name = body.get("username")
+        name, clientid, qos = body.get("username"), str(body.get("clientid")), str(body.get("qos"))
         if type(name) is not str:
             raise BadBody("`username` is missing or not a string")
-        connection = f"{name} {body.get('clientid')}"
-        match action:
-            case "publish":
-                qos = str(body.get("qos"))
+        if action not in ("publish", "subscribe"):
+            raise BadBody("`action` is neither publish nor subscribe")
+        connection, uid = f"{name} {clientid}", number(name)
+        decided = False
+        try:
+            if action == "publish":
                 allowed = await self._may_publish(name, topic, qos, connection)
-                if not allowed and qos == "1" and (uid := number(name)) is not None:
-                    self._denials.note(uid, str(body.get("clientid")), topic)
-            case "subscribe":
+            else:
                 allowed = await self._may_subscribe(name, topic, connection)
-            case _:
-                raise BadBody("`action` is neither publish nor subscribe")
+            decided = True
+        finally:
+            if not decided:
+                self._undecided((uid, clientid) if action == "subscribe" and uid is not None else None)
+        if action == "publish" and not allowed and qos == "1" and uid is not None:
+            self._denials.note(uid, clientid, topic)
         return _ALLOW if allowed else _DENY
 
     async def _may_publish(self, name: str, topic: str, qos: str, connection: str) -> bool:

@@ -49,7 +49,6 @@ class Denials:
         self._outgoing = outgoing
         self._caches = caches
         self._told = metrics.denied_publishes
-        self._dropped = metrics.control_messages_dropped
         self._trusted_send = trusted_send
         self._waiting: OrderedDict[_Denied, float] = OrderedDict()
         self._of_device: Counter[str] = Counter()
@@ -61,7 +60,7 @@ class Denials:
         if denied in self._waiting:
             return
         if self._of_device[clientid] >= _MOST_OF_DEVICE or len(self._waiting) >= _MOST:
-            self._dropped.labels("denials_full").inc()
+            self._told.labels("untold").inc()
             return
         self._waiting[denied] = time.monotonic() + _GATHER_SECONDS
         self._of_device[clientid] += 1
@@ -97,7 +96,7 @@ class Denials:
             topic, code, message = await self._judge(denied)
         except StoreError as error:
             # They are told of the next publish, which is asked about again.
-            self._dropped.labels("denials_unjudged").inc()
+            self._told.labels("untold").inc()
             log.warning("denial_unjudged", error=str(error))
             return
         except Exception as error:

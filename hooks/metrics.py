@@ -93,8 +93,18 @@ class Metrics:
         self.permission_changes = counter(
             "permission_changes_total", "Changes of membership brought to EMQX, by outcome.", ("outcome",)
         )
+        self.undecided_questions = counter(
+            "undecided_questions_total", "Questions about permissions that EMQX got no answer to, as it counts them."
+        )
+        self.caches_dropped = counter(
+            "permission_caches_dropped_total",
+            "Times EMQX was told to forget all permissions, by outcome.",
+            ("outcome",),
+        )
         self.denied_publishes = counter(
-            "denied_publishes_total", "Senders told that the broker denies what they publish, by code.", ("code",)
+            "denied_publishes_total",
+            "Publishes that the broker denies, by the code that is told, or untold.",
+            ("code",),
         )
         self.device_caches_dropped = counter(
             "device_caches_dropped_total", "Permissions of single devices that EMQX was told to forget.", ("outcome",)

@@ -23,12 +23,13 @@ from hooks.api.users import UsersApi
 from hooks.application import Parts
 from hooks.archive_counts import ArchiveCounts
 from hooks.audiences import Audiences
-from hooks.authz import AuthzHook
+from hooks.authz import AuthzHook, Undecided
 from hooks.client import ClientHook
 from hooks.commands import Commands
 from hooks.denials import Denials
 from hooks.emqx.acknowledge import Acknowledgements
 from hooks.emqx.broker_permissions import BrokerPermissions
+from hooks.emqx.cache_watch import CacheWatch
 from hooks.emqx.caches import Caches
 from hooks.emqx.dispatch import Dispatch
 from hooks.emqx.outgoing import Outgoing
@@ -72,7 +73,8 @@ from store.tag_replacement import Settler
 from store.tags import Tags
 from store.telling import Telling
 from store.timelines import Timelines
-from store.turn import reconciling
+from store.turn import reconciling, watching
+from store.watched import WatchedCaches
 
 _LIFE_SECONDS = 1.0
 
@@ -207,7 +209,10 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         "dispatch": dispatch.run(subscriptions.topics, stop),
         "hot": hot.run(stop),
     }
+    undecided: Undecided = lambda _: None  # noqa: E731
     if rest is not None:
+        watch = CacheWatch(watching(redis), WatchedCaches(redis), rest, presence, subscriptions, metrics)
+        works["cache_watch"], undecided = watch.run(stop), watch.undecided
         reconciler = Reconciler(presence, reconciling(redis), rest, metrics)
         works["reconcile"] = reconciler.run(settings.reconcile_seconds, stop)
     for name, work in works.items():
@@ -226,6 +231,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
                 news,
                 remembered,
                 denials,
+                undecided,
                 operators=settings.operators,
                 trusted_send=settings.trusted_send,
             ),

@@ -47,6 +47,13 @@ class Subscriptions:
         if self._tells:
             await self._tell(uid, "im.subscribe", await self._topics(uid))
 
+    async def again(self, uid: int, clientids: Iterable[str]) -> None:
+        """These devices may have been refused what they should be subscribed to."""
+        for clientid in clientids if self.by_server else ():
+            self._dispatch.put(uid, clientid, resumed=False, adds=True)
+        if self._tells:
+            await self._tell(uid, "im.subscribe", await self._topics(uid))
+
     async def topics(self, uid: int) -> list[str]:
         """What his devices should be subscribed to, beside his own topic."""
         return [each["topic"] for each in await self._topics(uid)]

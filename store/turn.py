@@ -9,16 +9,17 @@ from store.errors import StoreAway
 
 _LOCK_SECONDS = 60
 """After a process died at work another may begin."""
+_WATCHING_SECONDS = 10
 
 
 class Turn:
     """A lock while the work goes on, and when it was done last. Its calls raise StoreAway."""
 
-    def __init__(self, redis: Redis, lock: bytes, done: bytes) -> None:
-        """lock, done: keys."""
+    def __init__(self, redis: Redis, lock: bytes, done: bytes, seconds: float = _LOCK_SECONDS) -> None:
+        """lock, done: keys. seconds: after how long without a word another process may begin."""
         self._redis = redis
         self._done = done
-        self._lock: Lock = redis.lock(lock.decode(), timeout=_LOCK_SECONDS, blocking=False)
+        self._lock: Lock = redis.lock(lock.decode(), timeout=seconds, blocking=False)
 
     async def last(self) -> int:
         """When the work began that was completed last, milliseconds; 0: it never was, or Redis was emptied since."""
@@ -57,3 +58,8 @@ class Turn:
 def reconciling(redis: Redis) -> Turn:
     """Of comparing presence with the broker's list of clients."""
     return Turn(redis, keys.RECONCILE_LOCK, keys.RECONCILED)
+
+
+def watching(redis: Redis) -> Turn:
+    """Of looking whether the broker keeps denials that nobody decided."""
+    return Turn(redis, keys.CACHES_LOCK, keys.CACHES_LOOKED, _WATCHING_SECONDS)

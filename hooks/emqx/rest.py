@@ -47,6 +47,20 @@ class Connection(NamedTuple):
     connected_at: int
 
 
+class Questions(NamedTuple):
+    """The questions that one node of EMQX has asked its authorizer since it started: all, and those nobody decided."""
+
+    total: int
+    undecided: int
+
+
+class Asked(NamedTuple):
+    """of: each node that answers. connected: every node of the cluster reaches the authorizer, as EMQX sees it."""
+
+    of: dict[str, Questions]
+    connected: bool
+
+
 class BrokerAway(Exception):
     """EMQX's REST API does not answer, or answers that it cannot now: try again."""
 
@@ -117,6 +131,19 @@ class Rest:
         """Makes the client's permissions be asked for again. A client that is gone has none."""
         await self._call("DELETE", f"{_client(clientid)}/authorization/cache")
 
+    async def drop_all_caches(self) -> None:
+        """Makes every client's permissions be asked for again, on every node."""
+        await self._call("DELETE", "/authorization/cache")
+
+    async def questions(self) -> Asked:
+        """What EMQX counted of its questions to the service."""
+        answer = await self._call("GET", "/authorization/sources/http/status")
+        of = {
+            each["node"]: _questions(each["metrics"]) for each in answer["node_metrics"] if "total" in each["metrics"]
+        }
+        connected = [each["status"] == "connected" for each in answer["node_status"]]
+        return Asked(of, all(connected) and len(connected) == len(of) and not answer.get("node_error"))
+
     async def subscriptions(self, clientid: str) -> set[str]:
         """The topics that the client is subscribed to; none of one that is gone."""
         return {each["topic"] for each in await self._call("GET", f"{_client(clientid)}/subscriptions") or ()}
@@ -166,6 +193,11 @@ def _connection(client: Any) -> Connection:
 def _milliseconds(text: str) -> int:
     """EMQX writes times as ISO 8601 here and in milliseconds in its events: both are the same millisecond."""
     return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def _questions(metrics: Any) -> Questions:
+    """`nomatch` is an answer that says nothing, `ignore` none: the service away, silent, or answering an error."""
+    return Questions(metrics["total"], metrics["nomatch"] + metrics["ignore"])
 
 
 def _client(clientid: str) -> str:

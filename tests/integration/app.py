@@ -99,6 +99,18 @@ class Session:
         self.dropped = 0
 
 
+class Authorizer:
+    """What one node of EMQX says of the service as its authorizer, and counts of its questions."""
+
+    def __init__(self) -> None:
+        self.status = "connected"
+        self.counts = {"total": 0, "allow": 0, "deny": 0, "nomatch": 0, "ignore": 0}
+
+    def asked(self, answer: str = "allow") -> None:
+        self.counts["total"] += 1
+        self.counts[answer] += 1
+
+
 class EmqxApi:
     """EMQX's REST API: keeps what is published and subscribed, or answers `status`; 0: does not answer.
 
@@ -118,6 +130,8 @@ class EmqxApi:
         self.published: list[dict[str, Any]] = []
         self.requests: list[web.Request] = []
         self.sessions: dict[str, Session] = {}
+        self.nodes = {"emqx@10.0.0.1": Authorizer(), "emqx@10.0.0.2": Authorizer()}
+        self.caches_dropped = 0
         self.url = ""
 
     def routes(self) -> list[web.RouteDef]:
@@ -127,6 +141,8 @@ class EmqxApi:
             web.get("/api/v5/clients_v2", self.all_clients),
             web.delete("/api/v5/clients/{clientid}", self.end_session),
             web.delete("/api/v5/clients/{clientid}/authorization/cache", self.drop_cache),
+            web.delete("/api/v5/authorization/cache", self.drop_all_caches),
+            web.get("/api/v5/authorization/sources/http/status", self.authorizer),
             web.get("/api/v5/clients/{clientid}/subscriptions", self.subscriptions),
             web.post("/api/v5/clients/{clientid}/subscribe/bulk", self.subscribe),
             web.post("/api/v5/clients/{clientid}/unsubscribe/bulk", self.unsubscribe),
@@ -191,6 +207,15 @@ class EmqxApi:
     async def drop_cache(self, request: web.Request) -> web.Response:
         self.sessions[request.match_info["clientid"]].dropped += 1
         return web.Response(status=204)
+
+    async def drop_all_caches(self, request: web.Request) -> web.Response:
+        self.caches_dropped += 1
+        return web.Response(status=204)
+
+    async def authorizer(self, request: web.Request) -> web.Response:
+        metrics = [{"node": node, "metrics": asked.counts} for node, asked in self.nodes.items()]
+        statuses = [{"node": node, "status": asked.status} for node, asked in self.nodes.items()]
+        return web.json_response({"node_metrics": metrics, "node_status": statuses, "node_error": []})
 
     async def subscriptions(self, request: web.Request) -> web.Response:
         return web.json_response([{"topic": topic} for topic in self.sessions[request.match_info["clientid"]].topics])

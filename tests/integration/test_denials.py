@@ -114,7 +114,7 @@ async def test_a_cache_is_dropped_whatever_the_broker_says_first(
 
 
 async def test_a_flood_of_topics_is_not_answered_by_one(app: App, uid: str) -> None:
-    sample = 'emqx_im_control_messages_dropped_total{reason="denials_full"}'
+    sample = 'emqx_im_denied_publishes_total{code="untold"}'
     before = await app.metric(sample)
     for number in range(50):
         assert await publishes(app, uid, f"flood/{number}") == "deny"
