@@ -1,7 +1,6 @@
 """`emqx-im chat`: the reference client of emqx-im as a command."""
 
 import asyncio
-import logging
 import ssl
 import sys
 from pathlib import Path
@@ -9,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
 
 from hooks.cli.token import checked_uid, jwt_secret, mint
 from hooks.embedded.directory import DEFAULT_DIRECTORY, find_running
@@ -44,9 +41,10 @@ def chat(
     topic = topic_of(to) if to else ""
     if topic is None:
         sys.exit(f"emqx-im: --to: {to!r} is neither a uid nor a topic")
+    if token and token.count(".") != 2:
+        sys.exit("emqx-im: --token: that is not a JWT")
     broker, service, trusted = _addresses(data_dir, mqtt, url)
     secret = "" if token else jwt_secret(data_dir)
-    _log_to_stderr()
     try:
         state = FileState(data_dir / "chat" / f"{user}.json")
         device = Device(
@@ -93,11 +91,3 @@ def broker_at(address: str) -> "Broker":
     if parts.scheme == "mqtts":
         return Broker(parts.hostname, port or 8883, ssl.create_default_context())
     return Broker(parts.hostname, port or 1883)
-
-
-def _log_to_stderr() -> None:
-    """What the device has to retry is told, without spoiling what is piped on."""
-    handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False)
-    device = logging.getLogger("hooks.device")
-    device.addHandler(handler)
-    device.setLevel(logging.INFO)

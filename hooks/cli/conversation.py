@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from hooks.cli.terminal import input_encoding
-from hooks.device import Device, DeviceError, Message, Received, Settled, Truncated
+from hooks.device import Device, DeviceError, LoginRefused, Message, Received, Recovered, Settled, Trouble, Truncated
 from hooks.topics import number, receiver
 
 _USAGE = "write `1002 hello`, or `/to 1002` (`/to group/7`) and then lines"
@@ -32,6 +32,7 @@ class Conversation:
         self._topic = topic
         self._wait = wait
         self._console = Console(highlight=False, markup=False, soft_wrap=True)
+        self._aside = Console(highlight=False, markup=False, soft_wrap=True, stderr=True)
         self._lines: asyncio.Queue[str | None] = asyncio.Queue()
         self._ended = asyncio.Event()
         self._refused = 0
@@ -138,10 +139,24 @@ class Conversation:
                     self._refuse(f"✗ {_peer(topic)} (sent earlier: {failure})")
                 case Truncated():
                     self._print("… older messages are no longer kept", "yellow")
+                case LoginRefused(reason):
+                    self._say(f"emqx-im: {reason}; is the token still good? Trying again")
+                case Trouble(reason):
+                    self._say(f"emqx-im: {reason}; trying again")
+                case Recovered():
+                    self._say("emqx-im: connected again")
 
     def _print(self, text: str, style: str) -> None:
-        """One line; what others wrote cannot move the cursor or clear the screen."""
-        self._console.print(Text("".join(sign if sign.isprintable() else "�" for sign in text), style))
+        self._console.print(_harmless(text, style))
+
+    def _say(self, text: str) -> None:
+        """What is about the chat itself: beside what is piped on."""
+        self._aside.print(_harmless(text, "yellow"))
+
+
+def _harmless(text: str, style: str) -> Text:
+    """Makes one line; what others wrote cannot move the cursor or clear the screen."""
+    return Text("".join(sign if sign.isprintable() else "�" for sign in text), style)
 
 
 def _shown(message: Message) -> str:

@@ -7,12 +7,14 @@
 
 Every event comes once: `Received` (a live message is a claim until a pull confirms it), `Truncated`, and
 `Settled` for messages that an earlier run of the program left unanswered. Asking for the next event says that
-the one before is dealt with; what was not is given again after a restart.
+the one before is dealt with; what was not is given again after a restart. `Trouble`, `LoginRefused` and `Recovered`
+say how the device gets on: it goes on trying, and ends only where that is of no use.
 """
 
-from hooks.device.client import Broker, Device
+from hooks.device.client import Device
 from hooks.device.errors import DeviceError, PullRefused, Refused, StateDamaged, StateInUse, Unanswered, Unauthorized
-from hooks.device.events import Event, Message, Received, Settled, Truncated
+from hooks.device.events import Event, LoginRefused, Message, Received, Recovered, Settled, Trouble, Truncated
+from hooks.device.link import Broker
 from hooks.device.state import FileState, MemoryState, State
 
 __all__ = [
@@ -21,15 +23,18 @@ __all__ = [
     "DeviceError",
     "Event",
     "FileState",
+    "LoginRefused",
     "MemoryState",
     "Message",
     "PullRefused",
     "Received",
+    "Recovered",
     "Refused",
     "Settled",
     "State",
     "StateDamaged",
     "StateInUse",
+    "Trouble",
     "Truncated",
     "Unanswered",
     "Unauthorized",

@@ -11,6 +11,11 @@ class Backoff:
         self._longest = longest
         self._next = first
 
+    @property
+    def next(self) -> float:
+        """The length of the next pause at most."""
+        return self._next
+
     def reset(self) -> None:
         self._next = self._first
 

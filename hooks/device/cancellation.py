@@ -8,7 +8,7 @@ from hooks.device.errors import DeviceError
 
 
 def heed_cancellation() -> None:
-    """To be called after whatever aiomqtt waits for: raises CancelledError if the task is being cancelled.
+    """To be called after aiomqtt has waited in this task: raises CancelledError if the task is being cancelled.
 
     It waits with `asyncio.wait_for`, which before Python 3.12 loses a cancellation that meets its result.
     """

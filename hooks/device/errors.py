@@ -1,4 +1,4 @@
-"""What a device can be refused. What may pass by itself (a broken connection, 503) is retried instead."""
+"""What a device can be refused. Whatever may pass by itself is tried again instead, a refused login too."""
 
 
 class DeviceError(Exception):
@@ -6,11 +6,11 @@ class DeviceError(Exception):
 
 
 class Unauthorized(DeviceError):
-    """The broker or the pull refuses the token, or the broker the device's own topic."""
+    """The token is another user's, or nobody's who is a user."""
 
 
 class PullRefused(DeviceError):
-    """The pull says that the question is wrong: the address is not the service's."""
+    """The service says that what is asked of it is wrong: the saved place is not one."""
 
 
 class StateInUse(DeviceError):

@@ -86,7 +86,27 @@ class Settled:
     outcome: int | Refused | Unanswered
 
 
-Event = Received | Truncated | Settled
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """The device is not up to date, and goes on trying. reason: for a person; told again when it changes."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRefused(Trouble):
+    """Broker or service have refused user or token for minutes: the user may have to log in again.
+
+    The device goes on trying, with a new token each time.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What the last Trouble or LoginRefused told of is over: the device is up to date again."""
+
+
+Event = Received | Truncated | Settled | Trouble | Recovered
 
 
 def live(topic: str, payload: bytes, qos: int) -> Message:
@@ -105,8 +125,10 @@ def live(topic: str, payload: bytes, qos: int) -> Message:
 
 
 def pulled(entry: dict[str, Any]) -> Message:
-    """A message as the pull gives it."""
-    payload = entry["payload"] if "payload" in entry else b64decode(entry["payload_b64"])
+    """Makes a message of what the pull gives. Raises KeyError, TypeError, ValueError for what is none."""
+    if type(entry["last_id"]) is not int or not isinstance(entry["topic"], str):
+        raise TypeError("not a message")
+    payload = b64decode(entry["payload_b64"]) if "payload_b64" in entry else entry.get("payload", {})
     return Message(
         topic=entry["topic"],
         sender=entry["from"],

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 
-from hooks.device.events import Event, Message, Received, Settled, Truncated
+from hooks.device.events import Event, Message, Received, Recovered, Settled, Trouble, Truncated
 from hooks.device.pull import Page
 from hooks.device.state import Position, State
 
@@ -44,6 +44,8 @@ class Inbox:
         self._held: list[Received] | None = None
         self._in_hand: _Item | None = None
         self._claims = 0
+        self._report: _Item | None = None
+        self._in_trouble = False
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._failure: Exception | None = None
@@ -86,6 +88,15 @@ class Inbox:
 
     def tell(self, settled: Settled) -> None:
         self._put(_Item(settled))
+
+    def report(self, event: Trouble | Recovered) -> None:
+        """Takes the place of a report that nobody has read yet: however long nobody reads, one waits."""
+        if self._report is not None:
+            self._items.remove(self._report)
+            self._report = None
+        if isinstance(event, Trouble) or self._in_trouble:
+            self._report = _Item(event)
+            self._put(self._report)
 
     def fail(self, failure: Exception) -> None:
         """Nothing more will come; who reads is told after the last event."""
@@ -150,5 +161,8 @@ class Inbox:
             self._arrived.clear()
             await self._arrived.wait()
         item = self._items.popleft()
+        if item is self._report:
+            self._report = None
+            self._in_trouble = isinstance(item.event, Trouble)
         self._room.set()
         return item

@@ -11,6 +11,7 @@ import orjson
 from hooks.device.errors import Refused, Unanswered
 from hooks.device.events import Settled
 from hooks.device.state import Outgoing, State
+from hooks.device.topics import is_topic
 from hooks.device.trusted import receiver_topic
 
 RATE_PAUSE = 30.0
@@ -44,7 +45,7 @@ class Outbox:
 
     def compose(self, topic: str, fields: dict[str, Any]) -> Outgoing:
         """Makes a message of the fields. Raises ValueError for a topic that nobody can publish to."""
-        if not topic or any(sign in topic for sign in "+#\0") or len(topic.encode()) > 0xFFFF:
+        if not is_topic(topic):
             raise ValueError(f"{topic!r} is not a topic to publish to")
         client_id = str(uuid4())
         payload: dict[str, Any] = {"id": client_id, "from": str(self._uid)}

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from hooks.device.backoff import Backoff
 from hooks.device.outbox import Outbox
 from hooks.device.state import Outgoing
+from hooks.device.trusted import sending_topic
 
 RESEND = (4.0, 60.0)
 """Seconds until a message is sent again: the first pause, and the longest."""
@@ -13,7 +14,8 @@ RESEND = (4.0, 60.0)
 ANSWER = (40.0, 900.0)
 """Seconds without any answer about a topic after which the device connects anew: the first time, and the longest."""
 
-Publish = Callable[[Outgoing], Awaitable[None]]
+Publish = Callable[[str, str], Awaitable[None]]
+"""Takes topic and payload; returns when the broker has them."""
 
 
 class NothingAnswered(Exception):
@@ -24,10 +26,14 @@ class NothingAnswered(Exception):
 
 
 class Sender:
-    """One for all connections of a device: a topic that stays unanswered is given longer each time."""
+    """One for all connections of a device: a topic that stays unanswered is given longer each time.
 
-    def __init__(self, outbox: Outbox) -> None:
+    trusted_send: messages are published to `send/…`.
+    """
+
+    def __init__(self, outbox: Outbox, *, trusted_send: bool) -> None:
         self._outbox = outbox
+        self._trusted_send = trusted_send
         self._patience: dict[str, Backoff] = {}
         self._deadlines: dict[str, float] = {}
         self._due: dict[str, float] = {}
@@ -55,7 +61,8 @@ class Sender:
             self._deadlines[outgoing.topic] = _now() + longer.pause()
         try:
             async with asyncio.timeout_at(min(self._deadlines.values())):
-                await publish(outgoing)
+                topic = sending_topic(outgoing.topic) if self._trusted_send else outgoing.topic
+                await publish(topic, outgoing.payload)
         except TimeoutError:
             self._check_deadlines()
             return

@@ -29,8 +29,16 @@ async def probe(
 ) -> list[Finding]:
     """Sends a message from the user to himself; what it took, step by step."""
     # Here, as the other commands need no MQTT and start sooner without.
-    from hooks.device import Device, DeviceError, MemoryState
+    from hooks.device import Device, DeviceError, MemoryState, Trouble
     from hooks.device.state import Position
+
+    trouble = ""
+
+    async def listen(device: Device) -> None:
+        nonlocal trouble
+        async for event in device:
+            if isinstance(event, Trouble):
+                trouble = f": {event.reason}"
 
     state = MemoryState()
     # From now on: what the user was sent before is nobody's business here.
@@ -41,12 +49,18 @@ async def probe(
             clientid = f"doctor-{uuid4().hex[:8]}"
             device = Device(uid, token, broker, url, state, clientid=clientid, trusted_send=trusted_send)
             async with device:
-                mid = await device.send(f"single/{uid}", {"text": "emqx-im doctor"}, type="doctor")
-                acknowledged = time.monotonic()
-                await _pulled(url, token(), mid)
+                listening = asyncio.create_task(listen(device))
+                try:
+                    mid = await device.send(f"single/{uid}", {"text": "emqx-im doctor"}, type="doctor")
+                    acknowledged = time.monotonic()
+                    await _pulled(url, token(), mid)
+                finally:
+                    listening.cancel()
+                    await asyncio.wait([listening])
     except TimeoutError:
         where = f"{broker.host}:{broker.port}"
-        return [fail(PROBE, f"a message through {where} is not acknowledged and pulled within {seconds:.0f} s", _MEND)]
+        late = f"a message through {where} is not acknowledged and pulled within {seconds:.0f} s{trouble}"
+        return [fail(PROBE, late, _MEND)]
     except (DeviceError, aiohttp.ClientError, OSError, ValueError) as error:
         return [fail(PROBE, f"a message fails: {error or type(error).__name__}", _MEND)]
     sent, pulled = 1000 * (acknowledged - started), 1000 * (time.monotonic() - acknowledged)

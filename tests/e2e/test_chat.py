@@ -132,7 +132,7 @@ def test_without_a_broker_the_message_waits_for_the_next_time(shared_stack: Stac
     kept = chat(shared_stack, ann, f"{bob} patience\n", *nowhere)
     assert kept.returncode == 1
     assert "kept" in kept.stderr
-    assert "refused" in kept.stderr
+    assert "cannot be reached" in kept.stderr
     assert chat(shared_stack, ann).stdout == f"✓ {bob} (sent earlier)\n"
     assert chat(shared_stack, bob).stdout == f"{ann}: patience\n"
 
@@ -157,7 +157,19 @@ def test_mistakes_are_one_line(tmp_path: Path, shared_stack: Stack) -> None:
     data_dir = ("--data-dir", str(shared_stack.data_dir))
     refused = run("chat", "--uid", "1001", "--token", "bad", *data_dir)
     assert refused.returncode == 1
-    assert "the broker refuses user 1001" in refused.stderr
+    assert refused.stderr == "emqx-im: --token: that is not a JWT\n"
+
+
+def test_a_refused_token_is_told_and_tried_until_the_time_is_over(shared_stack: Stack, user: User) -> None:
+    ann, bob = user(), user()
+    wrong = shared_stack.token(ann)[:-2]
+    refused = chat(shared_stack, ann, f"{bob} hi\n", "--token", wrong, "--wait", "2")
+    assert refused.returncode == 1
+    assert f"the broker refuses user {ann}" in refused.stderr
+    assert "trying again" in refused.stderr
+    strangers = chat(shared_stack, ann, f"{bob} hi\n", "--token", shared_stack.token(bob))
+    assert strangers.returncode == 1
+    assert f"not that of user {ann}" in strangers.stderr
 
 
 async def test_a_token_opens_broker_and_pull(shared_stack: Stack, service: Service, user: User) -> None:

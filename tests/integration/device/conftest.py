@@ -5,13 +5,19 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from hooks.device import Broker, Device, MemoryState, Received, State, client
+from hooks.device import Broker, Device, MemoryState, Received, Recovered, State, Trouble, connection, pulling
 from tests.integration.device.service import Service, running, token
 
 
 @pytest.fixture(autouse=True)
 def pulls_only_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "AGAIN_AFTER", 3600.0)
+    monkeypatch.setattr(pulling, "AGAIN_AFTER", 3600.0)
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (pulling, connection):
+        monkeypatch.setattr(module, "PAUSES", (0.02, 0.2))
 
 
 @pytest.fixture
@@ -26,9 +32,22 @@ def device(service: Service, uid: int, state: State | None = None, *, patience: 
 
 
 async def received(device: Device) -> Received:
-    event = await asyncio.wait_for(anext(device), 10)
-    assert isinstance(event, Received)
-    return event
+    """The next message, whatever the device says of itself before."""
+    async with asyncio.timeout(10):
+        async for event in device:
+            if not isinstance(event, Trouble | Recovered):
+                assert isinstance(event, Received)
+                return event
+    raise AssertionError("a device has no end")
+
+
+async def told(device: Device) -> Trouble | Recovered:
+    """What the device says of itself next, whatever messages come before."""
+    async with asyncio.timeout(20):
+        async for event in device:
+            if isinstance(event, Trouble | Recovered):
+                return event
+    raise AssertionError("a device has no end")
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -38,5 +57,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def nothing(device: Device) -> None:
+    """No message, and nothing that ends the device."""
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(anext(device), 0.3)
+        async with asyncio.timeout(0.3):
+            await received(device)

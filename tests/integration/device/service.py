@@ -5,7 +5,7 @@ import json
 import socket
 import time
 from base64 import b64decode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any
@@ -19,9 +19,12 @@ from hooks.embedded.authorization import Authorizer
 from hooks.embedded.broker import Broker
 from hooks.embedded.events import Message
 from hooks.embedded.login import Login
+from hooks.embedded.packets import NOT_AUTHORIZED, Refused
 from hooks.embedded.rules import Rules
 from hooks.embedded.webhook import Webhook
 from tests.servers import free_port
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SECRET = "a secret of the tests that is long enough"
 KEYS = {"1001": "secret-1001", "1002": "secret-1002"}
@@ -35,7 +38,8 @@ class Service:
     """Stores what is published to `single/+` and groups unless it is deaf; the next pulls are answered with `trouble`.
 
     refuse: receivers to whom nothing is stored; budget: the next messages are refused with `rate` and so many seconds;
-    denied: topics that the authorizer denies; questions: what it was asked.
+    denied: topics that the authorizer denies; questions: what it was asked. refused_logins: how many of the next ones
+    the broker refuses, as one does that starts.
     """
 
     def __init__(self) -> None:
@@ -44,12 +48,13 @@ class Service:
         self.epoch = "first"
         self.deaf = False
         self.page = 200
-        self.trouble: list[tuple[int, dict[str, str]]] = []
+        self.trouble: list[tuple[int, dict[str, str]] | Answer] = []
         self.refuse: set[str] = set()
         self.budget: list[float] = []
         self.denied: set[str] = set()
         self.questions: list[tuple[str, str, str]] = []
         self.connects: list[str] = []
+        self.refused_logins = 0
         self.pulls: list[dict[str, str]] = []
         self.published: list[dict[str, Any]] = []
         self.timelines: dict[str, list[dict[str, Any]]] = {}
@@ -88,11 +93,14 @@ class Service:
     def publish(self, topic: str, message: dict[str, Any], qos: int = 1) -> None:
         self._broker.publish(Message(topic=topic, payload=json.dumps(message).encode(), qos=qos, clientid="http_api"))
 
-    async def pull(self, request: web.Request) -> web.Response:
+    async def pull(self, request: web.Request) -> web.StreamResponse:
         await self.pull_gate.wait()
         self.pulls.append(dict(request.query))
         if self.trouble:
-            status, headers = self.trouble.pop(0)
+            trouble = self.trouble.pop(0)
+            if not isinstance(trouble, tuple):
+                return await trouble(request)
+            status, headers = trouble
             return web.json_response({"error": {"code": "x", "message": "trouble"}}, status=status, headers=headers)
         claims = jwt.decode(request.headers["Authorization"].removeprefix("Bearer "), SECRET, algorithms=["HS256"])
         uid = claims["sub"]
@@ -117,10 +125,26 @@ class Service:
         rules = Rules.load(files("hooks") / "rules")
         acl = Acl.parse((files("hooks") / "rules" / "acl.conf").read_text())
         webhook = Webhook(self._http, self.url, "hook-token")
-        self._broker = Broker(rules, webhook, Login(SECRET), Authorizer(acl, self._http, self.url, "hook-token"))
+        self._broker = Broker(rules, webhook, self._login(), Authorizer(acl, self._http, self.url, "hook-token"))
         await self._broker.start(
             socket.create_server(("127.0.0.1", self.mqtt_port)), socket.create_server(("127.0.0.1", 0))
         )
+
+    def _login(self) -> Login:
+        service = self
+
+        class Starting(Login):
+            async def check(self, username: str | None, password: str | None) -> int | None:
+                if service.refused_logins:
+                    service.refused_logins -= 1
+                    raise Refused(NOT_AUTHORIZED, "not_authorized")
+                return await super().check(username, password)
+
+        return Starting(SECRET)
+
+    @property
+    def broker(self) -> Broker:
+        return self._broker
 
     async def stop_broker(self) -> None:
         await self._broker.stop()

@@ -5,10 +5,10 @@ from copy import deepcopy
 
 import pytest
 
-from hooks.device import Broker, Device, MemoryState, Settled, Unauthorized, client
+from hooks.device import MemoryState, Settled, pulling
 from hooks.device.state import Saved
 from tests.integration.device.conftest import device, nothing, received, until
-from tests.integration.device.service import Service, token
+from tests.integration.device.service import Service
 
 
 async def test_what_was_missed_comes_in_order_over_many_pages(service: Service) -> None:
@@ -114,6 +114,8 @@ async def test_topics_told_by_the_service_are_heard_and_pulled_again(service: Se
         left = await received(reader)
         assert left.confirmed
         assert left.message.type == "im.group.left"
+        (session,) = service.broker.sessions.values()
+        await until(lambda: "group/7" not in session.subscriptions)
         service.publish("group/7", {"id": "g2", "from": "1001", "body": "all"})
         await nothing(reader)
 
@@ -122,7 +124,7 @@ async def test_what_was_stored_just_after_the_first_pull_is_found(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The broker had routed it just before it knew of the subscription, and nobody tells of it."""
-    monkeypatch.setattr(client, "AGAIN_AFTER", 0.5)
+    monkeypatch.setattr(pulling, "AGAIN_AFTER", 0.5)
     async with device(service, 1002) as reader:
         await until(lambda: len(service.pulls) == 1)
         service.store("1002", "1001", "m1")
@@ -186,27 +188,6 @@ async def test_another_epoch_shows_nothing_again(service: Service) -> None:
         await nothing(reader)
     assert service.pulls[-1]["epoch"] == "first"
     assert state.saved.position.epoch == "second"
-
-
-async def test_a_refused_token_ends_the_device(service: Service) -> None:
-    service.trouble = [(401, {})]
-    state = MemoryState()
-    async with device(service, 1001, state) as sender:
-        sending = asyncio.create_task(sender.send("single/1002", "hi"))
-        with pytest.raises(Unauthorized, match="answered 401"):
-            await asyncio.wait_for(anext(sender), 10)
-        with pytest.raises(Unauthorized):
-            await asyncio.wait_for(sending, 10)
-        with pytest.raises(Unauthorized):
-            await asyncio.wait_for(sender.send("single/1002", "again"), 10)
-    assert len(state.saved.unsent) == 1
-
-
-async def test_a_token_that_the_broker_refuses_ends_the_device(service: Service) -> None:
-    broker = Broker("127.0.0.1", service.mqtt_port)
-    async with Device(1001, lambda: token(1002), broker, service.url, MemoryState()) as stranger:
-        with pytest.raises(Unauthorized, match="refuses user 1001"):
-            await asyncio.wait_for(anext(stranger), 10)
 
 
 async def test_a_device_ends_whatever_it_is_doing(service: Service) -> None:

@@ -30,9 +30,16 @@ async def test_a_message_comes_through(stack: Stack) -> None:
 
 
 async def test_a_refused_token_is_told(stack: Stack) -> None:
-    (found,) = await probe(Broker("127.0.0.1", stack.mqtt_port), stack.url, UID, lambda: stack.token(UID + 1))
+    broker = Broker("127.0.0.1", stack.mqtt_port)
+    (found,) = await probe(broker, stack.url, UID, lambda: stack.token(UID)[:-2], seconds=3)
     assert found.state is State.FAIL
     assert "refuses user" in found.what
+
+
+async def test_another_users_token_is_told(stack: Stack) -> None:
+    (found,) = await probe(Broker("127.0.0.1", stack.mqtt_port), stack.url, UID, lambda: stack.token(UID + 1))
+    assert found.state is State.FAIL
+    assert f"not that of user {UID}" in found.what
 
 
 async def test_a_broker_that_is_not_there_is_told_in_time(stack: Stack) -> None:
@@ -40,6 +47,7 @@ async def test_a_broker_that_is_not_there_is_told_in_time(stack: Stack) -> None:
     (found,) = await probe(Broker("127.0.0.1", port), stack.url, UID, lambda: stack.token(UID), seconds=1)
     assert found.state is State.FAIL
     assert f"127.0.0.1:{port}" in found.what
+    assert "cannot be reached" in found.what
 
 
 async def test_the_command_finds_a_running_dev(stack: Stack, run: Run) -> None:

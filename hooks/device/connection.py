@@ -1,0 +1,121 @@
+"""One connection after the other: what is done on each, and how long the device waits before the next."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Never
+
+from hooks.device.backoff import Backoff
+from hooks.device.cancellation import until_one_fails
+from hooks.device.errors import DeviceError
+from hooks.device.health import Health
+from hooks.device.link import Link, LinkDown
+from hooks.device.listener import Listener
+from hooks.device.login import NoToken
+from hooks.device.pulling import Pulling
+from hooks.device.sending import NothingAnswered, Sender
+from hooks.device.subscriptions import Subscriptions
+
+PAUSES = (0.5, 60.0)
+"""Seconds until the device connects again: the first pause, and the longest. The first again once it is up to date."""
+
+STEADY = 10.0
+"""Seconds that a connection must stand to be no sign of another device with the same clientid; and longer than the
+pauses, as such a device makes pauses too."""
+
+TAKEN_OVER = 4
+"""Connections that end sooner, one after the other, of which the application is told."""
+
+_log = logging.getLogger(__name__)
+
+
+class Connections:
+    """own: the topic of the user's control messages; connect: makes a link, with a new token."""
+
+    def __init__(
+        self,
+        own: str,
+        clientid: str,
+        connect: Callable[[], Link],
+        health: Health,
+        listener: Listener,
+        pulling: Pulling,
+        sender: Sender,
+        subscriptions: Subscriptions,
+    ) -> None:
+        self._own = own
+        self._clientid = clientid
+        self._connect = connect
+        self._health = health
+        self._listener = listener
+        self._pulling = pulling
+        self._sender = sender
+        self._subscriptions = subscriptions
+        self._standing = False
+        self._pauses = Backoff(*PAUSES)
+        self._short = 0
+        """Connections in a row that stood and ended soon."""
+
+    async def keep_connected(self) -> Never:
+        """Raises DeviceError for what will not mend itself; whatever else happens is tried again."""
+        while True:
+            self._standing = False
+            try:
+                await self._use_one()
+            except LinkDown as down:
+                self._note_end(str(down), refused=down.refused)
+            except (NothingAnswered, NoToken) as error:
+                self._health.failed("broker", str(error))
+            except DeviceError:
+                raise
+            except Exception as error:
+                # Such as a disk that is full. It must not end the device, and must not be hidden.
+                _log.exception("%s: unexpected", self._own)
+                self._health.failed("broker", f"{type(error).__name__}: {error}")
+            await asyncio.sleep(self._pauses.pause())
+
+    async def _use_one(self) -> None:
+        """One connection, until it breaks."""
+        async with self._connect() as link:
+            self._health.accepted("broker")
+            self._pulling.begin()
+            topics = (self._own, "business/global")
+            granted = dict(zip(topics, await link.subscribe(topics), strict=True))
+            if not granted.pop(self._own):
+                raise LinkDown(f"the broker refuses a subscription to {self._own}")
+            self._standing = True
+            self._subscriptions.begin(granted)
+            await until_one_fails(
+                self._listen(link),
+                self._pulling.keep_pulling(),
+                self._sender.keep_sending(link.publish),
+                self._subscriptions.keep_subscribing(link, self._pulling.ask),
+                self._watch(),
+            )
+
+    async def _listen(self, link: Link) -> None:
+        while True:
+            self._listener.hear(*await link.receive())
+
+    async def _watch(self) -> None:
+        """Tells when the device is up to date. Then the next pause is a short one, unless connections keep ending."""
+        begun = asyncio.get_running_loop().time()
+        await self._pulling.complete.wait()
+        await self._subscriptions.complete.wait()
+        if self._short < TAKEN_OVER:
+            self._health.works("broker")
+        if not self._short:
+            self._pauses.reset()
+        stood = asyncio.get_running_loop().time() - begun
+        await asyncio.sleep(max(STEADY, 2 * self._pauses.next) - stood)
+        self._short = 0
+        self._standing = False
+        self._pauses.reset()
+        self._health.works("broker")
+        await asyncio.Event().wait()
+
+    def _note_end(self, reason: str, *, refused: bool) -> None:
+        self._short += self._standing
+        if self._standing and self._short >= TAKEN_OVER:
+            reason = f"connections end soon after they begin: does another device use the clientid {self._clientid!r}?"
+        self._health.failed("broker", reason, refused=refused)
