@@ -14,7 +14,7 @@ from hooks.emqx import apply as applying
 from hooks.emqx.check import Finding, compare
 from hooks.emqx.export import ACL_PATH, archive, configuration, plain
 from hooks.emqx.management import Management
-from hooks.emqx.resources import trusted_sending, way
+from hooks.emqx.resources import manageable, trusted_sending, way
 from hooks.emqx.rest import BrokerAway, BrokerRefused
 from hooks.emqx.rules import Parameters, Rules
 from hooks.settings import Settings, SettingsError, load
@@ -26,7 +26,7 @@ NOT_NEEDED: dict[str, Any] = {"redis_url": "redis://", "archive_url": "sqlite://
 _STYLES = {"+": "green", "~": "yellow", "-": "red"}
 _LEFT = "left: the JWT authenticator (without it everybody is let in), and the settings of mqtt, retainer, listeners"
 _REPLACED = "note: an import sets mqtt and retainer as a whole; what you changed there yourself is back at its default"
-_LISTENERS = "and so the listeners tcp:default and ws:default (--no-listeners leaves them)"
+_LISTENERS = "note: the rates of listeners are not in it: `emqx-im rules apply` sets them"
 
 app = typer.Typer(help="EMQX's side of emqx-im: export, apply, check.", no_args_is_help=True)
 console = Console(highlight=False, soft_wrap=True)
@@ -55,11 +55,10 @@ def export(
     name: str = _NAME,
     only: Only | None = _ONLY,
     form: Format = typer.Option(Format.archive, "--format", help="A backup to upload, or HOCON for `conf load`."),
-    listeners: bool = typer.Option(True, help="The rates of the stock listeners too."),
 ) -> None:
     """Write a backup that EMQX's dashboard takes (FILE.tar.gz), or HOCON for its command line and base.hocon."""
     rules = _rules(hook_url, name, only)
-    content = configuration(rules, only_rules=only is not None, listeners=listeners)
+    content = configuration(rules, only_rules=only is not None)
     try:
         if form is Format.archive:
             write_private(output, archive(content, output.name))
@@ -74,7 +73,7 @@ def export(
     except OSError as error:
         sys.exit(f"emqx-im: --output: {error.filename}: {error.strerror}")
     if only is None:
-        typer.echo(f"{_REPLACED}; {_LISTENERS}" if listeners else _REPLACED, err=True)
+        typer.echo(f"{_REPLACED}\n{_LISTENERS}", err=True)
     typer.echo(f"written: {output}")
 
 
@@ -170,7 +169,7 @@ def management(settings: Settings) -> Management:
 def _run(work: Callable[[Management], Awaitable[None]]) -> None:
     async def connected() -> None:
         async with management(load(**NOT_NEEDED, jwt_secret="-", jwt_jwks_url=None)) as api:  # noqa: S106
-            if await api.get("/nodes") is None:
+            if not await manageable(api):
                 sys.exit(f"emqx-im: IM_EMQX_API_URL: {api.url} is no EMQX; emqx-im dev runs the rules by itself")
             await work(api)
 

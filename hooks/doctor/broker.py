@@ -1,13 +1,14 @@
 """EMQX: reachable, of a version that will do, and carrying messages to the service."""
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 from hooks.doctor import Finding, fail, ok, skipped, warn
 from hooks.emqx.management import Management
+from hooks.emqx.resources import manageable
 from hooks.emqx.rest import BrokerAway, BrokerRefused
 from hooks.emqx.rules import Rules
+from hooks.emqx.versions import version_of, versions_of
 
 EMQX = "EMQX"
 OLDEST = (5, 8, 6)
@@ -15,7 +16,6 @@ OLDEST = (5, 8, 6)
 
 _LICENSED = (5, 9, 0)
 _WAITING = 1000
-_SAID = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 Node = dict[str, Any]
 
@@ -23,7 +23,7 @@ Node = dict[str, Any]
 async def nodes(api: Management) -> tuple[list[Node], list[Finding]]:
     """The nodes, none where EMQX cannot be asked further, and what was found."""
     try:
-        held = await api.get("/nodes")
+        held = await api.get("/nodes") if await manageable(api) else None
     except BrokerAway as error:
         return [], [
             fail(EMQX, f"REST API does not answer: {error}", "IM_EMQX_API_URL; is EMQX running, port 18083 open?")
@@ -41,9 +41,8 @@ async def nodes(api: Management) -> tuple[list[Node], list[Finding]]:
 
 
 def versions(held: list[Node]) -> list[Finding]:
-    told = sorted({str(node.get("version", "")) for node in held})
-    numbers = [_number(version) for version in told]
-    if min(numbers) < OLDEST:
+    told = sorted({str(node.get("version", "")) for node in held}, key=version_of)
+    if version_of(told[0]) < OLDEST:
         return [fail(EMQX, f"version {told[0]}", "5.8.6 or newer: older ones do not say which connection ended")]
     if len(told) > 1:
         return [warn(EMQX, f"versions {', '.join(told)} side by side", "finish the upgrade")]
@@ -52,7 +51,7 @@ def versions(held: list[Node]) -> list[Finding]:
 
 async def license_needed(api: Management, held: list[Node]) -> list[Finding]:
     """From 5.9 EMQX is under the BSL: one node is free, a cluster needs a licence."""
-    if max(_number(str(node.get("version", ""))) for node in held) < _LICENSED:
+    if versions_of(held)[-1] < _LICENSED:
         return []
     if len(held) == 1:
         return [ok(EMQX, "one node: free in production under its licence (BSL 1.1)")]
@@ -102,8 +101,3 @@ def _dropped(
             ok(subject, f"nothing dropped of {metrics.get('matched', 0)}, {metrics.get('queuing', 0)} waiting")
         )
     return found
-
-
-def _number(version: str) -> tuple[int, ...]:
-    said = _SAID.match(version)
-    return tuple(map(int, said.groups())) if said else (0, 0, 0)

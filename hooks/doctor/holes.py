@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from hooks.doctor import Finding, fail, ok, warn
+from hooks.doctor import Finding, fail, ok, rates, warn
 from hooks.doctor.broker import EMQX
 from hooks.emqx.check import Finding as Difference
 from hooks.emqx.check import compare
 from hooks.emqx.management import Management
-from hooks.emqx.resources import Item, SourceOrder, trusted_sending, way
+from hooks.emqx.resources import Item, Listener, SourceOrder, trusted_sending, way
 from hooks.emqx.rules import Rules
 from hooks.emqx.stock_acl import allows_all
 
@@ -40,8 +40,6 @@ async def against_the_files(api: Management, rules: Rules) -> list[Finding]:
         # A missing authenticator or source, and their order, have checks of their own.
         if each.held is not None and not isinstance(each.resource, SourceOrder):
             found += _explained(each)
-    if slow := [each.resource.label for each in astray if each.resource.label.startswith("listener")]:
-        found.append(warn(EMQX, f"{', '.join(slow)}: other rates per connection than in the files", APPLY))
     return found
 
 
@@ -51,8 +49,8 @@ def _explained(each: Difference) -> list[Finding]:
         return [fail(EMQX, f"{label} is ours, and its file has gone", APPLY)]
     if isinstance(each.resource, Item):
         return [fail(EMQX, f"{label} differs: {', '.join(one.path for one in each.differences)}", APPLY)]
-    if label.startswith("listener"):
-        return []
+    if isinstance(each.resource, Listener):
+        return rates.explained(each)
     for difference in each.differences:
         if hole := HOLES.get(f"{label}: {difference.path}"):
             setting = difference.path if "." in difference.path else f"{label}: {difference.path}"

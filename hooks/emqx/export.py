@@ -19,13 +19,15 @@ _META = 'edition = "ce"\nversion = "5.0.0"\n'
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
-def configuration(rules: Rules, *, only_rules: bool, listeners: bool) -> dict[str, Any]:
-    """Root key to what stands under it, with the file rules in place."""
+def configuration(rules: Rules, *, only_rules: bool) -> dict[str, Any]:
+    """Root key to what stands under it, with the file rules in place.
+
+    No listeners: an import of one resets all of EMQX's own, in some versions to ports that are open to everybody.
+    """
     if only_rules:
         return rules.webhook()
-    broker = {key: value for key, value in rules.broker.items() if listeners or key != "listeners"}
     return {
-        **broker,
+        **rules.broker,
         "authentication": rules.authentication,
         "authorization": rules.authorization,
         **rules.webhook(),

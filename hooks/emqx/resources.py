@@ -9,8 +9,10 @@ from hooks.emqx.management import Management
 from hooks.emqx.rule_files import REPUBLISH
 from hooks.emqx.rules import Rules
 from hooks.emqx.stock_acl import is_stock
+from hooks.emqx.versions import versions_of
 
 _OUR_ACL = "asked before the HTTP authorizer"
+UNLIMITED = "infinity"
 _MQTT_LISTENERS = ("tcp", "ssl", "ws", "wss", "quic")
 
 Object = dict[str, Any]
@@ -169,6 +171,15 @@ class Setting:
         return False
 
 
+@dataclass(frozen=True)
+class Listener(Setting):
+    """The rates of a listener of clients. EMQX shows those that somebody has set; any other is `infinity`."""
+
+    async def read(self, api: Management) -> Object | None:
+        held = await super().read(api)
+        return None if held is None else {**dict.fromkeys(self.wanted, UNLIMITED), **held}
+
+
 def webhook_items(rules: Rules) -> list[Item]:
     """Connector, action and rules, in the order in which they can be made."""
     return [
@@ -227,6 +238,11 @@ async def all_rules(api: Management) -> list[Object]:
     return list(answer["data"]) if answer else []
 
 
+async def manageable(api: Management) -> bool:
+    """Whether this is an EMQX; the broker of `emqx-im dev` runs the rules by itself, and has no settings."""
+    return await api.get("/listeners") is not None
+
+
 async def plan(api: Management, rules: Rules, *, only_rules: bool) -> list[Resource]:
     """Everything, in an order that leaves the broker working wherever it ends.
 
@@ -245,10 +261,19 @@ async def plan(api: Management, rules: Rules, *, only_rules: bool) -> list[Resou
         Setting("mqtt settings", "/configs/global_zone", {"mqtt": rules.broker["mqtt"]}),
         Setting("retainer", "/mqtt/retainer", rules.broker["retainer"]),
     ]
-    rates = rules.broker["listeners"]["tcp"]["default"]
+    # While a cluster is upgraded, the newest node counts: what slows senders on the oldest would lose messages there.
+    rates = rules.for_version(versions_of(await api.get("/nodes") or ())[-1])["listeners"]
     steps += [
-        Setting(f"listener {listener['id']}", f"/listeners/{listener['id']}", rates)
-        for listener in await api.get("/listeners") or ()
-        if listener["type"] in _MQTT_LISTENERS
+        Listener(f"listener {listener['id']}", f"/listeners/{listener['id']}", rates)
+        for listener in await client_listeners(api)
     ]
     return steps
+
+
+async def client_listeners(api: Management) -> list[Object]:
+    """Where clients may come in; one that is switched off is nobody's business."""
+    return [
+        listener
+        for listener in await api.get("/listeners") or ()
+        if listener["type"] in _MQTT_LISTENERS and listener.get("enable", True)
+    ]

@@ -9,6 +9,7 @@ from typing import Any
 
 from hooks.emqx import hocon, rule_files
 from hooks.emqx.rule_files import REPUBLISH
+from hooks.emqx.versions import NEW_LIMITS, Version
 from hooks.settings import Settings, SettingsError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
@@ -86,6 +87,8 @@ class Rules:
         self.authentication: list[dict[str, Any]] = self._read(jwt)["authentication"]
         self.authorization: dict[str, Any] = self._read("authorization")["authorization"]
         self.broker = self._read("broker")
+        self._before = self._read("before-5.9")
+        self._since = self._read("from-5.9")
         webhook = self._read("webhook")
         self.connectors: dict[str, Any] = webhook["connectors"]["http"]
         self.actions: dict[str, Any] = webhook["actions"]["http"]
@@ -94,6 +97,13 @@ class Rules:
         for rule in self.rules:
             if rule.action is not None and rule.action not in self.actions:
                 raise ValueError(f"rule {rule.id} names the action {rule.action}, which webhook.hocon does not have")
+
+    def for_version(self, version: Version) -> dict[str, Any]:
+        """What is told to EMQX of this version besides: root key to what stands under it.
+
+        `listeners`: what each listener of clients has to have.
+        """
+        return self._since if version >= NEW_LIMITS else self._before
 
     @cached_property
     def acl(self) -> str:

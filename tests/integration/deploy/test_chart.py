@@ -316,7 +316,7 @@ def test_the_rules_with_their_secrets_are_those_that_are_exported(
         "emqx_im", hook_url, token.split(",")[0], None if jwks else token, jwks or None, trusted == "true"
     )
     rules = Rules(parameters)
-    exported = configuration(rules, only_rules=False, listeners=True)
+    exported = configuration(rules, only_rules=False)
     file_source = exported["authorization"]["sources"][0]
     assert file_source.pop("rules") == rules.acl
     file_source["path"] = ACL_PATH

@@ -6,6 +6,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from hooks.doctor import State, broker
+from hooks.emqx.management import Management
 from hooks.emqx.rest import Rest
 from hooks.metrics import Metrics
 from tests.integration.embedded.conftest import Embedded, until
@@ -219,3 +221,10 @@ async def test_kick(embedded: Embedded) -> None:
     assert await call(embedded, "DELETE", "/clients/1001-raw") == ANSWERS["kick_unknown"]
     assert (await call(embedded, "GET", "/nothing"))["status"] == 404
     client.abort()
+
+
+async def test_the_doctor_and_the_rules_tell_it_from_an_emqx(embedded: Embedded) -> None:
+    async with Management(embedded.api.removesuffix("/api/v5"), "key", "secret") as api:
+        nodes, (finding,) = await broker.nodes(api)
+    assert (nodes, finding.state) == ([], State.SKIPPED)
+    assert "the embedded broker of emqx-im dev" in finding.what

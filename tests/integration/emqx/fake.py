@@ -63,6 +63,7 @@ class FakeEmqx:
     def __init__(self) -> None:
         self.url = ""
         self.version = "5.8.9"
+        self.newest: str | None = None
         self.nodes = 1
         self.license: Object | None = None
         self.connectors: dict[str, Object] = {}
@@ -157,7 +158,10 @@ class FakeEmqx:
             return web.json_response({"code": "API_NOT_EXIST", "message": "Request Path Not Found"}, status=404)
 
     async def _nodes(self, request: web.Request) -> web.Response:
-        return web.json_response(listed_nodes(self.nodes, self.version, self.uptime))
+        nodes = listed_nodes(self.nodes, self.version, self.uptime)
+        if self.newest is not None:
+            nodes[0]["version"] = self.newest
+        return web.json_response(nodes)
 
     async def _license(self, request: web.Request) -> web.Response:
         if self.license is None:

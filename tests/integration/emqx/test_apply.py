@@ -3,8 +3,12 @@
 import copy
 from typing import Any
 
+import pytest
+
 from tests.integration.emqx.conftest import HOOK_TOKEN, JWT_SECRET, Run
 from tests.integration.emqx.fake import STOCK_ACL, FakeEmqx
+
+RATES = ("messages_rate", "bytes_rate")
 
 
 def state(emqx: FakeEmqx) -> dict[str, Any]:
@@ -29,7 +33,7 @@ async def test_a_fresh_broker_gets_everything(emqx: FakeEmqx, run: Run) -> None:
     assert emqx.settings["no_match"] == "deny"
     assert emqx.zone["mqtt"]["clientid_override"] == "concat([username, '-', clientid])"
     assert emqx.retainer["enable"] is False
-    assert {listener["messages_rate"] for listener in emqx.listeners.values()} == {"50/s"}
+    assert {listener["bytes_rate"] for listener in emqx.listeners.values()} == {"64KB/s"}
 
 
 async def test_what_is_not_ours_stays(emqx: FakeEmqx, run: Run) -> None:
@@ -49,7 +53,7 @@ async def test_what_is_not_ours_stays(emqx: FakeEmqx, run: Run) -> None:
     assert after["zone"]["force_shutdown"] == before["zone"]["force_shutdown"]
     assert after["retainer"]["max_payload_size"] == "1MB"
     for name, listener in before["listeners"].items():
-        assert after["listeners"][name] == {**listener, "messages_rate": "50/s", "bytes_rate": "1MB/s"}
+        assert after["listeners"][name] == {**listener, "bytes_rate": "64KB/s", "messages_rate": "infinity"}
 
 
 async def test_a_second_apply_writes_nothing(emqx: FakeEmqx, run: Run) -> None:
@@ -110,8 +114,41 @@ async def test_a_setting_that_is_pinned_elsewhere_is_told(emqx: FakeEmqx, run: R
     ran = await run("rules", "apply")
     assert ran.status == 1
     assert "keeps them as they were" in ran.err
-    assert "~ listener tcp:default: messages_rate: nothing → 50/s" in ran.out.partition("written")[2]
-    assert emqx.listeners["wss:default"]["messages_rate"] == "50/s"
+    assert "~ listener tcp:default: bytes_rate: infinity → 64KB/s" in ran.out.partition("written")[2]
+    assert emqx.listeners["wss:default"]["bytes_rate"] == "64KB/s"
+
+
+@pytest.mark.parametrize("version", ["5.9.0", "6.2.2"])
+async def test_no_rate_is_set_where_it_would_lose_messages(version: str, emqx: FakeEmqx, run: Run) -> None:
+    emqx.version = version
+    emqx.listeners["tcp:default"] |= {"messages_rate": "50/s", "bytes_rate": "1MB/s"}
+    assert (await run("rules", "apply")).status == 0
+    rates = {listener.get(name, "infinity") for listener in emqx.listeners.values() for name in RATES}
+    assert rates == {"infinity"}
+    assert not any("ssl:default" in call for call in emqx.calls)
+
+
+async def test_while_a_cluster_is_upgraded_no_rate_is_set(emqx: FakeEmqx, run: Run) -> None:
+    emqx.version, emqx.nodes, emqx.newest = "5.8.9", 2, "5.10.1"
+    assert (await run("rules", "apply")).status == 0
+    assert all("bytes_rate" not in listener for listener in emqx.listeners.values())
+
+
+async def test_a_rate_that_slowed_receivers_goes(emqx: FakeEmqx, run: Run) -> None:
+    emqx.listeners["tcp:default"]["messages_rate"] = "50/s"
+    ran = await run("rules", "apply")
+    assert "~ listener tcp:default: messages_rate: 50/s → infinity" in ran.out
+    assert emqx.listeners["tcp:default"]["messages_rate"] == "infinity"
+
+
+async def test_listeners_that_are_off_are_left_alone(emqx: FakeEmqx, run: Run) -> None:
+    for name in ("ssl:default", "wss:default"):
+        emqx.listeners[name]["enable"] = False
+    before = state(emqx)
+    assert (await run("rules", "apply")).status == 0
+    for name in ("ssl:default", "wss:default"):
+        assert emqx.listeners[name] == before["listeners"][name]
+    assert (await run("rules", "check")).status == 0
 
 
 async def test_what_somebody_else_made_is_replaced_only_when_asked(emqx: FakeEmqx, run: Run) -> None:

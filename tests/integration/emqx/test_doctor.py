@@ -104,10 +104,15 @@ SPOILT: dict[str, tuple[Spoil, State, str]] = {
     ),
     "no match": (lambda emqx: emqx.settings.update(no_match="allow"), State.FAIL, "no_match is allow"),
     "cache": (lambda emqx: emqx.settings["cache"].update(max_size=32), State.WARN, "cache.max_size is 32"),
-    "rate": (
+    "no rate": (
         lambda emqx: emqx.listeners["wss:default"].pop("bytes_rate"),
         State.WARN,
-        "listener wss:default: other rates",
+        "listener wss:default: bytes_rate is infinity: nothing slows a client that floods",
+    ),
+    "receivers are slowed": (
+        lambda emqx: emqx.listeners["tcp:default"].update(messages_rate="50/s"),
+        State.WARN,
+        "listener tcp:default: messages_rate is 50/s: it counts acknowledgements too",
     ),
     "rule": (
         lambda emqx: emqx.rules["emqx_im_will"].update(enable=False),
@@ -147,11 +152,6 @@ SPOILT: dict[str, tuple[Spoil, State, str]] = {
         "authorization source file: rules is another",
     ),
     "old": (lambda emqx: vars(emqx).update(version="5.8.5"), State.FAIL, "version 5.8.5"),
-    "cluster": (
-        lambda emqx: vars(emqx).update(version="6.2.2", nodes=3),
-        State.WARN,
-        "a cluster of 3 nodes needs a licence",
-    ),
 }
 
 
@@ -161,6 +161,20 @@ async def test_each_thing_that_is_wrong(name: str, applied: FakeEmqx, api: Manag
     spoil(applied)
     finding = only(await everything(api))
     assert (finding.state, told in finding.what) == (state, True), finding
+
+
+@pytest.mark.parametrize("rate", ["messages_rate", "bytes_rate"])
+async def test_a_rate_of_a_later_emqx_loses_messages(rate: str, emqx: FakeEmqx, run: Run, api: Management) -> None:
+    emqx.version = "6.2.2"
+    assert (await run("rules", "apply")).status == 0
+    emqx.listeners["tcp:default"][rate] = "1000/s"
+    finding = only(await everything(api))
+    assert (finding.state, f"{rate} is 1000/s: what is over it is dropped" in finding.what) == (State.FAIL, True)
+
+
+async def test_the_rate_of_a_listener_that_is_off_is_nobody_s_business(applied: FakeEmqx, api: Management) -> None:
+    applied.listeners["ssl:default"].update(enable=False, messages_rate="1/s")
+    assert bad(await everything(api)) == []
 
 
 async def test_a_disabled_authenticator_is_none(applied: FakeEmqx, api: Management) -> None:
@@ -178,10 +192,13 @@ async def test_an_acl_that_only_speaks_of_allowing_all_is_fine(applied: FakeEmqx
     assert bad(await holes.authorization(api)) == []
 
 
-async def test_a_cluster_with_a_licence(applied: FakeEmqx, api: Management) -> None:
-    applied.version, applied.nodes, applied.license = "6.2.2", 3, {"type": "official", "expiry": False}
+async def test_a_cluster_needs_a_licence(emqx: FakeEmqx, run: Run, api: Management) -> None:
+    emqx.version, emqx.nodes = "6.2.2", 3
+    assert (await run("rules", "apply")).status == 0
+    assert "a cluster of 3 nodes needs a licence" in only(await everything(api)).what
+    emqx.license = {"type": "official", "expiry": False}
     assert bad(await everything(api)) == []
-    applied.license["expiry"] = True
+    emqx.license["expiry"] = True
     assert "expired" in only(await everything(api)).what
 
 

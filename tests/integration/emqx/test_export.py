@@ -24,12 +24,12 @@ def files(directory: Path) -> list[str]:
 async def test_an_archive_for_the_dashboard(run: Run, tmp_path: Path) -> None:
     ran = await run("rules", "export", "-o", "backups.tar.gz", "--hook-url", "https://elsewhere/")
     assert (ran.status, ran.out) == (0, "written: backups.tar.gz\n")
-    assert "tcp:default" in ran.err
+    assert "the rates of listeners are not in it" in ran.err
     text = cluster(tmp_path / "backups.tar.gz")
     assert 'url = "https://elsewhere"' in text
     assert f'"Bearer {HOOK_TOKEN}"' in text
     assert f'secret = "{JWT_SECRET}"' in text
-    assert 'messages_rate = "50/s"' in text
+    assert "listeners" not in text
     assert (tmp_path / "backups.tar.gz").stat().st_mode & 0o077 == 0
 
 
@@ -40,13 +40,6 @@ async def test_only_rules_needs_no_user_tokens(run: Run, tmp_path: Path) -> None
     assert "chat_message = {" in text
     for root in ("authentication", "authorization =", "mqtt", "retainer", "listeners"):
         assert f"\n{root}" not in text
-
-
-async def test_without_listeners(run: Run, tmp_path: Path) -> None:
-    ran = await run("rules", "export", "-o", "a.tar.gz", "--no-listeners")
-    assert ran.status == 0
-    assert "tcp:default" not in ran.err
-    assert "listeners" not in cluster(tmp_path / "a.tar.gz")
 
 
 async def test_hocon_with_the_acl_beside_it(run: Run, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hooks.emqx.export import ACL_PATH, archive, configuration, plain
 from hooks.emqx.rules import Parameters, Rules
 
 RULES = Rules(Parameters("emqx_im", "http://im:8080", 'to"k\\en', "jwt", None))
-EVERYTHING = configuration(RULES, only_rules=False, listeners=True)
+EVERYTHING = configuration(RULES, only_rules=False)
 
 
 def members(packed: bytes) -> list[tuple[tarfile.TarInfo, str]]:
@@ -47,7 +47,7 @@ def test_the_archive_holds_the_whole_configuration() -> None:
     (_, _), (_, text) = members(archive(EVERYTHING, "a.tar.gz"))
     assert text == hocon.write(EVERYTHING)
     assert set(EVERYTHING) == {
-        *("mqtt", "retainer", "listeners", "authentication", "authorization"),
+        *("mqtt", "retainer", "authentication", "authorization"),
         *("connectors", "actions", "rule_engine"),
     }
     assert 'authorization = "Bearer to\\"k\\\\en"' in text
@@ -63,12 +63,8 @@ def test_the_archive_holds_the_whole_configuration() -> None:
 
 
 def test_only_rules_leaves_authentication_and_authorization_alone() -> None:
-    content = configuration(RULES, only_rules=True, listeners=True)
+    content = configuration(RULES, only_rules=True)
     assert set(content) == {"connectors", "actions", "rule_engine"}
-
-
-def test_without_listeners() -> None:
-    assert "listeners" not in configuration(RULES, only_rules=False, listeners=False)
 
 
 def test_plain_hocon_names_the_acl_by_its_path() -> None:

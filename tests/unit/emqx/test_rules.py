@@ -100,6 +100,19 @@ def test_every_rule_keeps_its_meaning_without_comments() -> None:
         assert [field for field, _ in bare.fields] == [field for field, _ in full.fields]
 
 
+@pytest.mark.parametrize("version", [(5, 8, 6), (5, 8, 11)])
+def test_what_slows_who_floods_leaves_receivers_alone(version: tuple[int, int, int]) -> None:
+    """An acknowledgement of one has 4 bytes, the shortest message to a user 17."""
+    rates = Rules(PARAMETERS).for_version(version)["listeners"]
+    assert rates == {"bytes_rate": "64KB/s", "messages_rate": "infinity"}
+
+
+@pytest.mark.parametrize("version", [(5, 9, 0), (6, 2, 3)])
+def test_nothing_is_limited_where_a_limit_loses_messages(version: tuple[int, int, int]) -> None:
+    rates = Rules(PARAMETERS).for_version(version)["listeners"]
+    assert rates == {"bytes_rate": "infinity", "messages_rate": "infinity"}
+
+
 def test_the_file_source_holds_the_acl() -> None:
     source = Rules(PARAMETERS).authorization["sources"][0]
     acl = Acl.parse(source["rules"])

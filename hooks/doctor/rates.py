@@ -1,0 +1,30 @@
+"""What bounds a client that floods: on which version which rate harms whom."""
+
+from hooks.doctor import Finding, fail, warn
+from hooks.emqx.check import Finding as Difference
+from hooks.emqx.resources import UNLIMITED
+
+EMQX = "EMQX"
+_APPLY = "emqx-im rules apply; connections that stand keep the rate they came with"
+
+
+def explained(each: Difference) -> list[Finding]:
+    """What is wrong with the rates of one listener.
+
+    Where the files say that a rate is unlimited, this is an EMQX that drops what is over it, or the rate counts
+    acknowledgements too.
+    """
+    wanted = each.resource.wanted or {}
+    drops = wanted.get("bytes_rate") == UNLIMITED
+    return [_of(each.resource.label, path, str(old), drops) for path, old, _ in each.differences]
+
+
+def _of(label: str, name: str, held: str, drops: bool) -> Finding:
+    what = f"{label}: {name} is {held}"
+    if drops:
+        return fail(EMQX, f"{what}: what is over it is dropped, and MQTT 3.1.1 clients are told it was taken", _APPLY)
+    if name == "messages_rate":
+        return warn(EMQX, f"{what}: it counts acknowledgements too, so who is due more misses live deliveries", _APPLY)
+    if held == UNLIMITED:
+        return warn(EMQX, f"{what}: nothing slows a client that floods", _APPLY)
+    return warn(EMQX, f"{what}, not as in the files", _APPLY)
