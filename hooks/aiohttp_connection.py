@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import traceback
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from aiohttp import web
@@ -31,9 +31,9 @@ log = structlog.get_logger(__name__)
 
 
 class AiohttpConnection(web.RequestHandler):
-    """One connection."""
+    """One connection. write_seconds: how long a client may take nothing of its answer."""
 
-    def __init__(self, server: web.Server, origins: Origins, metrics: Metrics) -> None:
+    def __init__(self, server: web.Server, origins: Origins, metrics: Metrics, *, write_seconds: float) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -44,6 +44,11 @@ class AiohttpConnection(web.RequestHandler):
         )
         self._origins = origins
         self._ended = metrics.connections_ended
+        self._unread_bytes = metrics.unread_bytes
+        self._write_seconds = write_seconds
+        self._wire: asyncio.Transport | None = None
+        self._unread = 0
+        self._reading: asyncio.TimerHandle | None = None
         self._head = b""
         self._malformed = False
         self._body: StreamReader = EMPTY_PAYLOAD
@@ -68,7 +73,42 @@ class AiohttpConnection(web.RequestHandler):
         """Whether another request has come behind the one that is being answered."""
         return bool(self._messages)
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._wire = cast(asyncio.Transport, transport)  # uvloop's is one, but does not derive from it
+        # Whatever the kernel does not take makes the answer wait: it is counted, and watched.
+        self._wire.set_write_buffer_limits(high=0)
+        super().connection_made(transport)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_unread()
+
+    def resume_writing(self) -> None:
+        self._forget_unread()
+        super().resume_writing()
+
+    def _watch_unread(self) -> None:
+        """Ends the connection once its client has taken nothing for as long as it may."""
+        assert self._wire is not None
+        waiting = self._wire.get_write_buffer_size()
+        if self._reading is not None and waiting == self._unread:
+            self._forget_unread()
+            self._ended.labels("unread").inc()
+            self._wire.abort()
+            return
+        self._unread_bytes.inc(waiting - self._unread)
+        self._unread = waiting
+        self._reading = self._loop.call_later(self._write_seconds, self._watch_unread)
+
+    def _forget_unread(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+            self._unread_bytes.dec(self._unread)
+            self._unread = 0
+
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._forget_unread()
         super().connection_lost(exc)
         if self._waiting is not None:
             self._waiting.cancel()

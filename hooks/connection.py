@@ -170,8 +170,8 @@ class HookConnection(asyncio.Protocol):
         assert transport is not None
         self._connections.discard(self)
         other = self._others()
-        other.connection_made(transport)
         transport.set_protocol(other)
+        other.connection_made(transport)
         other.data_received(data)
 
 

@@ -64,6 +64,7 @@ CODES: dict[str, Code] = {
     "head_too_large": Code(431, "The request's first line or a header of it is too long."),
     "too_many_pulls": Code(429, "More pulls per second than `IM_PULL_RATE`."),
     "too_many_waiting": Code(429, "Four pulls of this user are waiting already."),
+    "too_many_open": Code(429, "As many pulls of this user are open as `IM_OPEN_PULLS` allows; read their answers."),
     "error": Code(500, "The service failed; the log says how."),
     # Try again.
     "redis_away": Code(503, "Redis does not answer."),
@@ -71,6 +72,7 @@ CODES: dict[str, Code] = {
     "store_behind": Code(503, "Redis was restored to an older state and is not rebuilt yet."),
     "outbox_full": Code(503, "The archive has not kept up; the outbox is at `IM_OUTBOX_LIMIT`."),
     "overloaded": Code(503, "More requests wait than the queue takes."),
+    "answers_unread": Code(503, "Clients have not read `IM_ANSWER_BYTES` of answers; there is no room for another."),
     "archive_away": Code(503, "The archive does not answer."),
     "broker_away": Code(503, "EMQX cannot be reached: `IM_EMQX_API_URL` is not set."),
     "shutting_down": Code(503, "This process is about to stop."),

@@ -36,6 +36,7 @@ async def listening(
     *,
     origins: Origins,
     metrics: Metrics,
+    write_seconds: float,
     shared: bool,
 ) -> int:
     """Serves the application, with webhook requests in front of it, until the stack ends; the port it listens on.
@@ -46,7 +47,7 @@ async def listening(
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     assert runner.server is not None
-    others = partial(AiohttpConnection, runner.server, origins, metrics)
+    others = partial(AiohttpConnection, runner.server, origins, metrics, write_seconds=write_seconds)
     protocol: Callable[[], asyncio.BaseProtocol] = others
     if webhook is not None:
         heads, connections = Heads(webhook), set[HookConnection]()

@@ -135,6 +135,8 @@ class Metrics:
             "Connections that the service ended, and not their client, by reason.",
             ("reason",),
         )
+        self.unread_bytes = gauge_of_worker("unread_bytes", "Bytes of answers that wait for their clients to read.")
+        self.pulls_refused = counter("pulls_refused_total", "Pulls refused because of a limit, by code.", ("code",))
         self.jwks_fetches = counter(
             "jwks_fetches_total", "Fetches of the keys at `IM_JWT_JWKS_URL`, by outcome.", ("outcome",)
         )

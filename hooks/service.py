@@ -18,6 +18,7 @@ from hooks.api.health import HealthApi
 from hooks.api.openapi import OpenApi
 from hooks.api.publish import PublishApi
 from hooks.api.pull import PullApi
+from hooks.api.room import Room
 from hooks.api.tags import TagsApi
 from hooks.api.users import UsersApi
 from hooks.application import Parts
@@ -108,7 +109,13 @@ async def running_service(settings: Settings, *, shared: bool = False) -> AsyncI
     async with contextlib.AsyncExitStack() as stack:
         parts = await _build(settings, stack)
         listen = partial(
-            listening, stack, settings.http_host, origins=parts.origins, metrics=parts.metrics, shared=shared
+            listening,
+            stack,
+            settings.http_host,
+            origins=parts.origins,
+            metrics=parts.metrics,
+            shared=shared,
+            write_seconds=settings.write_seconds,
         )
         http_port = await listen("IM_HTTP_PORT", settings.http_port, parts.application(), parts.webhook)
         public_port = None
@@ -262,6 +269,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
             metrics,
             secret=settings.secret,
             rate=settings.pull_rate,
+            room=Room(settings.answer_bytes, settings.open_pulls),
         ),
         health=HealthApi(life, outbox, archiver, archive_counts, presence, acknowledgements, metrics),
         admin=AdminApi(

@@ -92,6 +92,15 @@ class Settings(BaseSettings):
         description="Bytes one message's payload may have; a command's, 20 more for each member it names.",
     )
     pull_rate: float = Field(20.0, gt=0, allow_inf_nan=False, description="Pulls per second one user may make.")
+    open_pulls: int = Field(
+        8, ge=1, description="Pulls of one user that a process answers at once, those that wait for news not counted."
+    )
+    answer_bytes: int = Field(
+        268_435_456, ge=4_194_304, description="Bytes of memory that answers to pulls may take in a process."
+    )
+    write_seconds: float = Field(
+        30.0, gt=0, le=3600, description="Seconds a client may take nothing of its answer; then its connection ends."
+    )
     trusted_send: bool = Field(
         False, description="Whether users publish to `send/…`, and the broker says in what it delivers who sent it."
     )

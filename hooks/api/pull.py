@@ -1,6 +1,7 @@
 """`GET /pull`: everything a user may see after his cursor."""
 
 import asyncio
+import contextlib
 import re
 import time
 from base64 import b64encode
@@ -11,6 +12,7 @@ from aiohttp import web
 
 from hooks.aiohttp_connection import AiohttpConnection
 from hooks.api.arguments import integer
+from hooks.api.room import Place, Room
 from hooks.errors import Problem
 from hooks.metrics import Metrics
 from hooks.tokens import UserTokens, receiver_key
@@ -55,6 +57,7 @@ class PullApi:
         *,
         secret: str,
         rate: float,
+        room: Room,
     ) -> None:
         self._puller = puller
         self._timelines = timelines
@@ -63,6 +66,7 @@ class PullApi:
         self._metrics = metrics
         self._secret = secret
         self._rate = PullRate(rate)
+        self._room = room
         self._waiting: Counter[int] = Counter()
         self.draining = False
 
@@ -78,19 +82,31 @@ class PullApi:
             raise Problem("bad_argument", "`epoch` is not an epoch")
         if self.draining:
             raise Problem("shutting_down")
-        if not self._rate.take(uid):
-            raise Problem("too_many_pulls")
         connection = request.protocol
         assert isinstance(connection, AiohttpConnection)
-        if wait and not connection.asked_for_more:
-            with connection.wait():
-                pulled = await self._wait(uid, cursor, limit, epoch, wait)
-        else:
-            pulled = await self._puller.pull(uid, cursor, limit, epoch)
-            self._metrics.pull_seconds.observe(time.perf_counter() - started)
-        return web.Response(body=render(pulled, receiver_key(self._secret, uid)), content_type="application/json")
+        place = self._room.place(uid)
+        try:
+            if not self._rate.take(uid):
+                raise Problem("too_many_pulls")
+            if wait and not connection.asked_for_more:
+                with connection.wait():
+                    pulled = await self._wait(place, uid, cursor, limit, epoch, wait)
+            else:
+                await place.take()
+                pulled = await self._puller.pull(uid, cursor, limit, epoch)
+                self._metrics.pull_seconds.observe(time.perf_counter() - started)
+            body = render(pulled, receiver_key(self._secret, uid))
+            del pulled
+            place.fill(len(body))
+            return await _sent(request, body)
+        except Problem as refused:
+            self._metrics.pulls_refused.labels(refused.code).inc()
+            raise
+        finally:
+            place.leave()
 
-    async def _wait(self, uid: int, cursor: int, limit: int, epoch: str, seconds: int) -> Pulled:
+    async def _wait(self, place: Place, uid: int, cursor: int, limit: int, epoch: str, seconds: int) -> Pulled:
+        """What there is once there is something, or the time is over. While it waits it takes no place."""
         if self._waiting[uid] >= MOST_WAITING:
             raise Problem("too_many_waiting")
         self._waiting[uid] += 1
@@ -101,10 +117,12 @@ class PullApi:
                 # Again after each news that brought no message: it may be that he reads another channel now.
                 async with self._news.watch([str(uid), *await self._timelines.channels(uid)]) as written:
                     written.clear()
+                    await place.take()
                     pulled = await self._puller.pull(uid, cursor, limit, epoch)
                     left = deadline - time.monotonic()
                     if pulled.messages or pulled.reset or left <= 0 or self.draining:
                         return pulled
+                    place.leave()
                     try:
                         async with asyncio.timeout(left):
                             await written.wait()
@@ -115,6 +133,15 @@ class PullApi:
             if not self._waiting[uid]:
                 del self._waiting[uid]
             self._metrics.waiting_pulls.dec()
+
+
+async def _sent(request: web.Request, body: bytes) -> web.Response:
+    """The answer, once the client has read it, or is gone."""
+    response = web.Response(body=body, content_type="application/json")
+    with contextlib.suppress(ConnectionError):
+        await response.prepare(request)
+        await response.write_eof()
+    return response
 
 
 def render(pulled: Pulled, key: str) -> bytes:
