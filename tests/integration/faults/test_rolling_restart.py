@@ -19,6 +19,7 @@ import pytest
 
 from hooks.embedded.webhook import Webhook
 from tests.integration.app import SECRETS, command_body, message_body, new_uid, until
+from tests.integration.faults.brokered import Brokered, member
 from tests.integration.faults.load import Device
 from tests.integration.served import Served
 from tests.servers import RedisServer, valkey_program
@@ -98,12 +99,14 @@ class Rolling:
         self._redis_url = redis_url
         self._number = 0
         self.archive = directory / "archive.db"
+        self.settings: dict[str, str] = {}
 
     async def another(self) -> Served:
         """A further process, once it serves."""
         self._number += 1
         archive_url = f"sqlite:///{self.archive}"
-        served = Served(self._directory / f"serve-{self._number}", self._redis_url, archive_url=archive_url)
+        directory = self._directory / f"serve-{self._number}"
+        served = Served(directory, self._redis_url, archive_url=archive_url, **self.settings)
         await served.wait_for("serving")
         return served
 
@@ -111,6 +114,29 @@ class Rolling:
         """The client ids of every archived message."""
         with closing(sqlite3.connect(f"file:{self.archive}?mode=ro", uri=True)) as archive:
             return [str(row[0]) for row in archive.execute("SELECT client_id FROM message")]
+
+
+class Talker:
+    """A member who sends to a group all the time, each message on a new connection, and again for ten seconds."""
+
+    def __init__(self, brokered: Brokered, topic: str) -> None:
+        self.uid = new_uid()
+        self._brokered = brokered
+        self._topic = topic
+        self._stopping = False
+        self.sent: list[str] = []
+        self.lost: list[str] = []
+
+    async def talk(self) -> None:
+        while not self._stopping:
+            client_id = f"{self.uid}-{len(self.sent)}"
+            async with member(self._brokered, self.uid, device=client_id) as connection:
+                if not await connection.send(self._topic, client_id):
+                    self.lost.append(client_id)
+            self.sent.append(client_id)
+
+    def stop(self) -> None:
+        self._stopping = True
 
 
 @pytest.fixture
@@ -121,8 +147,13 @@ async def rolling(tmp_path: Path) -> AsyncIterator[Rolling]:
     redis.kill()
 
 
+announcements = pytest.mark.parametrize(
+    "announced", [True, False], ids=["after it left the balancer", "without a word"]
+)
+
+
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("announced", [True, False], ids=["after it left the balancer", "without a word"])
+@announcements
 async def test_a_rolling_restart_loses_and_reorders_nothing(rolling: Rolling, chance: Random, announced: bool) -> None:
     async with AsyncExitStack() as stack:
         running = [await rolling.another(), await rolling.another()]
@@ -141,15 +172,7 @@ async def test_a_rolling_restart_loses_and_reorders_nothing(rolling: Rolling, ch
         sending = [asyncio.create_task(sender.send()) for sender in senders]
         for old in list(running):
             await _more(device)
-            running.append(replacement := await rolling.another())
-            balancer.ports.append(replacement.port)
-            if announced:
-                balancer.ports.remove(old.port)
-            old.terminate()
-            assert await old.ended() == 0, old.log
-            if not announced:
-                balancer.ports.remove(old.port)
-            running.remove(old)
+            await _replace(rolling, balancer, running, old, announced=announced)
         await _more(device)
         for sender in senders:
             sender.stop()
@@ -183,3 +206,64 @@ async def _more(device: Device) -> None:
         return len(device.held) >= count
 
     await until(given, 60)
+
+
+@pytest.mark.timeout(300)
+@announcements
+async def test_members_on_new_connections_lose_nothing_that_they_send_again(
+    rolling: Rolling, chance: Random, announced: bool
+) -> None:
+    """They are asked about at each; and what nobody decided, the broker keeps as a denial."""
+    brokered = Brokered()
+    rolling.settings = brokered.settings
+    async with AsyncExitStack() as stack:
+        running = [await rolling.another(), await rolling.another()]
+        stack.callback(_kill, running)
+        balancer = Balancer([served.port for served in running], chance)
+        await stack.enter_async_context(brokered.running(f"http://127.0.0.1:{await balancer.start()}"))
+        stack.callback(balancer.stop)
+
+        owner, topic = new_uid(), f"group/{new_uid()}"
+        talkers = [Talker(brokered, topic) for _ in range(SENDERS)]
+        async with member(brokered, owner) as making:
+            await making.publish(f"{topic}/create", members=[talker.uid for talker in talkers])
+            await making.hears("im.group.created")
+        talking = [asyncio.create_task(talker.talk()) for talker in talkers]
+        for old in list(running):
+            await _talked(talkers)
+            await _replace(rolling, balancer, running, old, announced=announced)
+        await _talked(talkers)
+        for talker in talkers:
+            talker.stop()
+        await asyncio.gather(*talking)
+        assert [talker.lost for talker in talkers] == [[] for _ in talkers]
+        for served in running:
+            assert served.lines("hook_failed") == []
+            assert await served.stop() == 0
+    sent = [client_id for talker in talkers for client_id in talker.sent]
+    assert set(sent) <= set(rolling.archived())
+
+
+async def _talked(talkers: list[Talker]) -> None:
+    """Returns once each has sent some more."""
+    counts = [len(talker.sent) + 5 for talker in talkers]
+
+    async def enough() -> bool:
+        return all(len(talker.sent) >= count for talker, count in zip(talkers, counts, strict=True))
+
+    await until(enough, 60)
+
+
+async def _replace(
+    rolling: Rolling, balancer: Balancer, running: list[Served], old: Served, *, announced: bool
+) -> None:
+    """A new process takes the place of an old one; `announced`: which has left the balancer before it stops."""
+    running.append(replacement := await rolling.another())
+    balancer.ports.append(replacement.port)
+    if announced:
+        balancer.ports.remove(old.port)
+    old.terminate()
+    assert await old.ended() == 0, old.log
+    if not announced:
+        balancer.ports.remove(old.port)
+    running.remove(old)
