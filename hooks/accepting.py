@@ -15,7 +15,7 @@ import structlog
 EVERYWHERE = "::"
 _BACKLOG = 1024
 _KERNEL_BYTES = 65_536
-"""Of answers that a client does not read, in the kernel: by itself it takes megabytes of each, which nothing here counts.
+"""Of an answer that a client does not read, in the kernel: by itself that takes megabytes, which nothing here counts.
 
 The kernel doubles this; that is a megabyte a second for a client at 100 milliseconds' distance.
 """
