@@ -102,12 +102,16 @@ class Service:
                 return await trouble(request)
             status, headers = trouble
             return web.json_response({"error": {"code": "x", "message": "trouble"}}, status=status, headers=headers)
+        return self.page_for(request)
+
+    def page_for(self, request: web.Request) -> web.Response:
+        """What a service without trouble answers."""
         claims = jwt.decode(request.headers["Authorization"].removeprefix("Bearer "), SECRET, algorithms=["HS256"])
         uid = claims["sub"]
         cursor = int(request.query["last_id"])
         reset = request.query.get("epoch", self.epoch) != self.epoch
         later = [entry for entry in self.timelines.get(uid, []) if reset or entry["last_id"] > cursor]
-        entries = later[: self.page]
+        entries = later[: min(self.page, int(request.query["limit"]))]
         more = len(later) > len(entries)
         last_id = entries[-1]["last_id"] if more else max(self._clock, 0 if reset else cursor)
         answer = {
