@@ -17,6 +17,7 @@ from hooks.emqx.management import Management
 from hooks.emqx.resources import manageable, trusted_sending, way
 from hooks.emqx.rest import BrokerAway, BrokerRefused
 from hooks.emqx.rules import Parameters, Rules
+from hooks.emqx.versions import Version, target_version
 from hooks.settings import Settings, SettingsError, load
 from store.private_files import write_private
 
@@ -27,6 +28,9 @@ _STYLES = {"+": "green", "~": "yellow", "-": "red"}
 _LEFT = "left: the JWT authenticator (without it everybody is let in), and the settings of mqtt, retainer, listeners"
 _REPLACED = "note: an import sets mqtt and retainer as a whole; what you changed there yourself is back at its default"
 _LISTENERS = "note: the rates of listeners are not in it: `emqx-im rules apply` sets them"
+_NODE_CACHE = (
+    "note: for EMQX 6.2 and newer give --for: a permission cache of theirs must be off, which 5.8 does not know"
+)
 
 app = typer.Typer(help="EMQX's side of emqx-im: export, apply, check.", no_args_is_help=True)
 console = Console(highlight=False, soft_wrap=True)
@@ -55,13 +59,15 @@ def export(
     name: str = _NAME,
     only: Only | None = _ONLY,
     form: Format = typer.Option(Format.archive, "--format", help="A backup to upload, or HOCON for `conf load`."),
+    for_: str | None = typer.Option(None, "--for", help="The version of EMQX that will read it, such as 6.2."),
 ) -> None:
     """Write a backup that EMQX's dashboard takes (FILE.tar.gz), or HOCON for its command line and base.hocon."""
+    version = _target(for_, only)
     rules = _rules(hook_url, name, only)
-    content = configuration(rules, only_rules=only is not None)
+    content = configuration(rules, only_rules=only is not None, version=version)
     try:
         if form is Format.archive:
-            write_private(output, archive(content, output.name))
+            write_private(output, archive(content, output.name, version))
         else:
             write_private(output, plain(content).encode())
             if only is None:
@@ -73,7 +79,8 @@ def export(
     except OSError as error:
         sys.exit(f"emqx-im: --output: {error.filename}: {error.strerror}")
     if only is None:
-        typer.echo(f"{_REPLACED}\n{_LISTENERS}", err=True)
+        notes = [_REPLACED, _LISTENERS, *([] if version else [_NODE_CACHE])]
+        typer.echo("\n".join(notes), err=True)
     typer.echo(f"written: {output}")
 
 
@@ -139,6 +146,18 @@ async def _remove(api: Management, rules: Rules, only_rules: bool, dry_run: bool
     if not dry_run:
         await applying.remove(api, there, lambda label: console.print(f"removed: {label}"))
     console.print(_LEFT if not only_rules else "left: authentication, authorization and settings")
+
+
+def _target(given: str | None, only: Only | None) -> Version | None:
+    """The version named by `--for`; ends the program where it does not fit."""
+    if given is None:
+        return None
+    if only is not None:
+        sys.exit("emqx-im: --for: rules alone are the same for every version; leave out --for or --only")
+    try:
+        return target_version(given)
+    except ValueError as error:
+        sys.exit(f"emqx-im: --for: {error}")
 
 
 def _rules(hook_url: str | None, name: str, only: Only | None) -> Rules:

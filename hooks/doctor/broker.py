@@ -8,12 +8,9 @@ from hooks.emqx.management import Management
 from hooks.emqx.resources import manageable
 from hooks.emqx.rest import BrokerAway, BrokerRefused
 from hooks.emqx.rules import Rules
-from hooks.emqx.versions import version_of, versions_of
+from hooks.emqx.versions import OLDEST, version_of, versions_of
 
 EMQX = "EMQX"
-OLDEST = (5, 8, 6)
-"""The first whose disconnect events carry `connected_at`."""
-
 _LICENSED = (5, 9, 0)
 _WAITING = 1000
 

@@ -20,6 +20,7 @@ HOLES = {
     "mqtt settings: mqtt.shared_subscription": "`$share` splits one user's messages among his devices",
     "retainer: enable": "retained wills are kept, whatever mqtt.retain_available says",
     "authorization source file: rules": "users may be granted what is others', or be refused what is theirs",
+    "authorization node cache: enable": "whoever is removed from a group goes on hearing it for a minute and more",
     "authorization settings: no_match": "what nobody decides is allowed: everything, while the service is away",
 }
 """Setting to what it leaves open. What else differs is no hole, but not as it was measured."""

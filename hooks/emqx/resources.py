@@ -261,8 +261,13 @@ async def plan(api: Management, rules: Rules, *, only_rules: bool) -> list[Resou
         Setting("mqtt settings", "/configs/global_zone", {"mqtt": rules.broker["mqtt"]}),
         Setting("retainer", "/mqtt/retainer", rules.broker["retainer"]),
     ]
-    # While a cluster is upgraded, the newest node counts: what slows senders on the oldest would lose messages there.
-    rates = rules.for_version(versions_of(await api.get("/nodes") or ())[-1])["listeners"]
+    versions = versions_of(await api.get("/nodes") or ())
+    # While a cluster is upgraded, every node must know what is set, and what slows senders on one may lose messages on
+    # another.
+    if special := rules.for_version(versions[0]).get("authorization"):
+        cache = special["node_cache"]
+        steps.append(Setting("authorization node cache", "/authorization/node_cache", cache))
+    rates = rules.for_version(versions[-1])["listeners"]
     steps += [
         Listener(f"listener {listener['id']}", f"/listeners/{listener['id']}", rates)
         for listener in await client_listeners(api)

@@ -7,10 +7,13 @@ from typing import Any
 Version = tuple[int, int, int]
 
 UNKNOWN: Version = (0, 0, 0)
+OLDEST: Version = (5, 8, 6)
+"""The first whose disconnect events carry `connected_at`."""
 NEW_LIMITS: Version = (5, 9, 0)
 """From here on EMQX drops what is over a rate, before it reads it later; and a node may keep permissions for all its
 clients."""
 
+_GIVEN = re.compile(r"\d+\.\d+(\.\d+)?")
 _SAID = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
 
@@ -18,6 +21,14 @@ def version_of(text: str) -> Version:
     """`5.8.9` and what begins so; UNKNOWN for anything else."""
     said = _SAID.match(text)
     return (int(said[1]), int(said[2]), int(said[3] or 0)) if said else UNKNOWN
+
+
+def target_version(given: str) -> Version:
+    """What an operator names, as `6.2` or `5.8.9`. Raises ValueError for none, and for one that is too old for us."""
+    version = version_of(given) if _GIVEN.fullmatch(given) else UNKNOWN
+    if version[:2] < OLDEST[:2]:
+        raise ValueError(f"{given}: takes a version of EMQX from 5.8 on, such as 5.8 or 6.2")
+    return version
 
 
 def versions_of(nodes: Iterable[dict[str, Any]]) -> list[Version]:

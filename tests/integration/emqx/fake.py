@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestServer
 
 from hooks.embedded.acl import Acl
 from hooks.emqx.difference import overlaid
+from hooks.emqx.versions import UNKNOWN, Version, version_of
 from tests.integration.emqx.status import listed_nodes, source_status
 from tests.recorded import recorded
 
@@ -87,6 +88,7 @@ class FakeEmqx:
             },
             "force_shutdown": {"enable": True},
         }
+        self.node_cache: Object = {"enable": True, "cache_ttl": "1m"}
         self.retainer: Object = {"enable": True, "max_payload_size": "1MB"}
         self.listeners: dict[str, Object] = {
             f"{type_}:default": {"type": type_, "id": f"{type_}:default", "bind": f"0.0.0.0:{port}", "enable": True}
@@ -125,6 +127,7 @@ class FakeEmqx:
                 web.put("/api/v5/authorization/sources/{type}", self._put_source),
                 web.delete("/api/v5/authorization/sources/{type}", self._delete_source),
                 *self._whole("authorization/settings", "settings", ("no_match", "deny_action", "cache")),
+                *self._whole("authorization/node_cache", "node_cache", ("enable",), since=(5, 9, 0)),
                 *self._whole("configs/global_zone", "zone", ("mqtt", "force_shutdown")),
                 *self._whole("mqtt/retainer", "retainer", ("enable", "max_payload_size")),
                 web.get("/api/v5/listeners", self._all_listeners),
@@ -305,11 +308,17 @@ class FakeEmqx:
         self.sources.sort(key=lambda source: wanted.index(source["type"]))
         return web.Response(status=204)
 
-    def _whole(self, path: str, name: str, needed: tuple[str, ...]) -> list[web.RouteDef]:
+    def _whole(self, path: str, name: str, needed: tuple[str, ...], since: Version = UNKNOWN) -> list[web.RouteDef]:
+        def known() -> None:
+            if version_of(self.version) < since:
+                raise web.HTTPNotFound
+
         async def get(request: web.Request) -> web.Response:
+            known()
             return web.json_response(getattr(self, name))
 
         async def put(request: web.Request) -> web.Response:
+            known()
             body = await request.json()
             if missing := [key for key in needed if key not in body]:
                 raise Refusal(400, "BAD_REQUEST", f"missing: {missing}")

@@ -12,8 +12,9 @@ RATES = ("messages_rate", "bytes_rate")
 
 
 def state(emqx: FakeEmqx) -> dict[str, Any]:
-    names = ("connectors", "actions", "rules", "authentication", "sources", "settings", "zone", "retainer", "listeners")
-    return copy.deepcopy({name: getattr(emqx, name) for name in names})
+    items = ("connectors", "actions", "rules", "authentication", "sources")
+    settings = ("settings", "node_cache", "zone", "retainer", "listeners")
+    return copy.deepcopy({name: getattr(emqx, name) for name in (*items, *settings)})
 
 
 async def test_a_fresh_broker_gets_everything(emqx: FakeEmqx, run: Run) -> None:
@@ -126,6 +127,27 @@ async def test_no_rate_is_set_where_it_would_lose_messages(version: str, emqx: F
     rates = {listener.get(name, "infinity") for listener in emqx.listeners.values() for name in RATES}
     assert rates == {"infinity"}
     assert not any("ssl:default" in call for call in emqx.calls)
+
+
+async def test_what_a_node_keeps_for_all_its_clients_is_switched_off(emqx: FakeEmqx, run: Run) -> None:
+    emqx.version = "6.2.2"
+    ran = await run("rules", "apply")
+    assert "~ authorization node cache: enable: true → false" in ran.out
+    assert emqx.node_cache == {"enable": False, "cache_ttl": "1m"}
+    assert (await run("rules", "check")).status == 0
+    emqx.node_cache["enable"] = True
+    ran = await run("rules", "check")
+    assert (ran.status, ran.out.splitlines()[1:]) == (1, ["~ authorization node cache: enable: true → false"])
+
+
+@pytest.mark.parametrize("newest", ["5.8.9", "6.2.2"])
+async def test_a_cluster_with_a_node_that_has_no_such_cache_is_not_asked_for_it(
+    newest: str, emqx: FakeEmqx, run: Run
+) -> None:
+    emqx.version, emqx.nodes, emqx.newest = "5.8.9", 2, newest
+    assert (await run("rules", "apply")).status == 0
+    assert (await run("rules", "check")).status == 0
+    assert emqx.node_cache["enable"]
 
 
 async def test_while_a_cluster_is_upgraded_no_rate_is_set(emqx: FakeEmqx, run: Run) -> None:

@@ -163,6 +163,16 @@ async def test_each_thing_that_is_wrong(name: str, applied: FakeEmqx, api: Manag
     assert (finding.state, told in finding.what) == (state, True), finding
 
 
+async def test_permissions_that_a_node_keeps(emqx: FakeEmqx, run: Run, api: Management) -> None:
+    emqx.version = "6.2.2"
+    assert (await run("rules", "apply")).status == 0
+    assert bad(await everything(api)) == []
+    emqx.node_cache["enable"] = True
+    finding = only(await everything(api))
+    assert finding.state is State.FAIL
+    assert "node cache: enable is true: whoever is removed from a group goes on hearing it" in finding.what
+
+
 @pytest.mark.parametrize("rate", ["messages_rate", "bytes_rate"])
 async def test_a_rate_of_a_later_emqx_loses_messages(rate: str, emqx: FakeEmqx, run: Run, api: Management) -> None:
     emqx.version = "6.2.2"

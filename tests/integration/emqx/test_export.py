@@ -42,6 +42,30 @@ async def test_only_rules_needs_no_user_tokens(run: Run, tmp_path: Path) -> None
         assert f"\n{root}" not in text
 
 
+def meta(archive: Path) -> str:
+    with tarfile.open(archive, "r:gz") as tar:
+        content = tar.extractfile(f"{archive.name.removesuffix('.tar.gz')}/META.hocon")
+        assert content is not None
+        return content.read().decode()
+
+
+async def test_for_a_version(run: Run, tmp_path: Path) -> None:
+    ran = await run("rules", "export", "-o", "any.tar.gz")
+    assert "for EMQX 6.2 and newer give --for" in ran.err
+    assert "node_cache" not in cluster(tmp_path / "any.tar.gz")
+    assert 'version = "5.0.0"' in meta(tmp_path / "any.tar.gz")
+
+    ran = await run("rules", "export", "-o", "new.tar.gz", "--for", "6.2")
+    assert (ran.status, "--for" in ran.err) == (0, False)
+    assert "node_cache = {\n    enable = false\n  }" in cluster(tmp_path / "new.tar.gz")
+    # An EMQX that is older says that it is, and takes nothing.
+    assert 'version = "6.2.0"' in meta(tmp_path / "new.tar.gz")
+
+    ran = await run("rules", "export", "-o", "old.hocon", "--format", "hocon", "--for", "5.8.9")
+    assert (ran.status, "--for" in ran.err) == (0, False)
+    assert "node_cache" not in (tmp_path / "old.hocon").read_text()
+
+
 async def test_hocon_with_the_acl_beside_it(run: Run, tmp_path: Path) -> None:
     ran = await run("rules", "export", "-o", "im.hocon", "--format", "hocon")
     assert ran.status == 0, ran
@@ -100,6 +124,11 @@ async def test_a_file_that_others_could_read_is_made_anew(run: Run, tmp_path: Pa
         ({"IM_JWT_SECRET": ""}, (), "IM_JWT_SECRET or IM_JWT_JWKS_URL"),
         ({}, ("--hook-url", "emqx-im"), "--hook-url"),
         ({}, ("--name", "no-name"), "--name"),
+        ({}, ("--for", "5.7"), "--for: 5.7: takes a version of EMQX from 5.8 on"),
+        ({}, ("--for", "4.4.19"), "--for: 4.4.19: takes"),
+        ({}, ("--for", "latest"), "--for: latest: takes"),
+        ({}, ("--for", "6.2.x"), "--for: 6.2.x: takes"),
+        ({}, ("--for", "6.2", "--only", "rules"), "--for: rules alone are the same for every version"),
         ({}, ("-o", "a.zip"), "--output"),
         ({}, ("-o", "missing/a.tar.gz"), "--output"),
     ],
