@@ -8,7 +8,7 @@ from hooks.emqx.management import Management
 from hooks.emqx.resources import manageable
 from hooks.emqx.rest import BrokerAway, BrokerRefused
 from hooks.emqx.rules import Rules
-from hooks.emqx.versions import OLDEST, version_of, versions_of
+from hooks.emqx.versions import OLDEST, open_at_boot, version_of, versions_of
 
 EMQX = "EMQX"
 _LICENSED = (5, 9, 0)
@@ -34,7 +34,7 @@ async def nodes(api: Management) -> tuple[list[Node], list[Finding]]:
         ]
     stopped = [str(node["node"]) for node in held if node.get("node_status", "running") != "running"]
     found = [fail(EMQX, f"node {name} is not running", "start it, or remove it from the cluster") for name in stopped]
-    return held, [ok(EMQX, f"REST API answers: {len(held)} node(s)"), *found, *versions(held)]
+    return held, [ok(EMQX, f"REST API answers: {len(held)} node(s)"), *found, *versions(held), boot(held)]
 
 
 def versions(held: list[Node]) -> list[Finding]:
@@ -44,6 +44,15 @@ def versions(held: list[Node]) -> list[Finding]:
     if len(told) > 1:
         return [warn(EMQX, f"versions {', '.join(told)} side by side", "finish the upgrade")]
     return [ok(EMQX, f"version {told[0]}")]
+
+
+def boot(held: list[Node]) -> Finding:
+    """Whether a node that starts lets anybody in."""
+    if not open_at_boot(versions_of(held)[0]):
+        return ok(EMQX, "lets nobody in while a node starts")
+    what = "this version lets anybody in while a node starts, as anybody, for a second or two"
+    mend = "let clients come through what asks /status twice before it sends anybody: docs/operators/install.md"
+    return warn(EMQX, what, mend)
 
 
 async def license_needed(api: Management, held: list[Node]) -> list[Finding]:

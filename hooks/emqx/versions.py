@@ -13,6 +13,9 @@ NEW_LIMITS: Version = (5, 9, 0)
 """From here on EMQX drops what is over a rate, before it reads it later; and a node may keep permissions for all its
 clients."""
 
+CLOSED_AT_BOOT: Version = (5, 8, 12)
+"""The first that takes no connection before it is ready; 5.9 and newer refuse whom no authenticator knows."""
+
 _GIVEN = re.compile(r"\d+\.\d+(\.\d+)?")
 _SAID = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
@@ -34,3 +37,8 @@ def target_version(given: str) -> Version:
 def versions_of(nodes: Iterable[dict[str, Any]]) -> list[Version]:
     """Of the answer of `/nodes`: from the oldest to the newest, of which there may be two while EMQX is upgraded."""
     return sorted({version_of(str(node.get("version", ""))) for node in nodes}) or [UNKNOWN]
+
+
+def open_at_boot(version: Version) -> bool:
+    """Whether a node lets in anybody, with any password and username, while it starts."""
+    return version < CLOSED_AT_BOOT

@@ -40,9 +40,13 @@ def settings(**given: Any) -> Settings:
     return Settings(**{**needed, "hook_token": HOOK_TOKEN, "jwt_secret": JWT_SECRET, **given})
 
 
+OPEN_AT_BOOT = "this version lets anybody in while a node starts"
+
+
 def bad(found: list[Finding]) -> list[Finding]:
+    """What is wrong, but for what is so on every 5.8.9."""
     assert all(finding.mend for finding in found if finding.state in (State.WARN, State.FAIL))
-    return [finding for finding in found if finding.state is not State.OK]
+    return [finding for finding in found if finding.state is not State.OK and OPEN_AT_BOOT not in finding.what]
 
 
 def only(found: list[Finding]) -> Finding:
@@ -185,6 +189,18 @@ async def test_a_rate_of_a_later_emqx_loses_messages(rate: str, emqx: FakeEmqx, 
 async def test_the_rate_of_a_listener_that_is_off_is_nobody_s_business(applied: FakeEmqx, api: Management) -> None:
     applied.listeners["ssl:default"].update(enable=False, messages_rate="1/s")
     assert bad(await everything(api)) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "state"), [("5.8.9", State.WARN), ("5.8.12", State.OK), ("5.9.0", State.OK), ("6.2.3", State.OK)]
+)
+async def test_whether_a_node_that_starts_lets_anybody_in(
+    version: str, state: State, emqx: FakeEmqx, api: Management
+) -> None:
+    emqx.version = version
+    _, found = await broker.nodes(api)
+    (finding,) = [each for each in found if "while a node starts" in each.what]
+    assert (finding.state, "/status" in finding.mend) == (state, state is State.WARN)
 
 
 async def test_a_disabled_authenticator_is_none(applied: FakeEmqx, api: Management) -> None:
