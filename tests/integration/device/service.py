@@ -27,7 +27,10 @@ from tests.servers import free_port
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SECRET = "a secret of the tests that is long enough"
-KEYS = {"1001": "secret-1001", "1002": "secret-1002"}
+
+
+def key(uid: str) -> str:
+    return f"secret-{uid}"
 
 
 def token(uid: int) -> str:
@@ -39,7 +42,7 @@ class Service:
 
     refuse: receivers to whom nothing is stored; budget: the next messages are refused with `rate` and so many seconds;
     denied: topics that the authorizer denies; questions: what it was asked. refused_logins: how many of the next ones
-    the broker refuses, as one does that starts.
+    the broker refuses, as one does that starts. groups: which topics a user's devices are told to subscribe.
     """
 
     def __init__(self) -> None:
@@ -55,6 +58,10 @@ class Service:
         self.questions: list[tuple[str, str, str]] = []
         self.connects: list[str] = []
         self.refused_logins = 0
+        self.groups: dict[str, list[str]] = {}
+        self.question_seconds = 0.0
+        """What the authorizer needs for each question; it answers one at a time."""
+        self._answering = asyncio.Lock()
         self.pulls: list[dict[str, str]] = []
         self.published: list[dict[str, Any]] = []
         self.timelines: dict[str, list[dict[str, Any]]] = {}
@@ -79,14 +86,14 @@ class Service:
         )
         return self._clock
 
-    def tell(self, uid: str, kind: str, body: dict[str, Any], key: str | None = None) -> None:
+    def tell(self, uid: str, kind: str, body: dict[str, Any], secret: str | None = None) -> None:
         """A control message, live."""
         message = {
             "from": "0",
             "id": f"im.{self._clock}",
             "type": kind,
             "body": body,
-            "key": key or KEYS[uid],
+            "key": secret or key(uid),
         }
         self.publish(f"single/{uid}", message)
 
@@ -121,7 +128,7 @@ class Service:
             "truncated": False,
             "epoch": self.epoch,
         }
-        return web.json_response(answer | {"key": KEYS[uid]} | ({"reset": True} if reset else {}))
+        return web.json_response(answer | {"key": key(uid)} | ({"reset": True} if reset else {}))
 
     async def start_broker(self) -> None:
         """On the port it had before, with nothing left of its sessions."""
@@ -157,6 +164,9 @@ class Service:
     async def authorize(self, request: web.Request) -> web.Response:
         asked = await request.json()
         self.questions.append((asked["username"], asked["action"], asked["topic"]))
+        if self.question_seconds:
+            async with self._answering:
+                await asyncio.sleep(self.question_seconds)
         return web.json_response({"result": "deny" if asked["topic"] in self.denied else "allow"})
 
     async def hear(self, request: web.Request) -> web.Response:
@@ -165,6 +175,11 @@ class Service:
             self._hear(event["topic"], json.loads(b64decode(event["payload_b64"])))
         elif event["event"] == "client.connected":
             self.connects.append(event["clientid"])
+        elif event["event"] == "session.subscribed":
+            uid = event["username"]
+            if topics := self.groups.get(uid):
+                body = {"topics": [{"topic": topic, "qos": 1} for topic in topics], "head": self._clock}
+                self.tell(uid, "im.subscribe", body)
         return web.Response(status=204)
 
     def _hear(self, topic: str, message: dict[str, Any]) -> None:
