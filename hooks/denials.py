@@ -21,7 +21,7 @@ from hooks.topics import SEND, Global, Group, Single, Tag, receiver, sent_to
 from store.cancellation import end
 from store.errors import StoreError
 
-_GATHER_SECONDS = 0.8
+_GATHER_SECONDS = 0.5
 """A topic that a device publishes to is told of at most once in so long, however often the broker asks."""
 _STEP_SECONDS = 0.2
 _MOST_OF_DEVICE = 5

@@ -159,8 +159,8 @@ class CacheWatch:
             self._drops.labels("failed").inc()
             raise
         self._drops.labels("done").inc()
-        undecided = sum(node.undecided for node in asked.of.values())
-        log.warning("permission_caches_dropped", reason="questions went undecided", counted=undecided)
+        undecided = {node: questions.undecided for node, questions in asked.of.items() if questions.undecided}
+        log.warning("permission_caches_dropped", undecided_since_start=undecided)
         since = held.clean_at - _BEFORE_MS
         seen = await self._presence.seen_since(since, _MOST_TOLD)
         if len(seen) == _MOST_TOLD:

@@ -51,6 +51,12 @@ def _is_list_of_objects(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
 
 
+def amount(value: Any) -> float | None:
+    """A duration in milliseconds, or a size in bytes; None where it is neither."""
+    found = _canonical(value)
+    return found if isinstance(found, int | float) and not isinstance(found, bool) else None
+
+
 def has_secret(value: Any) -> bool:
     """Whether something in it is hidden by EMQX."""
     if isinstance(value, dict):

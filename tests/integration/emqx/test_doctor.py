@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from redis.asyncio import Redis
 
-from hooks.doctor import Finding, State, broker, holes, service, stores
+from hooks.doctor import Finding, State, broker, denials, holes, service, stores
 from hooks.emqx.management import Management
 from hooks.emqx.rules import Parameters, Rules
 from hooks.settings import Settings
@@ -52,6 +52,55 @@ def bad(found: list[Finding]) -> list[Finding]:
 def only(found: list[Finding]) -> Finding:
     (finding,) = bad(found)
     return finding
+
+
+async def test_denials_that_nobody_decided_can_be_forgotten(api: Management, applied: FakeEmqx) -> None:
+    applied.answers |= {"total": 9, "allow": 6, "ignore": 2, "nomatch": 1}
+    (finding,) = await denials.kept_denials(api)
+    assert (finding.state, finding.what) == (
+        State.OK,
+        "the authorizer is connected; 3 questions undecided since EMQX started",
+    )
+    applied.sources.clear()
+    assert await denials.kept_denials(api) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [("/clients/emqx-im-doctor/authorization/cache", "DELETE"), ("/authorization/sources/http/status", "GET")],
+)
+@pytest.mark.parametrize(
+    ("cache", "state"),
+    [
+        ({"enable": True, "ttl": "1h"}, State.FAIL),
+        ({"enable": True, "ttl": "61s"}, State.FAIL),
+        ({"enable": True, "ttl": "1m"}, State.WARN),
+        ({"enable": False, "ttl": "1h"}, None),
+    ],
+)
+async def test_denials_stay_where_the_key_may_not_have_them_forgotten(
+    api: Management, applied: FakeEmqx, path: str, method: str, cache: dict[str, Any], state: State | None
+) -> None:
+    applied.settings["cache"] |= cache
+    applied.fail[method, path] = 403
+    found = bad(await denials.kept_denials(api))
+    assert [finding.state for finding in found] == ([] if state is None else [state])
+    for finding in found:
+        assert f"what nobody decided stays denied for {cache['ttl']}" in finding.what
+        assert "administrator" in finding.mend
+
+
+async def test_a_node_that_cannot_ask_is_named(api: Management, applied: FakeEmqx) -> None:
+    applied.source_status = "disconnected"
+    finding = only(await denials.kept_denials(api))
+    assert (finding.state, "emqx@10.0.0.0" in finding.what) == (State.FAIL, True)
+
+
+async def test_denials_stay_where_the_broker_does_not_count_them(api: Management, applied: FakeEmqx) -> None:
+    del applied.answers["ignore"]
+    assert only(await denials.kept_denials(api)).state is State.FAIL
+    applied.settings["cache"]["enable"] = False
+    assert await denials.kept_denials(api) == []
 
 
 async def everything(api: Management) -> list[Finding]:

@@ -1,0 +1,49 @@
+"""Whether EMQX keeps denials that nobody decided: after any outage, unless the service can have it forget them."""
+
+from typing import Any
+
+from hooks.doctor import Finding, fail, ok, warn
+from hooks.doctor.broker import EMQX
+from hooks.emqx.difference import amount
+from hooks.emqx.management import Management
+from hooks.emqx.rest import BrokerRefused
+
+_SHORT = 60_000
+"""Milliseconds that a denial may be kept without harm."""
+_NOBODY = "emqx-im-doctor"
+"""The clientid of a client that is not there: who may drop its cache may drop any."""
+_ADMINISTRATOR = "an API key with the role administrator; else authorization.cache.ttl of a minute, and more questions"
+
+
+async def kept_denials(api: Management) -> list[Finding]:
+    cache = (await api.get("/authorization/settings") or {}).get("cache", {})
+    ttl = cache.get("ttl", "1m")
+    kept = (amount(ttl) or 0) if cache.get("enable", True) else 0
+    after = f"after an outage what nobody decided stays denied for {ttl}"
+    bad = fail if kept > _SHORT else warn
+    try:
+        await api.delete(f"/clients/{_NOBODY}/authorization/cache")
+        status = await api.get("/authorization/sources/http/status")
+    except BrokerRefused as error:
+        return (
+            [bad(EMQX, f"{after}: this API key may not look for it and drop it ({error})", _ADMINISTRATOR)]
+            if kept
+            else []
+        )
+    if status is None:
+        return []  # that there is no such source is said elsewhere
+    away = [each["node"] for each in status["node_status"] if each["status"] != "connected"]
+    if away:
+        what = f"{', '.join(away)}: no connection to the authorizer; groups and tags are denied there"
+        return [fail(EMQX, what, "the service must run, and IM_HOOK_URL be reachable from there")]
+    undecided = _undecided(status)
+    if undecided is None:
+        return [bad(EMQX, f"{after}: this EMQX does not count it", "EMQX 5.8.6 or newer")] if kept else []
+    return [ok(EMQX, f"the authorizer is connected; {undecided} questions undecided since EMQX started")]
+
+
+def _undecided(status: Any) -> int | None:
+    counts = [each["metrics"] for each in status["node_metrics"]]
+    if not all({"nomatch", "ignore"} <= set(each) for each in counts):
+        return None
+    return sum(int(each["nomatch"]) + int(each["ignore"]) for each in counts)
