@@ -45,6 +45,7 @@ class Parts:
                 web.get("/pull", self.pull.respond),
                 web.get("/healthz", self.health.alive),
                 web.get("/readyz", self.health.ready),
+                web.get("/readyz/pulls", self.health.ready_for_pulls),
                 web.get("/metrics", self.health.metrics),
                 *self.admin.routes(),
             ]

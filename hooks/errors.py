@@ -16,6 +16,7 @@ from store.errors import (
     StoreBehind,
     StoreEmpty,
     StoreError,
+    StoreFull,
 )
 
 RETRY_SECONDS = 1
@@ -70,6 +71,7 @@ CODES: dict[str, Code] = {
     "redis_away": Code(503, "Redis does not answer."),
     "store_empty": Code(503, "Redis is empty and not rebuilt yet."),
     "store_behind": Code(503, "Redis was restored to an older state and is not rebuilt yet."),
+    "store_full": Code(503, "Redis has no room left: it is above `IM_REDIS_HIGH_WATER`."),
     "outbox_full": Code(503, "The archive has not kept up; the outbox is at `IM_OUTBOX_LIMIT`."),
     "overloaded": Code(503, "More requests wait than the queue takes."),
     "answers_unread": Code(503, "Clients have not read `IM_ANSWER_BYTES` of answers; there is no room for another."),
@@ -83,6 +85,7 @@ _STORE_CODES: dict[type[StoreError], str] = {
     StoreAway: "redis_away",
     StoreEmpty: "store_empty",
     StoreBehind: "store_behind",
+    StoreFull: "store_full",
     OutboxFull: "outbox_full",
     Overloaded: "overloaded",
     ArchiveAway: "archive_away",

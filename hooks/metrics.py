@@ -128,6 +128,9 @@ class Metrics:
         self.outbox_bytes = gauge("outbox_bytes", "Bytes waiting for the archive.")
         self.archive_lag = gauge("archive_lag_seconds", "Age of the oldest entry waiting for the archive.")
         self.redis_up = gauge("redis_up", "1 while Redis answers; the gauges read from it stand still otherwise.")
+        self.redis_memory = gauge("redis_memory_bytes", "Redis's memory, as far as it counts for `maxmemory`.")
+        self.redis_maxmemory = gauge("redis_maxmemory_bytes", "Redis's `maxmemory`; 0 is unbounded.")
+        self.store_full = gauge("store_full", "1 while nothing is written, as Redis has no room left.")
         self.online_users = gauge("online_users", "Users with a device online.")
         self.online_devices = gauge("online_devices", "Devices online.")
         self.connections_ended = counter(

@@ -85,6 +85,9 @@ class Settings(BaseSettings):
         ge=1,
         description="Bytes the outbox may hold; unset: a quarter of Redis's `maxmemory`, or 1 GiB.",
     )
+    redis_high_water: float = Field(
+        0.9, gt=0, le=1, description="Share of Redis's `maxmemory` from which on nothing is written."
+    )
     max_payload: int = Field(
         16_384,
         ge=1,

@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 
 from store import keys
 from store.errors import StoreAway
+from store.room import Room
 from store.scripts import script
 
 MOST_BODY = 64 * 1024
@@ -29,13 +30,19 @@ class Kept(NamedTuple):
 
 
 class DeadLetters:
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, room: Room | None = None) -> None:
         self._redis = redis
+        self._room = room
         self._keep = script("deadletter_keep")
         self._drop = script("deadletter_drop")
 
     async def keep(self, *, source: str, reason: str, message: str, sender: str, body: bytes) -> Kept:
-        """Keeps what `source` (a webhook path, or `archive`) had to refuse for `reason`. A body over 64 KiB is cut."""
+        """Keeps what `source` (a webhook path, or `archive`) had to refuse for `reason`. A body over 64 KiB is cut.
+
+        Raises StoreAway; StoreEmpty, StoreFull unless it comes from the outbox, and makes room there.
+        """
+        if self._room is not None and source != ARCHIVE:
+            self._room.require()
         letter = orjson.dumps(
             {
                 "at": time.time_ns() // 1_000_000,

@@ -17,6 +17,10 @@ class StoreBehind(StoreError):
     """Redis was restored to an older state, and is not rebuilt yet."""
 
 
+class StoreFull(StoreError):
+    """Redis has no room left: nothing is written until it has."""
+
+
 class OutboxFull(StoreError):
     """The outbox holds more bytes than IM_OUTBOX_LIMIT: the archive has not kept up."""
 

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from store import keys
 from store.errors import ChannelRefused, StoreAway, StoreEmpty
 from store.group_script import Changed, Command, GroupScript, Limits, Notice, Succession, group_topic, inbox_topic
+from store.room import Room
 
 __all__ = ["Changed", "GroupInfo", "Groups", "Limits", "Membership", "Notice", "Notices"]
 
@@ -72,6 +73,7 @@ class Groups:
         outbox_limit: int,
         limits: Limits,
         replicas: int = 0,
+        room: Room | None = None,
     ) -> None:
         """redis: answers questions. commanding: a client of one connection (`connect(…, single=True)`) for commands."""
         self._redis = redis
@@ -82,6 +84,7 @@ class Groups:
             outbox_limit=outbox_limit,
             limits=limits,
             replicas=replicas,
+            room=room,
         )
         self.highest_id = 0
 

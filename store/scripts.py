@@ -10,10 +10,24 @@ from typing import Any
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
-from store.errors import ChannelRefused, EntryFailed, OutboxFull, StoreAway, StoreBehind, StoreEmpty, StoreError
+from store.errors import (
+    ChannelRefused,
+    EntryFailed,
+    OutboxFull,
+    StoreAway,
+    StoreBehind,
+    StoreEmpty,
+    StoreError,
+    StoreFull,
+)
 from store.lane import Lane
 
-_REFUSALS: dict[str, type[StoreError]] = {"EMPTY": StoreEmpty, "BEHIND": StoreBehind, "OUTBOXFULL": OutboxFull}
+_REFUSALS: dict[str, type[StoreError]] = {
+    "EMPTY": StoreEmpty,
+    "BEHIND": StoreBehind,
+    "OUTBOXFULL": OutboxFull,
+    "OOM": StoreFull,
+}
 _INCLUDE = re.compile(r"^-- include (\w+)\n", re.MULTILINE)
 
 
@@ -77,6 +91,8 @@ class Script:
 
     def _failure(self, error: Exception) -> Exception:
         """What the script refuses with, or StoreAway for everything Redis itself says."""
+        if isinstance(error, redis_errors.OutOfMemoryError):
+            return StoreFull(StoreFull.__doc__)
         if isinstance(error, redis_errors.ResponseError):
             code, _, rest = str(error).partition(" ")
             if code == "REFUSED":

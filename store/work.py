@@ -52,7 +52,8 @@ class WorkList:
             except redis_errors.ResponseError as error:
                 if not str(error).startswith(_NO_GROUP):
                     raise
-            await self._create_group()
+            # First start, or Redis was wiped.
+            await script("work_begin").run(self._redis, [self._stream], [self._group])
             return await self._next(limit, wait)
 
     async def unfinished(self, after: bytes, limit: int) -> tuple[list[Item], bytes | None]:
@@ -102,14 +103,6 @@ class WorkList:
         if time.monotonic() >= self._seen_until:
             await self._read_group("0", 1, None)
             self._seen_until = time.monotonic() + self._idle / 4
-
-    async def _create_group(self) -> None:
-        """First start, or Redis was wiped."""
-        try:
-            await self._redis.xgroup_create(self._stream, self._group, id="0", mkstream=True)
-        except redis_errors.ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):
-                raise
 
     async def _read_group(self, start: str, limit: int, block: int | None) -> list[Item]:
         streams: Any = {self._stream: start}

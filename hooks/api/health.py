@@ -11,15 +11,17 @@ from hooks.errors import CODES, Problem, problem
 from hooks.metrics import Metrics
 from store.archive.archiver import Archiver
 from store.archive.outbox import Outbox
-from store.errors import StoreAway, StoreEmpty, StoreError
+from store.errors import StoreAway, StoreEmpty, StoreError, StoreFull
 from store.life import Life
 from store.presence import Presence
+from store.room import Room
 
 
 class HealthApi:
     def __init__(
         self,
         life: Life,
+        room: Room,
         outbox: Outbox,
         archiver: Archiver,
         archive_counts: ArchiveCounts,
@@ -28,6 +30,7 @@ class HealthApi:
         metrics: Metrics,
     ) -> None:
         self._life = life
+        self._room = room
         self._outbox = outbox
         self._archiver = archiver
         self._archive_counts = archive_counts
@@ -41,6 +44,13 @@ class HealthApi:
 
     async def ready(self, request: web.Request) -> web.Response:
         """200 while hooks and pulls are answered. An archive that is away does not make the service unready."""
+        return await self._state(writes=True)
+
+    async def ready_for_pulls(self, request: web.Request) -> web.Response:
+        """200 while pulls are answered, whether anything can be stored or not."""
+        return await self._state(writes=False)
+
+    async def _state(self, *, writes: bool) -> web.Response:
         state: dict[str, Any] = {
             "ready": True,
             "redis": "ok",
@@ -51,6 +61,10 @@ class HealthApi:
         try:
             if await self._life.epoch() is None:
                 raise StoreEmpty(StoreEmpty.__doc__)
+            if self._room.full:
+                state["redis"] = "full"
+                if writes:
+                    trouble = trouble or problem(StoreFull(StoreFull.__doc__))
             state["archive"] |= {
                 "outbox_length": await self._outbox.length(),
                 "outbox_bytes": await self._outbox.size(),
@@ -67,6 +81,9 @@ class HealthApi:
     async def metrics(self, request: web.Request) -> web.Response:
         """What is read from Redis keeps its last value while Redis is away."""
         self._archive_counts.update()
+        self._metrics.store_full.set(self._room.full)
+        self._metrics.redis_memory.set(self._room.used)
+        self._metrics.redis_maxmemory.set(self._room.most)
         try:
             users, devices = await self._presence.counts()
             self._metrics.online_users.set(users)

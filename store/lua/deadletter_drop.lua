@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Removes one dead letter.
 --
 -- KEYS  1 letters, 2 numbers, 3 bytes by sender, 4 bytes in all, 5 the sender's list

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Keeps a dead letter within the bounds: so many of one sender, so many bytes in all.
 -- Over the first bound the sender's own oldest go; over the second, the oldest of the biggest sender.
 --

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Takes entries that are archived or set aside out of the outbox.
 --
 -- 1. Acknowledges them for the consumer group.

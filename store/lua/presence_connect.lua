@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Devices connected: each counts if it is newer than what is held for its clientid. One that is over already is not held,
 -- and nothing older is either. Its user is seen, and warm if he was cold: from this clock on his inbox is written again.
 --

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Connections are over: by a disconnect (its connected_at must be the one held), by a will (the one held must be older), or
 -- because the broker does not list them (as for a disconnect); a takeover lets go of nothing, as another connection stands.
 -- Disconnects and takeovers are remembered: the connect may come later where it is not held, and a list of clients that

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Reads what one user has not seen: his inbox and the channels he reads, merged by id, from the cursor on; and marks
 -- him seen.
 --

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Makes users cold who were not seen for long and have no device online: their inboxes go, and appends skip them.
 --
 -- KEYS  1 epoch, 2 seen, 3 asleep; 4 what inboxes' names start with, 5 what device hashes' names start with

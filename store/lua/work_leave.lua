@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Ends the consumer of a worker that stops, and those of workers that died and left nothing.
 --
 -- A consumer with pending entries stays: without it they would be given to nobody.

@@ -80,7 +80,7 @@ async def test_every_operation_is_answered(app: App, uid: str) -> None:
     assert (await app.admin("POST", f"/deadletters/{letter['n']}/replay")).code == "unknown_group"
     await done("DELETE", f"/deadletters/{letter['n']}")
     await done("GET", "/openapi.json")
-    for path in ("/healthz", "/readyz", "/metrics"):
+    for path in ("/healthz", "/readyz", "/readyz/pulls", "/metrics"):
         assert (await app.request("GET", path)).status == 200
     asked = {name: recorded("authz")[0][name] for name in ("username", "clientid", "topic", "action", "qos")}
     assert (await app.hook("authz", asked)).status == 200

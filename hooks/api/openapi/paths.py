@@ -165,6 +165,13 @@ PATHS: dict[str, dict[str, Any]] = {
             caller=None,
         )
     },
+    "/readyz/pulls": {
+        "get": operation(
+            "Whether pulls are answered; they are while Redis has no room for what is new.",
+            {200: ref("Readiness"), 503: ref("Readiness")},
+            caller=None,
+        )
+    },
     "/metrics": {
         "get": {
             "summary": "Prometheus's text format.",

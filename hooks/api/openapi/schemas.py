@@ -66,7 +66,7 @@ SCHEMAS: dict[str, Schema] = {
     "Readiness": thing(
         {
             "ready": FLAG,
-            "redis": one_of("ok", "empty", "away"),
+            "redis": one_of("ok", "full", "empty", "away"),
             "aof": TEXT,
             "archive": thing(
                 {"state": TEXT}, {"outbox_length": COUNT, "outbox_bytes": COUNT, "lag_seconds": {"type": "number"}}

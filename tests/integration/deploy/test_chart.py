@@ -272,7 +272,7 @@ def test_a_rolling_update_loses_nothing(render: Render) -> None:
     assert deployment["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
     pod = deployment["template"]["spec"]
     container = pod["containers"][0]
-    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz/pulls", "port": "http"}
     assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
     program, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
     assert program == "sleep"

@@ -1,0 +1,13 @@
+#!lua flags=allow-oom
+-- Makes the consumer group of a list of work, and the list, where they are not there: also when Redis is full, as what
+-- is done then leaves it.
+--
+-- KEYS  1 the list of work (stream)
+-- ARGV  1 consumer group
+-- Reply OK
+
+local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
+if made.err and string.sub(made.err, 1, 9) ~= 'BUSYGROUP' then
+  return made
+end
+return redis.status_reply('OK')
