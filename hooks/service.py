@@ -65,11 +65,11 @@ from store.groups import Groups, Limits
 from store.hot import HotChannels
 from store.lane import SharedLane
 from store.life import Life
+from store.memory import StoreMemory
 from store.news import News
 from store.permissions import PermissionWork
 from store.presence import Presence
 from store.pull import Puller
-from store.room import Room
 from store.sweep import Sweeper
 from store.tag_replacement import Settler
 from store.tags import Tags
@@ -143,8 +143,8 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         stack.push_async_callback(client.aclose)
 
     outbox = Outbox(redis)
-    room = Room(redis, settings.redis_high_water)
-    dead_letters = DeadLetters(redis, room)
+    memory = StoreMemory(redis, settings.redis_high_water)
+    dead_letters = DeadLetters(redis, memory)
     archiver = Archiver(outbox, handlers(archive), dead_letters)
     archive_counts = ArchiveCounts(archiver, metrics)
     life = Life(redis, archive, archiver, window_us=settings.window_us, sync_sender=settings.sync_sender)
@@ -161,7 +161,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         "repeat_seconds": settings.dedupe_seconds,
         "outbox_limit": settings.outbox_limit or await _default_outbox_limit(redis),
         "replicas": settings.redis_wait,
-        "room": room,
+        "memory": memory,
     }
     appender = Appender(
         redis,
@@ -208,7 +208,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     )
     works = {
         "tokens": user_tokens.run(stop),
-        "room": room.run(stop),
+        "memory": memory.run(stop),
         "archiver": archiver.run(stop),
         "upkeep": keep_up(archive, settings.roaming, settings.retention_days, stop),
         "sweep": sweeper.run(stop),
@@ -275,7 +275,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
             rate=settings.pull_rate,
             room=Room(settings.answer_bytes, settings.open_pulls),
         ),
-        health=HealthApi(life, room, outbox, archiver, archive_counts, presence, acknowledgements, metrics),
+        health=HealthApi(life, memory, outbox, archiver, archive_counts, presence, acknowledgements, metrics),
         admin=AdminApi(
             settings.admin_token,
             UsersApi(presence, groups, tags, timelines),

@@ -17,8 +17,8 @@ from store.connection import wait_for_replicas
 from store.destinations import destinations, receivers
 from store.errors import ChannelRefused, EntryFailed, Overloaded, StoreAway
 from store.lane import Lane
+from store.memory import StoreMemory
 from store.record import encode_tail
-from store.room import Room
 from store.scripts import script
 
 _QUEUED_ENTRIES = 20_000
@@ -75,14 +75,14 @@ class Appender:
         outbox_limit: int,
         sync_sender: bool = True,
         replicas: int = 0,
-        room: Room | None = None,
+        memory: StoreMemory | None = None,
         on_batch: Callable[[int], object] | None = None,
     ) -> None:
         self._lanes = [Lane(redis) for _ in range(lanes)]
         self._settings = (window_us, repeat_seconds, outbox_limit)
         self._sync_sender = sync_sender
         self._replicas = replicas
-        self._room = room
+        self._memory = memory
         self._on_batch = on_batch
         self._script = script("append")
         self._queue: list[tuple[Entry, asyncio.Future[Stored]]] = []
@@ -111,8 +111,8 @@ class Appender:
     ) -> asyncio.Future[Stored]:
         """A message into the timelines of its topic. Raises Overloaded, StoreFull; the future, what else the store can
         refuse, and ChannelRefused."""
-        if self._room is not None:
-            self._room.require()
+        if self._memory is not None:
+            self._memory.require_room()
         tail = encode_tail(topic, sender, client_id, ts, json, payload)
         repeat_key = keys.repeat(sender, topic, client_id)
         kind, _, name = topic.partition("/")

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from store import keys
 from store.errors import StoreAway
-from store.room import Room
+from store.memory import StoreMemory
 from store.scripts import script
 
 MOST_BODY = 64 * 1024
@@ -30,9 +30,9 @@ class Kept(NamedTuple):
 
 
 class DeadLetters:
-    def __init__(self, redis: Redis, room: Room | None = None) -> None:
+    def __init__(self, redis: Redis, memory: StoreMemory | None = None) -> None:
         self._redis = redis
-        self._room = room
+        self._memory = memory
         self._keep = script("deadletter_keep")
         self._drop = script("deadletter_drop")
 
@@ -41,8 +41,8 @@ class DeadLetters:
 
         Raises StoreAway; StoreEmpty, StoreFull unless it comes from the outbox, and makes room there.
         """
-        if self._room is not None and source != ARCHIVE:
-            self._room.require()
+        if self._memory is not None and source != ARCHIVE:
+            self._memory.require_room()
         letter = orjson.dumps(
             {
                 "at": time.time_ns() // 1_000_000,

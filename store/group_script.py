@@ -8,8 +8,8 @@ from redis.asyncio import Redis
 
 from store import keys
 from store.connection import wait_for_replicas
+from store.memory import StoreMemory
 from store.record import SERVICE, encode_tail
-from store.room import Room
 from store.scripts import script
 
 Notice = tuple[str, bytes]
@@ -70,14 +70,14 @@ class GroupScript:
         outbox_limit: int,
         limits: Limits,
         replicas: int,
-        room: Room | None,
+        memory: StoreMemory | None,
     ) -> None:
         """redis: a client of one connection (`connect(…, single=True)`)."""
         self._redis = redis
         self._settings = (window_us, repeat_seconds, outbox_limit)
         self._limits = limits
         self._replicas = replicas
-        self._room = room
+        self._memory = memory
         self._script = script("group")
 
     async def run(self, command: Command, highest_id: int) -> Changed | Succession:
@@ -94,8 +94,8 @@ class GroupScript:
         return Changed(change, bool(repeated), told)
 
     async def _run(self, command: Command, highest_id: int) -> Any:
-        if self._room is not None:
-            self._room.require()
+        if self._memory is not None:
+            self._memory.require_room()
         gid, now = command.gid, time.time_ns()
         names = [
             *(keys.EPOCH, keys.CLOCK, keys.OUTBOX, keys.OUTBOX_BYTES),

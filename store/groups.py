@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from store import keys
 from store.errors import ChannelRefused, StoreAway, StoreEmpty
 from store.group_script import Changed, Command, GroupScript, Limits, Notice, Succession, group_topic, inbox_topic
-from store.room import Room
+from store.memory import StoreMemory
 
 __all__ = ["Changed", "GroupInfo", "Groups", "Limits", "Membership", "Notice", "Notices"]
 
@@ -73,7 +73,7 @@ class Groups:
         outbox_limit: int,
         limits: Limits,
         replicas: int = 0,
-        room: Room | None = None,
+        memory: StoreMemory | None = None,
     ) -> None:
         """redis: answers questions. commanding: a client of one connection (`connect(…, single=True)`) for commands."""
         self._redis = redis
@@ -84,7 +84,7 @@ class Groups:
             outbox_limit=outbox_limit,
             limits=limits,
             replicas=replicas,
-            room=room,
+            memory=memory,
         )
         self.highest_id = 0
 

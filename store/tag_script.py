@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from store import keys
 from store.connection import wait_for_replicas
-from store.room import Room
+from store.memory import StoreMemory
 from store.scripts import script
 
 
@@ -22,14 +22,14 @@ class TagScript:
         repeat_seconds: int,
         outbox_limit: int,
         replicas: int = 0,
-        room: Room | None = None,
+        memory: StoreMemory | None = None,
     ) -> None:
         """redis: a client of one connection (`connect(…, single=True)`)."""
         self._redis = redis
         self._settings = (window_us, repeat_seconds)
         self._outbox_limit = outbox_limit
         self._replicas = replicas
-        self._room = room
+        self._memory = memory
         self.highest_id = 0
 
     async def run(self, name: str, names: list[bytes], arguments: list[Any], *, share: int = 1) -> Any:
@@ -37,8 +37,8 @@ class TagScript:
 
         share: leaves the outbox to others once it is full to this part of its limit. Raises ChannelRefused, StoreError.
         """
-        if self._room is not None:
-            self._room.require()
+        if self._memory is not None:
+            self._memory.require_room()
         common = [
             *(keys.EPOCH, keys.CLOCK, keys.OUTBOX, keys.OUTBOX_BYTES),
             *(keys.HEADS, keys.NEWS, keys.ASLEEP, keys.INBOX),

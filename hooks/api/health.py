@@ -13,15 +13,15 @@ from store.archive.archiver import Archiver
 from store.archive.outbox import Outbox
 from store.errors import StoreAway, StoreEmpty, StoreError, StoreFull
 from store.life import Life
+from store.memory import StoreMemory
 from store.presence import Presence
-from store.room import Room
 
 
 class HealthApi:
     def __init__(
         self,
         life: Life,
-        room: Room,
+        memory: StoreMemory,
         outbox: Outbox,
         archiver: Archiver,
         archive_counts: ArchiveCounts,
@@ -30,7 +30,7 @@ class HealthApi:
         metrics: Metrics,
     ) -> None:
         self._life = life
-        self._room = room
+        self._memory = memory
         self._outbox = outbox
         self._archiver = archiver
         self._archive_counts = archive_counts
@@ -61,7 +61,7 @@ class HealthApi:
         try:
             if await self._life.epoch() is None:
                 raise StoreEmpty(StoreEmpty.__doc__)
-            if self._room.full:
+            if self._memory.full:
                 state["redis"] = "full"
                 if writes:
                     trouble = trouble or problem(StoreFull(StoreFull.__doc__))
@@ -81,9 +81,9 @@ class HealthApi:
     async def metrics(self, request: web.Request) -> web.Response:
         """What is read from Redis keeps its last value while Redis is away."""
         self._archive_counts.update()
-        self._metrics.store_full.set(self._room.full)
-        self._metrics.redis_memory.set(self._room.used)
-        self._metrics.redis_maxmemory.set(self._room.most)
+        self._metrics.store_full.set(self._memory.full)
+        self._metrics.redis_memory.set(self._memory.used)
+        self._metrics.redis_maxmemory.set(self._memory.most)
         try:
             users, devices = await self._presence.counts()
             self._metrics.online_users.set(users)

@@ -17,7 +17,7 @@ _LOOK_SECONDS = 1.0
 log = structlog.get_logger(__name__)
 
 
-class Room:
+class StoreMemory:
     """used, most: bytes that count for Redis's `maxmemory`, and that; most is 0 where it is unbounded."""
 
     def __init__(self, redis: Redis, high_water: float) -> None:
@@ -31,7 +31,7 @@ class Room:
     def full(self) -> bool:
         return 0 < self.most * self._high_water <= self.used
 
-    def require(self) -> None:
+    def require_room(self) -> None:
         """Raises StoreFull where nothing is to be written."""
         if self.full:
             raise StoreFull(StoreFull.__doc__)
@@ -42,7 +42,7 @@ class Room:
             try:
                 await self.look()
             except StoreAway as error:
-                log.warning("room_unknown", error=str(error))
+                log.warning("memory_unknown", error=str(error))
             await rest(stop, _LOOK_SECONDS)
 
     async def look(self) -> None:
