@@ -1,11 +1,9 @@
 """Who may publish and subscribe: the ACL file, then the service's authorizer; the answers kept per connection."""
 
-import asyncio
 import time
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, replace
 from typing import Literal
-from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
@@ -18,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 _TIMEOUT = aiohttp.ClientTimeout(total=5)
 """`request_timeout` of the authorizer."""
-_CONNECT_SECONDS = 5
+_MAY_PASS = (429, 503)
 _DELAYED = "$delayed/"
 
 Answer = Literal["allow", "deny", "ignore", "nomatch"]
@@ -41,7 +39,8 @@ class Question:
 class Authorizer:
     """Asks `POST <url>/hooks/authz` what the file does not decide. `token` is the hooks' bearer token.
 
-    `counts` has the answers by kind, and as `failed` those that were no answer of success.
+    `counts` has the answers by kind, and as EMQX counts requests those that were a `success` and those that `failed`
+    for good; neither are those that may succeed later.
     """
 
     def __init__(
@@ -50,11 +49,11 @@ class Authorizer:
         self.faults = faults or Faults()
         self.counts: Counter[str] = Counter()
         self.drained_at = 0.0
+        self._look_again_at = 0.0
         self._acl = acl
         self._http = http
         self._url = f"{url}/hooks/authz"
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        self._look_again_at: float | None = None
 
     async def allows(self, username: str, clientid: str, question: Question) -> bool:
         """False also where nobody decides: the service away, or an answer that is none."""
@@ -71,28 +70,13 @@ class Authorizer:
         """Every client's answers are asked for again. One to a question that is being asked is newer, and kept."""
         self.drained_at = time.monotonic()
 
-    async def connected(self) -> bool:
-        """Whether the service is asked, as the API's `status` says."""
-        if self._look_again_at is not None and time.monotonic() < self._look_again_at:
-            return False
-        address = urlsplit(self._url)
-        try:
-            async with asyncio.timeout(_CONNECT_SECONDS):
-                _, writer = await asyncio.open_connection(address.hostname, address.port)
-            writer.close()
-        except OSError:
-            self._found_away()
-            return False
-        self._look_again_at = None
-        return True
-
-    def _found_away(self) -> None:
-        if self.faults.reconnect_seconds:
-            self._look_again_at = time.monotonic() + self.faults.reconnect_seconds
+    @property
+    def connected(self) -> bool:
+        """Whether the service is asked, as the API's `status` says; true while it is away, too."""
+        return time.monotonic() >= self._look_again_at
 
     async def _ask(self, username: str, clientid: str, question: Question) -> Answer:
-        if self._look_again_at is not None and not await self.connected():
-            self.counts["failed"] += 1
+        if not self.connected:
             log.warning("authorizer_not_connected")
             return "ignore"
         body = {
@@ -107,21 +91,24 @@ class Authorizer:
             async with answering as response:
                 content = await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
-            if isinstance(error, aiohttp.ClientConnectionError) and not isinstance(error, TimeoutError):
-                self._found_away()
-            self.counts["failed"] += 1
+            if not isinstance(error, TimeoutError):
+                self._look_again_at = time.monotonic() + self.faults.reconnect_seconds
             log.warning("authorizer_away", error=repr(error))
             return "ignore"
-        if not 200 <= response.status < 300:
+        if 200 <= response.status < 300:
+            self.counts["success"] += 1
+            return _result(response.status, response.content_type, content)
+        if response.status not in _MAY_PASS:
             self.counts["failed"] += 1
-            log.warning("authorizer_undecided", status=response.status)
-            return "ignore"
-        if response.status == 204:
-            return "allow"
-        return _result(content) if response.status == 200 and response.content_type == "application/json" else "nomatch"
+        log.warning("authorizer_undecided", status=response.status)
+        return "ignore"
 
 
-def _result(content: bytes) -> Answer:
+def _result(status: int, content_type: str, content: bytes) -> Answer:
+    if status == 204:
+        return "allow"
+    if status != 200 or content_type != "application/json":
+        return "nomatch"
     try:
         answer = orjson.loads(content)
     except orjson.JSONDecodeError:
@@ -145,8 +132,8 @@ class Permissions:
     async def allows(self, question: Question) -> bool:
         """As EMQX does, asks of `$delayed/<seconds>/<topic>` about the topic, though nothing is delayed here."""
         if question.topic.startswith(_DELAYED):
-            _, _, topic = question.topic.removeprefix(_DELAYED).partition("/")
-            return bool(topic) and await self.allows(replace(question, topic=topic))
+            _, slash, topic = question.topic.removeprefix(_DELAYED).partition("/")
+            return bool(slash) and await self.allows(replace(question, topic=topic))
         answer, kept_at = self._kept.get(question, (False, 0.0))
         if kept_at > self._authorizer.drained_at and time.monotonic() - kept_at < self.SECONDS:
             return answer

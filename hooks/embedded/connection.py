@@ -222,7 +222,7 @@ class Connection:
                     await self._transport.send(data)
                 self._unsent_bytes -= len(data)
         except TimeoutError:
-            self.end("timeout")
+            self.end("enotconn")
         except OSError:
             self.end("tcp_closed")
 

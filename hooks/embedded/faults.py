@@ -8,8 +8,9 @@ class Faults:
     """booting: as while EMQX 5.8 starts, anybody is let in with any password, no rule hears of anything, and every
     question about a permission is denied. The REST API is not there yet.
 
-    reconnect_seconds: once the service was found away, it is asked nothing for so long, as by EMQX, which looks every
-    15 seconds whether what it lost is back.
+    reconnect_seconds: once a question found the service away, nothing is asked for so long, as when EMQX's look at it,
+    every 15 seconds, fell into the outage. A shorter one EMQX does not notice: questions fail, and are answered again
+    as soon as the service is back.
     """
 
     booting: bool = False

@@ -9,7 +9,6 @@ from typing import Any
 from aiohttp import web
 
 from hooks.embedded import events
-from hooks.embedded.connection import MAX_QOS
 from hooks.embedded.rest.requests import (
     BROKER,
     answered,
@@ -98,7 +97,7 @@ def _subscribe(request: web.Request, items: list[Any]) -> list[dict[str, Any]]:
     wanted = [(filter_of(item), checked_qos(item.get("qos", 0))) for item in items]
     for pattern, qos in wanted:
         session.act(partial(broker.subscribe, session, pattern, qos))
-    return [_subscription(session, pattern, min(qos, MAX_QOS)) for pattern, qos in wanted]
+    return [_subscription(session, pattern, qos) for pattern, qos in wanted]
 
 
 def _unsubscribe(request: web.Request, items: list[Any]) -> None:

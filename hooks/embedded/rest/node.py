@@ -49,10 +49,11 @@ async def source_status(request: web.Request) -> web.Response:
         raise Answer(404, {"code": "NOT_FOUND", "message": f"Not found: {kind}"})
     authorizer = request.app[BROKER].authorizer
     counts = {name: authorizer.counts[name] for name in ("allow", "deny", "ignore", "nomatch")}
-    total, failed = sum(counts.values()), authorizer.counts["failed"]
+    total = sum(counts.values())
     metrics = {"total": total, **counts, **_NO_RATES}
-    resource = {"matched": total, "success": total - failed, "failed": failed, **_NO_RATES}
-    connected = "connected" if await authorizer.connected() else "disconnected"
+    requests = {name: authorizer.counts[name] for name in ("success", "failed")}
+    resource = {"matched": total, **requests, **_NO_RATES}
+    connected = "connected" if authorizer.connected else "disconnected"
     return answered(
         200,
         {

@@ -37,7 +37,7 @@ async def test_a_client_that_takes_nothing_is_gone(embedded: Embedded, monkeypat
     client, held = await _deaf(embedded)
     await _fill(embedded, held)
     await until(lambda: not embedded.broker.sessions)
-    await until(lambda: embedded.service.of("1002-deaf")[-1] == "client.disconnected timeout")
+    await until(lambda: embedded.service.of("1002-deaf")[-1] == "client.disconnected enotconn")
     client.abort()
 
 
@@ -59,6 +59,7 @@ async def test_what_waits_for_a_slow_client_is_bounded_in_bytes(embedded: Embedd
         ("$delayed/5/group/7", ["group/7"], True),
         ("$delayed/x/$delayed/5/group/7", ["group/7"], True),
         ("$delayed/5/single/1002", [], True),
+        ("$delayed/0/", [""], False),
         ("$delayed/5", [], False),
         ("$delayed/group", [], False),
     ],

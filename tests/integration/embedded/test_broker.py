@@ -222,6 +222,7 @@ async def test_delivery_takes_the_lower_qos(embedded: Embedded) -> None:
 
 
 async def test_an_absent_client_finds_what_was_published_with_qos_1(embedded: Embedded) -> None:
+    """And nothing that is online only: `mqueue_store_qos0` is off."""
     async with embedded.client("1002", clean_session=False) as receiver:
         await receiver.subscribe("single/1002", qos=1)
     async with embedded.client("1001") as sender:

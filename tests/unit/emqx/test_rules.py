@@ -48,6 +48,7 @@ def test_everything_that_was_measured_is_in_it() -> None:
     assert action["parameters"]["path"] == "/hooks/${hook}"
     assert rules.broker["mqtt"] == {
         "max_qos_allowed": 1,
+        "mqueue_store_qos0": False,
         "retain_available": False,
         "shared_subscription": False,
         "max_packet_size": "128KB",
