@@ -11,14 +11,11 @@ from hooks.embedded.rest.requests import BROKER, Answer, answered
 _VERSION = "5.8.9"
 """Of the EMQX that this broker stands in for."""
 _NO_RATES = {"rate": 0.0, "rate_last5m": 0.0, "rate_max": 0.0}
-_BOOTING_SECONDS = "15"
 
 
 async def status(request: web.Request) -> web.Response:
-    """For balancers; needs no key. 503 as long as the node starts."""
-    booting = request.app[BROKER].faults.booting
-    text = f"Node {events.NODE} is started\nemqx is {'not_running' if booting else 'running'}"
-    return web.Response(status=503 if booting else 200, text=text, headers={"Retry-After": _BOOTING_SECONDS})
+    """For balancers; needs no key."""
+    return web.Response(text=f"Node {events.NODE} is started\nemqx is running")
 
 
 async def nodes(request: web.Request) -> web.Response:

@@ -14,7 +14,6 @@ from hooks.embedded.rest.requests import BROKER, Answer, answered
 _MAX_BODY_BYTES = 16 * 1024 * 1024
 
 NO_KEY = {"code": "AUTHORIZATION_HEADER_ERROR", "message": "Support authorization: basic/bearer "}
-BOOTING = {"code": "SERVICE_UNAVAILABLE", "message": "the node is starting"}
 WRONG_KEY = {"code": "BAD_API_KEY_OR_SECRET", "message": "Check api_key/api_secret"}
 
 
@@ -49,8 +48,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 @web.middleware
 async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
-        if request.app[BROKER].faults.booting and request.path != "/status":
-            raise Answer(503, BOOTING)
         return await handler(request)
     except Answer as answer:
         return answered(answer.status, answer.body)
