@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 import structlog
 
+from hooks.crowd import Crowd
+
 EVERYWHERE = "::"
 _BACKLOG = 1024
 _KERNEL_BYTES = 65_536
@@ -36,12 +38,13 @@ async def accept(
     host: str,
     port: int,
     protocol: Callable[[], asyncio.BaseProtocol],
+    crowd: Crowd | None = None,
     *,
     shared: bool,
 ) -> int:
     """Makes a protocol of each connection to any address of the host, until the stack ends; the port it listens on.
 
-    shared: other processes listen there too. Raises OSError.
+    crowd: says whether there is room for one more. shared: other processes listen there too. Raises OSError.
     """
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(address_of(host), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -54,7 +57,7 @@ async def accept(
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BYTES)
         listener.setblocking(False)
         listeners.append(listener)
-        accepting = _Accepting(loop, listener, protocol)
+        accepting = _Accepting(loop, listener, protocol, crowd)
         accepting.begin()
         stack.callback(accepting.end)
     bound: int = listeners[0].getsockname()[1]
@@ -65,15 +68,22 @@ class _Accepting:
     """One listening socket."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, listener: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listener: socket.socket,
+        protocol: Callable[[], asyncio.BaseProtocol],
+        crowd: Crowd | None,
     ) -> None:
         self._loop = loop
         self._listener = listener
         self._protocol = protocol
+        self._crowd = crowd
         self._opening = set[asyncio.Task[object]]()
         self._pause: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
+        if self._listener.fileno() < 0:
+            return
         self._loop.add_reader(self._listener, self._accept)
 
     def end(self) -> None:
@@ -83,6 +93,10 @@ class _Accepting:
 
     def _accept(self) -> None:
         for _ in range(_AT_ONCE):
+            if self._crowd is not None and not self._crowd.has_room():
+                self._loop.remove_reader(self._listener)
+                self._crowd.call_when_room(self.begin)
+                return
             try:
                 connection, _ = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
@@ -91,12 +105,16 @@ class _Accepting:
                 self._rest(error)
                 return
             connection.setblocking(False)
+            if self._crowd is not None:
+                self._crowd.accepted()
             opening = self._loop.create_task(self._loop.connect_accepted_socket(self._protocol, connection))
             self._opening.add(opening)
             opening.add_done_callback(self._opened)
 
     def _opened(self, opening: "asyncio.Task[object]") -> None:
         self._opening.discard(opening)
+        if self._crowd is not None:
+            self._crowd.opened()
         if not opening.cancelled() and (error := opening.exception()) is not None:
             log.error("connection_failed", error=str(error))
 

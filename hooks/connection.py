@@ -11,7 +11,9 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import NamedTuple, cast
 
+from hooks.crowd import Crowd
 from hooks.errors import RETRY_SECONDS
+from hooks.metrics import Metrics
 from hooks.webhook import LARGEST_BODY, Answer, Webhook
 
 _LONGEST_HEAD = 4096
@@ -78,7 +80,10 @@ class Heads:
 
 
 class HookConnection(asyncio.Protocol):
-    """One connection. `others` makes the protocol that takes over what is not answered here."""
+    """One connection. others: makes the protocol that takes over what is not answered here.
+
+    crowd: what it counts in until it has brought a token. request_seconds: in which a request has to come, once begun.
+    """
 
     def __init__(
         self,
@@ -86,6 +91,9 @@ class HookConnection(asyncio.Protocol):
         heads: Heads,
         others: Callable[[], asyncio.Protocol],
         connections: set["HookConnection"],
+        metrics: Metrics,
+        crowd: Crowd | None,
+        request_seconds: float,
     ) -> None:
         self._webhook = webhook
         self._heads = heads
@@ -96,13 +104,21 @@ class HookConnection(asyncio.Protocol):
         self._pieces = 0
         self._busy = False
         self._closed: asyncio.Future[None] | None = None
+        self._ended = metrics.connections_ended
+        self._crowd = crowd
+        self._request_seconds = request_seconds
+        self._late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one, but does not derive from it
         self._connections.add(self)
+        if self._crowd is not None:
+            self._crowd.came(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self._expect_nothing()
+        self._be_no_stranger()
         self._connections.discard(self)
         if self._closed is not None and not self._closed.done():
             self._closed.set_result(None)
@@ -135,6 +151,8 @@ class HookConnection(asyncio.Protocol):
         head = self._heads.read(data[:end]) if end <= _LONGEST_HEAD else None
         if head is None:
             return self._hand_over(data)
+        if self._crowd is not None:
+            self._be_no_stranger()
         end += 4
         missing = end + head.length - len(data)
         if missing > 0:
@@ -144,6 +162,7 @@ class HookConnection(asyncio.Protocol):
         self._waiting = b""
         self._pieces = 0
         self._busy = True
+        self._expect_nothing()
         return self._webhook.answer(head.name, data[end:], self._reply)
 
     def _wait(self, data: bytes) -> None:
@@ -151,6 +170,26 @@ class HookConnection(asyncio.Protocol):
         self._pieces += 1
         if self._pieces > _MOST_PIECES:
             self._hand_over(data)
+        elif self._late is None:
+            self._late = asyncio.get_running_loop().call_later(self._request_seconds, self._end_late)
+
+    def _expect_nothing(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _end_late(self) -> None:
+        self.make_room("request_late")
+
+    def make_room(self, reason: str) -> None:
+        assert self._transport is not None
+        self._ended.labels(reason).inc()
+        self._transport.abort()
+
+    def _be_no_stranger(self) -> None:
+        if self._crowd is not None:
+            self._crowd.gone(self)
+            self._crowd = None
 
     def _reply(self, answer: Answer) -> None:
         transport = self._transport
@@ -168,6 +207,8 @@ class HookConnection(asyncio.Protocol):
     def _hand_over(self, data: bytes) -> None:
         transport, self._transport = self._transport, None
         assert transport is not None
+        self._expect_nothing()
+        self._be_no_stranger()
         self._connections.discard(self)
         other = self._others()
         transport.set_protocol(other)

@@ -8,13 +8,28 @@ from functools import partial
 from aiohttp import web
 
 from hooks.accepting import accept
-from hooks.aiohttp_connection import AiohttpConnection
+from hooks.aiohttp_connection import AiohttpConnection, Bounds
 from hooks.connection import Heads, HookConnection
+from hooks.crowd import Crowd
 from hooks.metrics import Metrics
 from hooks.origins import Origins
 from hooks.settings import SettingsError
 from hooks.webhook import QUESTION_SECONDS, Webhook
 from store.cancellation import end
+
+
+def operators_bounds(request_seconds: float, write_seconds: float) -> Bounds:
+    """For EMQX and operators, and for everybody where there is only one port.
+
+    Connections are the broker's to close: one that the server closes first costs a retry. `/admin/presence` takes
+    10,000 users in its first line.
+    """
+    return Bounds(256 * 1024, 320 * 1024, 3600, request_seconds, False, write_seconds)
+
+
+def public_bounds(request_seconds: float, write_seconds: float) -> Bounds:
+    """For anybody. A proxy that keeps connections for 75 seconds, as pulls that wait ask for, is the one to close them."""
+    return Bounds(8 * 1024, 32 * 1024, 120, request_seconds, True, write_seconds)
 
 
 class CannotListen(SettingsError):
@@ -36,25 +51,27 @@ async def listening(
     *,
     origins: Origins,
     metrics: Metrics,
-    write_seconds: float,
+    bounds: Bounds,
+    crowd: Crowd | None = None,
     shared: bool,
 ) -> int:
     """Serves the application, with webhook requests in front of it, until the stack ends; the port it listens on.
 
-    setting: names the port. shared: other processes listen on it too. Raises CannotListen.
+    setting: names the port. crowd: what its connections count in, unless they are EMQX's. shared: other processes
+    listen on it too. Raises CannotListen.
     """
     runner = web.AppRunner(app, shutdown_timeout=5)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     assert runner.server is not None
-    others = partial(AiohttpConnection, runner.server, origins, metrics, write_seconds=write_seconds)
+    others = partial(AiohttpConnection, runner.server, origins, metrics, bounds, crowd)
     protocol: Callable[[], asyncio.BaseProtocol] = others
     if webhook is not None:
         heads, connections = Heads(webhook), set[HookConnection]()
-        protocol = partial(HookConnection, webhook, heads, others, connections)
+        protocol = partial(HookConnection, webhook, heads, others, connections, metrics, crowd, bounds.request_seconds)
         stack.push_async_callback(_close, connections)
     try:
-        return await accept(stack, host, port, protocol, shared=shared)
+        return await accept(stack, host, port, protocol, crowd, shared=shared)
     except OSError as error:
         raise CannotListen(setting, error) from None
 

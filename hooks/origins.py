@@ -32,12 +32,14 @@ class Origins:
         }
 
     def of_head(self, head: bytes) -> dict[str, str]:
-        """The same for the answer to a head that could not be read."""
+        """The same for the answer to a head that could not be read; `head`: its beginning.
+
+        Where it does not say the origin, the only one that is let in is meant.
+        """
         target = head.split(b" ", 2)[1:2]
         found = _ORIGIN.search(head)
-        if not target or found is None:
-            return {}
-        return self.headers(target[0].partition(b"?")[0].decode("latin-1"), found[1].decode())
+        origin = found[1].decode() if found is not None else self._allowed[0] if len(self._allowed) == 1 else ""
+        return self.headers(target[0].partition(b"?")[0].decode("latin-1"), origin) if target else {}
 
     def preflight(self, path: str, asked: Mapping[str, str]) -> web.Response | None:
         """The answer to a browser that asks whether a page may make a request; None where it may not.

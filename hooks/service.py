@@ -27,6 +27,7 @@ from hooks.audiences import Audiences
 from hooks.authz import AuthzHook, Undecided
 from hooks.client import ClientHook
 from hooks.commands import Commands
+from hooks.crowd import Crowd
 from hooks.denials import Denials
 from hooks.emqx.acknowledge import Acknowledgements
 from hooks.emqx.broker_permissions import BrokerPermissions
@@ -39,7 +40,7 @@ from hooks.emqx.reconcile import Reconciler
 from hooks.emqx.rest import Rest
 from hooks.group import GroupHook
 from hooks.hot_counts import HotCounts
-from hooks.listening import listening
+from hooks.listening import listening, operators_bounds, public_bounds
 from hooks.message import MessageHook
 from hooks.metrics import Metrics
 from hooks.origins import Origins
@@ -116,12 +117,20 @@ async def running_service(settings: Settings, *, shared: bool = False) -> AsyncI
             origins=parts.origins,
             metrics=parts.metrics,
             shared=shared,
-            write_seconds=settings.write_seconds,
         )
-        http_port = await listen("IM_HTTP_PORT", settings.http_port, parts.application(), parts.webhook)
-        public_port = None
+        seconds = settings.request_seconds, settings.write_seconds
+        strangers, public_port = Crowd(settings.public_connections, parts.metrics), None
+        http_port = await listen(
+            *("IM_HTTP_PORT", settings.http_port, parts.application(), parts.webhook),
+            bounds=operators_bounds(*seconds),
+            crowd=strangers if settings.public_port is None else None,
+        )
         if settings.public_port is not None:
-            public_port = await listen("IM_PUBLIC_PORT", settings.public_port, parts.public_application())
+            public_port = await listen(
+                *("IM_PUBLIC_PORT", settings.public_port, parts.public_application()),
+                bounds=public_bounds(*seconds),
+                crowd=strangers,
+            )
         if settings.emqx_api_url is None:
             log.warning("control_messages_off", setting="IM_EMQX_API_URL", reason="not set")
         service = Service(http_port, public_port)
