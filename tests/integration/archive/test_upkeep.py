@@ -11,6 +11,7 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from store.archive import Archive, open_archive
+from store.archive.sql import migrations
 from store.archive.upkeep import keep_up, put_in_order
 from tests.integration.archive.outbox_writer import (
     assert_nothing_left,
@@ -85,7 +86,9 @@ async def test_migrate_tells_what_it_does(archive_url: str, tmp_path: Path) -> N
     output, error = await process.communicate()
     assert (process.returncode, error) == (0, b"")
     lines = output.decode().splitlines()
-    names = ["001_message", "002_block", "003_group", "004_tag"]
+    backend = "mysql" if archive_url.startswith("mysql") else "sqlite"
+    names = [migration.name for migration in migrations(backend)]
+    assert names[:2] == ["001_message", "002_block"]
     assert lines[: 2 * len(names)] == [f"{step}: {name}" for step in ("to apply", "applied") for name in names]
     assert sum(line.startswith("partition made: p") for line in lines) == (4 if "mysql" in archive_url else 0)
     process = await command("migrate", tmp_path, IM_ARCHIVE_URL=archive_url)
