@@ -6,7 +6,7 @@ from hooks.metrics import Metrics
 from hooks.subscriptions import Subscriptions
 from hooks.sync import Sync
 from hooks.topics import UNDEFINED, number
-from store.presence import Device, Presence
+from store.presence import Presence, device_at
 
 _REST = "http_api"
 _ANOTHER_CONNECTION_STANDS = ("takenover", "discarded")
@@ -28,7 +28,7 @@ class ClientHook:
             case "client.connected":
                 clientid, connected_at = text(body, "clientid"), moment(body, "connected_at")
                 if uid is not None:
-                    await self._presence.connected(Device(uid, clientid, connected_at))
+                    await self._presence.connected(device_at(text(body, "node"), uid, clientid, connected_at))
                     if body.get("clean_start") is False:
                         # A kept session hears its topic at once, and no subscription is told of.
                         await self._subscriptions.came(uid, clientid, resumed=True)
@@ -36,7 +36,8 @@ class ClientHook:
                 clientid, connected_at = text(body, "clientid"), moment(body, "connected_at")
                 if uid is not None:
                     stands = body.get("reason") in _ANOTHER_CONNECTION_STANDS
-                    await self._presence.disconnected(Device(uid, clientid, connected_at), another_stands=stands)
+                    device = device_at(text(body, "node"), uid, clientid, connected_at)
+                    await self._presence.disconnected(device, another_stands=stands)
             case "session.subscribed":
                 if uid is not None and text(body, "topic") == f"single/{uid}":
                     await self._subscriptions.came(uid, text(body, "clientid"), resumed=False)

@@ -2,7 +2,7 @@
 
 from hooks.body import Body, moment, text, username
 from hooks.topics import number
-from store.presence import Presence
+from store.presence import Presence, device_at
 
 PREFIX = "im/will/"
 
@@ -21,4 +21,4 @@ class WillHook:
         name = username(body)
         uid = number(name) if name is not None else None
         if uid is not None and topic == f"{PREFIX}{uid}":
-            await self._presence.died(uid, clientid, received_at)
+            await self._presence.died(device_at(text(body, "node"), uid, clientid, received_at))

@@ -95,7 +95,7 @@ HOLDERS = PREFIX + b"th:"
 FORMER = PREFIX + b"tw:"
 """Likewise, of the sets as they were before the change that is being settled."""
 DEVICES = PREFIX + b"dev:"
-"""What device hashes' names start with: clientid to `connected_at` (milliseconds) of a user's devices online."""
+"""What device hashes' names start with: clientid to the connections of a user's devices online (`presence.lua`)."""
 ONLINE = PREFIX + b"on:"
 """What the names of presence bitmaps start with: one bit per user, set while a device of his is online."""
 
@@ -196,7 +196,7 @@ def bitmap(number: int) -> bytes:
     return ONLINE + b"%d" % number
 
 
-def gone(uid: int, clientid: str, connected_at: int) -> bytes:
+def gone(uid: int, clientid: str, connected_at: int, node: str) -> bytes:
     """String: this connection is over."""
-    digest = blake2b(f"{clientid}\n{connected_at}".encode("utf-8", "surrogatepass"), digest_size=12)
+    digest = blake2b(f"{clientid}\n{connected_at}\n{node}".encode("utf-8", "surrogatepass"), digest_size=12)
     return PREFIX + b"gone:%d:" % uid + digest.digest()

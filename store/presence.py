@@ -1,10 +1,11 @@
 """Who is online: a hash of devices per user, bitmaps of users, and two counts.
 
-Events come late, twice, or out of order; the scripts say which of them count.
+Events come late, twice, or out of order, and the clocks of the broker's nodes differ; the scripts say which count.
 """
 
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 
 from redis.asyncio import Redis
@@ -19,6 +20,12 @@ REMEMBER_SECONDS = 600
 REMEMBER_HELD_SECONDS = 60
 """How long any other is: longer than a page of the broker's list is on its way."""
 
+MOST_STEP = 5000
+"""Milliseconds by which a connection must be older than a will that ends it: a node's clock may be moved, and a process
+that is taken over may be slow. A disconnect follows the will anyway."""
+_FAR = 60_000
+"""Milliseconds by which clocks of nodes never differ: of two connections of one device that far apart one is over."""
+
 _AT_ONCE = 500
 """Devices or users that one script call looks at; everybody else waits for it."""
 
@@ -26,11 +33,17 @@ Item = TypeVar("Item")
 
 
 class Device(NamedTuple):
-    """One connection. connected_at: milliseconds."""
+    """One connection. connected_at: milliseconds, by the clock of its node. node: its mark; "": it is not known."""
 
     uid: int
     clientid: str
     connected_at: int
+    node: str = ""
+
+
+def device_at(node: str, uid: int, clientid: str, connected_at: int) -> Device:
+    """A connection to this node of the broker. A mark stands for its name, which would double what a device takes."""
+    return Device(uid, clientid, connected_at, blake2b(node.encode(), digest_size=4).hexdigest())
 
 
 class Presence:
@@ -47,38 +60,48 @@ class Presence:
         calls = []
         for some in _parts(devices):
             names = [*_NAMES, keys.CLOCK, keys.ASLEEP, *map(_gone, some)]
-            calls.append((names, [*_arguments(), *_fields(some)]))
+            calls.append((names, [*_arguments(), _FAR, *_fields(some)]))
         return sum(held for held, _ in await self._connect.run_each(self._redis, calls))
 
     async def disconnected(self, device: Device, *, another_stands: bool = False) -> None:
-        """It counts if `connected_at` is that of the connection held, and no other took its place."""
+        """That connection is over. another_stands: the device has another one, which may not have been told of yet."""
         await self._leave("takeover" if another_stands else "disconnect", [device], [_gone(device)])
 
-    async def died(self, uid: int, clientid: str, received_at: int) -> None:
-        """The broker sent the device's will at `received_at`: it counts if the connection held is older."""
-        await self._leave("will", [Device(uid, clientid, received_at)], [])
+    async def died(self, device: Device) -> None:
+        """The node sent the device's will at `connected_at`: that ends a connection to the same node that is older.
+
+        To be sure, it has to be older by MOST_STEP.
+        """
+        await self._leave("will", [device], [])
 
     async def unlisted(self, *devices: Device) -> int:
-        """The broker does not list them. How many are let go of: those held with the same `connected_at`."""
+        """The broker does not list these connections. How many devices are let go of, as they have no other."""
         return sum([await self._leave("unlisted", some, []) for some in _parts(devices)])
 
     async def _leave(self, kind: str, devices: Sequence[Device], gone: Sequence[bytes]) -> int:
-        arguments = [*_arguments(), kind, REMEMBER_SECONDS, REMEMBER_HELD_SECONDS, *_fields(devices)]
+        arguments = [*_arguments(), kind, REMEMBER_SECONDS, REMEMBER_HELD_SECONDS, MOST_STEP, *_fields(devices)]
         let_go, _ = await self._disconnect.run(self._redis, [*_NAMES, *gone], arguments)
         return int(let_go)
 
     async def devices(self, uids: Iterable[int]) -> dict[int, dict[str, int]]:
-        """For each user clientid to `connected_at` of his devices online; empty: he is offline. One round trip."""
-        found: dict[int, dict[str, int]] = {uid: {} for uid in uids}
+        """For each user clientid to `connected_at` of their devices online; empty: they are offline. One round trip."""
+        held = await self.connections(uids)
+        return {uid: {each.clientid: each.connected_at for each in sorted(held[uid])} for uid in held}
+
+    async def connections(self, uids: Iterable[int]) -> dict[int, list[Device]]:
+        """For each user what their devices are held by: while one moves, it has several. One round trip."""
+        found: dict[int, list[Device]] = {uid: [] for uid in uids}
         names = [keys.DEVICES, keys.ONLINE]
         calls = [(names, [keys.USERS_PER_BITMAP, *some]) for some in _parts(list(found))]
         for reply in await self._devices.run_each(self._redis, calls):
             for uid, held in _pairs(reply):
-                found[int(uid)] = {clientid.decode(errors="replace"): int(at) for clientid, at in _pairs(held)}
+                found[int(uid)] = [
+                    each for clientid, value in _pairs(held) for each in _connections(int(uid), clientid, value)
+                ]
         return found
 
     async def everybody(self) -> AsyncIterator[list[Device]]:
-        """All devices online, some at a time; who comes or goes meanwhile may be missing."""
+        """All connections, some at a time; who comes or goes meanwhile may be missing."""
         cursor = 0
         while True:
             try:
@@ -88,8 +111,8 @@ class Presence:
                 raise StoreAway(f"presence: {error}") from error
             users = [_users(int(number), bitmap or b"") for number, bitmap in zip(numbers, bitmaps, strict=True)]
             for uids in _parts([uid for some in users for uid in some]):
-                held = await self.devices(uids)
-                yield [Device(uid, clientid, at) for uid in uids for clientid, at in held[uid].items()]
+                held = await self.connections(uids)
+                yield [each for uid in uids for each in held[uid]]
             if not cursor:
                 return
 
@@ -129,12 +152,19 @@ def _arguments() -> list[Any]:
     return [keys.USERS_PER_BITMAP, time.time_ns() // 1_000_000]
 
 
+def _connections(uid: int, clientid: bytes, value: bytes) -> Iterator[Device]:
+    """As they are written in `lua/include/presence.lua`."""
+    for each in value.decode().split(","):
+        at, _, rest = each.partition(":")
+        yield Device(uid, clientid.decode(errors="replace"), int(at), rest.partition(":")[0])
+
+
 def _fields(devices: Sequence[Device]) -> list[Any]:
     return [field for device in devices for field in device]
 
 
 def _gone(device: Device) -> bytes:
-    return keys.gone(device.uid, device.clientid, device.connected_at)
+    return keys.gone(*device)
 
 
 def _users(number: int, bitmap: bytes) -> list[int]:

@@ -17,7 +17,7 @@ from hooks.metrics import Metrics
 from hooks.topics import number
 from store.cancellation import end
 from store.errors import StoreError
-from store.presence import Device, Presence
+from store.presence import Device, Presence, device_at
 from store.turn import Turn
 
 _LOOKS = 10
@@ -109,15 +109,15 @@ class Reconciler:
         async for page in self._broker.connections():
             await self._turn.keep()
             yield [
-                Device(uid, each.clientid, each.connected_at)
+                device_at(each.node, uid, each.clientid, each.connected_at)
                 for each in page
                 if (uid := number(each.username)) is not None
             ]
 
 
 def _identity(device: Device) -> int:
-    """In 8 bytes: for each of a million devices."""
-    return hash((device.uid, device.clientid))
+    """A connection, in 8 bytes: for each of a million."""
+    return hash(device)
 
 
 def _now() -> int:

@@ -40,11 +40,12 @@ class Client(NamedTuple):
 
 
 class Connection(NamedTuple):
-    """A client that is connected. username: "" where it has none. connected_at: milliseconds."""
+    """A client that is connected. username: "" where it has none. connected_at: milliseconds, by its node's clock."""
 
     clientid: str
     username: str
     connected_at: int
+    node: str
 
 
 class Questions(NamedTuple):
@@ -187,7 +188,8 @@ class Rest:
 
 
 def _connection(client: Any) -> Connection:
-    return Connection(client["clientid"], client.get("username") or "", _milliseconds(client["connected_at"]))
+    connected_at = _milliseconds(client["connected_at"])
+    return Connection(client["clientid"], client.get("username") or "", connected_at, client["node"])
 
 
 def _milliseconds(text: str) -> int:

@@ -1,30 +1,52 @@
 #!lua flags=allow-oom
--- Devices connected: each counts if it is newer than what is held for its clientid. One that is over already is not held,
--- and nothing older is either. Its user is seen, and warm if he was cold: from this clock on his inbox is written again.
+-- Devices connected. Each connection is held beside the others of its clientid until it is told that they are over: the
+-- clocks of nodes differ, and events come in any order, so times say which one stands only where they are far apart. One
+-- that is over already is not held. Its user is seen, and warm if they were cold: from this clock on their inbox is
+-- written again.
 --
--- KEYS  1-7 as in include/presence.lua, 8 clock, 9 asleep; then per device the remembered disconnect of this connection
--- ARGV  1-2 as in include/presence.lua; then per device: uid, clientid, connected_at (ms)
+-- KEYS  1-7 as in include/presence.lua, 8 clock, 9 asleep; then per device the remembered end of this connection
+-- ARGV  1-2 as in include/presence.lua, 3 milliseconds that are far apart; then per device: uid, clientid,
+--       connected_at (ms), mark of its node
 -- Reply { devices that are held by it and were not, users who came online }
 -- Error EMPTY
 
 -- include presence
 local clock_key, asleep_key = KEYS[8], KEYS[9]
-local FIRST_KEY, FIRST_ARGUMENT = 10, 3
+local far = tonumber(ARGV[3])
+local FIRST_KEY, FIRST_ARGUMENT = 10, 4
 
 local devices, users = 0, 0
 for index = 0, #KEYS - FIRST_KEY do
-  local argument = FIRST_ARGUMENT + 3 * index
-  local uid, clientid, connected_at = ARGV[argument], ARGV[argument + 1], ARGV[argument + 2]
-  local held = redis.call('HGET', devices_prefix .. uid, clientid)
-  if not held or tonumber(held) < tonumber(connected_at) then
+  local argument = FIRST_ARGUMENT + 4 * index
+  local uid, clientid, at, node = ARGV[argument], ARGV[argument + 1], ARGV[argument + 2], ARGV[argument + 3]
+  local held = connections(uid, clientid)
+  local known, old = false, false
+  for _, connection in ipairs(held) do
+    if connection.at == at and is_from(connection, node) then
+      known = true
+      if connection.node ~= node and node ~= '' then
+        connection.node = node
+        hold(uid, clientid, held)
+      end
+    end
+    old = old or tonumber(connection.at) > tonumber(at) + far
+  end
+  if not known and not old then
     redis.call('ZADD', seen_key, now, uid)
     if redis.call('HGET', asleep_key, uid) == '0' then
       redis.call('HSET', asleep_key, uid, redis.call('GET', clock_key))
     end
+    local standing = those(held, function(connection)
+      return not connection.over and tonumber(connection.at) >= tonumber(at) - far
+    end)
     if redis.call('EXISTS', KEYS[FIRST_KEY + index]) == 0 then
-      devices = devices + (held and 0 or 1)
-      users = users + (come(uid, clientid, connected_at) and 1 or 0)
-    elseif held then
+      standing[#standing + 1] = { at = at, node = node }
+    end
+    if #standing > 0 then
+      local came, came_online = hold(uid, clientid, standing)
+      devices = devices + (came and 1 or 0)
+      users = users + (came_online and 1 or 0)
+    elseif #held > 0 then
       go(uid, clientid)
     end
   end

@@ -31,6 +31,8 @@ SECRETS = {
     "emqx_api_secret": "api-secret",
 }
 
+NODE = str(recorded("client_connected")[0]["node"])
+
 _uids = itertools.count(100_000)
 
 
@@ -90,12 +92,19 @@ class Session:
     """What the broker holds of a client; `connected` is False for one that is kept while its device is away."""
 
     def __init__(
-        self, username: str, topics: Iterable[str] = (), *, connected: bool = True, connected_at: int = 0
+        self,
+        username: str,
+        topics: Iterable[str] = (),
+        *,
+        connected: bool = True,
+        connected_at: int = 0,
+        node: str = NODE,
     ) -> None:
         self.username = username
         self.topics = set(topics)
         self.connected = connected
         self.connected_at = connected_at
+        self.node = node
         self.dropped = 0
 
 
@@ -193,7 +202,7 @@ class EmqxApi:
         data = [
             {
                 **{"clientid": name, "username": session.username, "connected": session.connected},
-                "connected_at": _iso(session.connected_at),
+                **{"connected_at": _iso(session.connected_at), "node": session.node},
             }
             for name, session in ((name, self.sessions[name]) for name in names[:2])
         ]

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from store.presence import MOST_STEP
 from tests.integration.app import App, new_uid
 from tests.recorded import recorded
 
@@ -23,12 +24,12 @@ class Devices:
         self.app = app
         self.uid = uid
 
-    async def connect(self, device: str, at: int) -> None:
-        await self._send("client", CONNECTED, device, connected_at=at, timestamp=at)
+    async def connect(self, device: str, at: int, **changed: Any) -> None:
+        await self._send("client", CONNECTED, device, connected_at=at, timestamp=at, **changed)
 
-    async def disconnect(self, device: str, connected_at: int, reason: str = "tcp_closed") -> None:
+    async def disconnect(self, device: str, connected_at: int, reason: str = "tcp_closed", **changed: Any) -> None:
         at = {"connected_at": connected_at, "disconnected_at": connected_at + 50}
-        await self._send("client", DISCONNECTED, device, reason=reason, **at)
+        await self._send("client", DISCONNECTED, device, reason=reason, **at, **changed)
 
     async def die(self, device: str, received_at: int, **changed: Any) -> None:
         await self._send("will", WILL, device, publish_received_at=received_at, topic=f"im/will/{self.uid}", **changed)
@@ -126,26 +127,43 @@ async def test_a_disconnect_that_overtook_its_connect_counts(devices: Devices) -
     assert await devices.online() == {"phone": AT + 10}
 
 
-@pytest.mark.parametrize(("after", "online"), [(1, {}), (0, {"phone": AT}), (-1, {"phone": AT})])
-async def test_a_will_counts_if_the_connection_held_is_older(
+@pytest.mark.parametrize(("after", "online"), [(1, {}), (0, {"phone": AT}), (-MOST_STEP - 1, {"phone": AT})])
+async def test_a_will_counts_if_the_connection_held_is_clearly_older(
     devices: Devices, after: int, online: dict[str, int]
 ) -> None:
     await devices.connect("phone", AT)
-    await devices.die("phone", AT + after)
+    await devices.die("phone", AT + MOST_STEP + after)
     assert await devices.online() == online
+
+
+async def test_a_will_of_another_node_changes_nothing(devices: Devices) -> None:
+    """The device has moved, and the clock of the node that it left goes ahead."""
+    await devices.connect("phone", AT)
+    await devices.die("phone", AT + 2 * MOST_STEP, node="emqx@another")
+    assert await devices.online() == {"phone": AT}
+
+
+async def test_a_device_that_moves_stays_online_whatever_the_clocks_say(devices: Devices) -> None:
+    """The connect to a node whose clock is behind comes before the disconnect from the one that it left."""
+    await devices.connect("phone", AT)
+    await devices.connect("phone", AT - 2000, node="emqx@another")
+    await devices.disconnect("phone", AT)
+    assert await devices.online() == {"phone": AT - 2000}
+    await devices.disconnect("phone", AT - 2000, node="emqx@another")
+    assert await devices.online() == {}
 
 
 async def test_after_a_will_its_disconnect_changes_nothing_more(devices: Devices) -> None:
     await devices.connect("phone", AT)
     await devices.connect("desk", AT)
-    await devices.die("phone", AT + 5)
+    await devices.die("phone", AT + MOST_STEP + 1)
     await devices.disconnect("phone", AT)
     assert await devices.online() == {"desk": AT}
 
 
 async def test_a_will_for_another_user_changes_nothing(devices: Devices) -> None:
     await devices.connect("phone", AT)
-    await devices.die("phone", AT + 5, username=new_uid())
+    await devices.die("phone", AT + MOST_STEP + 1, username=new_uid())
     assert await devices.online() == {"phone": AT}
 
 

@@ -1,4 +1,7 @@
--- A device comes or goes: its user's devices, his bit, the list of bitmaps that have one, the counts, and the feed.
+-- A device comes or goes: its user's devices, their bit, the list of bitmaps that have one, the counts, and the feed.
+--
+-- A device is held by its connections, `at:node` or `at:node:over`, joined by commas: when each began by the clock of
+-- its node (ms), and the node's mark ('' if it is not known). One that is over stands for another that was not told of yet.
 --
 -- KEYS  1 epoch, 2 seen, 3 what device hashes' names start with, 4 what bitmaps' names start with, 5 numbers of the
 --       bitmaps there are, 6 counts, 7 channel of the feed
@@ -12,7 +15,7 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
   return redis.error_reply('EMPTY no epoch')
 end
 
--- The number of a user's bitmap, as digits, and his bit in it.
+-- The number of a user's bitmap, as digits, and their bit in it.
 local function place(uid)
   local number = tonumber(uid)
   local bit = number % users_per_bitmap
@@ -23,20 +26,48 @@ local function tell(uid, online)
   redis.call('PUBLISH', feed, '{"uid":"' .. uid .. '","online":' .. online .. ',"at":' .. now .. '}')
 end
 
--- Holds the device. Whether its user came online by it.
-local function come(uid, clientid, connected_at)
-  if redis.call('HSET', devices_prefix .. uid, clientid, connected_at) == 0 then
-    return false
+-- The connections by which a device is held; none: it is not.
+local function connections(uid, clientid)
+  local held, found = redis.call('HGET', devices_prefix .. uid, clientid) or '', {}
+  for at, node, over in string.gmatch(held, '(%d+):?(%x*):?(%a*)') do
+    found[#found + 1] = { at = at, node = node, over = over == 'over' }
+  end
+  return found
+end
+
+local function is_from(connection, node)
+  return connection.node == node or connection.node == '' or node == ''
+end
+
+-- Those of the connections for which `stays` is true.
+local function those(found, stays)
+  local staying = {}
+  for _, connection in ipairs(found) do
+    if stays(connection) then
+      staying[#staying + 1] = connection
+    end
+  end
+  return staying
+end
+
+-- Holds the device by these connections, one at least. Whether it was not held, and whether its user came online by it.
+local function hold(uid, clientid, found)
+  local parts = {}
+  for index, connection in ipairs(found) do
+    parts[index] = connection.at .. ':' .. connection.node .. (connection.over and ':over' or '')
+  end
+  if redis.call('HSET', devices_prefix .. uid, clientid, table.concat(parts, ',')) == 0 then
+    return false, false
   end
   redis.call('HINCRBY', counts_key, 'devices', 1)
   local bitmap, bit = place(uid)
   if redis.call('SETBIT', bitmap_prefix .. bitmap, bit, 1) == 1 then
-    return false
+    return true, false
   end
   redis.call('SADD', bitmaps_key, bitmap)
   redis.call('HINCRBY', counts_key, 'users', 1)
   tell(uid, 'true')
-  return true
+  return true, true
 end
 
 -- Lets go of a device that is held. Whether its user went offline by it.

@@ -8,7 +8,7 @@ import pytest
 
 from hooks.doctor import State, broker
 from hooks.emqx.management import Management
-from hooks.emqx.rest import Rest
+from hooks.emqx.rest import Connection, Rest
 from hooks.metrics import Metrics
 from tests.integration.embedded.conftest import Embedded, until
 from tests.recorded import recorded
@@ -161,7 +161,7 @@ async def test_what_is_listed_is_what_the_events_said(embedded: Embedded) -> Non
         finally:
             await rest.close()
         [(_, body)] = [call for call in embedded.service.calls if call[1]["event"] == "client.connected"]
-        assert connection == (body["clientid"], body["username"], body["connected_at"])
+        assert connection == Connection(body["clientid"], body["username"], body["connected_at"], body["node"])
 
 
 async def test_one_subscription_at_a_time(embedded: Embedded) -> None:
