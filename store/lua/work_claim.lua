@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Takes over what workers that are silent have not finished.
 --
 -- How long an entry was not finished says nothing: a living worker may hold it while it serves others first.
