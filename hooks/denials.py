@@ -17,6 +17,7 @@ from hooks.emqx.caches import Caches
 from hooks.emqx.outgoing import Outgoing
 from hooks.errors import CODES
 from hooks.metrics import Metrics
+from hooks.patience import Asker
 from hooks.topics import SEND, Global, Group, Single, Tag, receiver, sent_to
 from store.cancellation import end
 from store.errors import StoreError
@@ -36,8 +37,7 @@ log = structlog.get_logger(__name__)
 
 
 class _Denied(NamedTuple):
-    uid: int
-    clientid: str
+    asker: Asker
     topic: str
 
 
@@ -51,19 +51,19 @@ class Denials:
         self._told = metrics.denied_publishes
         self._trusted_send = trusted_send
         self._waiting: OrderedDict[_Denied, float] = OrderedDict()
-        self._of_device: Counter[str] = Counter()
+        self._of_device: Counter[Asker] = Counter()
 
-    def note(self, uid: int, clientid: str, topic: str) -> None:
-        """The broker is about to deny this user's device a publish with QoS 1."""
-        self._caches.forget_soon(clientid)
-        denied = _Denied(uid, clientid, topic)
+    def note(self, asker: Asker, topic: str) -> None:
+        """The broker is about to deny this device a publish with QoS 1."""
+        self._caches.forget_soon(asker.clientid)
+        denied = _Denied(asker, topic)
         if denied in self._waiting:
             return
-        if self._of_device[clientid] >= _MOST_OF_DEVICE or len(self._waiting) >= _MOST:
+        if self._of_device[asker] >= _MOST_OF_DEVICE or len(self._waiting) >= _MOST:
             self._told.labels("untold").inc()
             return
         self._waiting[denied] = time.monotonic() + _GATHER_SECONDS
-        self._of_device[clientid] += 1
+        self._of_device[asker] += 1
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; then whoever waits is told at once."""
@@ -85,9 +85,9 @@ class Denials:
         due = list[_Denied]()
         while self._waiting and len(due) < _AT_ONCE and next(iter(self._waiting.values())) <= until:
             denied, _ = self._waiting.popitem(last=False)
-            self._of_device[denied.clientid] -= 1
-            if not self._of_device[denied.clientid]:
-                del self._of_device[denied.clientid]
+            self._of_device[denied.asker] -= 1
+            if not self._of_device[denied.asker]:
+                del self._of_device[denied.asker]
             due.append(denied)
         return due
 
@@ -104,7 +104,7 @@ class Denials:
             return
         if code is not None:
             body = {"ref": "", "code": code, "message": message or CODES[code].meaning, "topic": topic[:_LONGEST_TOPIC]}
-            self._outgoing.tell(denied.uid, "im.error", body)
+            self._outgoing.tell(denied.asker.uid, "im.error", body)
             self._told.labels(code).inc()
 
     async def _judge(self, denied: _Denied) -> tuple[str, str | None, str | None]:
@@ -116,7 +116,7 @@ class Denials:
             topic, to = topic.removeprefix(SEND), sent
         match to:
             case Group():
-                return topic, await self._audiences.refusal(to, denied.uid), None
+                return topic, await self._audiences.refusal(to, denied.asker.uid), None
             case Global() | Tag():
                 return topic, "not_an_operator", None
         return topic, "unknown_topic", None

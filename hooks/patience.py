@@ -5,9 +5,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 _MOST_KEPT = 10_000
 """Connections whose waiting is remembered; those that waited longest ago go, and may wait anew."""
+
+
+class Asker(NamedTuple):
+    """The user and the clientid of a connection that the broker asks about."""
+
+    uid: int
+    clientid: str
 
 
 class Patience:
@@ -16,10 +24,10 @@ class Patience:
     def __init__(self, seconds: float, again: float) -> None:
         self._seconds = seconds
         self._rate = seconds / again
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._left: OrderedDict[Asker, tuple[float, float]] = OrderedDict()
 
     @contextmanager
-    def wait(self, connection: str) -> Iterator[float]:
+    def wait(self, connection: Asker) -> Iterator[float]:
         """The seconds that this connection may wait now. Of two at a time, only the first one waits."""
         began = time.monotonic()
         left, at = self._left.pop(connection, (self._seconds, began))
@@ -31,7 +39,7 @@ class Patience:
             ended = time.monotonic()
             self._keep(connection, max(0.0, left - (ended - began)), ended)
 
-    def _keep(self, connection: str, left: float, at: float) -> None:
+    def _keep(self, connection: Asker, left: float, at: float) -> None:
         self._left[connection] = (left, at)
         self._left.move_to_end(connection)
         if len(self._left) > _MOST_KEPT:

@@ -29,6 +29,7 @@ from hooks.client import ClientHook
 from hooks.commands import Commands
 from hooks.crowd import Crowd
 from hooks.denials import Denials
+from hooks.doubts import Doubts
 from hooks.emqx.acknowledge import Acknowledgements
 from hooks.emqx.broker_permissions import BrokerPermissions
 from hooks.emqx.cache_watch import CacheWatch
@@ -41,6 +42,7 @@ from hooks.emqx.rest import Rest
 from hooks.group import GroupHook
 from hooks.hot_counts import HotCounts
 from hooks.listening import listening, operators_bounds, public_bounds
+from hooks.memberships import Memberships
 from hooks.message import MessageHook
 from hooks.metrics import Metrics
 from hooks.origins import Origins
@@ -190,7 +192,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     dispatch = Dispatch(rest, metrics)
     subscriptions = Subscriptions(groups, tags, timelines, outgoing, dispatch, by=settings.subscribe)
     remembered = Remembered()
-    caches = Caches(rest, metrics)
+    caches, doubts = Caches(rest, metrics), Doubts(audiences, remembered, rest)
     denials = Denials(audiences, outgoing, caches, metrics, trusted_send=settings.trusted_send)
     tag_changes = TagChanges(redis, tags, remembered)
     commands = Commands(groups, outgoing, remembered, secret=settings.secret)
@@ -226,6 +228,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         "sync": sync.run(stop),
         "denials": denials.run(stop),
         "caches": caches.run(stop),
+        "doubts": doubts.run(stop),
         "dispatch": dispatch.run(subscriptions.topics, stop),
         "hot": hot.run(stop),
     }
@@ -247,9 +250,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
             "client": ClientHook(presence, subscriptions, sync, metrics),
             "will": WillHook(presence),
             "authz": AuthzHook(
-                audiences,
-                news,
-                remembered,
+                Memberships(audiences, news, remembered, doubts),
                 denials,
                 undecided,
                 operators=settings.operators,

@@ -62,6 +62,11 @@ def receiver(topic: str) -> Single | Group | Global | Tag | None:
     return None
 
 
+def topic_of(audience: Group | Tag) -> str:
+    """Where messages to it are published."""
+    return f"group/{audience.gid}" if isinstance(audience, Group) else f"business/tag_{audience.tag}"
+
+
 def sent_to(topic: str) -> Single | Group | None:
     """The receiver of what a user publishes with trusted sending; None if it is no such topic."""
     to = receiver(topic.removeprefix(SEND)) if topic.startswith(SEND) else None

@@ -9,7 +9,7 @@ from store.errors import StoreAway
 
 _LOCK_SECONDS = 60
 """After a process died at work another may begin."""
-_WATCHING_SECONDS = 10
+_WATCHING_SECONDS = 5
 
 
 class Turn:

@@ -14,12 +14,12 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 import structlog
 
 from hooks.emqx.rest import Asked, BrokerAway, BrokerRefused, Questions, Rest
 from hooks.metrics import Metrics
+from hooks.patience import Asker
 from hooks.subscriptions import Subscriptions
 from store.cancellation import end
 from store.errors import StoreError
@@ -46,11 +46,6 @@ _MOST_NOTED = 10_000
 log = structlog.get_logger(__name__)
 
 
-class _Device(NamedTuple):
-    uid: int
-    clientid: str
-
-
 class CacheWatch:
     def __init__(
         self,
@@ -68,14 +63,14 @@ class CacheWatch:
         self._subscriptions = subscriptions
         self._undecided = metrics.undecided_questions
         self._drops = metrics.caches_dropped
-        self._noted: OrderedDict[_Device, float] = OrderedDict()
+        self._noted: OrderedDict[Asker, float] = OrderedDict()
         self._woken = asyncio.Event()
         self._trouble = ""
 
-    def undecided(self, device: tuple[int, str] | None) -> None:
-        """This process could not decide a question; `device`: uid and clientid of one that wants to subscribe."""
+    def undecided(self, device: Asker | None) -> None:
+        """This process could not decide a question; `device`: whose, if it wants to subscribe."""
         if device is not None:
-            self._noted[_Device(*device)] = time.monotonic()
+            self._noted[device] = time.monotonic()
             if len(self._noted) > _MOST_NOTED:
                 self._noted.popitem(last=False)
         self._woken.set()

@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from hooks.authz import ANSWER_SECONDS, AWAY_SECONDS, CREATE_SECONDS, MOST_HELD
-from tests.integration.app import App, new_uid, running_app, until
+from hooks.memberships import ANSWER_SECONDS, AWAY_SECONDS, CREATE_SECONDS, MOST_HELD
+from tests.integration.app import App, Session, new_uid, running_app, until
 from tests.recorded import recorded
 from tests.servers import RedisServer
 
@@ -195,3 +195,40 @@ async def test_memory_knows_what_was_asked_before(own_redis: RedisServer, tmp_pa
             own_redis.kill()
             assert [await ask(second, uid, "publish", topic) for uid in (owner, stranger)] == ["allow", "undecided"]
             assert await ask(second, member, "publish", topic) == "undecided"
+
+
+async def carried(app: App) -> float:
+    """Changes of membership that the broker was told of, after which it lets in again whom it is told to."""
+    granted, revoked = (f'emqx_im_permission_changes_total{{outcome="{each}"}}' for each in ("granted", "revoked"))
+    return await app.metric(granted) + await app.metric(revoked)
+
+
+@pytest.mark.parametrize("action", ["publish", "subscribe"])
+async def test_what_memory_got_wrong_is_taken_back(own_redis: RedisServer, tmp_path: Path, action: str) -> None:
+    """Another process has ended the membership, and this one has not heard of it."""
+    owner, kicked, member = new_uid(), new_uid(), new_uid()
+    async with running_app(own_redis.url, tmp_path) as first, running_app(own_redis.url, tmp_path) as second:
+        topic = f"group/{await first.group(owner, kicked, member)}"
+        assert [await ask(second, uid, action, topic) for uid in (kicked, member)] == ["allow", "allow"]
+        assert (await first.command(f"{topic}/kick", {"id": "k", "members": [kicked]}, owner)).status == 204
+
+        async def brought_to_the_broker() -> bool:
+            return await carried(first) + await carried(second) >= 3
+
+        await until(brought_to_the_broker)
+        held = {uid: Session(uid, [topic]) for uid in (kicked, member)}
+        second.emqx.sessions.update({f"{uid}-phone": session for uid, session in held.items()})
+        own_redis.kill()
+        assert [await ask(second, uid, action, topic) for uid in (kicked, member)] == ["allow", "allow"]
+        own_redis.start()
+
+        async def taken_back() -> bool:
+            return held[kicked].dropped > 0 and topic not in held[kicked].topics
+
+        await until(taken_back)
+
+        async def forgotten() -> bool:
+            return await ask(second, kicked, action, topic) == "deny"
+
+        await until(forgotten)
+        assert (held[member].dropped, held[member].topics) == (0, {topic})

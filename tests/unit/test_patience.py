@@ -3,7 +3,7 @@
 import pytest
 
 from hooks import patience
-from hooks.patience import Patience
+from hooks.patience import Asker, Patience
 
 
 class Clock:
@@ -23,7 +23,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def wait(patience: Patience, clock: Clock, seconds: float, connection: str = "1001-phone") -> float:
     """How much of the seconds the connection was allowed to wait, and did."""
-    with patience.wait(connection) as allowed:
+    with patience.wait(Asker(1001, connection)) as allowed:
         waited = min(seconds, allowed)
         clock.now += waited
     return waited
@@ -42,7 +42,7 @@ def test_what_was_waited_comes_back_slowly(clock: Clock) -> None:
 
 def test_of_two_at_a_time_one_waits(clock: Clock) -> None:
     held = Patience(1.0, again=10.0)
-    with held.wait("1001-phone") as first, held.wait("1001-phone") as second:
+    with held.wait(Asker(1001, "1001-phone")) as first, held.wait(Asker(1001, "1001-phone")) as second:
         assert (first, second) == (1.0, 0.0)
     assert wait(held, clock, 5) == 1.0
 
