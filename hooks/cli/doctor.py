@@ -15,7 +15,7 @@ from rich.console import Console
 from hooks.cli.chat import broker_at
 from hooks.cli.rules import management
 from hooks.cli.token import checked_uid, mint
-from hooks.doctor import Finding, State, broker, clock, denials, fail, holes, service, skipped, stores
+from hooks.doctor import Finding, State, around, broker, clock, denials, fail, holes, service, skipped, stores
 from hooks.doctor.probe import PROBE, probe
 from hooks.embedded.directory import DEFAULT_DIRECTORY, Running, find_running
 from hooks.emqx.rest import BrokerAway, BrokerRefused
@@ -111,6 +111,7 @@ async def _broker(target: _Target, rules: Rules) -> list[Finding]:
             found += await holes.authentication(api)
             found += await holes.authorization(api)
             found += await holes.sending(api, rules)
+            found += await around.examine(api)
             found += await denials.kept_denials(api)
             found += await broker.actions(api, rules)
         except (BrokerAway, BrokerRefused) as error:

@@ -18,6 +18,8 @@ HOLES = {
     "mqtt settings: mqtt.max_qos_allowed": "QoS 2 is let in, and is neither stored nor refused",
     "mqtt settings: mqtt.retain_available": "a retained message to another's topic comes to him at every subscribe",
     "mqtt settings: mqtt.shared_subscription": "`$share` splits one user's messages among his devices",
+    "mqtt settings: mqtt.exclusive_subscription": "`$exclusive` lets one device keep others from a topic",
+    "delayed publish: enable": "`$delayed` lets who is removed from a group be heard there later, and many at once",
     "retainer: enable": "retained wills are kept, whatever mqtt.retain_available says",
     "authorization source file: rules": "users may be granted what is others', or be refused what is theirs",
     "authorization node cache: enable": "whoever is removed from a group goes on hearing it for a minute and more",

@@ -260,6 +260,7 @@ async def plan(api: Management, rules: Rules, *, only_rules: bool) -> list[Resou
         Setting("authorization settings", "/authorization/settings", settings),
         Setting("mqtt settings", "/configs/global_zone", {"mqtt": rules.broker["mqtt"]}),
         Setting("retainer", "/mqtt/retainer", rules.broker["retainer"]),
+        Setting("delayed publish", "/mqtt/delayed", rules.broker["delayed"]),
     ]
     versions = versions_of(await api.get("/nodes") or ())
     # While a cluster is upgraded, every node must know what is set, and what slows senders on one may lose messages on

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from hooks.emqx.management import Management
 from tests.integration.emqx.fake import KEY, SECRET, FakeEmqx
 
 HOOK_TOKEN, JWT_SECRET = "hook-token", "jwt-secret"
@@ -60,3 +61,17 @@ def run(tmp_path: Path, emqx: FakeEmqx) -> Run:
         return Ran(process.returncode, out.decode(), err.decode())
 
     return run
+
+
+@pytest.fixture
+async def api(emqx: FakeEmqx) -> AsyncIterator[Management]:
+    async with Management(emqx.url, KEY, SECRET) as management:
+        yield management
+
+
+@pytest.fixture
+async def applied(emqx: FakeEmqx, run: Run) -> FakeEmqx:
+    """An EMQX that is as it should be."""
+    ran = await run("rules", "apply")
+    assert ran.status == 0, ran
+    return emqx

@@ -7,7 +7,6 @@ emqx_retainer_api, emqx_mgmt_api_nodes. As there, secrets are shown as `******`,
 """
 
 import base64
-import copy
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,36 +16,11 @@ from aiohttp.test_utils import TestServer
 from hooks.embedded.acl import Acl
 from hooks.emqx.difference import overlaid
 from hooks.emqx.versions import UNKNOWN, Version, version_of
+from tests.integration.emqx.shapes import METRICS, STATUS, STOCK_ACL, redacted, revealed
 from tests.integration.emqx.status import listed_nodes, source_status
 from tests.recorded import recorded
 
 KEY, SECRET = "key", "secret"
-
-STOCK_ACL = (
-    "%%-------------- Default ACL rules -------\n"
-    "\n"
-    '{allow, {username, {re, "^dashboard$"}}, subscribe, ["$SYS/#"]}.\n'
-    '{allow, {ipaddr, "127.0.0.1"}, all, ["$SYS/#", "#"]}.\n'
-    '{deny, all, subscribe, ["$SYS/#", {eq, "#"}, {eq, "+/#"}]}.\n'
-    "{allow, all}.\n"
-)
-_SECRETS = ("secret", "authorization", "password")
-_STATUS = {"status": "connected", "node_status": [{"node": "emqx@127.0.0.1", "status": "connected"}]}
-_METRICS = {
-    "matched": 0,
-    "success": 0,
-    "failed": 0,
-    "dropped": 0,
-    "dropped.queue_full": 0,
-    "dropped.expired": 0,
-    "dropped.other": 0,
-    "dropped.resource_stopped": 0,
-    "dropped.resource_not_found": 0,
-    "late_reply": 0,
-    "queuing": 0,
-    "inflight": 0,
-    "retried": 0,
-}
 
 Object = dict[str, Any]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -59,7 +33,8 @@ class Refusal(Exception):
 
 
 class FakeEmqx:
-    """state: what it holds, open to the tests. calls: method and path of each request that changed something."""
+    """state: what it holds, open to the tests. features: answers to what is only asked, by path.
+    calls: method and path of each request that changed something."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -84,18 +59,21 @@ class FakeEmqx:
                 "shared_subscription": True,
                 "max_packet_size": "1MB",
                 "clientid_override": "disabled",
+                "exclusive_subscription": False,
                 "max_topic_levels": 77,
             },
             "force_shutdown": {"enable": True},
         }
         self.node_cache: Object = {"enable": True, "cache_ttl": "1m"}
         self.retainer: Object = {"enable": True, "max_payload_size": "1MB"}
+        self.delayed: Object = {"enable": True, "max_delayed_messages": 0}
+        self.features: dict[str, Any] = {"/exhooks": [], "/mqtt/topic_rewrite": [], "/mqtt/auto_subscribe": []}
         self.listeners: dict[str, Object] = {
             f"{type_}:default": {"type": type_, "id": f"{type_}:default", "bind": f"0.0.0.0:{port}", "enable": True}
             for type_, port in (("tcp", 1883), ("ssl", 8883), ("ws", 8083), ("wss", 8084))
         }
-        self.metrics: Object = dict(_METRICS)
-        self.metrics_of_drops: Object = dict(_METRICS)
+        self.metrics: Object = dict(METRICS)
+        self.metrics_of_drops: Object = dict(METRICS)
         self.uptime = 600_000
         self.source_status = "connected"
         self.answers: Object = dict.fromkeys(("total", "allow", "deny", "ignore", "nomatch"), 0)
@@ -130,9 +108,11 @@ class FakeEmqx:
                 *self._whole("authorization/node_cache", "node_cache", ("enable",), since=(5, 9, 0)),
                 *self._whole("configs/global_zone", "zone", ("mqtt", "force_shutdown")),
                 *self._whole("mqtt/retainer", "retainer", ("enable", "max_payload_size")),
+                *self._whole("mqtt/delayed", "delayed", ("enable", "max_delayed_messages")),
                 web.get("/api/v5/listeners", self._all_listeners),
                 web.get("/api/v5/listeners/{id}", self._get_listener),
                 web.put("/api/v5/listeners/{id}", self._put_listener),
+                web.route("*", "/api/v5/{path:.*}", self._feature),
             ]
         )
         return TestServer(app, host="127.0.0.1")
@@ -184,7 +164,7 @@ class FakeEmqx:
             name = request.match_info["id"]
             if name not in held:
                 raise Refusal(404, "NOT_FOUND", f"{kind} {name} not found")
-            shown = {"id": name} if rule else {"type": "http", "name": name.partition(":")[2], **_STATUS}
+            shown = {"id": name} if rule else {"type": "http", "name": name.partition(":")[2], **STATUS}
             return web.json_response(redacted({**shown, **held[name]}))
 
         async def post(request: web.Request) -> web.Response:
@@ -327,6 +307,12 @@ class FakeEmqx:
 
         return [web.get(f"/api/v5/{path}", get), web.put(f"/api/v5/{path}", put)]
 
+    async def _feature(self, request: web.Request) -> web.Response:
+        path = f"/{request.match_info['path']}"
+        if request.method != "GET" or path not in self.features:
+            raise web.HTTPNotFound
+        return web.json_response(self.features[path])
+
     async def _all_listeners(self, request: web.Request) -> web.Response:
         shown = ("id", "type", "bind", "enable")
         return web.json_response([{key: held[key] for key in shown} for held in self.listeners.values()])
@@ -346,17 +332,3 @@ class FakeEmqx:
             key: merged[key] for key in merged if key not in ("running", "current_connections")
         }
         return await self._get_listener(request)
-
-
-def redacted(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: "******" if key.lower() in _SECRETS else redacted(item) for key, item in value.items()}
-    return value
-
-
-def revealed(body: Any, old: Any) -> Any:
-    """A secret that comes back as it was shown stays what it was."""
-    if isinstance(body, dict):
-        old = old if isinstance(old, dict) else {}
-        return {key: revealed(item, old.get(key)) for key, item in body.items()}
-    return copy.deepcopy(old) if body == "******" else body

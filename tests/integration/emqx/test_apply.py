@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 
 from tests.integration.emqx.conftest import HOOK_TOKEN, JWT_SECRET, Run
-from tests.integration.emqx.fake import STOCK_ACL, FakeEmqx
+from tests.integration.emqx.fake import FakeEmqx
+from tests.integration.emqx.shapes import STOCK_ACL
 
 RATES = ("messages_rate", "bytes_rate")
 
 
 def state(emqx: FakeEmqx) -> dict[str, Any]:
     items = ("connectors", "actions", "rules", "authentication", "sources")
-    settings = ("settings", "node_cache", "zone", "retainer", "listeners")
+    settings = ("settings", "node_cache", "zone", "retainer", "delayed", "listeners")
     return copy.deepcopy({name: getattr(emqx, name) for name in (*items, *settings)})
 
 
@@ -34,6 +35,7 @@ async def test_a_fresh_broker_gets_everything(emqx: FakeEmqx, run: Run) -> None:
     assert emqx.settings["no_match"] == "deny"
     assert emqx.zone["mqtt"]["clientid_override"] == "concat([username, '-', clientid])"
     assert emqx.retainer["enable"] is False
+    assert emqx.delayed == {"enable": False, "max_delayed_messages": 0}
     assert {listener["bytes_rate"] for listener in emqx.listeners.values()} == {"64KB/s"}
 
 
@@ -90,7 +92,7 @@ async def test_only_rules_leaves_everything_else(emqx: FakeEmqx, run: Run) -> No
     assert (await run("rules", "apply", "--only", "rules", IM_JWT_SECRET="")).status == 0
     after = state(emqx)
     assert "emqx_im_message" in after["rules"]
-    for name in ("authentication", "sources", "settings", "zone", "retainer", "listeners"):
+    for name in ("authentication", "sources", "settings", "zone", "retainer", "delayed", "listeners"):
         assert after[name] == before[name]
 
 

@@ -1,57 +1,20 @@
 """What `emqx-im doctor` finds, on an EMQX that is as it should be and on one that is not."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
-from redis.asyncio import Redis
 
-from hooks.doctor import Finding, State, broker, denials, holes, service, stores
+from hooks.doctor import Finding, State, broker, denials, holes
 from hooks.emqx.management import Management
 from hooks.emqx.rules import Parameters, Rules
-from hooks.settings import Settings
 from tests.integration.emqx.conftest import HOOK_TOKEN, JWT_SECRET, Run
-from tests.integration.emqx.fake import KEY, SECRET, STOCK_ACL, FakeEmqx
-from tests.servers import MariaServer, RedisServer, program
+from tests.integration.emqx.fake import KEY, SECRET, FakeEmqx
+from tests.integration.emqx.findings import bad, only
+from tests.integration.emqx.shapes import STOCK_ACL
 
 RULES = Rules(Parameters("emqx_im", "http://emqx-im:8080", HOOK_TOKEN, JWT_SECRET, None))
-
-
-@pytest.fixture
-async def api(emqx: FakeEmqx) -> AsyncIterator[Management]:
-    async with Management(emqx.url, KEY, SECRET) as management:
-        yield management
-
-
-@pytest.fixture
-async def applied(emqx: FakeEmqx, run: Run) -> FakeEmqx:
-    """An EMQX that is as it should be."""
-    ran = await run("rules", "apply")
-    assert ran.status == 0, ran
-    return emqx
-
-
-def settings(**given: Any) -> Settings:
-    needed = {"redis_url": "redis://", "archive_url": "sqlite:///x", "admin_token": "-", "secret": "-"}
-    return Settings(**{**needed, "hook_token": HOOK_TOKEN, "jwt_secret": JWT_SECRET, **given})
-
-
-OPEN_AT_BOOT = "this version lets anybody in while a node starts"
-
-
-def bad(found: list[Finding]) -> list[Finding]:
-    """What is wrong, but for what is so on every 5.8.9."""
-    assert all(finding.mend for finding in found if finding.state in (State.WARN, State.FAIL))
-    return [finding for finding in found if finding.state is not State.OK and OPEN_AT_BOOT not in finding.what]
-
-
-def only(found: list[Finding]) -> Finding:
-    (finding,) = bad(found)
-    return finding
 
 
 async def test_denials_that_nobody_decided_can_be_forgotten(api: Management, applied: FakeEmqx) -> None:
@@ -129,6 +92,7 @@ async def test_a_stock_broker_is_open(emqx: FakeEmqx, api: Management) -> None:
         "mqtt.retain_available is true",
         "mqtt.shared_subscription is true",
         "retainer: enable is true: retained wills are kept",
+        "delayed publish: enable is true",
         "no_match is allow",
         "missing: connector emqx_im, action emqx_im, action emqx_im_drops, rule emqx_im_",
     ):
@@ -147,6 +111,16 @@ SPOILT: dict[str, tuple[Spoil, State, str]] = {
         lambda emqx: emqx.zone["mqtt"].update(retain_available=True),
         State.FAIL,
         "mqtt.retain_available is true",
+    ),
+    "delayed": (
+        lambda emqx: emqx.delayed.update(enable=True),
+        State.FAIL,
+        "delayed publish: enable is true: `$delayed` lets who is removed",
+    ),
+    "exclusive": (
+        lambda emqx: emqx.zone["mqtt"].update(exclusive_subscription=True),
+        State.FAIL,
+        "mqtt.exclusive_subscription is true",
     ),
     "wills": (lambda emqx: emqx.retainer.update(enable=True), State.FAIL, "retained wills are kept"),
     "shared": (lambda emqx: emqx.zone["mqtt"].update(shared_subscription=True), State.FAIL, "`$share` splits"),
@@ -290,62 +264,6 @@ async def test_a_wrong_key(emqx: FakeEmqx) -> None:
     assert "IM_EMQX_API_KEY" in only(found).mend
 
 
-class Service:
-    """A webhook that takes one token; ready: what `/readyz` says. trusted_send: it runs with IM_TRUSTED_SEND."""
-
-    def __init__(self) -> None:
-        self.tokens = [HOOK_TOKEN]
-        self.trusted_send = False
-        self.ready: dict[str, Any] = {"ready": True, "archive": {"state": "ok", "outbox_length": 0}}
-
-    async def authz(self, request: web.Request) -> web.Response:
-        good = request.headers["Authorization"].removeprefix("Bearer ") in self.tokens or not self.tokens
-        if not good:
-            return web.Response(status=401)
-        sending = (await request.json())["topic"].startswith("send/")
-        return web.json_response({"result": "deny" if sending and not self.trusted_send else "allow"})
-
-    async def readyz(self, request: web.Request) -> web.Response:
-        return web.json_response(self.ready, status=200 if self.ready["ready"] else 503)
-
-    async def healthz(self, request: web.Request) -> web.Response:
-        return web.json_response({"alive": True})
-
-
-@pytest.fixture
-async def webhook() -> AsyncIterator[tuple[Service, str]]:
-    model = Service()
-    app = web.Application()
-    app.add_routes(
-        [
-            web.post("/hooks/authz", model.authz),
-            web.get("/readyz", model.readyz),
-            web.get("/healthz", model.healthz),
-        ]
-    )
-    server = TestServer(app, host="127.0.0.1")
-    await server.start_server()
-    yield model, str(server.make_url("")).rstrip("/")
-    await server.close()
-
-
-async def test_a_webhook_that_takes_its_tokens_only(webhook: tuple[Service, str]) -> None:
-    model, url = webhook
-    assert bad(await service.webhook(url, (HOOK_TOKEN,))) == []
-    assert "refuses token 2" in only(await service.webhook(url, (HOOK_TOKEN, "newer"))).what
-    model.tokens = []
-    assert "answers 200 to a wrong token" in only(await service.webhook(url, (HOOK_TOKEN,))).what
-
-
-async def test_a_service_that_runs_the_other_way_of_sending(webhook: tuple[Service, str]) -> None:
-    model, url = webhook
-    told = only(await service.webhook(url, (HOOK_TOKEN,), trusted_send=True)).what
-    assert told == "runs with IM_TRUSTED_SEND=false, here it is true"
-    model.trusted_send = True
-    assert bad(await service.webhook(url, (HOOK_TOKEN,), trusted_send=True)) == []
-    assert "IM_TRUSTED_SEND=true" in only(await service.webhook(url, (HOOK_TOKEN,))).what
-
-
 async def test_the_way_users_send_in_the_broker(applied: FakeEmqx, api: Management) -> None:
     trusting = Rules(replace(RULES.parameters, trusted_send=True))
     assert "to the receiver's topic themselves" in (await holes.sending(api, RULES))[0].what
@@ -354,99 +272,3 @@ async def test_the_way_users_send_in_the_broker(applied: FakeEmqx, api: Manageme
     applied.rules["emqx_im_deliver"] = {"enable": True, **trusting.rule_bodies()["emqx_im_deliver"]}
     assert bad(await holes.sending(api, trusting)) == []
     assert "IM_TRUSTED_SEND=false" in only(await holes.sending(api, RULES)).what
-
-
-async def test_a_service_that_is_not_ready(webhook: tuple[Service, str]) -> None:
-    model, url = webhook
-    model.ready = {"ready": False, "error": {"code": "redis_away", "message": "Redis does not answer"}}
-    assert "Redis does not answer" in only(await service.webhook(url, (HOOK_TOKEN,))).what
-    model.ready = {"ready": True, "archive": {"state": "away"}}
-    assert "archives nothing: away" in only(await service.webhook(url, (HOOK_TOKEN,))).what
-
-
-async def test_a_service_that_is_away() -> None:
-    assert "does not answer" in only(await service.webhook("http://127.0.0.1:1", (HOOK_TOKEN,))).what
-
-
-async def test_redis(redis: Redis, redis_server: RedisServer) -> None:
-    await redis.config_set("maxmemory", 2**30)
-    found = await stores.redis(settings(redis_url=redis_server.url))
-    await redis.config_set("maxmemory", 0)
-    assert "holds no epoch" in only(found).what
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "state", "told"),
-    [
-        ("maxmemory-policy", "allkeys-lru", State.FAIL, "vanish silently"),
-        ("appendfsync", "everysec", State.WARN, "appendfsync everysec"),
-        ("appendonly", "no", State.FAIL, "no AOF"),
-        ("maxmemory", "0", State.WARN, "no maxmemory"),
-        ("maxmemory", "1mb", State.WARN, "% of maxmemory"),
-    ],
-)
-async def test_a_redis_that_would_lose(
-    name: str, value: str, state: State, told: str, redis: Redis, redis_server: RedisServer
-) -> None:
-    as_deployed = {"maxmemory": "0", "maxmemory-policy": "noeviction", "appendfsync": "always", "appendonly": "yes"}
-    await redis.config_set("maxmemory", 2**30)
-    await redis.config_set(name, value)
-    try:
-        found = await stores.redis(settings(redis_url=redis_server.url))
-    finally:
-        for setting, good in as_deployed.items():
-            await redis.config_set(setting, good)
-    assert [finding.state for finding in bad(found) if told in finding.what] == [state], found
-
-
-async def test_a_redis_that_is_a_replica(tmp_path: Path, redis_server: RedisServer) -> None:
-    replica = RedisServer(tmp_path, program("redis-server"))
-    replica.start()
-    try:
-        async with Redis.from_url(replica.url) as client:
-            await client.execute_command("REPLICAOF", "127.0.0.1", str(redis_server.port))  # type: ignore[no-untyped-call]
-        found = await stores.redis(settings(redis_url=replica.url))
-    finally:
-        replica.stop()
-    assert any("replica" in finding.what and finding.state is State.FAIL for finding in found)
-
-
-async def test_a_redis_that_is_away() -> None:
-    assert "does not answer" in only(await stores.redis(settings(redis_url="redis://127.0.0.1:1"))).what
-
-
-async def test_an_archive_from_empty_to_ready(maria_server: MariaServer, maria_url: str, run: Run) -> None:
-    configured = settings(archive_url=maria_url)
-    assert "schema is behind: 001_message" in only(await stores.archive(configured)).what
-    assert (await run("migrate", IM_ARCHIVE_URL=maria_url)).status == 0
-    assert bad(await stores.archive(configured)) == []
-
-
-async def test_an_archive_that_is_away() -> None:
-    found = await stores.archive(settings(archive_url="mysql://root@127.0.0.1:1/x"))
-    assert "does not answer" in only(found).what
-
-
-async def test_the_command_tells_all_and_fails(applied: FakeEmqx, run: Run, webhook: tuple[Service, str]) -> None:
-    _, url = webhook
-    given = {
-        "IM_REDIS_URL": "redis://127.0.0.1:1",
-        "IM_ARCHIVE_URL": "sqlite:///archive.sqlite3",
-        "IM_HOOK_TOKEN": HOOK_TOKEN,
-    }
-    ran = await run("doctor", "--url", url, **given)
-    assert ran.status == 1, ran
-    assert ran.err == ""
-    told = " ".join(ran.out.split())
-    assert "✓ EMQX holds all" in told
-    assert "✗ Redis does not answer" in told
-    assert "→ emqx-im migrate" in ran.out
-    assert "- probe no message sent" in told
-    assert JWT_SECRET not in ran.out
-    assert HOOK_TOKEN not in ran.out
-
-
-async def test_a_missing_setting_is_one_line(run: Run) -> None:
-    ran = await run("doctor", IM_HOOK_URL="", IM_REDIS_URL="redis://", IM_ARCHIVE_URL="sqlite:///x")
-    assert (ran.status, ran.err.count("\n")) == (1, 1)
-    assert "IM_HOOK_URL" in ran.err

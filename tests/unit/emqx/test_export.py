@@ -47,7 +47,7 @@ def test_the_archive_holds_the_whole_configuration() -> None:
     (_, _), (_, text) = members(archive(EVERYTHING, "a.tar.gz"))
     assert text == hocon.write(EVERYTHING)
     assert set(EVERYTHING) == {
-        *("mqtt", "retainer", "authentication", "authorization"),
+        *("mqtt", "retainer", "delayed", "authentication", "authorization"),
         *("connectors", "actions", "rule_engine"),
     }
     assert 'authorization = "Bearer to\\"k\\\\en"' in text

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hooks.embedded.acl import Acl
+from hooks.embedded.acl import Acl, Action
 from hooks.embedded.rules import parse
 from hooks.emqx.rules import Parameters, Rules
 from hooks.settings import Settings, SettingsError
@@ -51,10 +51,12 @@ def test_everything_that_was_measured_is_in_it() -> None:
         "mqueue_store_qos0": False,
         "retain_available": False,
         "shared_subscription": False,
+        "exclusive_subscription": False,
         "max_packet_size": "128KB",
         "clientid_override": "concat([username, '-', clientid])",
     }
     assert rules.broker["retainer"] == {"enable": False}
+    assert rules.broker["delayed"] == {"enable": False}
     assert rules.authorization["no_match"] == "deny"
     assert rules.authorization["cache"] == {"enable": True, "max_size": 1024, "ttl": "1h"}
     assert [source["type"] for source in rules.authorization["sources"]] == ["file", "http"]
@@ -120,6 +122,15 @@ def test_the_file_source_holds_the_acl() -> None:
     assert acl.decide("+", "c", "subscribe", "single/+") is False
     assert acl.decide("1001", "c", "subscribe", "single/1001") is True
     assert acl.decide("1001", "c", "subscribe", "single/1002") is None
+
+
+@pytest.mark.parametrize("trusted_send", [False, True])
+@pytest.mark.parametrize("topic", ["$delayed/10/single/1002", "$delayed/0/group/77", "$SYS/brokers"])
+def test_what_is_the_broker_s_own_is_denied(topic: str, trusted_send: bool) -> None:
+    acl = Acl.parse(Rules(replace(PARAMETERS, trusted_send=trusted_send)).acl)
+    actions: list[Action] = ["publish", "subscribe"]
+    for action in actions:
+        assert acl.decide("1001", "1001-x", action, topic) is False
 
 
 def test_a_rule_may_name_another_action(directory: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from hooks.emqx.rules import Parameters, Rules
 from hooks.emqx.stock_acl import allows_all, is_stock
-from tests.integration.emqx.fake import STOCK_ACL
+from tests.integration.emqx.shapes import STOCK_ACL
 
 DASHBOARD = '{allow, {username, {re, "^dashboard$"}}, subscribe, ["$SYS/#"]}.\n'
 LOCAL = '{allow, {ipaddr, "127.0.0.1"}, all, ["$SYS/#", "#"]}.\n'

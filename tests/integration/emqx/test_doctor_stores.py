@@ -1,0 +1,70 @@
+"""What `emqx-im doctor` finds of Redis and the archive."""
+
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from hooks.doctor import State, stores
+from tests.integration.emqx.conftest import Run
+from tests.integration.emqx.findings import bad, only, settings
+from tests.servers import MariaServer, RedisServer, program
+
+
+async def test_redis(redis: Redis, redis_server: RedisServer) -> None:
+    await redis.config_set("maxmemory", 2**30)
+    found = await stores.redis(settings(redis_url=redis_server.url))
+    await redis.config_set("maxmemory", 0)
+    assert "holds no epoch" in only(found).what
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "state", "told"),
+    [
+        ("maxmemory-policy", "allkeys-lru", State.FAIL, "vanish silently"),
+        ("appendfsync", "everysec", State.WARN, "appendfsync everysec"),
+        ("appendonly", "no", State.FAIL, "no AOF"),
+        ("maxmemory", "0", State.WARN, "no maxmemory"),
+        ("maxmemory", "1mb", State.WARN, "% of maxmemory"),
+    ],
+)
+async def test_a_redis_that_would_lose(
+    name: str, value: str, state: State, told: str, redis: Redis, redis_server: RedisServer
+) -> None:
+    as_deployed = {"maxmemory": "0", "maxmemory-policy": "noeviction", "appendfsync": "always", "appendonly": "yes"}
+    await redis.config_set("maxmemory", 2**30)
+    await redis.config_set(name, value)
+    try:
+        found = await stores.redis(settings(redis_url=redis_server.url))
+    finally:
+        for setting, good in as_deployed.items():
+            await redis.config_set(setting, good)
+    assert [finding.state for finding in bad(found) if told in finding.what] == [state], found
+
+
+async def test_a_redis_that_is_a_replica(tmp_path: Path, redis_server: RedisServer) -> None:
+    replica = RedisServer(tmp_path, program("redis-server"))
+    replica.start()
+    try:
+        async with Redis.from_url(replica.url) as client:
+            await client.execute_command("REPLICAOF", "127.0.0.1", str(redis_server.port))  # type: ignore[no-untyped-call]
+        found = await stores.redis(settings(redis_url=replica.url))
+    finally:
+        replica.stop()
+    assert any("replica" in finding.what and finding.state is State.FAIL for finding in found)
+
+
+async def test_a_redis_that_is_away() -> None:
+    assert "does not answer" in only(await stores.redis(settings(redis_url="redis://127.0.0.1:1"))).what
+
+
+async def test_an_archive_from_empty_to_ready(maria_server: MariaServer, maria_url: str, run: Run) -> None:
+    configured = settings(archive_url=maria_url)
+    assert "schema is behind: 001_message" in only(await stores.archive(configured)).what
+    assert (await run("migrate", IM_ARCHIVE_URL=maria_url)).status == 0
+    assert bad(await stores.archive(configured)) == []
+
+
+async def test_an_archive_that_is_away() -> None:
+    found = await stores.archive(settings(archive_url="mysql://root@127.0.0.1:1/x"))
+    assert "does not answer" in only(found).what
