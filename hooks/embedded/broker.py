@@ -24,13 +24,25 @@ _TAKEN_OVER = ("takenover", "discarded")
 
 
 class Broker:
-    """MQTT 3.1.1 over TCP and WebSocket (path `/mqtt`). `sessions` has the kept ones of absent clients too."""
+    """MQTT 3.1.1 over TCP and WebSocket (path `/mqtt`). `sessions` has the kept ones of absent clients too.
 
-    def __init__(self, rules: Rules, webhook: Webhook, login: Login, authorizer: Authorizer) -> None:
+    bytes_rate: what one connection may send, bytes per second; None for any number.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        webhook: Webhook,
+        login: Login,
+        authorizer: Authorizer,
+        *,
+        bytes_rate: int | None = None,
+    ) -> None:
         self.login = login
         self.authorizer = authorizer
         self.faults = authorizer.faults
         self.started_at = time.monotonic()
+        self.bytes_rate = bytes_rate
         self.sessions: dict[str, Session] = {}
         self._rules = rules
         self._webhook = webhook

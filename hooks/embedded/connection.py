@@ -27,6 +27,7 @@ from hooks.embedded import events, packets
 from hooks.embedded.authorization import Permissions, Question
 from hooks.embedded.events import Client, Message
 from hooks.embedded.packets import Connect, Ended, Refused, Will
+from hooks.embedded.rate import Pace
 from hooks.embedded.session import Session
 from hooks.embedded.topics import valid_filter, valid_name
 from hooks.embedded.transport import Transport
@@ -204,10 +205,12 @@ class Connection:
 
     async def _read(self, keepalive: int) -> None:
         """Feeds the handler. A client that is silent for one and a half times its keepalive is gone."""
+        pace = Pace(self._broker.bytes_rate)
         try:
             while True:
                 async with asyncio.timeout(keepalive * 1.5 if keepalive else None):
                     packet = await packets.receive(self._transport)
+                await pace.keep(self._transport.received)
                 await self._room.acquire()
                 self._incoming.put_nowait(packet)
         except TimeoutError:

@@ -21,6 +21,7 @@ from hooks.embedded.authorization import Authorizer
 from hooks.embedded.broker import Broker
 from hooks.embedded.directory import DataDirectory, Ports, Secrets
 from hooks.embedded.login import Login
+from hooks.embedded.rate import bytes_rate
 from hooks.embedded.rules import Rules
 from hooks.embedded.valkey import Valkey
 from hooks.embedded.webhook import Webhook
@@ -65,6 +66,7 @@ async def run(options: DevOptions, stop: asyncio.Event, ready: Callable[[str, Po
             ports = Ports(*(listener.getsockname()[1] for listener in (http, mqtt, websocket, api)))
         trusted_send = settings.trusted_send
         rules = Rules.load(files("hooks") / "rules", trusted_send=trusted_send)
+        rate = bytes_rate(files("hooks") / "rules")
         acl = Acl.parse(rule_files.acl(files("hooks") / "rules", trusted_send=trusted_send))
 
         kept = directory.secrets
@@ -84,7 +86,7 @@ async def run(options: DevOptions, stop: asyncio.Event, ready: Callable[[str, Po
         webhook = Webhook(calls, url, token)
         stack.push_async_callback(webhook.drain, 0)
         login = Login(kept.jwt_secret, await stack.enter_async_context(_published_keys(settings, stop)))
-        broker = Broker(rules, webhook, login, Authorizer(acl, questions, url, token))
+        broker = Broker(rules, webhook, login, Authorizer(acl, questions, url, token), bytes_rate=rate)
         await _serve_api(stack, broker, kept, api)
         await _serve_service(stack, settings)
         await broker.start(mqtt, websocket)

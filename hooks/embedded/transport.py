@@ -9,10 +9,11 @@ _FLUSH_SECONDS = 1
 
 
 class Transport(Protocol):
-    """`peer` and `local` are the two ends as (host, port)."""
+    """`peer` and `local` are the two ends as (host, port); `received` is how many bytes were read."""
 
     peer: tuple[str, int]
     local: tuple[str, int]
+    received: int
 
     async def read(self, n: int = -1) -> bytes:
         """Exactly `n` bytes; raises IncompleteReadError or OSError when the peer is gone."""
@@ -26,13 +27,16 @@ class Transport(Protocol):
 
 class TcpTransport:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.received = 0
         self._reader = reader
         self._writer = writer
         self.peer = writer.get_extra_info("peername")[:2]
         self.local = writer.get_extra_info("sockname")[:2]
 
     async def read(self, n: int = -1) -> bytes:
-        return await self._reader.readexactly(n)
+        data = await self._reader.readexactly(n)
+        self.received += len(data)
+        return data
 
     async def send(self, data: bytes) -> None:
         if self._writer.is_closing():
@@ -54,6 +58,7 @@ class WebSocketTransport:
 
     def __init__(self, request: web.Request, socket: web.WebSocketResponse) -> None:
         self._socket = socket
+        self.received = 0
         self._buffer = bytearray()
         assert request.transport is not None
         self.peer = request.transport.get_extra_info("peername")[:2]
@@ -67,6 +72,7 @@ class WebSocketTransport:
             self._buffer += message.data
         data = bytes(self._buffer[:n])
         del self._buffer[:n]
+        self.received += len(data)
         return data
 
     async def send(self, data: bytes) -> None:

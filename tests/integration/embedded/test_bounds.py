@@ -1,6 +1,7 @@
 """What one client can make the broker hold."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -51,6 +52,24 @@ async def test_what_waits_for_a_slow_client_is_bounded_in_bytes(embedded: Embedd
     session = embedded.broker.sessions["1002-deaf"]
     assert (session.in_flight, session.queued) == (32, 1000)
     client.abort()
+
+
+async def test_who_sends_too_fast_is_read_later_and_loses_nothing(embedded: Embedded) -> None:
+    """40 messages of a kilobyte at 20 a second, after a second's worth at once; others are not slowed."""
+    embedded.broker.bytes_rate = 20 * 1024
+    client, other = await embedded.raw("1001"), await embedded.raw("1003")
+    started = time.monotonic()
+    packet_ids = range(1, 61)
+    burst = [PublishPacket.build("single/1002", b"x" * 1007, n, False, 1, False).to_bytes() for n in packet_ids]
+    assert {len(packet) for packet in burst} == {1025}
+    await client.send(b"".join(burst))
+    await other.send(b"\xc0\x00")
+    assert await other.receive() == b"\xd0"
+    assert [await client.receive() for _ in packet_ids] == [bytes([0x40, 0, n]) for n in packet_ids]
+    assert time.monotonic() - started > 1.8
+    await until(lambda: len(embedded.service.of("1001-raw")) == 61)
+    for each in (client, other):
+        each.abort()
 
 
 @pytest.mark.parametrize(
