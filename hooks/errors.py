@@ -12,6 +12,7 @@ from store.errors import (
     EntryFailed,
     OutboxFull,
     Overloaded,
+    SenderOverBudget,
     StoreAway,
     StoreBehind,
     StoreEmpty,
@@ -51,6 +52,7 @@ CODES: dict[str, Code] = {
     "bad_command": Code(400, "The command is not a JSON object with an `id` and the fields it takes."),
     "not_a_user": Code(400, "Only users send private and group messages, and commands."),
     "not_an_operator": Code(400, "Only operators publish to `business/…`."),
+    "rate": Code(400, "The sender has sent as much as `IM_SEND_BYTES` or `IM_SEND_RATE` allows in a minute."),
     "internal": Code(400, "The service failed on this message, five times."),
     # Requests that can never succeed.
     "bad_request": Code(400, "The request is not HTTP as it should be."),
@@ -122,6 +124,17 @@ class BadJson(Refused):
         super().__init__("bad_json", ref)
 
 
+class OverBudget(Refused):
+    """A sender has written as much as they may in a minute: nothing is kept, and they may send it again.
+
+    retry_after: seconds.
+    """
+
+    def __init__(self, ref: str, retry_after: int) -> None:
+        super().__init__("rate", ref)
+        self.retry_after = retry_after
+
+
 class BadBody(Problem):
     """A webhook's body that can never be understood."""
 
@@ -133,6 +146,8 @@ def problem(error: BaseException) -> Problem | None:
     """The answer to a named error; None if it is not one."""
     if isinstance(error, Problem):
         return error
+    if isinstance(error, SenderOverBudget):
+        return OverBudget(error.client_id, error.retry_after)
     if isinstance(error, ChannelRefused):
         return Problem(error.code)
     if isinstance(error, StoreError):

@@ -8,12 +8,12 @@ from hooks.body import Body, moment, text, username
 from hooks.commands import Commands
 from hooks.commands import read as read_command
 from hooks.emqx.acknowledge import Acknowledgements
-from hooks.errors import Refused
+from hooks.errors import OverBudget, Refused
 from hooks.payload import MEMBER_BYTES, parse
 from hooks.payload import read as read_payload
 from hooks.tag_changes import TagChanges
 from hooks.topics import Command, Group, Tag, command, number
-from store.errors import ChannelRefused
+from store.errors import ChannelRefused, SenderOverBudget
 
 
 class GroupHook:
@@ -47,6 +47,8 @@ class GroupHook:
             changed = await self._run(asked, actor, given, ref)
         except ChannelRefused as refusal:
             raise Refused(refusal.code, ref) from None
+        except SenderOverBudget as over:
+            raise OverBudget(ref, over.retry_after) from None
         except ValueError as error:
             raise Refused("bad_command", ref, str(error)) from None
         if payload.ack:

@@ -34,7 +34,7 @@ class MessageHook:
         self._most_payload = most_payload
 
     def __call__(self, body: Body) -> Awaitable[Stored] | None:
-        """Raises BadBody, Refused, StoreError; so does what is awaited."""
+        """Raises BadBody, Refused, SenderOverBudget, StoreError; so does what is awaited."""
         topic, broker_id, ts = text(body, "topic"), text(body, "id"), moment(body, "publish_received_at")
         user, qos = username(body), fields.qos(body)
         if qos == 0 or (user is None and not topic.startswith("business/")):
@@ -75,7 +75,10 @@ class MessageHook:
 
 
 async def _judged(stored: asyncio.Future[Stored], client_id: str) -> Stored:
-    """What a group or a tag takes is judged where the message gets its id. Raises Refused, StoreError."""
+    """What a group or a tag takes is judged where the message gets its id.
+
+    Raises Refused, SenderOverBudget, StoreError.
+    """
     try:
         return await stored
     except ChannelRefused as refusal:

@@ -78,6 +78,7 @@ class Metrics:
             "hot_misses_total", "Channels with news that pulls read from Redis, by reason.", ("reason",)
         )
         self.dead_letters = counter("dead_letters_total", "Dead letters by reason.", ("reason",))
+        self.over_budget = counter("over_budget_total", "Messages and commands of senders who were over their budget.")
         self.archived = counter("archived_total", "Messages and changes archived.")
         self.archive_failures = counter(
             "archive_failures_total", "Archive batches that failed, by reason.", ("reason",)

@@ -60,6 +60,7 @@ from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
 from store.archive.upkeep import keep_up
+from store.budget import Budget
 from store.cancellation import end
 from store.connection import connect
 from store.deadletter import DeadLetters
@@ -167,11 +168,13 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     outgoing.start()
     stack.push_async_callback(outgoing.stop, 5.0)
 
+    budget = Budget(settings.send_bytes, settings.send_rate, settings.operators)
     bounds: dict[str, Any] = {
         "window_us": settings.window_us,
         "repeat_seconds": settings.dedupe_seconds,
         "outbox_limit": settings.outbox_limit or await _default_outbox_limit(redis),
         "replicas": settings.redis_wait,
+        "budget": budget,
         "memory": memory,
     }
     appender = Appender(
@@ -262,6 +265,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         outgoing=outgoing,
         sync=sync,
         metrics=metrics,
+        budget=budget,
     )
     return Parts(
         metrics=metrics,

@@ -94,6 +94,12 @@ class Settings(BaseSettings):
         le=1_048_576,
         description="Bytes one message's payload may have; a command's, 20 more for each member it names.",
     )
+    send_bytes: int = Field(
+        33_554_432,
+        ge=1,
+        description="Bytes that one user may have written in a minute, a copy for each receiver counted.",
+    )
+    send_rate: int = Field(1200, ge=1, description="Messages and commands that one user may send in a minute.")
     pull_rate: float = Field(20.0, gt=0, allow_inf_nan=False, description="Pulls per second one user may make.")
     open_pulls: int = Field(
         8, ge=1, description="Pulls of one user that a process answers at once, those that wait for news not counted."

@@ -19,13 +19,15 @@ from aiohttp import web
 from hooks import body as fields
 from hooks.body import Body, parse
 from hooks.emqx.outgoing import Outgoing
-from hooks.errors import RETRY_SECONDS, BadJson, Problem, Refused, error_body, error_response, problem
+from hooks.errors import RETRY_SECONDS, BadJson, OverBudget, Problem, Refused, error_body, error_response, problem
 from hooks.metrics import Metrics
+from hooks.over_budget import OverBudgetNotices
 from hooks.sync import SLOW_SECONDS, Sync
 from hooks.tokens import FixedTokens
 from hooks.topics import UNDEFINED, number
+from store.budget import Budget
 from store.deadletter import DeadLetters
-from store.errors import StoreAway
+from store.errors import SenderOverBudget, StoreAway
 
 PREFIX = "/hooks/"
 LARGEST_BODY = 1024 * 1024
@@ -71,6 +73,7 @@ class Webhook:
         outgoing: Outgoing,
         sync: Sync,
         metrics: Metrics,
+        budget: Budget,
     ) -> None:
         self._handlers = handlers
         self.accepts = tokens.accept
@@ -78,6 +81,8 @@ class Webhook:
         self._outgoing = outgoing
         self._sync = sync
         self._metrics = metrics
+        self._budget = budget
+        self._over_budget = OverBudgetNotices(dead_letters, outgoing, metrics)
         self._failures: OrderedDict[str, int] = OrderedDict()
         self._seconds = metrics.hook_seconds.observe
         self._counts: dict[tuple[str, int], Callable[[], None]] = {}
@@ -123,6 +128,9 @@ class Webhook:
                 fail(error)
 
         def fail(error: BaseException) -> None:
+            if isinstance(error, OverBudget | SenderOverBudget):
+                finish(self._refuse_over_budget(body, error))
+                return
             self._spawn(self._recover(name, body, raw, error)).add_done_callback(lambda task: finish(task.result()))
 
         try:
@@ -198,6 +206,13 @@ class Webhook:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def _refuse_over_budget(self, body: Body, error: OverBudget | SenderOverBudget) -> Answer:
+        """Nothing is kept, and nothing waited for."""
+        expected = problem(error)
+        assert isinstance(expected, OverBudget)
+        self._over_budget.note(_sender(body), expected)
+        return _problem_answer(expected)
+
     async def _recover(self, name: str, body: Body, raw: bytes, error: BaseException) -> Answer:
         """The answer to what went wrong. Raises nothing: without an answer EMQX would wait for ever."""
         try:
@@ -218,8 +233,13 @@ class Webhook:
         """Keeps what can never succeed, and tells its sender. An authorizer's question is not kept."""
         if name == QUESTION:
             return _problem_answer(error)
-        sender = body.get("username")
-        sender = sender if isinstance(sender, str) and sender != UNDEFINED else ""
+        sender = _sender(body)
+        try:
+            if sender:
+                self._budget.charge_refused(sender, len(raw))
+        except SenderOverBudget as over:
+            ref = error.ref if isinstance(error, Refused) else ""
+            return self._refuse_over_budget(body, OverBudget(ref, over.retry_after))
         kept = await self._dead_letters.keep(
             source=name, reason=error.code, message=error.message, sender=sender, body=raw
         )
@@ -254,6 +274,12 @@ async def _within(seconds: float, work: Awaitable[Result]) -> Result:
             return await work
     except TimeoutError:
         raise StoreAway(f"no answer within {seconds:g} seconds") from None
+
+
+def _sender(body: Body) -> str:
+    """The username; "" where there is none."""
+    sender = body.get("username")
+    return sender if isinstance(sender, str) and sender != UNDEFINED else ""
 
 
 def _problem_answer(error: Problem) -> Answer:

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 from redis.asyncio import Redis
 
 from store import keys
+from store.budget import NOT_JUDGED, UNBOUNDED, Budget
 from store.connection import wait_for_replicas
 from store.destinations import destinations, receivers
-from store.errors import ChannelRefused, EntryFailed, Overloaded, StoreAway
+from store.errors import ChannelRefused, EntryFailed, Overloaded, SenderOverBudget, StoreAway
 from store.lane import Lane
 from store.memory import StoreMemory
 from store.record import encode_tail
@@ -31,6 +32,7 @@ _SMALLEST_SPLIT = 4
 
 _LATER = b"LATER"
 _REFUSED = "REFUSED "
+_RATE = "RATE "
 
 LANES = 4
 
@@ -49,7 +51,7 @@ class Entry(NamedTuple):
     """One message on its way, as the script takes it.
 
     names: keys; to: whom, or the channel; tail: its record without the id. weight: bytes that this writes into Redis,
-    but for a group's fan-out: that the script bounds.
+    but for a group's fan-out: that the script bounds. charge: what Redis is to judge, see `Budget`.
     """
 
     names: tuple[bytes, ...]
@@ -57,6 +59,9 @@ class Entry(NamedTuple):
     tail: bytes
     weight: int
     group: bool
+    charge: int
+    sender: str
+    client_id: str
 
 
 class Appender:
@@ -75,6 +80,7 @@ class Appender:
         outbox_limit: int,
         sync_sender: bool = True,
         replicas: int = 0,
+        budget: Budget = UNBOUNDED,
         memory: StoreMemory | None = None,
         on_batch: Callable[[int], object] | None = None,
     ) -> None:
@@ -82,6 +88,7 @@ class Appender:
         self._settings = (window_us, repeat_seconds, outbox_limit)
         self._sync_sender = sync_sender
         self._replicas = replicas
+        self._budget = budget
         self._memory = memory
         self._on_batch = on_batch
         self._script = script("append")
@@ -109,8 +116,11 @@ class Appender:
     def append(
         self, topic: str, sender: str, client_id: str, ts: int, json: bool, payload: bytes
     ) -> asyncio.Future[Stored]:
-        """A message into the timelines of its topic. Raises Overloaded, StoreFull; the future, what else the store can
-        refuse, and ChannelRefused."""
+        """A message into the timelines of its topic.
+
+        Raises Overloaded, StoreFull, SenderOverBudget; the future the latter too, what else the store can refuse, and
+        ChannelRefused.
+        """
         if self._memory is not None:
             self._memory.require_room()
         tail = encode_tail(topic, sender, client_id, ts, json, payload)
@@ -119,10 +129,21 @@ class Appender:
         if kind == "single":
             uids = receivers(name, sender, sync_sender=self._sync_sender)
             weight = len(tail) * (len(uids) + 1) + 256
-            return self._submit(Entry((repeat_key,), " ".join(uids), tail, weight, False))
+            charge = self._charged(sender, client_id, weight)
+            return self._submit(Entry((repeat_key,), " ".join(uids), tail, weight, False, charge, sender, client_id))
         timelines, channel = destinations(topic, sender, sync_sender=self._sync_sender)
         names = (repeat_key, *_judging(channel), *timelines)
-        return self._submit(Entry(names, channel, tail, len(tail) * 2 + 256, kind == "group"))
+        weight = len(tail) * 2 + 256
+        group = kind == "group"
+        charge = self._charged(sender, client_id, 0 if group else weight)
+        return self._submit(Entry(names, channel, tail, weight, group, charge, sender, client_id))
+
+    def _charged(self, sender: str, client_id: str, size: int) -> int:
+        """What Redis is to judge, of a message that writes so many bytes; 0: so many that only Redis knows."""
+        try:
+            return self._budget.charge(sender, size) if size else self._budget.charge_for_many(sender)
+        except SenderOverBudget as over:
+            raise SenderOverBudget(over.retry_after, client_id) from None
 
     def _submit(self, entry: Entry) -> asyncio.Future[Stored]:
         if self._stopping or len(self._queue) >= _QUEUED_ENTRIES or self._queued_bytes >= _QUEUED_BYTES:
@@ -158,7 +179,7 @@ class Appender:
                 self._in_flight -= len(batch)
             later = []
             for waiting, reply in zip(batch, replies, strict=True):
-                _, answer = waiting
+                entry, answer = waiting
                 if reply == _LATER:
                     later.append(waiting)
                 elif answer.done():
@@ -167,7 +188,7 @@ class Appender:
                     answer.set_result(Stored(abs(reply), reply < 0))
                     self.highest_id = max(self.highest_id, reply)
                 else:
-                    answer.set_exception(_failure(reply.decode()))
+                    answer.set_exception(self._failure(entry, reply.decode()))
             self._put_back(later)
             if self._on_batch is not None:
                 self._on_batch(len(batch) - len(later))
@@ -209,15 +230,25 @@ class Appender:
     async def _write(self, lane: Lane, entries: list[Entry]) -> list[Any]:
         names = [
             *(keys.EPOCH, keys.CLOCK, keys.OUTBOX, keys.OUTBOX_BYTES),
-            *(keys.HEADS, keys.NEWS, keys.ASLEEP, keys.INBOX),
+            *(keys.HEADS, keys.NEWS, keys.ASLEEP, keys.INBOX, keys.BUDGET),
         ]
-        arguments: list[Any] = [time.time_ns() // 1000, *self._settings, self.highest_id, int(self._sync_sender)]
+        arguments: list[Any] = [
+            *(time.time_ns() // 1000, *self._settings, self.highest_id, int(self._sync_sender)),
+            *(self._budget.most, self._budget.least),
+        ]
         for entry in entries:
             names += entry.names
-            arguments += (entry.to, entry.tail)
+            arguments += (entry.to, entry.tail, "" if entry.charge == NOT_JUDGED else entry.charge)
         replies: list[Any] = await self._script.run(lane, names, arguments)
         await wait_for_replicas(lane, self._replicas)
         return replies
+
+    def _failure(self, entry: Entry, reply: str) -> Exception:
+        if reply.startswith(_RATE):
+            seconds = int(reply.removeprefix(_RATE))
+            self._budget.close(entry.sender, seconds)
+            return SenderOverBudget(seconds, entry.client_id)
+        return ChannelRefused(reply.removeprefix(_REFUSED)) if reply.startswith(_REFUSED) else EntryFailed(reply)
 
 
 def _judging(channel: str) -> tuple[bytes, ...]:
@@ -227,7 +258,3 @@ def _judging(channel: str) -> tuple[bytes, ...]:
     if (tag := keys.tag_of(channel)) is not None:
         return (keys.tag(tag),)
     return ()
-
-
-def _failure(reply: str) -> Exception:
-    return ChannelRefused(reply.removeprefix(_REFUSED)) if reply.startswith(_REFUSED) else EntryFailed(reply)

@@ -68,6 +68,13 @@ class DeadLetters:
         number, tell = await self._keep.run(self._redis, names, arguments)
         return Kept(number, bool(tell))
 
+    async def may_tell(self, sender: str) -> bool:
+        """Whether the sender has not been told of a refusal within the last second; they count as told now."""
+        try:
+            return bool(await self._redis.set(keys.DEAD_TOLD + sender.encode(), b"1", nx=True, ex=1))
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"dead letters: {error}") from error
+
     async def page(self, after: int, limit: int) -> list[dict[str, Any]]:
         """Letters with a number above `after`, oldest first: `n`, `at` (ms), `source`, `reason`, `message`, `sender`,
         `body_b64`, `cut`."""

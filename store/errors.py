@@ -41,6 +41,15 @@ class ArchiveRefused(StoreError):
     """The archive answers, and will never take these rows."""
 
 
+class SenderOverBudget(Exception):
+    """The sender has written as much as they may in a minute; nothing has changed. retry_after: seconds."""
+
+    def __init__(self, retry_after: int, client_id: str = "") -> None:
+        super().__init__(f"over the budget for {retry_after} s")
+        self.retry_after = retry_after
+        self.client_id = client_id
+
+
 class ChannelRefused(Exception):
     """A group's or a tag's rules forbid this; nothing has changed. code: one word that says which rule."""
 

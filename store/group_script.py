@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 from redis.asyncio import Redis
 
 from store import keys
+from store.budget import NOT_JUDGED, Budget
 from store.connection import wait_for_replicas
+from store.errors import SenderOverBudget
 from store.memory import StoreMemory
 from store.record import SERVICE, encode_tail
 from store.scripts import script
@@ -70,6 +72,7 @@ class GroupScript:
         outbox_limit: int,
         limits: Limits,
         replicas: int,
+        budget: Budget,
         memory: StoreMemory | None,
     ) -> None:
         """redis: a client of one connection (`connect(…, single=True)`)."""
@@ -77,11 +80,12 @@ class GroupScript:
         self._settings = (window_us, repeat_seconds, outbox_limit)
         self._limits = limits
         self._replicas = replicas
+        self._budget = budget
         self._memory = memory
         self._script = script("group")
 
     async def run(self, command: Command, highest_id: int) -> Changed | Succession:
-        """highest_id: of those the caller was given. Raises ChannelRefused, StoreError."""
+        """highest_id: of those the caller was given. Raises ChannelRefused, SenderOverBudget, StoreError."""
         change, repeated, noticed, *uids = await self._run(command, highest_id)
         if change < 0:
             return Succession(int(uids[0]))
@@ -96,12 +100,13 @@ class GroupScript:
     async def _run(self, command: Command, highest_id: int) -> Any:
         if self._memory is not None:
             self._memory.require_room()
-        gid, now = command.gid, time.time_ns()
+        gid, actor, now = command.gid, str(command.actor), time.time_ns()
+        charge = self._budget.charge_for_many(actor)
         names = [
             *(keys.EPOCH, keys.CLOCK, keys.OUTBOX, keys.OUTBOX_BYTES),
             *(keys.HEADS, keys.NEWS, keys.ASLEEP, keys.INBOX),
-            *(keys.PERMISSIONS, keys.READ_GROUPS, keys.CHANNELS),
-            keys.repeat(str(command.actor), f"{group_topic(gid)}/{command.kind}", command.command_id),
+            *(keys.PERMISSIONS, keys.READ_GROUPS, keys.CHANNELS, keys.BUDGET),
+            keys.repeat(actor, f"{group_topic(gid)}/{command.kind}", command.command_id),
             *(keys.group(gid), keys.members(gid), keys.kicked(gid), keys.channel(keys.group_channel(gid))),
         ]
         arguments: list[Any] = [
@@ -109,10 +114,15 @@ class GroupScript:
             *(command.kind, gid, keys.group_channel(gid), command.actor),
             *(command.owner, command.mode, int(command.open), command.name, command.successor),
             _tail(group_topic(gid), command.notice, now),
+            *(self._budget.most, self._budget.least, "" if charge == NOT_JUDGED else charge),
         ]
         for uid, notice in command.told.items():
             arguments += (uid, _tail(inbox_topic(uid), notice, now))
-        reply = await self._script.run(self._redis, names, arguments)
+        try:
+            reply = await self._script.run(self._redis, names, arguments)
+        except SenderOverBudget as over:
+            self._budget.close(actor, over.retry_after)
+            raise
         await wait_for_replicas(self._redis, self._replicas)
         return reply
 

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from store import keys
+from store.budget import UNBOUNDED, Budget
 from store.errors import ChannelRefused, StoreAway, StoreEmpty
 from store.group_script import Changed, Command, GroupScript, Limits, Notice, Succession, group_topic, inbox_topic
 from store.memory import StoreMemory
@@ -56,7 +57,7 @@ class Membership(NamedTuple):
 
 
 class Groups:
-    """Commands raise ChannelRefused, StoreError; questions raise StoreAway, and `is_member` StoreEmpty.
+    """Commands raise ChannelRefused, SenderOverBudget, StoreError; questions StoreAway, and `is_member` StoreEmpty.
 
     A command is known again by its actor, kind, gid and `command_id`; a refused one leaves no trace.
 
@@ -73,6 +74,7 @@ class Groups:
         outbox_limit: int,
         limits: Limits,
         replicas: int = 0,
+        budget: Budget = UNBOUNDED,
         memory: StoreMemory | None = None,
     ) -> None:
         """redis: answers questions. commanding: a client of one connection (`connect(…, single=True)`) for commands."""
@@ -84,6 +86,7 @@ class Groups:
             outbox_limit=outbox_limit,
             limits=limits,
             replicas=replicas,
+            budget=budget,
             memory=memory,
         )
         self.highest_id = 0

@@ -14,6 +14,7 @@ from store.errors import (
     ChannelRefused,
     EntryFailed,
     OutboxFull,
+    SenderOverBudget,
     StoreAway,
     StoreBehind,
     StoreEmpty,
@@ -97,6 +98,8 @@ class Script:
             code, _, rest = str(error).partition(" ")
             if code == "REFUSED":
                 return ChannelRefused(rest)
+            if code == "RATE":
+                return SenderOverBudget(int(rest))
             if code == "FAILED":
                 return EntryFailed(rest)
             if refusal := _REFUSALS.get(code):

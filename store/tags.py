@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from store import keys
-from store.errors import StoreAway, StoreEmpty
+from store.budget import NOT_JUDGED, UNBOUNDED, Budget
+from store.errors import SenderOverBudget, StoreAway, StoreEmpty
 from store.tag_script import TagScript
 
 MANUAL = "manual"
@@ -68,11 +69,13 @@ class Settled(NamedTuple):
 
 
 class Tags:
-    """Changes raise ChannelRefused (`unknown_tag`, `not_followable`) and StoreError; questions raise StoreAway."""
+    """Changes raise ChannelRefused (`unknown_tag`, `not_followable`), StoreError, and of users SenderOverBudget;
+    questions raise StoreAway."""
 
-    def __init__(self, redis: Redis, commanding: Redis, **bounds: Any) -> None:
-        """redis: answers questions. commanding, bounds: those of a TagScript."""
+    def __init__(self, redis: Redis, commanding: Redis, *, budget: Budget = UNBOUNDED, **bounds: Any) -> None:
+        """redis: answers questions. budget: of users who follow. commanding, bounds: those of a TagScript."""
         self._redis = redis
+        self._budget = budget
         self._script = TagScript(commanding, **bounds)
 
     @property
@@ -94,15 +97,15 @@ class Tags:
         self, tag: str, source: str, *, add: Sequence[int] = (), remove: Sequence[int] = ()
     ) -> HoldersChanged:
         """As far as this source is concerned. Nobody comes twice."""
-        return await self._change(tag, source, add, remove, [])
+        return await self._change(tag, source, add, remove)
 
     async def follow(self, tag: str, uid: int, *, command_id: str) -> HoldersChanged:
         """At the user's own wish; a command is known again by its id."""
-        return await self._change(tag, FOLLOW, [uid], [], [_repeat(tag, uid, "follow", command_id)])
+        return await self._follow(tag, uid, [uid], [], _repeat(tag, uid, "follow", command_id))
 
     async def unfollow(self, tag: str, uid: int, *, command_id: str) -> HoldersChanged:
         """Likewise. Who follows a tag may drop it, even if nobody can follow it any more."""
-        return await self._change(tag, FOLLOW, [], [uid], [_repeat(tag, uid, "unfollow", command_id)])
+        return await self._follow(tag, uid, [], [uid], _repeat(tag, uid, "unfollow", command_id))
 
     async def replace(self, tag: str, job: str, count: int) -> int:
         """The users staged under `job`, so many, are the tag's profile holders from one id on: that id."""
@@ -191,11 +194,30 @@ class Tags:
             for tag, (made, deleted, title, followable, holders) in zip(tags, replies, strict=True)
         ]
 
-    async def _change(
-        self, tag: str, source: str, add: Sequence[int], remove: Sequence[int], repeat: Sequence[bytes]
+    async def _follow(
+        self, tag: str, uid: int, add: Sequence[int], remove: Sequence[int], repeat: bytes
     ) -> HoldersChanged:
-        names = [keys.tag(tag), keys.SETTLING, keys.PERMISSIONS, keys.HOLDERS, keys.CHANNELS, *repeat]
-        arguments = [tag, source, len(add), *add, *remove]
+        charge = self._budget.charge(str(uid), 0)
+        try:
+            return await self._change(tag, FOLLOW, add, remove, [repeat], "" if charge == NOT_JUDGED else charge)
+        except SenderOverBudget as over:
+            self._budget.close(str(uid), over.retry_after)
+            raise
+
+    async def _change(
+        self,
+        tag: str,
+        source: str,
+        add: Sequence[int],
+        remove: Sequence[int],
+        repeat: Sequence[bytes] = (),
+        charge: int | str = "",
+    ) -> HoldersChanged:
+        names = [
+            *(keys.tag(tag), keys.SETTLING, keys.PERMISSIONS, keys.HOLDERS, keys.CHANNELS, keys.BUDGET),
+            *repeat,
+        ]
+        arguments = [tag, source, self._budget.most, charge, len(add), *add, *remove]
         id_, repeated, added, removed = await self._script.run("tag_holders", names, arguments)
         return HoldersChanged(self._script.given(id_), bool(repeated), added, removed)
 

@@ -2,35 +2,40 @@
 --
 -- 1. Reserve the batch's ids by writing the clock first: whatever fails later, no id is given twice.
 -- 2. Per entry: recognise a repeat; look whether a group takes the message, and who is in it, or whether there is such
---    a tag; give the next id, write the timelines (those of cold users are skipped: they read the archive when they are
+--    a tag, and whether the sender may write so much, where that is to be judged; give the next id, write the timelines (those of cold users are skipped: they read the archive when they are
 --    back).
 -- 3. Once so much was written to groups that others have waited long enough, later group messages are put off.
 -- 4. Write the outbox: as few entries as hold all messages, each under the id of its first message.
 -- 5. Tell waiting pulls, once for the batch.
 --
--- KEYS  1-8 as in include/batch.lua;
+-- KEYS  1-8 as in include/batch.lua, 9 what the names of senders' accounts start with;
 --       then per entry: repeat key; of one to a channel also the channel, of one to a group: group, its members, its
 --       channel, of one to a tag: tag, its channel
--- ARGV  1-5 as in include/batch.lua, 6 '1' if a sender has his own messages in his inbox;
---       then per entry: to whom (one or two uids with a space between, or the name of a channel), record without its id
+-- ARGV  1-5 as in include/batch.lua, 6 '1' if a sender has his own messages in his inbox, 7 most bytes that a sender
+--       writes in a minute, 8 what a message takes of them at least;
+--       then per entry: to whom (one or two uids with a space between, or the name of a channel), record without its id,
+--       bytes that the sender's account is charged with ('': that is not judged; a group's are added to them here)
 -- Reply per entry: the id, if new; minus the id, if a repeat; 'LATER', if it was not reached; 'REFUSED <code>', if the
---       group does not take it, or there is no such tag; another text, if only this entry failed
+--       group does not take it, or there is no such tag; 'RATE <seconds>', if the sender may write again after that;
+--       another text, if only this entry failed
 -- Error EMPTY | BEHIND | OUTBOXFULL
 
 -- include batch
 -- include outbox
-local FIRST_KEY, FIRST_ARGUMENT = 9, 7
+local budget_prefix, budget_most, budget_least = KEYS[9], tonumber(ARGV[7]), tonumber(ARGV[8])
+-- include budget
+local FIRST_KEY, FIRST_ARGUMENT = 10, 9
 local MOST_DELIVERIES, MOST_DELIVERED_BYTES = 2000, 4194304
 
 -- In one outbox entry: archivers bound how many entries they read, before they know how large these are.
 local MOST_TOGETHER, MOST_BYTES_TOGETHER = 64, 16384
 
 local repeat_until = digits((time[1] + repeat_seconds) * 1000)
-local entries = (#ARGV - FIRST_ARGUMENT + 1) / 2
+local entries = (#ARGV - FIRST_ARGUMENT + 1) / 3
 local cold = {}
 if redis.call('EXISTS', asleep_key) == 1 then
   local receivers = {}
-  for argument = FIRST_ARGUMENT, #ARGV, 2 do
+  for argument = FIRST_ARGUMENT, #ARGV, 3 do
     for uid in string.gmatch(string.match(ARGV[argument], '^%d[%d ]*$') or '', '%d+') do
       receivers[#receivers + 1] = uid
     end
@@ -126,15 +131,39 @@ local function store(entry, repeat_key, timelines, skipped, channel, tail)
   return id
 end
 
-local function store_for_group(entry, key, channel, tail)
+local function sender_of(tail)
+  return string.match(tail, '^[^\n]*\n([^\n]*)')
+end
+
+-- A private message of a sender whose account has to be looked at.
+local function store_judged(entry, repeat_key, timelines, tail, charge)
+  local known = redis.call('GET', repeat_key)
+  if known then
+    return -tonumber(known)
+  end
+  local sender = sender_of(tail)
+  local seconds = seconds_over(sender)
+  if seconds then
+    return 'RATE ' .. seconds
+  end
+  local id = store(entry, repeat_key, timelines, cold, nil, tail)
+  spend(sender, tonumber(charge))
+  return id
+end
+
+local function store_for_group(entry, key, channel, tail, charge)
   local known = redis.call('GET', KEYS[key])
   if known then
     return -tonumber(known)
   end
-  local sender = string.match(tail, '^[^\n]*\n([^\n]*)')
+  local sender = sender_of(tail)
   local inboxes, refusal = admitted(key + 1, sender)
   if refusal then
     return refusal
+  end
+  local seconds = charge ~= '' and seconds_over(sender)
+  if seconds then
+    return 'RATE ' .. seconds
   end
   local skipped = cold
   if inboxes and ARGV[6] ~= '1' then
@@ -144,6 +173,9 @@ local function store_for_group(entry, key, channel, tail)
   deliveries = deliveries + #timelines
   delivered_bytes = delivered_bytes + #timelines * #tail
   local id = store(entry, KEYS[key], timelines, skipped, not inboxes and channel, tail)
+  if charge ~= '' then
+    spend(sender, tonumber(charge) + math.max(budget_least, #record * (#written + 1)))
+  end
   if not inboxes then
     news[#news + 1] = channel
   elseif not inboxes.told then
@@ -168,19 +200,23 @@ end
 
 local key = FIRST_KEY
 for entry = 1, entries do
-  local argument = FIRST_ARGUMENT + entry * 2 - 2
-  local to, tail = ARGV[argument], ARGV[argument + 1]
+  local argument = FIRST_ARGUMENT + entry * 3 - 3
+  local to, tail, charge = ARGV[argument], ARGV[argument + 1], ARGV[argument + 2]
   local uid, other = string.match(to, '^(%d+) ?(%d*)$')
   local ok, reply = true, 'LATER'
   claimed = nil
   if uid then
     local inboxes = { inbox_prefix .. uid, other ~= '' and inbox_prefix .. other or nil }
-    ok, reply = pcall(store, entry, KEYS[key], inboxes, cold, nil, tail)
+    if charge == '' then
+      ok, reply = pcall(store, entry, KEYS[key], inboxes, cold, nil, tail)
+    else
+      ok, reply = pcall(store_judged, entry, KEYS[key], inboxes, tail, charge)
+    end
     news[#news + 1] = to
     key = key + 1
   elseif string.sub(to, 1, 6) == 'group:' then
     if deliveries < MOST_DELIVERIES and delivered_bytes < MOST_DELIVERED_BYTES then
-      ok, reply = pcall(store_for_group, entry, key, to, tail)
+      ok, reply = pcall(store_for_group, entry, key, to, tail, charge)
     end
     key = key + 4
   elseif string.sub(to, 1, 4) == 'tag_' then

@@ -10,30 +10,40 @@
 -- Of a dismissed group a thousand memberships are ended; group_end.lua goes on with the others.
 --
 -- KEYS  1-8 as in include/batch.lua, 9 permissions, 10 users' counts of read-mode groups,
---       11 what the names of users' maps of channels start with;
---       12 repeat key, 13 the group, 14 its members, 15 who was kicked, 16 its channel
+--       11 what the names of users' maps of channels start with, 12 what the names of senders' accounts start with;
+--       13 repeat key, 14 the group, 15 its members, 16 who was kicked, 17 its channel
 -- ARGV  1-5 as in include/batch.lua; 6, 7, 8 most members of a write-mode and a read-mode group, and read-mode groups
 --       of a user; 9 command: create, invite, join, leave, kick, dismiss, mode; 10 gid; 11 channel name;
 --       12 actor ('0': an operator), 13 owner (create), 14 mode (create, mode), 15 open '1' or '0' (create),
 --       16 name (create), 17 who becomes owner as the notice says ('' if nobody does),
---       18 the notice without its id ('' if there is none);
+--       18 the notice without its id ('' if there is none), 19 most bytes that a user writes in a minute,
+--       20 what a command takes of them at least, 21 bytes that the actor's account is charged with beside what is
+--       written here ('': it is not judged);
 --       then per user concerned: uid, his control message without its id ('' if there is none)
 -- Reply { id of the change, 1 if a repeat, 1 if the notice was written, uid … of those told }; id 0: nothing to change;
 --       id -1: nothing was done, as the notice must say that the uid becomes owner
--- Error EMPTY | BEHIND | OUTBOXFULL | REFUSED <code> | FAILED <text>
+-- Error EMPTY | BEHIND | OUTBOXFULL | REFUSED <code> | RATE <seconds> | FAILED <text>
 
 -- include batch
 local permissions_key, reads_key, map_prefix = KEYS[9], KEYS[10], KEYS[11]
-local repeat_key, group_key, members_key, kicked_key, channel_key = KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16]
+local repeat_key, group_key, members_key, kicked_key, channel_key = KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17]
 local limits = { write = tonumber(ARGV[6]), read = tonumber(ARGV[7]) }
 local user_limit = tonumber(ARGV[8])
 local command, gid, channel, actor = ARGV[9], ARGV[10], ARGV[11], ARGV[12]
-local FIRST_USER = 19
+local budget_prefix, budget_most, charge = KEYS[12], tonumber(ARGV[19]), ARGV[21]
+local budget_least = tonumber(ARGV[20])
+local FIRST_USER = 22
+local MEMBERSHIP_BYTES = 256
 -- include outbox
 -- include memberships
+-- include budget
 local known = redis.call('GET', repeat_key)
 if known then
   return { tonumber(known), 1, 0 }
+end
+local seconds = charge ~= '' and seconds_over(actor)
+if seconds then
+  return redis.error_reply('RATE ' .. seconds)
 end
 
 local function refuse(code)
@@ -111,6 +121,9 @@ elseif command == 'mode' then
   mode = ARGV[14]
 end
 if not changes then
+  if charge ~= '' then
+    spend(actor, tonumber(charge) + budget_least)
+  end
   return { 0, 0, 0 }
 end
 
@@ -214,6 +227,13 @@ end
 -- Change the state.
 
 redis.call('SET', repeat_key, change, 'EX', repeat_seconds)
+if charge ~= '' then
+  local bytes = MEMBERSHIP_BYTES * (#joining + #leaving)
+  for _, each in ipairs(written) do
+    bytes = bytes + #each[1] * (#each[2] + 1)
+  end
+  spend(actor, tonumber(charge) + math.max(budget_least, bytes))
+end
 if command == 'create' then
   group = { open = ARGV[15], name = ARGV[16], made = change }
   redis.call('HSET', group_key, 'open', group.open, 'name', group.name, 'made', change)

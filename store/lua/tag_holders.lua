@@ -7,24 +7,30 @@
 --
 -- KEYS  1-8 as in include/batch.lua, 9 the tag, 10 settling, 11 permissions,
 --       12 what the names of sets of holders start with, 13 what the names of users' maps of channels start with,
---       14 repeat key, of a user's command
--- ARGV  1-5 as in include/batch.lua, 6 tag, 7 source, 8 number of users to give it to; then they; then those to take
---       it from
+--       14 what the names of senders' accounts start with, 15 repeat key, of a user's command
+-- ARGV  1-5 as in include/batch.lua, 6 tag, 7 source, 8 most bytes that a user writes in a minute, 9 bytes that the
+--       user's account is charged with ('': it is not judged), 10 number of users to give it to; then they; then those
+--       to take it from
 -- Reply { id of the change (0: nothing to change), 1 if a repeat, users the source gave it to, users it took it from }
--- Error EMPTY | BEHIND | OUTBOXFULL | REFUSED <code>
+-- Error EMPTY | BEHIND | OUTBOXFULL | REFUSED <code> | RATE <seconds>
 
 -- include batch
-local tag_key, settling_key, permissions_key, holders_prefix, map_prefix, repeat_key =
-  KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14]
-local tag, source, adding = ARGV[6], ARGV[7], tonumber(ARGV[8])
-local FIRST_USER = 9
+local tag_key, settling_key, permissions_key, holders_prefix, map_prefix, budget_prefix, repeat_key =
+  KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
+local tag, source, budget_most, charge, adding = ARGV[6], ARGV[7], tonumber(ARGV[8]), ARGV[9], tonumber(ARGV[10])
+local FIRST_USER = 11
 local actor = repeat_key and ARGV[FIRST_USER] or 'tag_' .. tag
 -- include outbox
 -- include holding
 -- include holders
+-- include budget
 local known = repeat_key and redis.call('GET', repeat_key)
 if known then
   return { tonumber(known), 1, 0, 0 }
+end
+local seconds = charge ~= '' and seconds_over(ARGV[FIRST_USER])
+if seconds then
+  return redis.error_reply('RATE ' .. seconds)
 end
 
 local source_key = holders_prefix .. source .. ':' .. tag
@@ -54,6 +60,9 @@ for index = FIRST_USER, #ARGV do
   end
 end
 local changed = counts.SADD + counts.SREM > 0
+if charge ~= '' then
+  spend(ARGV[FIRST_USER], tonumber(charge))
+end
 if repeat_key then
   redis.call('SET', repeat_key, changed and id or '0', 'EX', repeat_seconds)
 end

@@ -72,6 +72,9 @@ def serving(directory: Path, redis: RedisServer, workers: int = 1, /, **settings
         "IM_JWT_SECRET": JWT_SECRET,
         "IM_SECRET": "bench-secret",
         "IM_LOG_LEVEL": "error",
+        # A few senders stand for very many.
+        "IM_SEND_BYTES": str(2**50),
+        "IM_SEND_RATE": str(2**40),
         **settings,
     }
     command = [sys.executable, "-m", "hooks.cli", "serve", "--workers", str(workers)]

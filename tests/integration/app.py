@@ -375,7 +375,15 @@ async def running_app(redis_url: str, directory: Path, **settings: Any) -> Async
     async with running_emqx_api() as emqx, aiohttp.ClientSession() as http, aiohttp.ClientSession() as broker:
         given = {
             **{"http_port": 0, "redis_url": redis_url, "archive_url": f"sqlite:///{directory / 'archive.db'}"},
-            **{"emqx_api_url": emqx.url, "emqx_api_key": "key", "pull_rate": 10_000, **SECRETS, **settings},
+            **{
+                "emqx_api_url": emqx.url,
+                "emqx_api_key": "key",
+                "pull_rate": 10_000,
+                "send_rate": 10**6,
+                "send_bytes": 2**40,
+                **SECRETS,
+                **settings,
+            },
         }
         async with running_service(load(**given)) as service:
             yield App(http, broker, service.http_port, service.public_port, emqx)

@@ -28,7 +28,7 @@ class Served:
                 "redis_url": redis_url,
                 "archive_url": f"sqlite:///{directory / 'archive.db'}",
             },
-            **{"pull_rate": 10_000, **SECRETS, **settings},
+            **{"pull_rate": 10_000, "send_rate": 10**6, "send_bytes": 2**40, **SECRETS, **settings},
         }
         self.port = int(str(given["http_port"]))
         self.url = f"http://127.0.0.1:{self.port}"

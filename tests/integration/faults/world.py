@@ -74,6 +74,8 @@ class World:
             "IM_EMQX_API_KEY": "key",
             "IM_OPERATORS": "ops",
             "IM_PULL_RATE": "100000",
+            "IM_SEND_BYTES": str(2**40),
+            "IM_SEND_RATE": "1000000",
             **settings,
         }
         self.service = self._process(["serve", f"--workers={workers}"], directory / "serve.log", self._serves)

@@ -62,12 +62,16 @@ class Store:
         bounds: dict[str, Any] = {"window_us": WINDOW_US, "repeat_seconds": 3600, "outbox_limit": 2**30, **settings}
         sync_sender = bounds.pop("sync_sender", True)
         self.appender = Appender(self.redis, **bounds, sync_sender=sync_sender)
-        self.groups = Groups(self.redis, self.commanding, **bounds, limits=limits)
+        self._bounds, self._limits = bounds, limits
+        self.groups = self.new_groups()
         self.seconds: list[Second] = []
         self.hot = HotChannels(self.redis, 1.0, self.seconds.append)
         """Its seconds pass when a test says so."""
         self.puller = self.new_puller(self.hot)
         self.permissions = PermissionWork(self.redis)
+
+    def new_groups(self, **settings: Any) -> Groups:
+        return Groups(self.redis, self.commanding, **{**self._bounds, "limits": self._limits, **settings})
 
     def new_puller(self, hot: HotChannels, window_us: int = WINDOW_US) -> Puller:
         return Puller(self.redis, self.archive, self.outbox, window_us=window_us, roaming_us=window_us, hot=hot)

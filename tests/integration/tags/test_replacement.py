@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -169,7 +170,7 @@ async def test_settling_leaves_half_of_the_outbox_to_messages(store: Store) -> N
     await replace(store, *range(1, 3001))
     await store.tell()
     half = int(await store.redis.get(keys.OUTBOX_BYTES) or 0)
-    bounds = {"window_us": WINDOW_US, "repeat_seconds": 3600, "outbox_limit": 2 * half}
+    bounds: dict[str, Any] = {"window_us": WINDOW_US, "repeat_seconds": 3600, "outbox_limit": 2 * half}
     tags = Tags(store.redis, store.commanding, **bounds)
     with pytest.raises(OutboxFull):
         await tags.settle_step(TAG)
