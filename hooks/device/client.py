@@ -10,6 +10,7 @@ import aiohttp
 
 from hooks.device.cancellation import cancel
 from hooks.device.connection import Connections
+from hooks.device.doubts import Doubts
 from hooks.device.events import Event, live
 from hooks.device.health import Health
 from hooks.device.inbox import Inbox
@@ -111,7 +112,7 @@ class Device:
         subscriptions = Subscriptions(own)
         pulling = Pulling(Puller(session, self._url, self._login), self._inbox, health)
         listener = Listener(own, self._inbox, self._outbox, subscriptions, pulling, trusted_send=self._trusted_send)
-        sender = Sender(self._outbox, trusted_send=self._trusted_send)
+        sender = Sender(self._outbox, Doubts(pulling), trusted_send=self._trusted_send)
         try:
             await Connections(
                 own, self._clientid, self._link, health, listener, pulling, sender, subscriptions

@@ -7,14 +7,15 @@ from typing import Never
 
 from hooks.device.backoff import Backoff
 from hooks.device.cancellation import until_one_fails
+from hooks.device.doubts import NothingAnswered
 from hooks.device.errors import DeviceError
 from hooks.device.health import Health
 from hooks.device.link import Link, LinkDown
 from hooks.device.listener import Listener
 from hooks.device.login import NoToken
 from hooks.device.pulling import Pulling
-from hooks.device.sending import NothingAnswered, Sender
-from hooks.device.subscriptions import Subscriptions
+from hooks.device.sending import Sender
+from hooks.device.subscriptions import StillRefused, Subscriptions
 
 PAUSES = (0.5, 60.0)
 """Seconds until the device connects again: the first pause, and the longest. The first again once it is up to date."""
@@ -63,8 +64,8 @@ class Connections:
             try:
                 await self._use_one()
             except LinkDown as down:
-                self._note_end(str(down), refused=down.refused)
-            except (NothingAnswered, NoToken) as error:
+                self._note_cut(down)
+            except (NothingAnswered, StillRefused, NoToken) as error:
                 self._health.failed("broker", str(error))
             except DeviceError:
                 raise
@@ -72,6 +73,7 @@ class Connections:
                 # Such as a disk that is full. It must not end the device, and must not be hidden.
                 _log.exception("%s: unexpected", self._own)
                 self._health.failed("broker", f"{type(error).__name__}: {error}")
+            self._short += self._standing
             await asyncio.sleep(self._pauses.pause())
 
     async def _use_one(self) -> None:
@@ -114,8 +116,8 @@ class Connections:
         self._health.works("broker")
         await asyncio.Event().wait()
 
-    def _note_end(self, reason: str, *, refused: bool) -> None:
-        self._short += self._standing
-        if self._standing and self._short >= TAKEN_OVER:
+    def _note_cut(self, down: LinkDown) -> None:
+        reason = str(down)
+        if self._standing and self._short + 1 >= TAKEN_OVER:
             reason = f"connections end soon after they begin: does another device use the clientid {self._clientid!r}?"
-        self._health.failed("broker", reason, refused=refused)
+        self._health.failed("broker", reason, refused=down.refused)

@@ -1,6 +1,7 @@
 """When the device pulls: at each connection, when it is told, and now and then."""
 
 import asyncio
+import math
 import random
 from collections.abc import Callable
 
@@ -28,6 +29,8 @@ class Pulling:
         """Called with the service's secret with this user, which each page brings."""
         self.complete = asyncio.Event()
         """Set once everything has been pulled since this connection began."""
+        self.answered_at = -math.inf
+        """When the service answered a pull last, as a time of the event loop."""
         self._puller = puller
         self._inbox = inbox
         self._health = health
@@ -77,6 +80,7 @@ class Pulling:
                 continue
             pauses.reset()
             self._health.accepted("pull")
+            self.answered_at = _now()
             self.on_key(page.key)
             await self._inbox.take(page)
             more = page.more

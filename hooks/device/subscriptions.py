@@ -27,7 +27,15 @@ AGAIN = (30.0, 600.0)
 """Seconds until topics that the broker refused, though the service named them, are asked for again: the first pause,
 and the longest. They come by the pull meanwhile."""
 
+ANEW = (300.0, 3600.0)
+"""Seconds of refusals until the device tries another connection, the first time and the longest: the broker keeps a
+denial for as long as a connection lasts."""
+
 _log = logging.getLogger(__name__)
+
+
+class StillRefused(Exception):
+    """The broker refuses what the service named; another connection may not."""
 
 
 class Subscriptions:
@@ -38,6 +46,7 @@ class Subscriptions:
         """Set while no topic waits for its first answer on this connection."""
         self._name = name
         self._size = FIRST
+        self._longer = Backoff(*ANEW)
         self._changed = asyncio.Event()
         self.begin({})
 
@@ -50,6 +59,7 @@ class Subscriptions:
         self._unwanted: dict[str, None] = {}
         self._pauses = Backoff(*AGAIN)
         self._again_at: float | None = None
+        self._anew_at: float | None = None
         self.complete.clear()
         self._changed.set()
 
@@ -76,7 +86,10 @@ class Subscriptions:
         self._changed.set()
 
     async def keep_subscribing(self, link: Link, on_granted: Callable[[], None]) -> None:
-        """Asks on one connection until it ends. on_granted: called when all is answered, and something is granted."""
+        """Asks on one connection until it ends. Raises StillRefused, LinkDown.
+
+        on_granted: called when all is answered, and something is granted.
+        """
         new = False
         while True:
             self._changed.clear()
@@ -87,6 +100,8 @@ class Subscriptions:
             else:
                 if new:
                     on_granted()
+                    if not self._refused:
+                        self._longer.reset()
                 new = False
                 self.complete.set()
                 await self._wait()
@@ -131,10 +146,15 @@ class Subscriptions:
     async def _wait(self) -> None:
         """Until there is something to do; what is refused is asked for again after a while."""
         if not self._refused:
+            self._again_at = self._anew_at = None
             self._pauses.reset()
-            self._again_at = None
-        elif self._again_at is None:
-            self._again_at = _now() + self._pauses.pause()
+        else:
+            if self._again_at is None:
+                self._again_at = _now() + self._pauses.pause()
+            if self._anew_at is None:
+                self._anew_at = _now() + self._longer.pause()
+            elif self._anew_at <= _now():
+                raise StillRefused(f"the broker refuses subscriptions to {', '.join(sorted(self._refused))[:200]}")
         try:
             async with asyncio.timeout_at(self._again_at):
                 await self._changed.wait()

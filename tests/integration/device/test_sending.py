@@ -1,11 +1,16 @@
 """What a device sends: again until it is answered, and no longer than that makes sense."""
 
 import asyncio
+import math
 
 import pytest
 
-from hooks.device import Refused, Unanswered, sending
+from hooks.device import MemoryState, Refused, Unanswered, doubts, sending
 from hooks.device.backoff import Backoff
+from hooks.device.doubts import Doubts, NothingAnswered
+from hooks.device.outbox import Outbox
+from hooks.device.pulling import Pulling
+from hooks.device.sending import Sender
 from tests.integration.device.conftest import device, until
 from tests.integration.device.service import Service
 
@@ -123,7 +128,8 @@ async def test_a_topic_on_which_nothing_is_answered_is_tried_on_another_connecti
 ) -> None:
     """The broker keeps a denial of the moment when the service was away, and says nothing: MQTT 3.1.1 cannot."""
     monkeypatch.setattr(sending, "RESEND", (0.05, 0.1))
-    monkeypatch.setattr(sending, "ANSWER", (0.5, 1.0))
+    monkeypatch.setattr(doubts, "ANSWER", (0.3, 1.0))
+    monkeypatch.setattr(doubts, "PROOF", 0.2)
     service.denied.add("group/7")
     async with device(service, 1001) as sender:
         kept_from = asyncio.create_task(sender.send("group/7", "to all"))
@@ -141,19 +147,66 @@ async def test_an_unanswered_topic_is_given_longer_each_time(service: Service, m
 
     class Watched(Backoff):
         def pause(self) -> float:
-            if self._next < 1000:
-                limits.append(self._next)
+            limits.append(self._next)
             return super().pause()
 
-    monkeypatch.setattr(sending, "Backoff", Watched)
-    monkeypatch.setattr(sending, "RESEND", (1000.0, 1000.0))
-    monkeypatch.setattr(sending, "ANSWER", (0.05, 0.2))
+    monkeypatch.setattr(doubts, "Backoff", Watched)
+    monkeypatch.setattr(doubts, "ANSWER", (0.05, 0.2))
+    monkeypatch.setattr(doubts, "PROOF", 0.05)
     service.deaf = True
     async with device(service, 1001) as sender:
         sent = asyncio.create_task(sender.send("single/1002", "hi"))
         await until(lambda: len(limits) >= 5)
         sent.cancel()
     assert limits[:5] == [0.05, 0.1, 0.2, 0.2, 0.2]
+
+
+async def test_a_service_that_is_away_is_waited_for_on_the_same_connection(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another connection would not help it: it would cost a question about each topic of each device."""
+    monkeypatch.setattr(sending, "RESEND", (0.05, 0.1))
+    monkeypatch.setattr(doubts, "ANSWER", (0.05, 0.1))
+    monkeypatch.setattr(doubts, "PROOF", 0.05)
+    async with device(service, 1001) as sender:
+        await until(lambda: len(service.pulls) == 1)
+        service.deaf = True
+        service.trouble = [(503, {})] * 1_000_000
+        sent = asyncio.create_task(sender.send("single/1002", "hi"))
+        await until(lambda: len(service.pulls) >= 10 and len(service.published) >= 10)
+        assert len(service.connects) == 1
+        service.deaf = False
+        await asyncio.wait_for(sent, 10)
+        service.trouble = []
+    assert len(service.connects) == 1
+
+
+async def test_a_broker_that_has_not_taken_a_message_yet_is_not_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be busy with the questions of all devices: whether it lives is for the connection to say."""
+    monkeypatch.setattr(doubts, "ANSWER", (0.02, 0.02))
+    monkeypatch.setattr(doubts, "PROOF", 0.02)
+    outbox = Outbox(1001, MemoryState(), 60, lambda settled: None)
+    outbox.add(outbox.compose("group/7", {}))
+    pulling = AlwaysAnswering()
+    free = asyncio.Event()
+
+    async def publish(topic: str, payload: str) -> None:
+        await free.wait()
+
+    sender = asyncio.create_task(Sender(outbox, Doubts(pulling), trusted_send=False).keep_sending(publish))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(sender), 0.3)
+    free.set()
+    with pytest.raises(NothingAnswered):
+        await asyncio.wait_for(sender, 10)
+
+
+class AlwaysAnswering(Pulling):
+    def __init__(self) -> None:
+        self.answered_at = math.inf
+
+    def ask(self) -> None:
+        pass
 
 
 async def test_what_cannot_be_sent_is_refused_at_once(service: Service) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from hooks.device import subscriptions
 from hooks.device.link import Link, LinkDown
-from hooks.device.subscriptions import Subscriptions
+from hooks.device.subscriptions import StillRefused, Subscriptions
 
 
 class FakeLink(Link):
@@ -70,8 +70,8 @@ class Kept:
     async def complete(self) -> None:
         await asyncio.wait_for(self._subscriptions.complete.wait(), 10)
 
-    async def failed(self) -> None:
-        with pytest.raises(LinkDown):
+    async def failed(self, error: type[Exception] = LinkDown, what: str = "broken") -> None:
+        with pytest.raises(error, match=what):
             await asyncio.wait_for(self._task, 10)
 
 
@@ -170,6 +170,30 @@ async def test_what_is_refused_is_asked_again_after_a_while(monkeypatch: pytest.
         await asyncio.sleep(0.2)
         assert len(link.asked) == asked
     assert all(set(again) == {"group/1", "business/global"} for again in link.asked[1:])
+
+
+async def test_what_stays_refused_is_tried_on_another_connection_with_growing_pauses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(subscriptions, "AGAIN", (0.01, 0.01))
+    monkeypatch.setattr(subscriptions, "ANEW", (0.05, 0.2))
+    wanted = Subscriptions("x")
+    for longest in (0.1, 0.2, 0.2):
+        link = FakeLink()
+        link.refused = {"group/1"}
+        wanted.begin({})
+        async with Kept(wanted, link) as kept:
+            await kept.complete()
+            wanted.add(topics(2))
+            await kept.failed(StillRefused, "group/1")
+        assert wanted._longer.next == longest
+        assert link.asked.count(["group/1"]) >= 2
+    link.refused = set()
+    wanted.begin({})
+    wanted.add(topics(2))
+    async with Kept(wanted, link) as kept:
+        await kept.complete()
+    assert wanted._longer.next == 0.05
 
 
 async def test_what_is_no_topic_is_not_asked_for() -> None:
