@@ -155,7 +155,7 @@ class CacheWatch:
             raise
         self._drops.labels("done").inc()
         undecided = {node: questions.undecided for node, questions in asked.of.items() if questions.undecided}
-        log.warning("permission_caches_dropped", undecided_since_start=undecided)
+        (log.warning if undecided else log.info)("permission_caches_dropped", undecided_since_start=undecided)
         since = held.clean_at - _BEFORE_MS
         seen = await self._presence.seen_since(since, _MOST_TOLD)
         if len(seen) == _MOST_TOLD:
