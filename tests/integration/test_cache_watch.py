@@ -182,6 +182,11 @@ async def test_of_many_processes_one_looks(own_redis: RedisServer, tmp_path: Pat
 async def test_whoever_connected_meanwhile_is_told_again_what_to_subscribe(watching: App) -> None:
     uid, before = new_uid(), new_uid()
     gid = await watching.group(uid)
+
+    async def brought_to_the_broker() -> bool:
+        return await watching.metric('emqx_im_permission_changes_total{outcome="granted"}') == 1
+
+    await until(brought_to_the_broker)
     await watching.connect(uid)
     assert watching.emqx.told(uid, "im.subscribe") == []
     node(watching).asked("ignore")
