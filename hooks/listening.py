@@ -28,7 +28,7 @@ def operators_bounds(request_seconds: float, write_seconds: float) -> Bounds:
 
 
 def public_bounds(request_seconds: float, write_seconds: float) -> Bounds:
-    """For anybody. A proxy that keeps connections for 75 seconds, as waiting pulls ask for, is the one to close them."""
+    """For anybody. A proxy that keeps connections for 75 seconds, as waiting pulls ask for, has to close them."""
     return Bounds(8 * 1024, 32 * 1024, 120, request_seconds, True, write_seconds)
 
 
