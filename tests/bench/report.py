@@ -71,6 +71,13 @@ class Report:
     seconds: float = 0.0
     failed: str = ""
 
+    def __post_init__(self) -> None:
+        self._directory: Path | None = None
+
+    def keep_in(self, directory: Path) -> None:
+        """Writes each figure as soon as it is measured: who ends this benchmark finds what there was."""
+        self._directory = directory
+
     @property
     def command(self) -> str:
         return (
@@ -98,6 +105,8 @@ class Report:
         values = tuple(map(float, runs))
         self.figures.append(Figure(name, unit, values, at_least, at_most, command, remark, headline))
         print(self.figures[-1], flush=True)
+        if self._directory is not None:
+            self.write(self._directory)
 
     def note(self, text: str) -> None:
         """A paragraph for the page: how it was measured, what was found."""

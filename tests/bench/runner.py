@@ -11,10 +11,13 @@ from pathlib import Path
 
 import tests.bench
 from tests.bench.report import Report, Size, machine, today
+from tests.bench.service import timed_out
 from tests.servers import die_with_parent
 
 MOST_SECONDS = {"quick": 120, "usual": 420, "full": 7200}
 """A benchmark that takes longer is ended, and what it started with it."""
+UNDER_WAY = "it was ended from outside"
+"""Stands in what a benchmark has found so far, until it comes to its end."""
 
 
 def names() -> list[str]:
@@ -33,23 +36,39 @@ def run(name: str, size: Size, directory: Path | None) -> bool:
         running.kill()
         running.join()
     if late:
-        report = Report(name, size, machine=machine(), date=today(), failed=f"not done after {MOST_SECONDS[size]} s")
-        print(report.failed, flush=True)
+        told = f"not done after {MOST_SECONDS[size]} s"
+        print(told, flush=True)
         if directory is not None:
+            report = _begun(name, size, directory)
+            report.failed = told
             report.write(directory)
     return running.exitcode == 0
+
+
+def _begun(name: str, size: Size, directory: Path) -> Report:
+    """What a benchmark that was ended had found: it writes as it goes."""
+    file = directory / f"{name}.json"
+    report = Report.read(file) if file.exists() else None
+    return report if report is not None and report.failed == UNDER_WAY else Report(name, size)
 
 
 def _run_here(name: str, size: Size, directory: Path | None, scratch: str) -> None:
     die_with_parent()
     tempfile.tempdir = scratch
-    report = Report(name, size, machine=machine(), date=today())
+    report = Report(name, size, machine=machine(), date=today(), failed=UNDER_WAY)
+    if directory is not None:
+        report.write(directory)
+        report.keep_in(directory)
     started = time.monotonic()
     try:
         importlib.import_module(f"tests.bench.bench_{name}").run(report)
     except Exception as error:
         traceback.print_exc()
         report.failed = f"{type(error).__name__}: {error}"
+    else:
+        report.failed = ""
+    for told in timed_out:
+        report.note(told)
     report.seconds = round(time.monotonic() - started, 1)
     if directory is not None:
         report.write(directory)
