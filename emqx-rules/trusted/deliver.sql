@@ -2,17 +2,17 @@
 -- The payload stands in it as it is only where EMQX has read it as a JSON object: anything else could end the JSON
 -- around it and go on with a `from` of its own. Asking for a field is how a rule can tell without failing.
 -- And only where every parser reads it, and reads the same, which EMQX's own does not promise. So never with more than
--- 128 brackets that open, 16 digits in a row, a raw control character, half of a surrogate pair (or a whole one) as an
--- escape, a number with an exponent, NaN or Infinity. One pattern, as each is compiled for each message.
+-- 128 brackets that open, a number of more than 15 digits before or behind the point or with an exponent, half of a
+-- surrogate pair (or a whole one) as an escape, a raw control character in a string, NaN or Infinity. The pattern goes
+-- through the tokens of JSON, once and without a way back; only what it has matched to the end is let through.
 -- Action: republish
 SELECT
   id, username, qos, publish_received_at,
   substr(topic, 5) AS receiver,
   CASE
-    WHEN regex_match(payload, '^(?:[^{[]*+[{[]){129}|[0-9]{16}|[\x00-\x1f]|\\u[dD][89a-fA-F]|[,:[ ]-?(?:[0-9.]+[eE]|NaN|Infinity)')
-    THEN 'message_b64'
-    WHEN is_not_null(map_get('id', payload)) OR is_not_null(map_get('type', payload))
-      OR is_not_null(map_get('body', payload)) OR is_not_null(map_get('from', payload))
+    WHEN regex_match(payload, '^(?!(?:[^{[]*+[{[]){129})(?:[\t\n\r {}\[\],:]++|"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{4}))*+"|[a-z]++|-?[0-9]{1,15}+(?:\.[0-9]{1,15}+)?+(?![0-9.eE]))*+\z')
+      AND (is_not_null(map_get('id', payload)) OR is_not_null(map_get('type', payload))
+      OR is_not_null(map_get('body', payload)) OR is_not_null(map_get('from', payload)))
     THEN 'message'
     ELSE 'message_b64'
   END AS field,

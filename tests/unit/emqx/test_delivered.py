@@ -49,6 +49,8 @@ def lenient(key: str, payload: bytes) -> Any:
         '{"id": "01J9Z3", "body": {"text": "Hej, er du her? 5 km \\u00e6 \\ud7ff 你好 😀", "n": [1, -2.5]}}'.encode(),
         b'{"id":"1","at":176390000000012,"body":"2e8f \\"quoted\\" \\\\ (7e-4)"}',
         b'{"id":"1","body":' + b"[" * 127 + b"]" * 127 + b"}",
+        b'{\r\n\t"id": "12345678901234567890",\n\t"body": [true, null, -999999999999999.123456789012345]\n}\n',
+        b'{"id":"1","body":"NaN, Infinity, 1e400 and \\\\ud800"}',
     ],
 )
 def test_what_clients_send_is_passed_on_as_it_is(payload: bytes) -> None:
