@@ -110,3 +110,27 @@ def test_a_page_says_what_the_code_does(page: str, rows: object) -> None:
     assert [row for row in built if row not in written] == [], "in the code, and not so on the page"
     assert [row for row in written if row not in built] == [], "on the page, and not so in the code"
     assert len(written) == len(set(written))
+
+
+def amount(text: str) -> float | None:
+    """The number at the start of a default as the page of limits writes it; None where it is unset."""
+    if text.startswith("unset"):
+        return None
+    found = re.match(r"([\d,.]*\d)( [KM]iB)?", text)
+    assert found is not None, text
+    return float(found[1].replace(",", "")) * {None: 1, " KiB": 2**10, " MiB": 2**20}[found[2]]
+
+
+def test_limits_are_those_of_the_code() -> None:
+    page = (DOCS / "operators" / "limits.md").read_text()
+    named = re.findall(r"`IM_([A-Z_]+)` \(([^)]+)\)", page)
+    assert len(named) > 10
+    wrong = [name for name, text in named if Settings.model_fields[name.lower()].default != amount(text)]
+    assert wrong == []
+
+
+def test_limits_are_counted_in_metrics_that_there_are() -> None:
+    known = {name if name.startswith("emqx_im") else f"emqx_im_{name}" for name, *_ in metrics()}
+    named = re.findall(r"`(emqx_im_[a-z_]+)", (DOCS / "operators" / "limits.md").read_text())
+    assert named
+    assert [name for name in named if name not in known] == []
