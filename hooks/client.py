@@ -1,6 +1,8 @@
 """`/hooks/client`: devices come and go, and miss deliveries."""
 
 from hooks.body import Body, moment, text, username
+from hooks.emqx.session_ender import SessionEnder
+from hooks.emqx.session_limit import TOO_MANY
 from hooks.errors import BadBody
 from hooks.metrics import Metrics
 from hooks.subscriptions import Subscriptions
@@ -13,7 +15,16 @@ _ANOTHER_CONNECTION_STANDS = ("takenover", "discarded")
 
 
 class ClientHook:
-    def __init__(self, presence: Presence, subscriptions: Subscriptions, sync: Sync, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        presence: Presence,
+        subscriptions: Subscriptions,
+        sync: Sync,
+        metrics: Metrics,
+        ender: SessionEnder | None = None,
+    ) -> None:
+        """ender: ends the devices of a user that are too many; None: there is no REST API."""
+        self._ender = ender
         self._presence = presence
         self._subscriptions = subscriptions
         self._sync = sync
@@ -28,7 +39,10 @@ class ClientHook:
             case "client.connected":
                 clientid, connected_at = text(body, "clientid"), moment(body, "connected_at")
                 if uid is not None:
-                    await self._presence.connected(device_at(text(body, "node"), uid, clientid, connected_at))
+                    came = await self._presence.connected(device_at(text(body, "node"), uid, clientid, connected_at))
+                    if self._ender is not None:
+                        for _, old in came.too_many:
+                            self._ender.put(str(uid), old, TOO_MANY)
                     if body.get("clean_start") is False:
                         # A kept session hears its topic at once, and no subscription is told of.
                         await self._subscriptions.came(uid, clientid, resumed=True)

@@ -37,8 +37,9 @@ from hooks.emqx.caches import Caches
 from hooks.emqx.dispatch import Dispatch
 from hooks.emqx.outgoing import Outgoing
 from hooks.emqx.permissions import LEFT_SECONDS, PermissionWorker
-from hooks.emqx.reconcile import Reconciler
 from hooks.emqx.rest import Rest
+from hooks.emqx.session_ender import SessionEnder
+from hooks.emqx.session_works import session_works
 from hooks.group import GroupHook
 from hooks.hot_counts import HotCounts
 from hooks.listening import listening, operators_bounds, public_bounds
@@ -79,7 +80,7 @@ from store.tag_replacement import Settler
 from store.tags import Tags
 from store.telling import Telling
 from store.timelines import Timelines
-from store.turn import reconciling, watching
+from store.turn import watching
 from store.watched import WatchedCaches
 
 _LIFE_SECONDS = 1.0
@@ -189,7 +190,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     limits = Limits(settings.group_write_limit, settings.group_read_limit, settings.group_user_limit)
     groups, tags = Groups(redis, commanding, **bounds, limits=limits), Tags(redis, commanding, **bounds)
     audiences = Audiences(groups, tags)
-    timelines, presence, news = Timelines(redis), Presence(redis), News(blocking)
+    timelines, presence, news = Timelines(redis), Presence(redis, settings.user_sessions), News(blocking)
     stack.push_async_callback(news.stop)
     sync = Sync(presence, timelines, Telling(redis), outgoing, metrics)
     dispatch = Dispatch(rest, metrics)
@@ -235,12 +236,13 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         "dispatch": dispatch.run(subscriptions.topics, stop),
         "hot": hot.run(stop),
     }
+    ender = None
     undecided: Undecided = lambda _: None  # noqa: E731
     if rest is not None:
         watch = CacheWatch(watching(redis), WatchedCaches(redis), rest, presence, subscriptions, metrics)
         works["cache_watch"], undecided = watch.run(stop), watch.undecided
-        reconciler = Reconciler(presence, reconciling(redis), rest, metrics)
-        works["reconcile"] = reconciler.run(settings.reconcile_seconds, stop)
+        ender = SessionEnder(rest, metrics)
+        works |= session_works(settings, redis, rest, presence, ender, metrics, stop)
     for name, work in works.items():
         stack.push_async_callback(_finish, asyncio.create_task(work, name=name), stop)
 
@@ -250,7 +252,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
                 appender, acknowledgements, sync, operators=settings.operators, most_payload=settings.max_payload
             ),
             "group": GroupHook(commands, tag_changes, acknowledgements, most_payload=settings.max_payload),
-            "client": ClientHook(presence, subscriptions, sync, metrics),
+            "client": ClientHook(presence, subscriptions, sync, metrics, ender),
             "will": WillHook(presence),
             "authz": AuthzHook(
                 Memberships(audiences, news, remembered, doubts),

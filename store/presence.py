@@ -46,22 +46,33 @@ def device_at(node: str, uid: int, clientid: str, connected_at: int) -> Device:
     return Device(uid, clientid, connected_at, blake2b(node.encode(), digest_size=4).hexdigest())
 
 
+class Came(NamedTuple):
+    """devices: how many are held now that were not. too_many: uid and clientid of those that a user has too many."""
+
+    devices: int
+    too_many: list[tuple[int, str]]
+
+
 class Presence:
     """Its calls raise StoreAway, and those that change something StoreEmpty."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, most_devices: int = 0) -> None:
+        """most_devices: one user may have online; 0: any number."""
         self._redis = redis
+        self._most_devices = most_devices
         self._connect = script("presence_connect")
         self._disconnect = script("presence_disconnect")
         self._devices = script("presence_devices")
 
-    async def connected(self, *devices: Device) -> int:
-        """How many are held now that were not."""
+    async def connected(self, *devices: Device) -> Came:
+        """What came by it."""
         calls = []
         for some in _parts(devices):
             names = [*_NAMES, keys.CLOCK, keys.ASLEEP, *map(_gone, some)]
-            calls.append((names, [*_arguments(), _FAR, *_fields(some)]))
-        return sum(held for held, _ in await self._connect.run_each(self._redis, calls))
+            calls.append((names, [*_arguments(), _FAR, self._most_devices, *_fields(some)]))
+        replies = await self._connect.run_each(self._redis, calls)
+        too_many = [(int(uid), clientid.decode()) for reply in replies for uid, clientid in _pairs(reply[2])]
+        return Came(sum(reply[0] for reply in replies), too_many)
 
     async def disconnected(self, device: Device, *, another_stands: bool = False) -> None:
         """That connection is over. another_stands: the device has another one, which may not have been told of yet."""

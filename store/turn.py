@@ -63,3 +63,8 @@ def reconciling(redis: Redis) -> Turn:
 def watching(redis: Redis) -> Turn:
     """Of looking whether the broker keeps denials that nobody decided."""
     return Turn(redis, keys.CACHES_LOCK, keys.CACHES_LOOKED, _WATCHING_SECONDS)
+
+
+def sweeping(redis: Redis) -> Turn:
+    """Of looking for nodes of the broker that were started."""
+    return Turn(redis, keys.BOOT_LOCK, keys.BOOTS_LOOKED, _WATCHING_SECONDS)

@@ -12,6 +12,7 @@ from hooks.emqx.reconcile import Reconciled, Reconciler
 from hooks.emqx.rest import BrokerAway, BrokerRefused, Rest
 from hooks.metrics import Metrics
 from hooks.settings import Settings, SettingsError, load
+from store.boots import Boots
 from store.connection import connect
 from store.errors import StoreError
 from store.presence import Presence
@@ -40,7 +41,7 @@ async def _reconcile(settings: Settings, url: str) -> Reconciled | None:
     rest = Rest(url, settings.emqx_api_key, settings.emqx_api_secret, metrics)
     try:
         with Console(stderr=True).status("reconciling") as status:
-            reconciler = Reconciler(Presence(redis), reconciling(redis), rest, metrics)
+            reconciler = Reconciler(Presence(redis), reconciling(redis), rest, Boots(redis), metrics)
             return await reconciler.reconcile(lambda so_far: status.update(f"reconciling: {_describe(so_far)}"))
     finally:
         await rest.close()

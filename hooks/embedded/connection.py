@@ -159,6 +159,7 @@ class Connection:
             proto_ver=connect.proto_ver,
             keepalive=connect.keepalive,
             clean_start=connect.clean,
+            auth_expire_at=None if expires_at is None else expires_at * 1000,
         )
         return client, expires_at
 

@@ -48,7 +48,7 @@ SESSION_EXPIRY_SECONDS = 7200
 
 @dataclass
 class Client:
-    """One connection, as its events tell of it."""
+    """One connection, as its events tell of it. auth_expire_at: when the token ends that was asked for (ms)."""
 
     clientid: str
     username: str
@@ -60,6 +60,7 @@ class Client:
     keepalive: int
     clean_start: bool
     connected_at: int = 0
+    auth_expire_at: int | None = None
 
 
 _process = secrets.token_bytes(6)

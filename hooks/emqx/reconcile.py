@@ -8,13 +8,16 @@ say: they decide only whether a device is looked at now or the next time.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import structlog
 
-from hooks.emqx.rest import BrokerAway, BrokerRefused, Connection
+from hooks.emqx import boot_sweep
+from hooks.emqx.rest import BrokerAway, BrokerRefused, Listed
+from hooks.emqx.session_limit import SessionLimit
 from hooks.metrics import Metrics
 from hooks.topics import number
+from store.boots import Boots
 from store.cancellation import end
 from store.errors import StoreError
 from store.presence import Device, Presence, device_at
@@ -26,11 +29,6 @@ _LOOKS = 10
 log = structlog.get_logger(__name__)
 
 
-class Broker(Protocol):
-    def connections(self) -> AsyncIterator[list[Connection]]:
-        """Every client that is connected, in pages. Raises BrokerAway, BrokerRefused."""
-
-
 class Reconciled(NamedTuple):
     """listed: devices that EMQX has. missing: those that only EMQX had. stale: those that only presence had."""
 
@@ -40,11 +38,21 @@ class Reconciled(NamedTuple):
 
 
 class Reconciler:
-    def __init__(self, presence: Presence, turn: Turn, broker: Broker, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        presence: Presence,
+        turn: Turn,
+        broker: boot_sweep.Broker,
+        boots: Boots,
+        metrics: Metrics,
+        limit: SessionLimit | None = None,
+    ) -> None:
         self._presence = presence
         self._turn = turn
         self._broker = broker
+        self._boots = boots
         self._metrics = metrics
+        self._limit = limit
 
     async def run(self, seconds: int, stop: asyncio.Event) -> None:
         """Until `stop`: once after this process began, and then whenever nobody has for so long."""
@@ -82,12 +90,18 @@ class Reconciler:
     async def _compare(self, began: int, progress: Callable[[Reconciled], object]) -> Reconciled:
         listed = set[int]()
         done = Reconciled()
-        async for devices in self._listing():
-            listed.update(map(_identity, devices))
-            missing = await self._presence.connected(*devices)
-            self._metrics.presence_drift.labels("missing").inc(missing)
-            done = Reconciled(len(listed), done.missing + missing)
+        if self._limit is not None:
+            self._limit.begin()
+        async for page in self._listing():
+            if self._limit is not None:
+                self._limit.see(page)
+            listed.update(map(_identity, _devices(page)))
+            came = await self._presence.connected(*_devices(await self._let_in(page)))
+            self._metrics.presence_drift.labels("missing").inc(came.devices)
+            done = Reconciled(len(listed), done.missing + came.devices)
             progress(done)
+        if self._limit is not None:
+            await self._limit.enforce()
         suspects = dict[int, Device]()
         async for devices in self._presence.everybody():
             await self._turn.keep()
@@ -95,8 +109,8 @@ class Reconciler:
                 if device.connected_at < began and _identity(device) not in listed:
                     suspects[_identity(device)] = device
         if suspects:
-            async for devices in self._listing():
-                for device in devices:
+            async for page in self._listing():
+                for device in _devices(page):
                     suspects.pop(_identity(device), None)
                 progress(done)
             stale = await self._presence.unlisted(*suspects.values())
@@ -104,15 +118,30 @@ class Reconciler:
             done = done._replace(stale=stale)
         return done
 
-    async def _listing(self) -> AsyncIterator[list[Device]]:
-        """What EMQX lists of users, a page at a time."""
-        async for page in self._broker.connections():
+    async def _listing(self) -> AsyncIterator[list[Listed]]:
+        """What EMQX lists, a page at a time."""
+        async for page in self._broker.sessions():
             await self._turn.keep()
-            yield [
-                device_at(each.node, uid, each.clientid, each.connected_at)
-                for each in page
-                if (uid := number(each.username)) is not None
-            ]
+            yield page
+
+    async def _let_in(self, page: list[Listed]) -> list[Listed]:
+        """Without those whom a node that has just started may have let in unasked: of them, events must tell.
+
+        The nodes are asked for after the page, so that none of it is of a node that started in between.
+        """
+        if all(each.has_token for each in page):
+            return page
+        starting = {life.node for life in await boot_sweep.begun(self._broker, self._boots)}
+        return [each for each in page if each.has_token or each.node not in starting]
+
+
+def _devices(page: list[Listed]) -> list[Device]:
+    """The users' devices that are connected."""
+    return [
+        device_at(each.node, uid, each.clientid, each.connected_at)
+        for each in page
+        if each.connected and (uid := number(each.username)) is not None
+    ]
 
 
 def _identity(device: Device) -> int:

@@ -39,13 +39,27 @@ class Client(NamedTuple):
     connected_at: int
 
 
-class Connection(NamedTuple):
-    """A client that is connected. username: "" where it has none. connected_at: milliseconds, by its node's clock."""
+class Listed(NamedTuple):
+    """A session in the list of all. username: "" where it has none. connected_at: milliseconds, by its node's clock.
+
+    connected: False for one that is kept while its device is away. has_token: EMQX knows until when
+    the client's token is good, or does not tell.
+    """
 
     clientid: str
     username: str
+    connected: bool
     connected_at: int
     node: str
+    has_token: bool
+
+
+class Node(NamedTuple):
+    """One that runs. uptime: milliseconds."""
+
+    name: str
+    uptime: int
+    version: str
 
 
 class Questions(NamedTuple):
@@ -112,16 +126,28 @@ class Rest:
         ]
         return found, answer["meta"]["hasnext"]
 
-    async def connections(self) -> AsyncIterator[list[Connection]]:
-        """Every client that is connected, in pages that stay steady while others come and go."""
+    async def sessions(self, since: int = 0) -> AsyncIterator[list[Listed]]:
+        """Every session, in pages that stay steady while others come and go.
+
+        since: milliseconds; only those whose device connected then or later.
+        """
+        common = {"limit": str(_PAGE)} | ({"gte_connected_at": str(since)} if since else {})
         cursor = None
         while True:
-            query = {"limit": str(_PAGE)} if cursor is None else {"limit": str(_PAGE), "cursor": cursor}
+            query = common if cursor is None else {**common, "cursor": cursor}
             answer = await self._call("GET", f"/clients_v2?{urlencode(query)}")
-            yield [_connection(client) for client in answer["data"] if client["connected"]]
+            yield list(map(_listed, answer["data"]))
             cursor = answer["meta"].get("cursor")
             if cursor is None:
                 return
+
+    async def nodes(self) -> list[Node]:
+        """Those that run."""
+        return [
+            Node(each["node"], each["uptime"], each["version"])
+            for each in await self._call("GET", "/nodes")
+            if each["node_status"] == "running"
+        ]
 
     async def end_session(self, clientid: str) -> bool:
         """Disconnects the client and ends its session, also one that is kept; whether there was one."""
@@ -187,9 +213,15 @@ class Rest:
         raise BrokerRefused(reason)
 
 
-def _connection(client: Any) -> Connection:
-    connected_at = _milliseconds(client["connected_at"])
-    return Connection(client["clientid"], client.get("username") or "", connected_at, client["node"])
+def _listed(client: Any) -> Listed:
+    return Listed(
+        client["clientid"],
+        client.get("username") or "",
+        client["connected"],
+        _milliseconds(client["connected_at"]),
+        client["node"],
+        client.get("auth_expire_at", "") is not None,
+    )
 
 
 def _milliseconds(text: str) -> int:

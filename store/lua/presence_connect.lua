@@ -5,17 +5,38 @@
 -- written again.
 --
 -- KEYS  1-7 as in include/presence.lua, 8 clock, 9 asleep; then per device the remembered end of this connection
--- ARGV  1-2 as in include/presence.lua, 3 milliseconds that are far apart; then per device: uid, clientid,
---       connected_at (ms), mark of its node
--- Reply { devices that are held by it and were not, users who came online }
+-- ARGV  1-2 as in include/presence.lua, 3 milliseconds that are far apart, 4 devices that a user may have (0: any number);
+--       then per device: uid, clientid, connected_at (ms), mark of its node
+-- Reply { devices that are held by it and were not, users who came online, { uid, clientid, … of the oldest devices of
+--       users to whom one came that was too many } }
 -- Error EMPTY
 
 -- include presence
 local clock_key, asleep_key = KEYS[8], KEYS[9]
-local far = tonumber(ARGV[3])
-local FIRST_KEY, FIRST_ARGUMENT = 10, 4
+local far, most = tonumber(ARGV[3]), tonumber(ARGV[4])
+local FIRST_KEY, FIRST_ARGUMENT = 10, 5
 
-local devices, users = 0, 0
+-- Adds to a list the devices that a user has too many, of those that connected longest ago.
+local function add_too_many(list, uid, newest)
+  local count = redis.call('HLEN', devices_prefix .. uid) - most
+  if most == 0 or count <= 0 then
+    return
+  end
+  local others = {}
+  local held = redis.call('HGETALL', devices_prefix .. uid)
+  for place = 1, #held, 2 do
+    if held[place] ~= newest then
+      others[#others + 1] = { held[place], tonumber(string.match(held[place + 1], '%d+')) }
+    end
+  end
+  table.sort(others, function(one, other) return one[2] < other[2] end)
+  for place = 1, math.min(count, #others) do
+    list[#list + 1] = uid
+    list[#list + 1] = others[place][1]
+  end
+end
+
+local devices, users, too_many = 0, 0, {}
 for index = 0, #KEYS - FIRST_KEY do
   local argument = FIRST_ARGUMENT + 4 * index
   local uid, clientid, at, node = ARGV[argument], ARGV[argument + 1], ARGV[argument + 2], ARGV[argument + 3]
@@ -46,9 +67,12 @@ for index = 0, #KEYS - FIRST_KEY do
       local came, came_online = hold(uid, clientid, standing)
       devices = devices + (came and 1 or 0)
       users = users + (came_online and 1 or 0)
+      if came then
+        add_too_many(too_many, uid, clientid)
+      end
     elseif #held > 0 then
       go(uid, clientid)
     end
   end
 end
-return { devices, users }
+return { devices, users, too_many }

@@ -99,12 +99,14 @@ class Session:
         connected: bool = True,
         connected_at: int = 0,
         node: str = NODE,
+        has_token: bool = True,
     ) -> None:
         self.username = username
         self.topics = set(topics)
         self.connected = connected
         self.connected_at = connected_at
         self.node = node
+        self.has_token = has_token
         self.dropped = 0
 
 
@@ -140,12 +142,15 @@ class EmqxApi:
         self.requests: list[web.Request] = []
         self.sessions: dict[str, Session] = {}
         self.nodes = {"emqx@10.0.0.1": Authorizer(), "emqx@10.0.0.2": Authorizer()}
+        self.uptimes = {NODE: 864_000_000}
+        self.version = "5.8.9"
         self.caches_dropped = 0
         self.url = ""
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.post("/api/v5/publish/bulk", self.publish),
+            web.get("/api/v5/nodes", self.running_nodes),
             web.get("/api/v5/clients", self.clients),
             web.get("/api/v5/clients_v2", self.all_clients),
             web.delete("/api/v5/clients/{clientid}", self.end_session),
@@ -194,6 +199,13 @@ class EmqxApi:
         meta = {"count": len(found), "limit": limit, "page": page, "hasnext": hasnext}
         return web.json_response({"data": found[(page - 1) * limit : page * limit], "meta": meta})
 
+    async def running_nodes(self, request: web.Request) -> web.Response:
+        nodes = [
+            {"node": node, "node_status": "running", "uptime": uptime, "version": self.version}
+            for node, uptime in self.uptimes.items()
+        ]
+        return web.json_response([*nodes, {"node": "emqx@stopped", "node_status": "stopped"}])
+
     async def all_clients(self, request: web.Request) -> web.Response:
         """Two a page, whatever is asked for."""
         if not self.lists_all:
@@ -203,6 +215,7 @@ class EmqxApi:
             {
                 **{"clientid": name, "username": session.username, "connected": session.connected},
                 **{"connected_at": _iso(session.connected_at), "node": session.node},
+                "auth_expire_at": session.connected_at + 600_000 if session.has_token else None,
             }
             for name, session in ((name, self.sessions[name]) for name in names[:2])
         ]

@@ -14,10 +14,11 @@ from redis.asyncio import Redis
 from hooks.body import Body
 from hooks.client import ClientHook
 from hooks.emqx.reconcile import Reconciler
-from hooks.emqx.rest import Connection
+from hooks.emqx.rest import Listed, Node
 from hooks.metrics import Metrics
 from hooks.will import WillHook
 from store import keys
+from store.boots import Boots
 from store.presence import MOST_STEP, Device, Presence, device_at
 from store.turn import reconciling
 from tests.servers import RedisServer
@@ -96,13 +97,16 @@ class Broker:
         body |= {"connected_at": device.connected_at, "topic": f"im/will/{device.uid}"}
         self.waiting.setdefault(device, []).append(Event(hook, device, body))
 
-    async def connections(self) -> AsyncIterator[list[Connection]]:
+    async def nodes(self) -> list[Node]:
+        return []
+
+    async def sessions(self, since: int = 0) -> AsyncIterator[list[Listed]]:
         """A page is on its way for a while: what happens then is not in it."""
         after = ""
         while True:
             names = sorted(name for name in self.connected if name > after)
             page = [
-                Connection(name, str(device.uid), device.connected_at, device.node)
+                Listed(name, str(device.uid), True, device.connected_at, device.node, True)
                 for name, device in ((name, self.connected[name]) for name in names[:PAGE])
             ]
             if self.between is not None:
@@ -124,7 +128,7 @@ class World:
             "client": ClientHook(self.presence, None, None, metrics),  # type: ignore[arg-type]
             "will": WillHook(self.presence),
         }
-        self._reconciler = Reconciler(self.presence, reconciling(redis), self.broker, metrics)
+        self._reconciler = Reconciler(self.presence, reconciling(redis), self.broker, Boots(redis), metrics)
 
     async def act(self, step: Step) -> None:
         match step:

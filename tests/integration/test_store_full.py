@@ -67,7 +67,7 @@ async def test_at_maxmemory_redis_is_read_and_emptied_and_not_written(redis: Red
             with pytest.raises(StoreFull):
                 await work()
         assert await store.texts(2) == mids
-        assert await presence.connected(device) == 1
+        assert (await presence.connected(device)).devices == 1
         await presence.disconnected(device)
         assert await presence.counts() == (0, 0)
         await letters.keep(source="archive", reason="archive_refused", message="", sender="1", body=b"{}")

@@ -40,9 +40,12 @@ async def clients(request: web.Request) -> web.Response:
 async def clients_by_cursor(request: web.Request) -> web.Response:
     """Pages that stay steady while clients come and go. The cursor is the last clientid of the page before."""
     limit = number_of(request, "limit", 100, _MAX_LIMIT)
+    since = number_of(request, "gte_connected_at", 1, 2**53)
     after = _cursor(request.query.get("cursor", ""))
     sessions = request.app[BROKER].sessions
-    names = heapq.nsmallest(limit + 1, (clientid for clientid in sessions if clientid > after))
+    names = heapq.nsmallest(
+        limit + 1, (name for name, each in sessions.items() if name > after and each.client.connected_at >= since)
+    )
     page = [_client(sessions[name]) for name in names[:limit]]
     meta: dict[str, Any] = {"count": len(page)}
     if len(names) > limit:
@@ -114,6 +117,7 @@ def _client(session: Session) -> dict[str, Any]:
         "username": client.username,
         "connected": session.connection is not None,
         "connected_at": datetime.fromtimestamp(client.connected_at / 1000, UTC).isoformat(timespec="milliseconds"),
+        "auth_expire_at": client.auth_expire_at,
         "node": events.NODE,
         "ip_address": host,
         "port": int(port),

@@ -8,7 +8,7 @@ import pytest
 
 from hooks.doctor import State, broker
 from hooks.emqx.management import Management
-from hooks.emqx.rest import Connection, Rest
+from hooks.emqx.rest import Listed, Rest
 from hooks.metrics import Metrics
 from tests.integration.embedded.conftest import Embedded, until
 from tests.recorded import recorded
@@ -157,11 +157,11 @@ async def test_what_is_listed_is_what_the_events_said(embedded: Embedded) -> Non
         await until(lambda: bool(embedded.service.calls))
         rest = Rest(embedded.api.removesuffix("/api/v5"), "key", "secret", Metrics())
         try:
-            [[connection]] = [page async for page in rest.connections()]
+            [[listed]] = [page async for page in rest.sessions()]
         finally:
             await rest.close()
         [(_, body)] = [call for call in embedded.service.calls if call[1]["event"] == "client.connected"]
-        assert connection == Connection(body["clientid"], body["username"], body["connected_at"], body["node"])
+        assert listed == Listed(body["clientid"], body["username"], True, body["connected_at"], body["node"], True)
 
 
 async def test_one_subscription_at_a_time(embedded: Embedded) -> None:
