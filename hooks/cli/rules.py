@@ -25,8 +25,10 @@ NOT_NEEDED: dict[str, Any] = {"redis_url": "redis://", "archive_url": "sqlite://
 """Stand in for settings of the service, so that these commands run where only EMQX is known."""
 
 _STYLES = {"+": "green", "~": "yellow", "-": "red"}
-_LEFT = "left: the JWT authenticator (without it everybody is let in), and the settings of mqtt, retainer, listeners"
-_REPLACED = "note: an import sets mqtt and retainer as a whole; what you changed there yourself is back at its default"
+_LEFT = (
+    "left: the JWT authenticator (without it everybody is let in), and settings of mqtt, retainer, delayed, listeners"
+)
+_REPLACED = "note: an import sets mqtt, retainer and delayed as a whole: what you changed there is back at its default"
 _LISTENERS = "note: the rates of listeners are not in it: `emqx-im rules apply` sets them"
 _NODE_CACHE = (
     "note: for EMQX 6.2 and newer give --for: a permission cache of theirs must be off, which 5.8 does not know"

@@ -36,7 +36,7 @@ async def test_a_fresh_broker_gets_everything(emqx: FakeEmqx, run: Run) -> None:
     assert emqx.zone["mqtt"]["clientid_override"] == "concat([username, '-', clientid])"
     assert emqx.retainer["enable"] is False
     assert emqx.delayed == {"enable": False, "max_delayed_messages": 0}
-    assert {listener["bytes_rate"] for listener in emqx.listeners.values()} == {"64KB/s"}
+    assert {listener["bytes_rate"] for listener in emqx.listeners.values()} == {"32KB/s"}
 
 
 async def test_what_is_not_ours_stays(emqx: FakeEmqx, run: Run) -> None:
@@ -56,7 +56,7 @@ async def test_what_is_not_ours_stays(emqx: FakeEmqx, run: Run) -> None:
     assert after["zone"]["force_shutdown"] == before["zone"]["force_shutdown"]
     assert after["retainer"]["max_payload_size"] == "1MB"
     for name, listener in before["listeners"].items():
-        assert after["listeners"][name] == {**listener, "bytes_rate": "64KB/s", "messages_rate": "infinity"}
+        assert after["listeners"][name] == {**listener, "bytes_rate": "32KB/s", "messages_rate": "infinity"}
 
 
 async def test_a_second_apply_writes_nothing(emqx: FakeEmqx, run: Run) -> None:
@@ -117,8 +117,8 @@ async def test_a_setting_that_is_pinned_elsewhere_is_told(emqx: FakeEmqx, run: R
     ran = await run("rules", "apply")
     assert ran.status == 1
     assert "keeps them as they were" in ran.err
-    assert "~ listener tcp:default: bytes_rate: infinity → 64KB/s" in ran.out.partition("written")[2]
-    assert emqx.listeners["wss:default"]["bytes_rate"] == "64KB/s"
+    assert "~ listener tcp:default: bytes_rate: infinity → 32KB/s" in ran.out.partition("written")[2]
+    assert emqx.listeners["wss:default"]["bytes_rate"] == "32KB/s"
 
 
 @pytest.mark.parametrize("version", ["5.9.0", "6.2.2"])

@@ -107,7 +107,7 @@ def test_every_rule_keeps_its_meaning_without_comments() -> None:
 def test_what_slows_who_floods_leaves_receivers_alone(version: tuple[int, int, int]) -> None:
     """An acknowledgement of one has 4 bytes, the shortest message to a user 17."""
     rates = Rules(PARAMETERS).for_version(version)["listeners"]
-    assert rates == {"bytes_rate": "64KB/s", "messages_rate": "infinity"}
+    assert rates == {"bytes_rate": "32KB/s", "messages_rate": "infinity"}
 
 
 @pytest.mark.parametrize("version", [(5, 9, 0), (6, 2, 3)])
