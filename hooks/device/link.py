@@ -26,6 +26,7 @@ GOODBYE_SECONDS = 3
 _GRANTED = (0, 1)
 _BAD_LOGIN = (4, 5, 134, 135)
 """CONNACK codes for a refused password or user, as MQTT 3.1.1 numbers them and as paho renumbers them."""
+_UNSPECIFIED = 128
 
 T = TypeVar("T")
 
@@ -140,8 +141,11 @@ class Link:
                 await asyncio.wait([task])
 
     def _lost(self, error: BaseException | None) -> LinkDown:
-        why = error.__cause__ or error if error is not None else "it was closed"
-        return LinkDown(f"the connection to the broker at {self._where} is lost: {why}")
+        cause = error and (error.__cause__ or error)
+        # paho says no more than "unspecified" of one that was closed at the other end.
+        named = cause is not None and _code(getattr(cause, "rc", None)) != _UNSPECIFIED
+        why = f": {cause}" if named else ""
+        return LinkDown(f"the connection to the broker at {self._where} is lost{why}")
 
     def _hang_up(self, opening: asyncio.Task[Any] | None = None) -> None:
         if opening is not None and not opening.cancelled():

@@ -88,7 +88,7 @@ class Puller:
             params=arguments,
             headers={"Authorization": f"Bearer {self._login.token()}"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE),
-            # Whoever redirects is not the service, and must not get the token.
+            # The service does not redirect, and the token is not for others.
             allow_redirects=False,
         ) as response:
             async for part in response.content.iter_any():
