@@ -113,9 +113,9 @@ class _Accepting:
 
     def _opened(self, opening: "asyncio.Task[object]") -> None:
         self._opening.discard(opening)
-        if self._crowd is not None:
-            self._crowd.opened()
         if not opening.cancelled() and (error := opening.exception()) is not None:
+            if self._crowd is not None:
+                self._crowd.failed()
             log.error("connection_failed", error=str(error))
 
     def _rest(self, error: OSError) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import NamedTuple, cast
 
+from hooks.aiohttp_connection import AiohttpConnection
 from hooks.crowd import Crowd
 from hooks.errors import RETRY_SECONDS
 from hooks.metrics import Metrics
@@ -89,7 +90,7 @@ class HookConnection(asyncio.Protocol):
         self,
         webhook: Webhook,
         heads: Heads,
-        others: Callable[[], asyncio.Protocol],
+        others: Callable[[Crowd | None], AiohttpConnection],
         connections: set["HookConnection"],
         metrics: Metrics,
         crowd: Crowd | None,
@@ -208,9 +209,10 @@ class HookConnection(asyncio.Protocol):
         transport, self._transport = self._transport, None
         assert transport is not None
         self._expect_nothing()
-        self._be_no_stranger()
         self._connections.discard(self)
-        other = self._others()
+        other = self._others(self._crowd)
+        if self._crowd is not None:
+            self._crowd.replace(self, other)
         transport.set_protocol(other)
         other.connection_made(transport)
         other.data_received(data)

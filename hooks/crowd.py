@@ -43,10 +43,8 @@ class Crowd:
         self._logged_at = -_LOG_SECONDS
 
     def has_room(self) -> bool:
-        """Whether one more may come, for which an idle one may have had to go."""
-        if len(self._present) + self._coming >= self._most and self._idle:
-            self._end(next(iter(self._idle)), "full")
-        if len(self._present) + self._coming < self._most:
+        """Whether one more may come, for which an idle one may have to go."""
+        if len(self._present) + self._coming < self._most or self._idle:
             return True
         if time.monotonic() - self._logged_at >= _LOG_SECONDS:
             self._logged_at = time.monotonic()
@@ -54,22 +52,36 @@ class Crowd:
         return False
 
     def call_when_room(self, callback: Callable[[], None]) -> None:
-        """Calls it once, when one has gone or become idle."""
+        """Calls it once, when one has gone, or is idle."""
         self._waiting.append(callback)
 
     def accepted(self) -> None:
-        """One is about to come."""
+        """One is about to come, as there is room."""
         self._coming += 1
+        if len(self._present) + self._coming > self._most:
+            self._end(next(iter(self._idle)), "full")
 
-    def opened(self) -> None:
-        """One that was about to come did, or did not."""
+    def failed(self) -> None:
+        """One that was about to come does not."""
         self._coming -= 1
         self._wake()
 
     def came(self, member: Member) -> None:
-        self._present.add(member)
-        self._idle[member] = None
-        self._connections.inc()
+        """One that was accepted; unless it is here in the place of another."""
+        if member not in self._present:
+            self._coming -= 1
+            self._present.add(member)
+            self._idle[member] = None
+            self._connections.inc()
+            self._wake()
+
+    def replace(self, member: Member, other: Member) -> None:
+        """The same connection is somebody else's to look after."""
+        if member in self._present:
+            self.busy(member)
+            self._present.remove(member)
+            self._present.add(other)
+            self._idle[other] = None
 
     def began(self, member: Member, length: int) -> None:
         """So much has come of a head."""

@@ -64,8 +64,8 @@ async def listening(
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     assert runner.server is not None
-    others = partial(AiohttpConnection, runner.server, origins, metrics, bounds, crowd)
-    protocol: Callable[[], asyncio.BaseProtocol] = others
+    others = partial(AiohttpConnection, runner.server, origins, metrics, bounds)
+    protocol: Callable[[], asyncio.BaseProtocol] = partial(others, crowd)
     if webhook is not None:
         heads, connections = Heads(webhook), set[HookConnection]()
         protocol = partial(HookConnection, webhook, heads, others, connections, metrics, crowd, bounds.request_seconds)
