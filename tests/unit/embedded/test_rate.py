@@ -10,7 +10,7 @@ from hooks.embedded.rate import bytes_rate
 
 
 def test_the_shipped_rate() -> None:
-    assert bytes_rate(files("hooks") / "rules") == 64 * 1024
+    assert bytes_rate(files("hooks") / "rules") == 32 * 1024
 
 
 @pytest.mark.parametrize(
