@@ -141,7 +141,11 @@ class Metrics:
         )
         self.unread_bytes = gauge_of_worker("unread_bytes", "Bytes of answers that wait for their clients to read.")
         self.public_connections = gauge_of_worker("public_connections", "Connections on `IM_PUBLIC_PORT`.")
-        self.pulls_refused = counter("pulls_refused_total", "Pulls refused because of a limit, by code.", ("code",))
+        self.pulls_refused = counter(
+            "pulls_refused_total",
+            "Pulls refused, because of a limit or for what is wrong with them, by code.",
+            ("code",),
+        )
         self.jwks_fetches = counter(
             "jwks_fetches_total", "Fetches of the keys at `IM_JWT_JWKS_URL`, by outcome.", ("outcome",)
         )

@@ -72,6 +72,13 @@ class PullApi:
 
     async def respond(self, request: web.Request) -> web.Response:
         """Raises Problem, StoreError."""
+        try:
+            return await self._respond(request)
+        except Problem as refused:
+            self._metrics.pulls_refused.labels(refused.code).inc()
+            raise
+
+    async def _respond(self, request: web.Request) -> web.Response:
         started = time.perf_counter()
         uid = await self._tokens.uid(request.headers.get("Authorization", ""))
         cursor = integer(request, "last_id", None, 0, LARGEST_ID)
@@ -99,9 +106,6 @@ class PullApi:
             del pulled
             place.fill(len(body))
             return await _sent(request, body)
-        except Problem as refused:
-            self._metrics.pulls_refused.labels(refused.code).inc()
-            raise
         finally:
             place.leave()
 

@@ -129,13 +129,17 @@ async def test_bad_arguments_are_refused(app: App, uid: str, query: str) -> None
         ("x", 401, "unauthorized"),
         ("\udcff", 401, "unauthorized"),
         (token("1001", exp=1), 401, "unauthorized"),
+        ("x" * 16_385, 401, "unauthorized"),
         (token("ops"), 403, "not_a_uid"),
         (token("0"), 403, "not_a_uid"),
     ],
 )
-async def test_bad_tokens_are_refused(app: App, bearer: str | None, status: int, code: str) -> None:
+async def test_bad_tokens_are_refused_and_counted(app: App, bearer: str | None, status: int, code: str) -> None:
+    refused = f'emqx_im_pulls_refused_total{{code="{code}"}}'
+    before = await app.metric(refused)
     answer = await app.request("GET", "/pull?last_id=0", bearer)
     assert (answer.status, answer.code) == (status, code)
+    assert await app.metric(refused) == before + 1
 
 
 async def test_a_user_pulls_only_so_often(own_redis: RedisServer, tmp_path: Path, uid: str, other_uid: str) -> None:
