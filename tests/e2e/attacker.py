@@ -68,7 +68,7 @@ async def floods_a_group(ground: Ground, pair: Pair) -> None:
     attacker, topic = ground.new_user(), new_group()
     async with phone(ground.stack, attacker) as device:
         await made(device, topic, members=[_NEVER_SEEN + number for number in range(400)])
-        floods = [[text(f"f{flood} {number}", _LARGE) for number in range(8)] for flood in range(5)]
+        floods = [[text(f"f{flood} {number}", _LARGE) for number in range(4)] for flood in range(5)]
         async with asyncio.TaskGroup() as flooding:
             for flood in floods:
                 flooding.create_task(PUBLISHER.publish(ground.stack, attacker, ground.to(topic), flood))

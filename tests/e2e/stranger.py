@@ -73,14 +73,14 @@ def hostile_provider() -> Iterator[HostileProvider]:
 async def pulls_and_does_not_read(ground: Ground, pair: Pair) -> None:
     """Many pulls of a long timeline, each more than kernels buffer."""
     attacker = ground.new_user()
-    parts = [[text(f"p{part} {number}", "x" * 15_000) for number in range(10)] for part in range(5)]
+    parts = [[text(f"p{part} {number}", "x" * 15_000) for number in range(5)] for part in range(5)]
     async with asyncio.TaskGroup() as filling:
         for part in parts:
             filling.create_task(PUBLISHER.publish(ground.stack, attacker, ground.to(f"single/{attacker}"), part))
     token = ground.stack.token(attacker)
 
     async def filled() -> bool | None:
-        return len((await ground.pull(token))[1].get("messages", ())) == 50 or None
+        return len((await ground.pull(token))[1].get("messages", ())) == 25 or None
 
     await until(filled, SECONDS)
     refused = await ground.metric('emqx_im_pulls_refused_total{code="too_many_open"}')
