@@ -11,7 +11,6 @@ from uuid import uuid4
 
 import aiomqtt
 import jwt
-import orjson
 
 from tests.e2e.clients import Aiomqtt
 from tests.e2e.honest import SECONDS, Ground, Pair, errors, heard, hears
@@ -217,7 +216,7 @@ async def calls_themself_somebody(ground: Ground, pair: Pair) -> None:
     assert "forged" not in [client_id for _, client_id in pair.pulled[pair.bob]]
 
 
-ODD_PAYLOADS = [
+ODD_PAYLOADS: list[bytes] = [
     b'{"id":"n","body":' + b"[" * 7_000 + b"]" * 7_000 + b"}",
     b'{"id":"n","body":' + b'{"a":' * 500 + b"1" + b"}" * 500 + b"}",
     *(
@@ -240,10 +239,6 @@ async def sends_what_parsers_refuse(ground: Ground, pair: Pair) -> None:
     ends = text(f"end of {attacker}")
     await PUBLISHER.publish(ground.stack, attacker, f"send/single/{pair.bob}", [*ODD_PAYLOADS, ends])
     await hears(pair.bobs, f"end of {attacker}")
-    *came, _ = [payload for _, payload in pair.bobs.heard if payload.get("from") == str(attacker)]
-    assert len(came) == len(ODD_PAYLOADS)
-    for payload, sent in zip(came, ODD_PAYLOADS, strict=True):
-        if "message" in payload:
-            assert payload["message"] == json.loads(sent) == orjson.loads(sent)
-        else:
-            assert b64decode(payload["message_b64"]) == sent
+    *odd, plain = [payload for _, payload in pair.bobs.heard if payload.get("from") == str(attacker)]
+    assert plain["message"] == json.loads(ends)
+    assert [b64decode(payload["message_b64"]) for payload in odd] == ODD_PAYLOADS
