@@ -16,8 +16,8 @@ from pydantic_settings import (
 )
 from pydantic_settings.exceptions import SettingsError as UnreadableSource
 
-from store.archive import open_archive
-from store.connection import connect
+from store.archive.archive import open_archive
+from store.redis.connection import connect
 
 PREFIX = "IM_"
 TOML_FILE = Path("emqx-im.toml")
@@ -136,7 +136,7 @@ class Settings(BaseSettings):
     roaming: Literal["week", "month", "quarter", "year"] = Field(
         "week", description="How far back a pull reaches: `week` is Redis alone."
     )
-    zombie_days: float = Field(30.0, gt=0, le=36_500, description="Days unseen after which a user becomes cold.")
+    zombie_days: float = Field(30.0, gt=0, le=36_500, description="Days unseen after which a user becomes dormant.")
     shards: int = Field(1, ge=1, le=1, description="Number of shards; 1 until scale-out is built.")
     redis_wait: int = Field(0, ge=0, description="Replicas that must have a batch before it is answered 204.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level logged.")

@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-LARGEST_ID = 2**53 - 1
+MAX_ID = 2**53 - 1
 UNDEFINED = "undefined"
 """EMQX writes this string where it has no value."""
 
@@ -45,7 +45,7 @@ def number(text: str) -> int | None:
     if _ID.fullmatch(text) is None:
         return None
     value = int(text)
-    return value if value <= LARGEST_ID else None
+    return value if value <= MAX_ID else None
 
 
 def receiver(topic: str) -> Single | Group | Global | Tag | None:

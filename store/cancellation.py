@@ -17,7 +17,7 @@ async def end(task: asyncio.Task[Any]) -> None:
         await asyncio.wait([task], timeout=_AGAIN_SECONDS)
 
 
-async def rest(stop: asyncio.Event, seconds: float) -> None:
+async def sleep_unless(stop: asyncio.Event, seconds: float) -> None:
     """Waits so long, or until `stop` is set."""
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait([waiting], timeout=seconds)

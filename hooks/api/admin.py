@@ -6,7 +6,7 @@ from typing import Protocol
 from aiohttp import web
 
 from hooks.errors import Problem
-from hooks.tokens import FixedTokens
+from hooks.tokens.bearer import FixedTokens
 
 
 class Subject(Protocol):

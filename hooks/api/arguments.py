@@ -6,14 +6,14 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from hooks.commands import uids
 from hooks.errors import Problem
-from hooks.topics import LARGEST_ID, number
-from store.groups import MOST_MEMBERS
+from hooks.messaging.commands import uids
+from hooks.topics import MAX_ID, number
+from store.groups.groups import MAX_MEMBERS
 
 _DIGITS = re.compile(r"[0-9]{1,16}", re.ASCII)
 PAGE = 100
-LARGEST_PAGE = 1000
+MAX_PAGE = 1000
 
 
 def integer(request: web.Request, name: str, default: int | None, lowest: int, highest: int) -> int:
@@ -28,14 +28,14 @@ def integer(request: web.Request, name: str, default: int | None, lowest: int, h
 
 def page(request: web.Request) -> tuple[int, int]:
     """The arguments `after` and `limit` of a list. Raises Problem `bad_argument`."""
-    return integer(request, "after", 0, 0, LARGEST_ID), integer(request, "limit", PAGE, 1, LARGEST_PAGE)
+    return integer(request, "after", 0, 0, MAX_ID), integer(request, "limit", PAGE, 1, MAX_PAGE)
 
 
 def named(request: web.Request, name: str, what: str) -> int:
     """The number in the path. Raises Problem `not_found`: no number, no such thing."""
     found = number(request.match_info[name])
     if found is None:
-        raise Problem("not_found", f"{what} has a number from 1 to {LARGEST_ID}")
+        raise Problem("not_found", f"{what} has a number from 1 to {MAX_ID}")
     return found
 
 
@@ -50,7 +50,7 @@ async def fields(request: web.Request) -> dict[str, Any]:
     return given
 
 
-def added_and_removed(given: dict[str, Any], most: int = MOST_MEMBERS) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def added_and_removed(given: dict[str, Any], most: int = MAX_MEMBERS) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The users in the fields `add` and `remove`, of which none is in both. Raises Problem `bad_argument`."""
     try:
         add, remove = uids(given, "add", most), uids(given, "remove", most)

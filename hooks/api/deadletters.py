@@ -6,8 +6,8 @@ from aiohttp import web
 
 from hooks.api.arguments import answer, named, page
 from hooks.errors import Problem
-from hooks.webhook import Webhook
-from store.deadletter import DeadLetters
+from hooks.webhook.dispatcher import Webhook
+from store.operations.dead_letters import DeadLetters
 
 
 class DeadLettersApi:

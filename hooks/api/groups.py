@@ -6,12 +6,12 @@ from typing import Any
 from aiohttp import web
 
 from hooks.api.arguments import added_and_removed, answer, fields, named, page
-from hooks.commands import Commands, Create, Dismiss, GroupCommand, Invite, Kick, read, uid
 from hooks.errors import Problem
-from hooks.notices import new_id
-from hooks.topics import LARGEST_ID
+from hooks.messaging.commands import Commands, Create, Dismiss, GroupCommand, Invite, Kick, read, uid
+from hooks.messaging.notices import new_id
+from hooks.topics import MAX_ID
 from store.errors import ChannelRefused
-from store.groups import OPERATOR, Changed, GroupInfo, Groups
+from store.groups.groups import OPERATOR, Changed, GroupInfo, Groups
 
 
 class GroupsApi:
@@ -80,7 +80,7 @@ def _gid(given: dict[str, Any]) -> int:
     """As given, or a new one. Raises ValueError."""
     gid = given.get("gid")
     if gid is None:
-        return secrets.randbelow(LARGEST_ID) + 1
+        return secrets.randbelow(MAX_ID) + 1
     try:
         return uid(gid, "`gid`")
     except ValueError:

@@ -5,22 +5,22 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from hooks.archive_counts import ArchiveCounts
-from hooks.emqx.acknowledge import Acknowledgements
 from hooks.errors import CODES, Problem, problem
+from hooks.messaging.acknowledgements import Acknowledgements
 from hooks.metrics import Metrics
+from hooks.metrics.archive import ArchiveCounts
 from store.archive.archiver import Archiver
 from store.archive.outbox import Outbox
 from store.errors import StoreAway, StoreEmpty, StoreError, StoreFull
-from store.life import Life
-from store.memory import StoreMemory
-from store.presence import Presence
+from store.presence.presence import Presence
+from store.redis.memory import StoreMemory
+from store.timelines.recovery import StoreRecovery
 
 
 class HealthApi:
     def __init__(
         self,
-        life: Life,
+        life: StoreRecovery,
         memory: StoreMemory,
         outbox: Outbox,
         archiver: Archiver,

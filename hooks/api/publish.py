@@ -7,13 +7,13 @@ import orjson
 from aiohttp import web
 
 from hooks.api.arguments import answer, fields
-from hooks.emqx.outgoing import Outgoing
 from hooks.errors import Problem
-from hooks.notices import new_id
-from hooks.payload import read
+from hooks.messaging.notices import new_id
+from hooks.messaging.outgoing import Outgoing
 from hooks.topics import receiver
-from store.append import Appender
+from hooks.webhook.payload import read
 from store.record import SERVICE
+from store.timelines.append import Appender
 
 
 class PublishApi:

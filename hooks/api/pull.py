@@ -10,19 +10,19 @@ from collections import Counter, OrderedDict
 import orjson
 from aiohttp import web
 
-from hooks.aiohttp_connection import AiohttpConnection
 from hooks.api.arguments import integer
 from hooks.api.room import Place, Room
 from hooks.errors import Problem
+from hooks.http.aiohttp_connection import AiohttpConnection
 from hooks.metrics import Metrics
-from hooks.tokens import UserTokens, receiver_key
-from hooks.topics import LARGEST_ID
-from store.news import News
-from store.pull import Pulled, Puller
+from hooks.tokens.bearer import UserTokens, receiver_key
+from hooks.topics import MAX_ID
 from store.record import Message, Shared
-from store.timelines import Timelines
+from store.timelines.pull import Pulled, Puller
+from store.timelines.summary import Timelines
+from store.timelines.wakeups import Wakeups
 
-MOST_WAITING = 4
+MAX_WAITING = 4
 _REMEMBERED_USERS = 100_000
 _EPOCH = re.compile(r"[!-~]{0,64}", re.ASCII)
 
@@ -51,7 +51,7 @@ class PullApi:
         self,
         puller: Puller,
         timelines: Timelines,
-        news: News,
+        news: Wakeups,
         tokens: UserTokens,
         metrics: Metrics,
         *,
@@ -81,7 +81,7 @@ class PullApi:
     async def _respond(self, request: web.Request) -> web.Response:
         started = time.perf_counter()
         uid = await self._tokens.uid(request.headers.get("Authorization", ""))
-        cursor = integer(request, "last_id", None, 0, LARGEST_ID)
+        cursor = integer(request, "last_id", None, 0, MAX_ID)
         limit = integer(request, "limit", 200, 1, 1000)
         wait = integer(request, "wait", 0, 0, 60)
         epoch, *others = request.query.getall("epoch", [""])
@@ -111,7 +111,7 @@ class PullApi:
 
     async def _wait(self, place: Place, uid: int, cursor: int, limit: int, epoch: str, seconds: int) -> Pulled:
         """What there is once there is something, or the time is over. While it waits it takes no place."""
-        if self._waiting[uid] >= MOST_WAITING:
+        if self._waiting[uid] >= MAX_WAITING:
             raise Problem("too_many_waiting")
         self._waiting[uid] += 1
         self._metrics.waiting_pulls.inc()

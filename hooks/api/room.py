@@ -9,9 +9,9 @@ import asyncio
 from collections import Counter, deque
 
 from hooks.errors import Problem
-from store.pull import MOST_BYTES
+from store.timelines.pull import MAX_BYTES
 
-PAGE_BYTES = 2 * MOST_BYTES
+PAGE_BYTES = 2 * MAX_BYTES
 """What the largest page takes: itself, and once more in the buffer of its connection."""
 
 

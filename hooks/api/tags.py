@@ -5,17 +5,17 @@ from typing import Any
 
 from aiohttp import StreamReader, web
 
-from hooks.api.arguments import LARGEST_PAGE, PAGE, added_and_removed, answer, fields, integer
-from hooks.commands import uid
+from hooks.api.arguments import MAX_PAGE, PAGE, added_and_removed, answer, fields, integer
 from hooks.errors import Problem
-from hooks.tag_changes import TagChanges
+from hooks.messaging.commands import uid
+from hooks.messaging.tag_changes import TagChanges
 from hooks.topics import Tag, receiver
-from store.tags import MANUAL, PROFILE, TagInfo, Tags
+from store.tags.tags import MANUAL, PROFILE, TagInfo, Tags
 
-LONGEST_TITLE = 255
-MOST_USERS = 10_000
+MAX_TITLE = 255
+MAX_USERS = 10_000
 """In one list; more are a file, or a set of their own."""
-_LONGEST_LINE = 100
+_MAX_LINE = 100
 _READ_BYTES = 65536
 
 
@@ -36,7 +36,7 @@ class TagsApi:
 
     async def page(self, request: web.Request) -> web.Response:
         """A page of tags by name."""
-        limit = integer(request, "limit", PAGE, 1, LARGEST_PAGE)
+        limit = integer(request, "limit", PAGE, 1, MAX_PAGE)
         tags = await self._tags.page(request.query.get("after", ""), limit)
         return answer({"tags": [_shown(tag) for tag in tags]})
 
@@ -49,8 +49,8 @@ class TagsApi:
             raise Problem("bad_argument", "a tag is 1 to 64 of A-Z a-z 0-9 _ . -")
         given = await fields(request)
         title, followable = given.get("title", ""), given.get("followable", False)
-        if type(title) is not str or len(title) > LONGEST_TITLE:
-            raise Problem("bad_argument", f"`title` is not a string of at most {LONGEST_TITLE} characters")
+        if type(title) is not str or len(title) > MAX_TITLE:
+            raise Problem("bad_argument", f"`title` is not a string of at most {MAX_TITLE} characters")
         if type(followable) is not bool:
             raise Problem("bad_argument", "`followable` is neither true nor false")
         await self._changes.put(tag, title=title, followable=followable)
@@ -69,7 +69,7 @@ class TagsApi:
         source = given.get("source", MANUAL)
         if source not in (MANUAL, PROFILE):
             raise Problem("bad_argument", "`source` is neither manual nor profile")
-        add, remove = added_and_removed(given, MOST_USERS)
+        add, remove = added_and_removed(given, MAX_USERS)
         await self._found(tag)
         added, removed = await self._changes.change(tag, source, add, remove)
         return answer({"added": added, "removed": removed})
@@ -100,7 +100,7 @@ async def _uids(content: StreamReader) -> AsyncIterator[list[int]]:
         *lines, rest = (rest + part).split(b"\n")
         yield [_uid(line, number + index) for index, line in enumerate(lines, 1) if line.strip()]
         number += len(lines)
-        if len(rest) > _LONGEST_LINE:
+        if len(rest) > _MAX_LINE:
             break
     if rest.strip():
         yield [_uid(rest, number + 1)]

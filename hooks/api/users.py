@@ -8,12 +8,12 @@ from aiohttp import web
 from hooks.api.arguments import answer, named
 from hooks.errors import Problem
 from hooks.topics import number
-from store.groups import Groups
-from store.presence import Presence
-from store.tags import Tags
-from store.timelines import Timelines
+from store.groups.groups import Groups
+from store.presence.presence import Presence
+from store.tags.tags import Tags
+from store.timelines.summary import Timelines
 
-_MOST_USERS = 10_000
+_MAX_USERS = 10_000
 
 
 class UsersApi:
@@ -31,8 +31,8 @@ class UsersApi:
             users, devices = await self._presence.counts()
             return answer({"online_users": users, "online_devices": devices})
         uids = [number(uid.strip()) for uid in request.query["uid"].split(",")]
-        if None in uids or len(uids) > _MOST_USERS:
-            raise Problem("bad_argument", f"`uid` is not a list of at most {_MOST_USERS} user ids")
+        if None in uids or len(uids) > _MAX_USERS:
+            raise Problem("bad_argument", f"`uid` is not a list of at most {_MAX_USERS} user ids")
         held = await self._presence.devices([uid for uid in uids if uid is not None])
         return answer({"users": {str(uid): _online(devices) for uid, devices in held.items()}})
 

@@ -8,7 +8,7 @@ from hooks import __version__
 from hooks.cli import rules, tags
 from hooks.cli.aggregate import aggregate
 from hooks.cli.archive import archive, migrate
-from hooks.cli.chat import chat
+from hooks.cli.chat.command import chat
 from hooks.cli.dev import dev
 from hooks.cli.doctor import doctor
 from hooks.cli.reconcile import reconcile

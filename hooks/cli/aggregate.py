@@ -9,15 +9,15 @@ from redis.asyncio import Redis
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from hooks import logs
 from hooks.cli.archive import NOT_NEEDED
+from hooks.server import logs
 from hooks.settings import Settings, load
-from store.archive import Archive, open_archive
 from store.archive.aggregate import Aggregator
-from store.archive.months import AGGREGATED
+from store.archive.archive import Archive, open_archive
 from store.archive.outbox import Outbox
-from store.connection import connect
+from store.archive.tables.months import AGGREGATED
 from store.errors import ArchiveAway, ArchiveRefused, StoreError
+from store.redis.connection import connect
 
 
 def aggregate() -> None:

@@ -8,16 +8,16 @@ import time
 import typer
 import uvloop
 
-from hooks import logs
+from hooks.server import logs
 from hooks.settings import Settings, load
-from store.archive import Archive, open_archive
+from store.archive.archive import Archive, open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
 from store.archive.upkeep import keep_up
-from store.connection import connect
-from store.deadletter import DeadLetters
 from store.errors import ArchiveAway
+from store.operations.dead_letters import DeadLetters
+from store.redis.connection import connect
 
 NOT_NEEDED = {"hook_token": "-", "admin_token": "-", "secret": "-", "jwt_secret": "-"}
 """Stand in for secrets of the service, so that these commands run where only the databases are known."""

@@ -11,8 +11,8 @@ import typer
 import uvloop
 
 if TYPE_CHECKING:
-    from hooks.embedded.directory import Ports
-    from hooks.embedded.stack import DevOptions
+    from hooks.dev.directory import Ports
+    from hooks.dev.stack import DevOptions
 
 
 def dev(
@@ -24,8 +24,8 @@ def dev(
 ) -> None:
     """Run everything on this machine, for trying out: broker, service, Valkey and archive."""
     try:
-        from hooks.embedded import EmbeddedError
-        from hooks.embedded.stack import DevOptions
+        from hooks.dev import EmbeddedError
+        from hooks.dev.stack import DevOptions
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith(("hooks", "store")):
             raise
@@ -37,7 +37,7 @@ def dev(
 
 
 async def _dev(options: "DevOptions") -> None:
-    from hooks.embedded.stack import run
+    from hooks.dev.stack import run
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -57,7 +57,7 @@ async def _dev(options: "DevOptions") -> None:
 
 def _greeting(host: str, ports: "Ports", data_dir: Path) -> str:
     """What a person at a terminal wants to know beside the `ready` line, which is for programs."""
-    from hooks.embedded.directory import DEFAULT_DIRECTORY
+    from hooks.dev.directory import DEFAULT_DIRECTORY
 
     # As this command was called, so that it can be copied whether or not it is in the PATH.
     command = shlex.quote(sys.argv[0])

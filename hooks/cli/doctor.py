@@ -12,14 +12,28 @@ from urllib.parse import urlsplit
 import typer
 from rich.console import Console
 
-from hooks.cli.chat import broker_at
+from hooks.cli.chat.command import broker_at
 from hooks.cli.rules import management
 from hooks.cli.token import checked_uid, mint
-from hooks.doctor import Finding, State, around, broker, clock, denials, fail, holes, service, skipped, stores
+from hooks.dev.directory import DEFAULT_DIRECTORY, Running, find_running
+from hooks.doctor import (
+    Finding,
+    State,
+    around,
+    broker,
+    clock,
+    denials,
+    fail,
+    service,
+    skipped,
+    stores,
+)
+from hooks.doctor import (
+    security_checks as holes,
+)
 from hooks.doctor.probe import PROBE, probe
-from hooks.embedded.directory import DEFAULT_DIRECTORY, Running, find_running
 from hooks.emqx.rest import BrokerAway, BrokerRefused
-from hooks.emqx.rules import HOOK_URL_MISSING, Parameters, Rules
+from hooks.emqx.rules.render import HOOK_URL_MISSING, Parameters, Rules
 from hooks.settings import Settings, SettingsError, load
 
 _MARKS = {State.OK: ("✓", "green"), State.WARN: ("!", "yellow"), State.FAIL: ("✗", "red"), State.SKIPPED: ("-", "dim")}
@@ -131,7 +145,7 @@ async def _probe(target: _Target, uid: int | None, token: str) -> list[Finding]:
     def fresh_token() -> str:
         return token or mint(str(uid), str(secret), _TOKEN_SECONDS)
 
-    logging.getLogger("hooks.device").setLevel(logging.ERROR)
+    logging.getLogger("emqx_im_client").setLevel(logging.ERROR)
     trusted_send = target.settings.trusted_send
     return await probe(broker_at(target.mqtt), target.url, uid, fresh_token, trusted_send=trusted_send)
 

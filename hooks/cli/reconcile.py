@@ -6,17 +6,17 @@ import typer
 import uvloop
 from rich.console import Console
 
-from hooks import logs
 from hooks.cli.archive import NOT_NEEDED
-from hooks.emqx.reconcile import Reconciled, Reconciler
 from hooks.emqx.rest import BrokerAway, BrokerRefused, Rest
+from hooks.messaging.reconcile import Reconciled, Reconciler
 from hooks.metrics import Metrics
+from hooks.server import logs
 from hooks.settings import Settings, SettingsError, load
-from store.boots import Boots
-from store.connection import connect
 from store.errors import StoreError
-from store.presence import Presence
-from store.turn import reconciling
+from store.operations.boots import Boots
+from store.presence.presence import Presence
+from store.redis.connection import connect
+from store.redis.lease import reconciling
 
 
 def reconcile() -> None:

@@ -10,13 +10,13 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from hooks.emqx import apply as applying
-from hooks.emqx.check import Finding, compare
-from hooks.emqx.export import ACL_PATH, archive, configuration, plain
 from hooks.emqx.management import Management
-from hooks.emqx.resources import manageable, trusted_sending, way
 from hooks.emqx.rest import BrokerAway, BrokerRefused
-from hooks.emqx.rules import Parameters, Rules
+from hooks.emqx.rules import apply as applying
+from hooks.emqx.rules.check import Finding, compare
+from hooks.emqx.rules.export import ACL_PATH, archive, configuration, plain
+from hooks.emqx.rules.render import Parameters, Rules
+from hooks.emqx.rules.resources import manageable, trusted_sending, way
 from hooks.emqx.versions import Version, target_version
 from hooks.settings import Settings, SettingsError, load
 from store.private_files import write_private

@@ -14,10 +14,10 @@ import typer
 import uvloop
 from prometheus_client.multiprocess import mark_process_dead
 
-from hooks import logs
-from hooks.accepting import address_of
-from hooks.process import die_with_parent
-from hooks.service import running_service
+from hooks.http.accepting import address_of
+from hooks.server import logs
+from hooks.server.process import die_with_parent
+from hooks.server.service import running_service
 from hooks.settings import Settings, SettingsError, load
 
 _SHARED = "EMQX_IM_WORKER"

@@ -8,24 +8,24 @@ import uvloop
 from redis.asyncio import Redis
 from rich.console import Console
 
-from hooks import logs
 from hooks.cli.archive import NOT_NEEDED
+from hooks.server import logs
 from hooks.settings import Settings, load
-from store.archive import open_archive
+from store.archive.archive import open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
-from store.connection import connect
-from store.deadletter import DeadLetters
 from store.errors import ArchiveAway, StoreError
-from store.life import Life
-from store.sweep import Sweeper, Swept
+from store.operations.dead_letters import DeadLetters
+from store.redis.connection import connect
+from store.timelines.recovery import StoreRecovery
+from store.timelines.sweep import Sweeper, Swept
 
 console = Console(stderr=True)
 
 
 def sweep() -> None:
-    """Make users cold who were not seen for IM_ZOMBIE_DAYS: their timelines leave Redis until they are back."""
+    """Make users dormant who were not seen for IM_ZOMBIE_DAYS: their timelines leave Redis until they are back."""
     _run(_sweep)
 
 
@@ -63,7 +63,7 @@ async def _sweep(settings: Settings, redis: Redis) -> None:
 
 def _describe(swept: Swept) -> str:
     return (
-        f"{swept.examined} users not seen for long, {swept.cold} made cold, "
+        f"{swept.examined} users not seen for long, {swept.dormant} made dormant, "
         f"{swept.messages} messages and {swept.memory} bytes freed"
     )
 
@@ -71,7 +71,7 @@ def _describe(swept: Swept) -> str:
 async def _rebuild(settings: Settings, redis: Redis, force: bool) -> None:
     archive = open_archive(settings.archive_url)
     archiver = Archiver(Outbox(redis), handlers(archive), DeadLetters(redis))
-    life = Life(redis, archive, archiver, window_us=settings.window_us, sync_sender=settings.sync_sender)
+    life = StoreRecovery(redis, archive, archiver, window_us=settings.window_us, sync_sender=settings.sync_sender)
     try:
         if not force and await life.epoch() is not None:
             sys.exit("emqx-im: Redis holds a store already; --force rebuilds it all the same, under a new epoch")

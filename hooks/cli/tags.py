@@ -19,13 +19,13 @@ import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from hooks.embedded.directory import DEFAULT_DIRECTORY, find_running
+from hooks.dev.directory import DEFAULT_DIRECTORY, find_running
 from hooks.settings import load as load_settings
 from hooks.topics import Tag, number, receiver
 
 app = typer.Typer(help="Tags: who holds them.", no_args_is_help=True)
 
-_MOST_SHOWN = 20
+_MAX_SHOWN = 20
 """Malformed lines that are shown."""
 _AT_ONCE = 1000
 """Users of one request, or of one piece of a streamed one."""
@@ -73,7 +73,7 @@ def load(
     if not isinstance(receiver(f"business/tag_{tag}"), Tag):
         sys.exit(f"emqx-im: --tag: {tag!r} is not 1 to 64 of A-Z a-z 0-9 _ . -")
     users = _read(file)
-    for line, what in users.wrong[:_MOST_SHOWN]:
+    for line, what in users.wrong[:_MAX_SHOWN]:
         typer.echo(f"{file}:{line}: {what}", err=True)
     if users.wrong and not partial:
         sys.exit(f"emqx-im: {len(users.wrong)} lines are malformed, nothing was loaded; --partial loads the others")

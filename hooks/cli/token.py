@@ -8,7 +8,7 @@ from typing import Annotated
 import jwt
 import typer
 
-from hooks.embedded.directory import DEFAULT_DIRECTORY, find_running
+from hooks.dev.directory import DEFAULT_DIRECTORY, find_running
 from hooks.settings import load
 from hooks.topics import number
 

@@ -5,7 +5,7 @@ from typing import Any
 from hooks.doctor import Finding, fail, ok, warn
 from hooks.doctor.broker import EMQX
 from hooks.emqx.management import Management
-from hooks.emqx.resources import UNLIMITED, client_listeners
+from hooks.emqx.rules.resources import UNLIMITED, client_listeners
 
 _OURS = frozenset(["single", "group", "business", "send", "im"])
 _PREFIXES = {"$share": 2, "$queue": 1, "$exclusive": 1, "$delayed": 2}

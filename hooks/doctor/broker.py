@@ -5,9 +5,9 @@ from typing import Any
 
 from hooks.doctor import Finding, fail, ok, skipped, warn
 from hooks.emqx.management import Management
-from hooks.emqx.resources import manageable
 from hooks.emqx.rest import BrokerAway, BrokerRefused
-from hooks.emqx.rules import Rules
+from hooks.emqx.rules.render import Rules
+from hooks.emqx.rules.resources import manageable
 from hooks.emqx.versions import OLDEST, open_at_boot, version_of, versions_of
 
 EMQX = "EMQX"

@@ -4,9 +4,9 @@ from typing import Any
 
 from hooks.doctor import Finding, fail, ok, warn
 from hooks.doctor.broker import EMQX
-from hooks.emqx.difference import amount
 from hooks.emqx.management import Management
 from hooks.emqx.rest import BrokerRefused
+from hooks.emqx.rules.difference import amount
 
 _SHORT = 60_000
 """Milliseconds that a denial may be kept without harm."""

@@ -11,7 +11,7 @@ import aiohttp
 from hooks.doctor import Finding, fail, ok
 
 if TYPE_CHECKING:
-    from hooks.device import Broker
+    from emqx_im_client import Broker
 
 PROBE = "probe"
 SECONDS = 15
@@ -29,8 +29,8 @@ async def probe(
 ) -> list[Finding]:
     """Sends a message from the user to himself; what it took, step by step."""
     # Here, as the other commands need no MQTT and start sooner without.
-    from hooks.device import Device, DeviceError, MemoryState, Trouble
-    from hooks.device.state import Position
+    from emqx_im_client import Device, DeviceError, MemoryState, Trouble
+    from emqx_im_client.state import Position
 
     trouble = ""
 

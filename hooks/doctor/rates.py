@@ -1,8 +1,8 @@
 """What bounds a client that floods: on which version which rate harms whom."""
 
 from hooks.doctor import Finding, fail, warn
-from hooks.emqx.check import Finding as Difference
-from hooks.emqx.resources import UNLIMITED
+from hooks.emqx.rules.check import Finding as Difference
+from hooks.emqx.rules.resources import UNLIMITED
 
 EMQX = "EMQX"
 _APPLY = "emqx-im rules apply; connections that stand keep the rate they came with"

@@ -2,10 +2,10 @@
 
 from hooks.doctor import Finding, clock, fail, ok, warn
 from hooks.settings import Settings
-from store.archive import open_archive
-from store.connection import connect
+from store.archive.archive import open_archive
 from store.errors import ArchiveAway, ArchiveRefused, StoreAway
-from store.health import ArchiveState, RedisState, archive_state, redis_state
+from store.operations.health import ArchiveState, RedisState, archive_state, redis_state
+from store.redis.connection import connect
 
 REDIS, ARCHIVE = "Redis", "archive"
 

@@ -12,7 +12,7 @@ from yarl import URL
 
 from hooks.metrics import Metrics
 
-MOST_USERNAMES = 100
+MAX_USERNAMES = 100
 """Users asked for at once: EMQX looks through all its clients whatever their number, but bounds the address."""
 
 _PAGE = 1000
@@ -113,7 +113,7 @@ class Rest:
         await self._call("POST", "/publish/bulk", body)
 
     async def clients_of(self, usernames: Sequence[str], page: int = 1) -> tuple[list[Client], bool]:
-        """A page of the sessions of these users, at most MOST_USERNAMES of them; whether there are more.
+        """A page of the sessions of these users, at most MAX_USERNAMES of them; whether there are more.
 
         Those kept for absent devices too.
         """

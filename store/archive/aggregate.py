@@ -6,10 +6,10 @@ time so that a user's own messages are found without knowing whom he wrote to.
 
 from collections.abc import Awaitable, Callable
 
-from store.archive import Archive
-from store.archive.blocks import Cutter, Progress, sender_of, sent_by
-from store.archive.months import DAY, Month, months_between
+from store.archive.archive import Archive
 from store.archive.outbox import Outbox
+from store.archive.tables.blocks import Cutter, Progress, sender_of, sent_by
+from store.archive.tables.months import DAY, Month, months_between
 from store.errors import ArchiveAway
 from store.record import Message
 

@@ -11,7 +11,7 @@ import structlog
 
 from store.archive.handlers import Handler
 from store.archive.outbox import Entry, Outbox
-from store.cancellation import rest
+from store.cancellation import sleep_unless
 from store.errors import ArchiveAway, ArchiveRefused, StoreError
 
 BATCH_ENTRIES = 2000
@@ -19,7 +19,7 @@ BATCH_BYTES = 8 * 1024 * 1024
 FIRST_BATCH = 500
 """Entries read before their size is known."""
 FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 5.0
+MAX_PAUSE = 5.0
 
 _log = structlog.get_logger(__name__)
 
@@ -60,8 +60,8 @@ class Archiver:
                 await self.step()
             except Exception as error:
                 self._note(error)
-                await rest(stop, pause * random.uniform(0.5, 1.0))  # noqa: S311
-                pause = min(LONGEST_PAUSE, pause * 2)
+                await sleep_unless(stop, pause * random.uniform(0.5, 1.0))  # noqa: S311
+                pause = min(MAX_PAUSE, pause * 2)
             else:
                 pause = FIRST_PAUSE
                 self._note(None)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from store.archive import Archive
-from store.archive.groups import ROWS_AT_ONCE, GroupRow, GroupTables, MemberRow, decode_group, decode_members
-from store.archive.tags import HolderRow, TagRow, TagTables, decode_holders, decode_tag
+from store.archive.archive import Archive
+from store.archive.tables.groups import ROWS_AT_ONCE, GroupRow, GroupTables, MemberRow, decode_group, decode_members
+from store.archive.tables.tags import HolderRow, TagRow, TagTables, decode_holders, decode_tag
 from store.record import SERVICE, Message, decode
 
 Row = TypeVar("Row")

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 
-from store import keys
 from store.errors import StoreEmpty
-from store.scripts import script
-from store.work import Item, WorkList
+from store.redis import keys
+from store.redis.scripts import script
+from store.redis.work_list import Item, WorkList
 
 GROUP = "archive"
 ENTRY_BYTES = 64

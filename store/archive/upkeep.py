@@ -5,9 +5,9 @@ import time
 
 import structlog
 
-from store.archive import Archive
-from store.archive.months import AGGREGATED, droppable_before, month_of
-from store.cancellation import rest
+from store.archive.archive import Archive
+from store.archive.tables.months import AGGREGATED, droppable_before, month_of
+from store.cancellation import sleep_unless
 from store.errors import ArchiveAway
 
 INTERVAL_SECONDS = 3600.0
@@ -27,7 +27,7 @@ async def keep_up(archive: Archive, roaming: str, retention_days: float, stop: a
         except ArchiveAway as error:
             _log.warning("archive upkeep failed", error=str(error))
             seconds = RETRY_SECONDS
-        await rest(stop, seconds)
+        await sleep_unless(stop, seconds)
 
 
 async def put_in_order(archive: Archive, roaming: str, retention_days: float, now: int) -> None:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import asyncmy
 
-from store import keys
-from store.archive import Archive, open_archive
+from store.archive.archive import Archive, open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import ENTRY_BYTES, Outbox
-from store.connection import connect
-from store.deadletter import DeadLetters
+from store.operations.dead_letters import DeadLetters
 from store.record import encode_tail
+from store.redis import keys
+from store.redis.connection import connect
 from tests.bench.report import Report
 from tests.servers import MariaServer, RedisServer, valkey_program
 

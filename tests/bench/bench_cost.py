@@ -15,19 +15,19 @@ from typing import Any
 
 import redis
 
-from store import keys
-from store.append import Appender
-from store.archive import open_archive
 from store.archive.aggregate import Aggregator
-from store.archive.months import DAY, month_of
+from store.archive.archive import open_archive
 from store.archive.outbox import Outbox
-from store.connection import connect
-from store.groups import Groups, Limits
-from store.lane import SharedLane
-from store.presence import Device, Presence
-from store.pull import Puller
+from store.archive.tables.months import DAY, month_of
+from store.groups.groups import Groups, Limits
+from store.presence.presence import Device, Presence
 from store.record import Message, encode
-from store.scripts import admit
+from store.redis import keys
+from store.redis.connection import connect
+from store.redis.pipelined import PipelinedConnection
+from store.redis.scripts import admit
+from store.timelines.append import Appender
+from store.timelines.pull import Puller
 from tests.bench.bench_roaming import WORDS, sizes
 from tests.bench.ejabberd import sql
 from tests.bench.fill import fill, message
@@ -140,7 +140,7 @@ async def _users(report: Report, store: Redis) -> dict[str, float]:
     client = connect(store.server.url, timeout=30)
     await admit(client)
     archive = open_archive("sqlite:///:memory:")
-    pulling = SharedLane(client)
+    pulling = PipelinedConnection(client)
     puller = Puller(pulling, archive, Outbox(client), window_us=DAYS * DAY, roaming_us=DAYS * DAY)
     empty = store.used()
     await _all(puller.pull(FIRST + number, 0, 1) for number in range(count))
@@ -173,9 +173,12 @@ async def _memberships(report: Report, store: Redis) -> dict[str, float]:
     found = {}
     for mode in ("read", "write"):
         store.empty()
-        client, commanding = connect(store.server.url, timeout=30), connect(store.server.url, timeout=30, single=True)
+        client, write_connection = (
+            connect(store.server.url, timeout=30),
+            connect(store.server.url, timeout=30, single=True),
+        )
         await admit(client)
-        work = Groups(client, commanding, **BOUNDS, limits=Limits(500, 100_000, 500))
+        work = Groups(client, write_connection, **BOUNDS, limits=Limits(500, 100_000, 500))
         before = store.used()
         for number in range(groups):
             members = [FIRST + (number * size + each) % people for each in range(size)]
@@ -186,7 +189,7 @@ async def _memberships(report: Report, store: Redis) -> dict[str, float]:
         store.forget(keys.INBOX, keys.PREFIX + b"r:")
         found[f"a membership in a {mode}-mode group"] = (store.used() - before) / (groups * size)
         await client.aclose()
-        await commanding.aclose()
+        await write_connection.aclose()
     for name, value in found.items():
         remark = f"of a user in {GROUPS_OF_A_USER} groups of {size}, the group's list of members included"
         report.figure(f"Redis: {name}", "bytes", value, remark=remark)

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 from redis import Redis
 
-from store import keys
-from store.append import Appender
-from store.connection import connect
 from store.record import encode
-from store.scripts import admit
+from store.redis import keys
+from store.redis.connection import connect
+from store.redis.scripts import admit
+from store.timelines.append import Appender
 from tests.bench.fill import fill, join, message
 from tests.bench.pulls import Client, request, wrk_script
 from tests.bench.report import Report
@@ -65,7 +65,7 @@ def others(redis: Redis) -> None:
 
 
 def make_group(redis: Redis, gid: int, mode: str, members: range) -> None:
-    """As `group.lua` leaves it, without telling anybody."""
+    """As `group.lua` leaves it, without claims anybody."""
     now = time.time_ns() // 1000 - 8 * DAY
     redis.hset(keys.group(gid), mapping={"owner": OWNER, "mode": mode, "open": 0, "name": "", "made": now})
     redis.zadd(keys.members(gid), {str(uid): now for uid in members})

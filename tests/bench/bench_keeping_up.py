@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncmy
 import redis
 
-from store import keys
+from store.redis import keys
 from tests.bench.report import Report
 from tests.bench.service import service, wrk, wrk_script
 from tests.servers import MariaServer, RedisServer, program

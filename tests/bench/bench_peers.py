@@ -31,7 +31,7 @@ from pathlib import Path
 
 from redis import Redis
 
-from store import keys
+from store.redis import keys
 from tests.bench.ejabberd import EjabberdServer, make_database, sql
 from tests.bench.report import Report, written
 from tests.bench.service import process, serving, timed_out, wrk, wrk_script

@@ -20,8 +20,8 @@ from pyroaring import BitMap64
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
-from store import keys
-from store.presence import Device, Presence
+from store.presence.presence import Device, Presence
+from store.redis import keys
 from tests.bench.filters import Bloom, Counting, Cuckoo
 from tests.bench.report import Report
 from tests.servers import RedisServer, program
@@ -29,7 +29,7 @@ from tests.servers import RedisServer, program
 AT = 1_795_000_000_000
 PIPELINE = 1000
 ASKED = 10_000
-LARGEST_BIT = 2**32 - 1
+MAX_BIT = 2**32 - 1
 """Of one string of Redis, which holds 512 MB."""
 
 
@@ -181,7 +181,7 @@ def run(report: Report) -> None:
 
 def ways(redis: "Redis", users: Users) -> Iterable[tuple[str, Kept]]:
     count = len(users.online)
-    if max(users.online) <= LARGEST_BIT:
+    if max(users.online) <= MAX_BIT:
         yield "one bitmap", one_bitmap(redis)
     yield f"a bitmap for {keys.USERS_PER_BITMAP:,}", bitmaps(redis)
     yield "a set", one_set(redis)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from redis import Redis
 
-from store import keys
+from store.redis import keys
 from tests.bench.fill import fill, join, message
 from tests.bench.pulls import Client, request, wrk_script
 from tests.bench.report import Report

@@ -18,17 +18,17 @@ from urllib.parse import urlsplit
 
 import asyncmy
 
-from store.archive import Archive, open_archive
 from store.archive.aggregate import Aggregator
+from store.archive.archive import Archive, open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
-from store.archive.months import DAY
 from store.archive.outbox import Outbox
-from store.connection import connect
-from store.deadletter import DeadLetters
-from store.life import Life
-from store.pull import Puller
+from store.archive.tables.months import DAY
+from store.operations.dead_letters import DeadLetters
 from store.record import Message
+from store.redis.connection import connect
+from store.timelines.pull import Puller
+from store.timelines.recovery import StoreRecovery
 from tests.bench.report import Report
 from tests.servers import MariaServer, RedisServer, die_with_parent, valkey_program
 
@@ -157,7 +157,7 @@ async def prepare(report: Report, title: str, redis_url: str, url: str, count: i
     redis = connect(redis_url, timeout=60)
     await redis.flushall()
     archiver = Archiver(Outbox(redis), handlers(archive), DeadLetters(redis))
-    await Life(redis, archive, archiver, window_us=WINDOW_US, sync_sender=True).rebuild()
+    await StoreRecovery(redis, archive, archiver, window_us=WINDOW_US, sync_sender=True).rebuild()
     await archive.close()
     await redis.aclose()
     return wanted

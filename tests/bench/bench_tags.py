@@ -5,7 +5,7 @@ the second is of as many users, three in ten of whom are others. Meanwhile one c
 the webhook, each again a few milliseconds after it was answered; they have run before, too, with nothing else going on.
 Redis itself tells how long its longest command took, which on a busy machine is the longest time it had to wait for a
 processor. The answer comes when the new set counts; afterwards it is
-settled: users' maps follow, and the archive gets its rows.
+propagated: users' maps follow, and the archive gets its rows.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from redis import Redis
 
-from store import keys
+from store.redis import keys
 from tests.bench.pulls import Client
 from tests.bench.report import Report
 from tests.bench.service import ADMIN_TOKEN, HOOK_TOKEN, serving
@@ -35,7 +35,7 @@ TAG = "bench"
 PAUSE_SECONDS = 0.003
 BEFORE_SECONDS = 10.0
 LOOK_SECONDS = 0.1
-MOST_SECONDS = 900
+MAX_SECONDS = 900
 P99_MILLISECONDS = 100.0
 """What nobody minds: an answer that takes longer is noticed."""
 
@@ -76,12 +76,12 @@ def replaced(report: Report, redis: "Redis", pid: int, port: int, what: str, uid
         started = time.monotonic()
         ask(port, "PUT", f"/admin/tags/{TAG}/users?source=profile", b"".join(b"%d\n" % uid for uid in uids))
         report.figure(f"{what}, until it counts", "s", time.monotonic() - started, headline=True)
-        while redis.exists(keys.SETTLING):
+        while redis.exists(keys.PROPAGATING):
             longest_outbox = max(longest_outbox, int(redis.get(keys.OUTBOX_BYTES) or 0))
             time.sleep(LOOK_SECONDS)
-            if time.monotonic() - started > MOST_SECONDS:
-                raise RuntimeError("it does not settle")
-        report.figure(f"{what}, until it is settled", "s", time.monotonic() - started)
+            if time.monotonic() - started > MAX_SECONDS:
+                raise RuntimeError("it does not propagate")
+        report.figure(f"{what}, until it is propagated", "s", time.monotonic() - started)
         while redis.xlen(keys.OUTBOX) > 100:
             time.sleep(LOOK_SECONDS)
         report.figure(f"{what}, until it is archived", "s", time.monotonic() - started)
@@ -166,7 +166,7 @@ def send(port: int, ready: Any, ended: Event, found: Any) -> None:
 
 
 def ask(port: int, method: str, path: str, body: bytes) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=MOST_SECONDS)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=MAX_SECONDS)
     connection.request(method, path, body, {"Authorization": f"Bearer {ADMIN_TOKEN}"})
     answer = connection.getresponse()
     said = answer.read()

@@ -7,10 +7,10 @@ from typing import Any
 
 from redis import Redis
 
-from store import keys
-from store.destinations import destinations
 from store.record import Message, encode
-from store.scripts import script
+from store.redis import keys
+from store.redis.scripts import script
+from store.timelines.destinations import destinations
 
 _PAGE = 500
 _EXPIRE_SECONDS = 8 * 86400

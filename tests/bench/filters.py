@@ -68,7 +68,7 @@ class Cuckoo:
     """16 bits of a user in one of two buckets of four. Raises OverflowError where no place is found."""
 
     _SLOTS = 4
-    _MOST_MOVES = 500
+    _MAX_MOVES = 500
 
     def __init__(self, capacity: int) -> None:
         self._buckets = 1 << math.ceil(math.log2(capacity / 0.95 / self._SLOTS))
@@ -93,7 +93,7 @@ class Cuckoo:
     def add(self, uid: int) -> None:
         mark, *buckets = self._of(uid)
         bucket = buckets[0]
-        for move in range(self._MOST_MOVES):
+        for move in range(self._MAX_MOVES):
             for candidate in buckets if move == 0 else [bucket]:
                 if (free := self._find(candidate, 0)) is not None:
                     self._cells[free] = mark

@@ -9,7 +9,7 @@ import asyncmy
 import redis.asyncio
 from aiohttp import web
 
-MOST_CONNECTIONS = 1000
+MAX_CONNECTIONS = 1000
 """To Redis. redis-py opens 100 when nothing is said, and fails requests that come while all are in use."""
 
 TABLE = """
@@ -44,7 +44,7 @@ async def application(redis_url: str, database_port: int, database: str) -> web.
     pool = await asyncmy.create_pool(host="127.0.0.1", port=database_port, user="root", db=database, autocommit=True)
     async with pool.acquire() as connection, connection.cursor() as cursor:
         await cursor.execute(TABLE)
-    plain = Plain(redis.asyncio.from_url(redis_url, max_connections=MOST_CONNECTIONS), pool)
+    plain = Plain(redis.asyncio.from_url(redis_url, max_connections=MAX_CONNECTIONS), pool)
     app = web.Application()
     app.add_routes([web.post("/hooks/message", plain.message), web.get("/healthz", healthz)])
     return app

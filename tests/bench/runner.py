@@ -14,7 +14,7 @@ from tests.bench.report import Report, Size, machine, today
 from tests.bench.service import timed_out
 from tests.servers import die_with_parent
 
-MOST_SECONDS = {"quick": 120, "usual": 420, "full": 7200}
+MAX_SECONDS = {"quick": 120, "usual": 420, "full": 7200}
 """A benchmark that takes longer is ended, and what it started with it."""
 UNDER_WAY = "it was ended from outside"
 """Stands in what a benchmark has found so far, until it comes to its end."""
@@ -31,12 +31,12 @@ def run(name: str, size: Size, directory: Path | None) -> bool:
         arguments = (name, size, directory, scratch)
         running = multiprocessing.get_context("spawn").Process(target=_run_here, args=arguments)
         running.start()
-        running.join(MOST_SECONDS[size])
+        running.join(MAX_SECONDS[size])
         late = running.is_alive()
         running.kill()
         running.join()
     if late:
-        told = f"not done after {MOST_SECONDS[size]} s"
+        told = f"not done after {MAX_SECONDS[size]} s"
         print(told, flush=True)
         if directory is not None:
             report = _begun(name, size, directory)

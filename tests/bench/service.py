@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from redis import Redis
 
-from store import keys
+from store.redis import keys
 from tests.bench.usage import listeners
 from tests.servers import RedisServer, die_with_parent, free_port, program
 

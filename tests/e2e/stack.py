@@ -12,10 +12,10 @@ from typing import Any
 from uuid import uuid4
 
 import aiohttp
+from emqx_im_client import Broker, Device, State
 
 from hooks.cli.token import mint
-from hooks.device import Broker, Device, State
-from hooks.embedded.directory import Secrets, find_running
+from hooks.dev.directory import Secrets, find_running
 from tests.servers import free_port
 
 EMQX_IM = str(Path(sys.executable).with_name("emqx-im"))

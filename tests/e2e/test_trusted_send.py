@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import aiohttp
 import pytest
+from emqx_im_client import Device, MemoryState, Message, Received
 
-from hooks.device import Device, MemoryState, Message, Received
 from tests.e2e.clients import Mqtt, Next
 from tests.e2e.conftest import running
 from tests.e2e.stack import Service, Stack
@@ -198,7 +198,7 @@ async def test_without_the_setting_nothing_goes_through_send(
 
 def test_a_wrapper_of_the_library_is_only_that_of_the_broker() -> None:
     """What the REST API or the service publish is no user's, however it looks."""
-    from hooks.device.trusted import delivered, sending_topic
+    from emqx_im_client.trusted import delivered, sending_topic
 
     told = {"from": "1001", "guid": "G", "ts": 5}
     for content in ({}, {"message": "text"}, {"message_b64": "no base64"}, {"message_b64": 7}):

@@ -17,7 +17,7 @@ import jwt
 import orjson
 from aiohttp import web
 
-from hooks.service import running_service
+from hooks.server.service import running_service
 from hooks.settings import load
 from tests.integration.openapi import conforms
 from tests.recorded import recorded

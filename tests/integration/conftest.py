@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from hooks import logs
+from hooks.server import logs
 from tests.integration.app import App, new_uid, running_app
 from tests.servers import RedisServer, program
 

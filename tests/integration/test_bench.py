@@ -35,7 +35,7 @@ def test_a_benchmark_that_there_is_not_is_named() -> None:
 
 def test_what_was_measured_stays_where_a_benchmark_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It writes as it goes: here it is killed right after its first figure."""
-    monkeypatch.setitem(runner.MOST_SECONDS, "quick", 0)
+    monkeypatch.setitem(runner.MAX_SECONDS, "quick", 0)
     found = Report("cost", "quick", failed=runner.UNDER_WAY)
     found.keep_in(tmp_path)
     found.figure("bytes of a thing", "bytes", 7)

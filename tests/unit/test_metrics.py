@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import generate_latest
 
-from hooks.hot_counts import HotCounts
 from hooks.metrics import PREFIX, Metrics
-from store.hot import Second
+from hooks.metrics.hot_channels import HotCounts
+from store.timelines.hot_channels import CacheStats
 
 
 @pytest.fixture
@@ -41,9 +41,9 @@ def test_hot_channels_are_named_while_they_are_hot(
         monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     counts = HotCounts(metrics)
     sample = f'{PREFIX}_hot_channel_hits{{channel="global"}}'
-    counts.update(Second(7, 2, 1, {"global": 60.0}))
+    counts.update(CacheStats(7, 2, 1, {"global": 60.0}))
     assert f"{sample} 60.0" in metrics.exposition().decode()
-    counts.update(Second(1, 0, 0, {}))
+    counts.update(CacheStats(1, 0, 0, {}))
     assert sample not in metrics.exposition().decode()
     written = generate_latest(metrics.registry).decode()
     assert f"{PREFIX}_hot_channels 0.0" in written

@@ -1,4 +1,4 @@
-"""Settings: where they come from, what is refused, and that secrets stay out of sight."""
+"""Settings: where they come from, what is refused, and that secrets stay out of visible."""
 
 from pathlib import Path
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hooks.topics import LARGEST_ID, Command, Global, Group, Single, Tag, command, number, receiver
+from hooks.topics import MAX_ID, Command, Global, Group, Single, Tag, command, number, receiver
 
 
-@pytest.mark.parametrize("text", ["1", "9", "10", "1001", str(LARGEST_ID)])
+@pytest.mark.parametrize("text", ["1", "9", "10", "1001", str(MAX_ID)])
 def test_ids_are_decimal_integers(text: str) -> None:
     assert number(text) == int(text)
 
@@ -40,14 +40,14 @@ def test_nothing_else_is_an_id(text: str) -> None:
 @given(st.text())
 def test_an_id_is_written_one_way(text: str) -> None:
     value = number(text)
-    assert value is None or (str(value) == text and 1 <= value <= LARGEST_ID)
+    assert value is None or (str(value) == text and 1 <= value <= MAX_ID)
 
 
 @pytest.mark.parametrize(
     ("topic", "named"),
     [
         ("single/1002", Single(1002)),
-        (f"single/{LARGEST_ID}", Single(LARGEST_ID)),
+        (f"single/{MAX_ID}", Single(MAX_ID)),
         ("group/77", Group(77)),
         ("business/global", Global()),
         ("business/tag_x", Tag("x")),

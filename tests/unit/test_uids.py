@@ -15,13 +15,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hooks.embedded.acl import Acl
-from hooks.embedded.events import Message, published
-from hooks.embedded.rules import Rules
-from hooks.emqx import rule_files
+from hooks.dev.acl import Acl
+from hooks.dev.events import Message, published
+from hooks.dev.rules import Rules
+from hooks.emqx.rules import files as rule_files
 from hooks.errors import Problem
 from hooks.metrics import Metrics
-from hooks.tokens import UserTokens
+from hooks.tokens.bearer import UserTokens
 from hooks.topics import Command, Group, Single, command, number, receiver, sent_to
 
 SECRET = "a secret of the tests that is long enough"

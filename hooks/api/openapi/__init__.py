@@ -10,8 +10,8 @@ from aiohttp import web
 
 from hooks import __version__
 from hooks.api.openapi.paths import PATHS
+from hooks.api.openapi.schema_helpers import TAG, UID, Schema, one_of, ref
 from hooks.api.openapi.schemas import SCHEMAS
-from hooks.api.openapi.words import TAG, UID, Schema, one_of, ref
 
 _PARAMETERS: dict[str, Schema] = {"uid": UID, "gid": UID, "tag": TAG, "number": {"type": "integer", "minimum": 1}}
 _HOOK = one_of("client", "will", "message", "group", "authz")

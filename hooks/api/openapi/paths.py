@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hooks.api.openapi.words import (
+from hooks.api.openapi.schema_helpers import (
     COUNT,
     FLAG,
     GIVEN_UID,
@@ -10,20 +10,20 @@ from hooks.api.openapi.words import (
     MODE,
     NOTHING,
     TEXT,
-    maybe,
+    list_of,
+    nullable,
+    object_of,
     one_of,
     operation,
     page,
     ref,
-    some,
-    thing,
 )
-from hooks.api.tags import MOST_USERS
-from hooks.topics import LARGEST_ID
-from store.groups import MOST_MEMBERS
+from hooks.api.tags import MAX_USERS
+from hooks.topics import MAX_ID
+from store.groups.groups import MAX_MEMBERS
 
-_MEMBERS = some(GIVEN_UID, maxItems=MOST_MEMBERS)
-_HOLDERS = some(GIVEN_UID, maxItems=MOST_USERS)
+_MEMBERS = list_of(GIVEN_UID, maxItems=MAX_MEMBERS)
+_HOLDERS = list_of(GIVEN_UID, maxItems=MAX_USERS)
 
 PATHS: dict[str, dict[str, Any]] = {
     "/admin/presence": {
@@ -32,8 +32,8 @@ PATHS: dict[str, dict[str, Any]] = {
             {
                 200: {
                     "oneOf": [
-                        thing({"online_users": COUNT, "online_devices": COUNT}),
-                        thing({"users": {"type": "object", "additionalProperties": ref("Presence")}}),
+                        object_of({"online_users": COUNT, "online_devices": COUNT}),
+                        object_of({"users": {"type": "object", "additionalProperties": ref("Presence")}}),
                     ]
                 }
             },
@@ -48,7 +48,7 @@ PATHS: dict[str, dict[str, Any]] = {
     },
     "/admin/tags": {
         "get": operation(
-            "A page of tags by name.", {200: thing({"tags": some(ref("Tag"))})}, 400, 503, arguments=page(TEXT)
+            "A page of tags by name.", {200: object_of({"tags": list_of(ref("Tag"))})}, 400, 503, arguments=page(TEXT)
         )
     },
     "/admin/tags/{tag}": {
@@ -57,7 +57,7 @@ PATHS: dict[str, dict[str, Any]] = {
             "Makes the tag, or changes it.",
             {204: NOTHING},
             *(400, 413, 503),
-            body=thing({}, {"title": {"type": "string", "maxLength": 255}, "followable": FLAG}),
+            body=object_of({}, {"title": {"type": "string", "maxLength": 255}, "followable": FLAG}),
         ),
         "delete": operation("Takes the tag from all its holders and forgets it.", {204: NOTHING}, 404, 503),
     },
@@ -66,7 +66,7 @@ PATHS: dict[str, dict[str, Any]] = {
             "Gives the tag to users and takes it from users, by one source; how many that changed.",
             {200: ref("Changed")},
             *(400, 404, 413, 503),
-            body=thing({}, {"add": _HOLDERS, "remove": _HOLDERS, "source": one_of("manual", "profile")}),
+            body=object_of({}, {"add": _HOLDERS, "remove": _HOLDERS, "source": one_of("manual", "profile")}),
         ),
         "put": operation(
             "The whole new set of holders by profile, a uid a line; it takes effect at once or not at all.",
@@ -81,9 +81,9 @@ PATHS: dict[str, dict[str, Any]] = {
     "/admin/publish": {
         "post": operation(
             "A message in the service's name; its `mid`, or null with QoS 0, which is live only.",
-            {200: thing({"mid": maybe(MICROSECONDS)})},
+            {200: object_of({"mid": nullable(MICROSECONDS)})},
             *(400, 413, 503),
-            body=thing(
+            body=object_of(
                 {"topic": {"type": "string", "example": "business/global"}},
                 {
                     **{
@@ -100,7 +100,7 @@ PATHS: dict[str, dict[str, Any]] = {
             "Makes a group, with every right and the usual limits.",
             {200: ref("Group")},
             *(400, 413, 503),
-            body=thing(
+            body=object_of(
                 {"owner": GIVEN_UID},
                 {
                     **{"gid": GIVEN_UID, "name": {"type": "string", "maxLength": 255}, "mode": MODE, "open": FLAG},
@@ -120,13 +120,13 @@ PATHS: dict[str, dict[str, Any]] = {
             "Adds members and removes members; how many that changed.",
             {200: ref("Changed")},
             *(400, 404, 413, 503),
-            body=thing({}, {"add": _MEMBERS, "remove": _MEMBERS}),
+            body=object_of({}, {"add": _MEMBERS, "remove": _MEMBERS}),
         )
     },
     "/admin/deadletters": {
         "get": operation(
             "A page of what was refused, and why, oldest first.",
-            {200: thing({"deadletters": some(ref("DeadLetter"))})},
+            {200: object_of({"deadletters": list_of(ref("DeadLetter"))})},
             *(400, 503),
             arguments=page(COUNT),
         )
@@ -146,7 +146,7 @@ PATHS: dict[str, dict[str, Any]] = {
             {200: ref("Page")},
             *(400, 403, 429, 431, 503),
             arguments={
-                "last_id": {**MICROSECONDS, "maximum": LARGEST_ID},
+                "last_id": {**MICROSECONDS, "maximum": MAX_ID},
                 "epoch": TEXT,
                 "limit": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 200},
                 "wait": {"type": "integer", "minimum": 0, "maximum": 60, "default": 0},
@@ -156,7 +156,7 @@ PATHS: dict[str, dict[str, Any]] = {
         )
     },
     "/healthz": {
-        "get": operation("Whether the process is alive.", {200: thing({"alive": {"const": True}})}, caller=None)
+        "get": operation("Whether the process is alive.", {200: object_of({"alive": {"const": True}})}, caller=None)
     },
     "/readyz": {
         "get": operation(
@@ -183,7 +183,7 @@ PATHS: dict[str, dict[str, Any]] = {
         "post": {
             **operation(
                 "What EMQX's rules and its authorizer send; 204 but for `authz`.",
-                {200: thing({"result": one_of("allow", "deny")}), 204: NOTHING},
+                {200: object_of({"result": one_of("allow", "deny")}), 204: NOTHING},
                 *(400, 404, 413, 503),
                 body={"type": "object"},
                 caller="broker",

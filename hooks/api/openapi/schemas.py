@@ -1,6 +1,6 @@
 """The objects that the service answers with."""
 
-from hooks.api.openapi.words import (
+from hooks.api.openapi.schema_helpers import (
     BASE64,
     COUNT,
     FLAG,
@@ -11,11 +11,11 @@ from hooks.api.openapi.words import (
     TEXT,
     UID,
     Schema,
-    maybe,
+    list_of,
+    nullable,
+    object_of,
     one_of,
     ref,
-    some,
-    thing,
 )
 from hooks.errors import CODES
 
@@ -25,53 +25,57 @@ MESSAGE: dict[str, Schema] = {
 }
 
 SCHEMAS: dict[str, Schema] = {
-    "Error": thing({"error": thing({"code": one_of(*CODES), "message": TEXT})}),
-    "Presence": thing({"online": FLAG, "devices": some(ref("Device"))}),
-    "Device": thing({"clientid": TEXT, "connected_at": MILLISECONDS}),
-    "User": thing(
+    "Error": object_of({"error": object_of({"code": one_of(*CODES), "message": TEXT})}),
+    "Presence": object_of({"online": FLAG, "devices": list_of(ref("Device"))}),
+    "Device": object_of({"clientid": TEXT, "connected_at": MILLISECONDS}),
+    "User": object_of(
         {
-            **{"online": FLAG, "devices": some(ref("Device"))},
-            "groups": some(thing({"gid": UID, "name": TEXT, "mode": MODE, "role": one_of("owner", "member")})),
-            "tags": some(ref("Holding")),
-            "last_seen": maybe(MILLISECONDS),
-            "timeline": thing({"messages": COUNT, "oldest": maybe(MICROSECONDS), "newest": maybe(MICROSECONDS)}),
+            **{"online": FLAG, "devices": list_of(ref("Device"))},
+            "groups": list_of(object_of({"gid": UID, "name": TEXT, "mode": MODE, "role": one_of("owner", "member")})),
+            "tags": list_of(ref("Holding")),
+            "last_seen": nullable(MILLISECONDS),
+            "timeline": object_of(
+                {"messages": COUNT, "oldest": nullable(MICROSECONDS), "newest": nullable(MICROSECONDS)}
+            ),
         }
     ),
-    "Holding": thing({"tag": TAG, "title": TEXT, "sources": some(one_of("manual", "profile", "follow"), minItems=1)}),
-    "Tag": thing({"tag": TAG, "title": TEXT, "followable": FLAG, "holders": COUNT}),
-    "Group": thing(
+    "Holding": object_of(
+        {"tag": TAG, "title": TEXT, "sources": list_of(one_of("manual", "profile", "follow"), minItems=1)}
+    ),
+    "Tag": object_of({"tag": TAG, "title": TEXT, "followable": FLAG, "holders": COUNT}),
+    "Group": object_of(
         {
             **{"gid": UID, "owner": UID, "name": TEXT, "mode": MODE, "open": FLAG},
             **{"made": MICROSECONDS, "member_count": COUNT},
         },
-        {"members": some(UID)},
+        {"members": list_of(UID)},
     ),
-    "Changed": thing({"added": COUNT, "removed": COUNT}),
-    "DeadLetter": thing(
+    "Changed": object_of({"added": COUNT, "removed": COUNT}),
+    "DeadLetter": object_of(
         {
             **{"n": {"type": "integer", "minimum": 1}, "at": MILLISECONDS, "source": TEXT, "reason": TEXT},
             **{"message": TEXT, "sender": TEXT, "body_b64": BASE64, "cut": FLAG},
         }
     ),
     "Message": {
-        "oneOf": [thing({**MESSAGE, "payload": {"type": "object"}}), thing({**MESSAGE, "payload_b64": BASE64})]
+        "oneOf": [object_of({**MESSAGE, "payload": {"type": "object"}}), object_of({**MESSAGE, "payload_b64": BASE64})]
     },
-    "Page": thing(
+    "Page": object_of(
         {
-            **{"messages": some(ref("Message")), "last_id": MICROSECONDS, "more": FLAG, "truncated": FLAG},
+            **{"messages": list_of(ref("Message")), "last_id": MICROSECONDS, "more": FLAG, "truncated": FLAG},
             **{"epoch": TEXT, "key": TEXT},
         },
         {"reset": {"const": True}},
     ),
-    "Readiness": thing(
+    "Readiness": object_of(
         {
             "ready": FLAG,
             "redis": one_of("ok", "full", "empty", "away"),
             "aof": TEXT,
-            "archive": thing(
+            "archive": object_of(
                 {"state": TEXT}, {"outbox_length": COUNT, "outbox_bytes": COUNT, "lag_seconds": {"type": "number"}}
             ),
         },
-        {"error": thing({"code": one_of(*CODES), "message": TEXT})},
+        {"error": object_of({"code": one_of(*CODES), "message": TEXT})},
     ),
 }

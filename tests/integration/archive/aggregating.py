@@ -11,10 +11,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from store.archive import open_archive
 from store.archive.aggregate import Aggregator
+from store.archive.archive import open_archive
 from store.archive.outbox import Outbox
-from store.connection import connect
+from store.redis.connection import connect
 
 WINDOW_US = 7 * 86_400_000_000
 

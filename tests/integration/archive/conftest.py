@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from store import keys
-from store.archive import Archive, open_archive
+from store.archive.archive import Archive, open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
-from store.deadletter import DeadLetters
+from store.operations.dead_letters import DeadLetters
+from store.redis import keys
 from tests.servers import MariaServer
 
 

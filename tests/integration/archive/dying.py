@@ -6,13 +6,13 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from store.archive import open_archive
+from store.archive.archive import open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import MessageHandler
 from store.archive.outbox import Outbox
-from store.connection import connect
-from store.deadletter import DeadLetters
+from store.operations.dead_letters import DeadLetters
 from store.record import Message
+from store.redis.connection import connect
 
 
 class Dying(MessageHandler):

@@ -6,16 +6,16 @@ from itertools import cycle
 
 from redis.asyncio import Redis
 
-from store import keys
-from store.archive import Archive
+from store.archive.archive import Archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
-from store.archive.months import DAY, month_of
 from store.archive.outbox import Outbox
-from store.deadletter import DeadLetters
-from store.life import Life
-from store.pull import Puller
+from store.archive.tables.months import DAY, month_of
+from store.operations.dead_letters import DeadLetters
 from store.record import SERVICE, Message
+from store.redis import keys
+from store.timelines.pull import Puller
+from store.timelines.recovery import StoreRecovery
 
 USER = "1001"
 PEERS = ("1002", "1003", "1004", "1005")
@@ -67,7 +67,7 @@ async def begin(redis: Redis, archive: Archive) -> None:
     """Puts the window's messages into Redis, as after a loss of it."""
     await redis.delete(keys.EPOCH)
     archiver = Archiver(Outbox(redis), handlers(archive), DeadLetters(redis))
-    await Life(redis, archive, archiver, window_us=WINDOW_US, sync_sender=True).rebuild()
+    await StoreRecovery(redis, archive, archiver, window_us=WINDOW_US, sync_sender=True).rebuild()
 
 
 def puller(redis: Redis, archive: Archive) -> Puller:

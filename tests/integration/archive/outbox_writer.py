@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 import asyncmy
 from redis.asyncio import Redis
 
-from store import keys
 from store.archive.outbox import ENTRY_BYTES
 from store.record import Message, encode_tail
+from store.redis import keys
 
 FIRST = 1_763_900_000_000_000
 

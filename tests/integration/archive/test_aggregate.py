@@ -9,15 +9,15 @@ from collections import Counter
 import pytest
 from redis.asyncio import Redis
 
-from store import keys
-from store.archive import Archive, open_archive
 from store.archive.aggregate import Aggregator
-from store.archive.blocks import Cutter, sender_of, unpack
-from store.archive.months import DAY, Month, month_of
+from store.archive.archive import Archive, open_archive
 from store.archive.outbox import Outbox
+from store.archive.tables.blocks import Cutter, sender_of, unpack
+from store.archive.tables.months import DAY, Month, month_of
 from store.archive.upkeep import put_in_order
 from store.errors import ArchiveAway, StoreEmpty
 from store.record import SERVICE, Message
+from store.redis import keys
 from tests.integration.archive.history import WINDOW_US, history
 from tests.integration.archive.outbox_writer import put, rows, stored
 from tests.integration.archive.test_archive import rows_changed

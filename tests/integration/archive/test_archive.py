@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from store.archive import Archive, open_archive
-from store.archive.changes import Change
-from store.archive.groups import GroupRow
-from store.archive.tags import HolderRow, TagRow
+from store.archive.archive import Archive, open_archive
+from store.archive.tables.changes import Change
+from store.archive.tables.groups import GroupRow
+from store.archive.tables.tags import HolderRow, TagRow
 from store.errors import ArchiveAway, ArchiveRefused
 from tests.integration.archive.outbox_writer import FIRST, message, rows, stored
 
@@ -143,7 +143,7 @@ async def rows_changed(url: str, statement: str) -> None:
 
 MIGRATE = """
 import asyncio, sys
-from store.archive import open_archive
+from store.archive.archive import open_archive
 
 async def main():
     archive = open_archive(sys.argv[1])

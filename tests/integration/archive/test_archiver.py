@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from store import keys
-from store.archive import Archive, open_archive
+from store.archive.archive import Archive, open_archive
 from store.archive.archiver import BATCH_ENTRIES, Archiver
 from store.archive.handlers import MessageHandler, handlers
 from store.archive.outbox import GROUP, MESSAGES, Outbox
-from store.connection import connect
-from store.deadletter import DeadLetters
 from store.errors import ArchiveAway, StoreAway
+from store.operations.dead_letters import DeadLetters
 from store.record import Message, encode
-from store.scripts import script
+from store.redis import keys
+from store.redis.connection import connect
+from store.redis.scripts import script
 from tests.integration.archive.outbox_writer import (
     FIRST,
     assert_nothing_left,

@@ -1,8 +1,8 @@
 """The tables of groups and their members."""
 
-from store.archive import Archive
-from store.archive.changes import Change
-from store.archive.groups import GroupRow, MemberRow
+from store.archive.archive import Archive
+from store.archive.tables.changes import Change
+from store.archive.tables.groups import GroupRow, MemberRow
 
 
 async def test_rows_in_any_order(archive: Archive) -> None:

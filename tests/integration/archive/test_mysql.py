@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from store.archive import Archive, open_archive
-from store.archive.months import month_of
-from store.archive.mysql_connections import ANSWER_SECONDS, CONNECT_SECONDS
-from store.archive.sql import queries
+from store.archive.archive import Archive, open_archive
+from store.archive.mysql.connections import ANSWER_SECONDS, CONNECT_SECONDS
+from store.archive.tables.months import month_of
+from store.archive.tables.sql import queries
 from store.errors import ArchiveAway
 from tests.integration.archive.outbox_writer import FIRST, message, rows, stored
 from tests.servers import MariaServer

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from store.archive import Archive, open_archive
-from store.archive.months import DAY, month_of
+from store.archive.archive import Archive, open_archive
+from store.archive.tables.months import DAY, month_of
 from store.archive.upkeep import put_in_order
 from store.errors import ArchiveAway
 from store.record import Message

@@ -5,10 +5,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from store.archive import Archive
-from store.archive.groups import GroupRow, MemberRow
-from store.archive.mysql_rows import STATEMENT_BYTES
-from store.archive.tags import HolderRow, TagRow
+from store.archive.archive import Archive
+from store.archive.mysql.rows import STATEMENT_BYTES
+from store.archive.tables.groups import GroupRow, MemberRow
+from store.archive.tables.tags import HolderRow, TagRow
 from store.errors import ArchiveRefused
 from tests.integration.archive.outbox_writer import message, rows, stored
 from tests.integration.archive.without_bulk import without_bulk

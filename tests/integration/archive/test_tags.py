@@ -1,8 +1,8 @@
 """The tables of tags and their holders."""
 
-from store.archive import Archive
-from store.archive.changes import Change
-from store.archive.tags import HolderRow, TagRow
+from store.archive.archive import Archive
+from store.archive.tables.changes import Change
+from store.archive.tables.tags import HolderRow, TagRow
 
 
 async def test_rows_in_any_order(archive: Archive) -> None:

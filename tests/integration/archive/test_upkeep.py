@@ -10,8 +10,8 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from store.archive import Archive, open_archive
-from store.archive.sql import migrations
+from store.archive.archive import Archive, open_archive
+from store.archive.tables.sql import migrations
 from store.archive.upkeep import keep_up, put_in_order
 from tests.integration.archive.outbox_writer import (
     assert_nothing_left,

@@ -17,11 +17,11 @@ import pytest
 import typer
 import yaml
 
-from hooks.application import DRAIN_SECONDS
 from hooks.cli import app
-from hooks.emqx import hocon
-from hooks.emqx.export import ACL_PATH, configuration
-from hooks.emqx.rules import Parameters, Rules
+from hooks.emqx.rules import hocon
+from hooks.emqx.rules.export import ACL_PATH, configuration
+from hooks.emqx.rules.render import Parameters, Rules
+from hooks.server.application import DRAIN_SECONDS
 from hooks.settings import PREFIX, Settings
 from tests.integration.deploy import helm
 from tests.integration.deploy.helm import HelmError, Manifest

@@ -13,8 +13,8 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from hooks.embedded.acl import Acl
-from hooks.emqx.difference import overlaid
+from hooks.dev.acl import Acl
+from hooks.emqx.rules.difference import overlaid
 from hooks.emqx.versions import UNKNOWN, Version, version_of
 from tests.integration.emqx.shapes import METRICS, STATUS, STOCK_ACL, redacted, revealed
 from tests.integration.emqx.status import listed_nodes, source_status

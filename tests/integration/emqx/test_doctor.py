@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from hooks.doctor import Finding, State, broker, denials, holes
+from hooks.doctor import Finding, State, broker, denials
+from hooks.doctor import security_checks as holes
 from hooks.emqx.management import Management
-from hooks.emqx.rules import Parameters, Rules
+from hooks.emqx.rules.render import Parameters, Rules
 from tests.integration.emqx.conftest import HOOK_TOKEN, JWT_SECRET, Run
 from tests.integration.emqx.fake import KEY, SECRET, FakeEmqx
 from tests.integration.emqx.findings import bad, only

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
+from emqx_im_client import Broker
 
-from hooks.device import Broker
 from hooks.doctor import State
 from hooks.doctor.probe import probe
 from tests.e2e.stack import Stack

@@ -13,15 +13,15 @@ import aiomqtt
 import orjson
 from aiohttp import web
 
-from hooks.embedded.acl import Acl
-from hooks.embedded.authorization import Authorizer
-from hooks.embedded.broker import Broker
-from hooks.embedded.login import Login
-from hooks.embedded.rest import application
-from hooks.embedded.rules import Rules
-from hooks.embedded.webhook import Webhook
+from hooks.dev.acl import Acl
+from hooks.dev.authorization import Authorizer
+from hooks.dev.broker import Broker
+from hooks.dev.login import Login
+from hooks.dev.rest import application
+from hooks.dev.rules import Rules
+from hooks.dev.webhook import Webhook
 from tests.integration.app import JWT_SECRET, SECRETS, token
-from tests.integration.embedded.conftest import bound
+from tests.integration.dev.conftest import bound
 
 RESEND_SECONDS = 0.5
 PATIENCE_SECONDS = 10.0

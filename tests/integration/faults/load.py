@@ -16,7 +16,7 @@ from tests.integration.app import message_body, token
 ANSWER_SECONDS = 10
 """The broker is answered within five seconds; the machine may be busy."""
 _PAUSE_SECONDS = 0.02
-_LEAST_BETWEEN = 0.002
+_MIN_BETWEEN = 0.002
 """Seconds a sender rests after each message, so that a long load has not too many to compare."""
 
 _HEADERS = {"Authorization": "Bearer hook-token-1", "Content-Type": "application/json"}
@@ -107,7 +107,7 @@ class Load:
             if "id" in payload and self._random.random() < 0.1:
                 # As a client that has not seen its `im.ack`.
                 await self.publish(topic, sender, payload)
-            await asyncio.sleep(_LEAST_BETWEEN if sender != "ops" else 10 * _LEAST_BETWEEN)
+            await asyncio.sleep(_MIN_BETWEEN if sender != "ops" else 10 * _MIN_BETWEEN)
 
     async def _done(self, raw: bytes) -> bool:
         """False: EMQX would keep it and ask again."""

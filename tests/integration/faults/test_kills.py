@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from store import keys
 from store.archive.outbox import GROUP
+from store.redis import keys
 from tests.integration.app import until
 from tests.integration.faults.conftest import ROUNDS
 from tests.integration.faults.impatient import IDLE_SECONDS

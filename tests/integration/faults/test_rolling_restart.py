@@ -17,7 +17,7 @@ import aiohttp
 import orjson
 import pytest
 
-from hooks.embedded.webhook import Webhook
+from hooks.dev.webhook import Webhook
 from tests.integration.app import SECRETS, command_body, message_body, new_uid, until
 from tests.integration.faults.brokered import Brokered, member
 from tests.integration.faults.load import Device

@@ -12,20 +12,20 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from store import keys
-from store.append import Appender, Stored
-from store.archive import open_archive
+from store.archive.archive import open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
-from store.connection import connect
-from store.deadletter import DeadLetters
-from store.groups import Changed, Groups, Limits
-from store.hot import HotChannels, Second
-from store.life import Life
-from store.permissions import Permission, PermissionWork
-from store.pull import Puller
+from store.groups.groups import Changed, Groups, Limits
+from store.operations.dead_letters import DeadLetters
+from store.operations.permissions import Permission, PermissionWork
 from store.record import Message
+from store.redis import keys
+from store.redis.connection import connect
+from store.timelines.append import Appender, Stored
+from store.timelines.hot_channels import CacheStats, HotChannels
+from store.timelines.pull import Puller
+from store.timelines.recovery import StoreRecovery
 from tests.servers import RedisServer
 
 WINDOW_US = 7 * 86_400_000_000
@@ -53,25 +53,25 @@ class Store:
     def __init__(self, url: str, directory: Path, limits: Limits, **settings: Any) -> None:
         self.url = url
         self.redis = connect(url)
-        self.commanding = connect(url, single=True)
+        self.write_connection = connect(url, single=True)
         own_archive = f"sqlite:///{tempfile.mkdtemp(dir=directory)}/archive.db"
         self.archive = open_archive(settings.pop("archive_url", own_archive))
         self.outbox = Outbox(self.redis)
         self.archiver = Archiver(self.outbox, handlers(self.archive), DeadLetters(self.redis))
-        self.life = Life(self.redis, self.archive, self.archiver, window_us=WINDOW_US, sync_sender=True)
+        self.life = StoreRecovery(self.redis, self.archive, self.archiver, window_us=WINDOW_US, sync_sender=True)
         bounds: dict[str, Any] = {"window_us": WINDOW_US, "repeat_seconds": 3600, "outbox_limit": 2**30, **settings}
         sync_sender = bounds.pop("sync_sender", True)
         self.appender = Appender(self.redis, **bounds, sync_sender=sync_sender)
         self._bounds, self._limits = bounds, limits
         self.groups = self.new_groups()
-        self.seconds: list[Second] = []
+        self.seconds: list[CacheStats] = []
         self.hot = HotChannels(self.redis, 1.0, self.seconds.append)
         """Its seconds pass when a test says so."""
         self.puller = self.new_puller(self.hot)
         self.permissions = PermissionWork(self.redis)
 
     def new_groups(self, **settings: Any) -> Groups:
-        return Groups(self.redis, self.commanding, **{**self._bounds, "limits": self._limits, **settings})
+        return Groups(self.redis, self.write_connection, **{**self._bounds, "limits": self._limits, **settings})
 
     def new_puller(self, hot: HotChannels, window_us: int = WINDOW_US) -> Puller:
         return Puller(self.redis, self.archive, self.outbox, window_us=window_us, roaming_us=window_us, hot=hot)
@@ -85,7 +85,7 @@ class Store:
     async def stop(self) -> None:
         await self.appender.stop()
         await self.archive.close()
-        for client in (self.redis, self.commanding):
+        for client in (self.redis, self.write_connection):
             await client.aclose()
 
     async def command(self, kind: str, gid: int, actor: int, /, **arguments: Any) -> Changed:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from store.groups import Limits
+from store.groups.groups import Limits
 
 
 class _Refused(Exception):

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from store.errors import ChannelRefused
-from store.groups import GroupInfo, Membership
-from store.permissions import FIRST
+from store.groups.groups import GroupInfo, Membership
+from store.operations.permissions import FIRST
 from tests.integration.groups.conftest import GID, Control, Store, said
 
 

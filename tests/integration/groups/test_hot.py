@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from store import hot as hot_channels
-from store import keys
 from store.errors import StoreBehind, StoreEmpty
-from store.hot import Held, HotChannels
-from store.pull import Pulled
 from store.record import Message
-from store.sweep import Sweeper
+from store.redis import keys
+from store.timelines import hot_channels
+from store.timelines.hot_channels import CachedChannel, HotChannels
+from store.timelines.pull import Pulled
+from store.timelines.sweep import Sweeper
 from tests.integration.app import until
 from tests.integration.groups.conftest import GID, Store, uids
 
@@ -179,13 +179,13 @@ async def test_one_message_may_be_more_than_a_channel_holds(store: Store, monkey
     await store.create(2, mode="read")
     sent = await say(store, 2)
     await heat(store, 2)
-    assert store.hot.offer().held == {CHANNEL: Held(sent[-1], sent[-1])}
+    assert store.hot.offer().held == {CHANNEL: CachedChannel(sent[-1], sent[-1])}
     sent += await say(store)
     assert await store.texts(2) == sent
 
 
 async def test_the_hottest_channels_are_held(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hot_channels, "MOST_CHANNELS", 2)
+    monkeypatch.setattr(hot_channels, "MAX_CHANNELS", 2)
     for uid, gid in enumerate((1, 2, 3), 11):
         await store.create(uid, gid=gid, mode="read")
         await say(store, gid=gid)
@@ -355,7 +355,7 @@ async def test_the_cold_read_the_archive_and_what_is_held(store: Store) -> None:
 
 def test_what_is_held_between_two_ids() -> None:
     messages = [Message(mid, "group/77", "1", "x", 0, True, b"{}") for mid in range(1, 8)]
-    held = Held(0, 0).grown(9, messages)
+    held = CachedChannel(0, 0).grown(9, messages)
     assert held.head == 9
     assert held.grown(8, [messages[0]._replace(mid=10)]) is held
     for intervals, after, most, expected in (

@@ -2,9 +2,9 @@
 
 import pytest
 
-from store import keys
 from store.errors import ChannelRefused
-from store.groups import Limits
+from store.groups.groups import Limits
+from store.redis import keys
 from tests.integration.groups.conftest import GID, Store, uids
 
 

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from store import keys
-from store.append import Appender, Stored
 from store.errors import ChannelRefused, EntryFailed
-from store.sweep import Sweeper
+from store.redis import keys
+from store.timelines.append import Appender, Stored
+from store.timelines.sweep import Sweeper
 from tests.integration.groups.conftest import GID, WINDOW_US, Store, uids
 
 MODES = pytest.mark.parametrize("mode", ["write", "read"])
@@ -118,16 +118,16 @@ async def test_the_cold_are_skipped_and_read_the_archive(store: Store) -> None:
     await Sweeper(store.redis, zombie_days=-1).sweep()
     await store.archive_all()
     await store.puller.pull(1, 0, 10)
-    cold = await say(store, 1)
+    dormant = await say(store, 1)
     assert not await store.redis.exists(keys.inbox(2))
     await store.command("change_mode", GID, 1, mode="read")
-    cold += await say(store, 1)
+    dormant += await say(store, 1)
     await store.command("kick", GID, 1, members=[3])
     later = await say(store, 1)
     await store.archive_all()
     for limit in (1, 2, 1000):
-        assert await store.texts(2, limit) == early + cold + later
-        assert await store.texts(3, limit) == early + cold
+        assert await store.texts(2, limit) == early + dormant + later
+        assert await store.texts(3, limit) == early + dormant
     assert "kicked" in [control.kind for control in await store.controls(3)]
 
 
@@ -157,7 +157,7 @@ async def test_a_command_that_fails_is_undone_whole(store: Store) -> None:
 
 async def test_a_busy_group_is_put_off_and_keeps_its_order(store: Store) -> None:
     """So many deliveries that one call of the script does not take them all."""
-    one = Appender(store.redis, lanes=1, window_us=WINDOW_US, repeat_seconds=60, outbox_limit=2**30)
+    one = Appender(store.redis, connections=1, window_us=WINDOW_US, repeat_seconds=60, outbox_limit=2**30)
     one.start()
     for first in range(2, 500, 166):
         members = uids(first, 166)

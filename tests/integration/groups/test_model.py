@@ -17,12 +17,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from store import hot, keys
-from store.append import Stored
 from store.errors import ChannelRefused
-from store.groups import Limits
-from store.hot import HotChannels, Second
-from store.pull import Pulled, Puller
+from store.groups.groups import Limits
+from store.redis import keys
+from store.timelines import hot_channels as hot
+from store.timelines.append import Stored
+from store.timelines.hot_channels import CacheStats, HotChannels
+from store.timelines.pull import Pulled, Puller
 from tests.integration.groups.conftest import Store
 from tests.integration.groups.model import Model
 from tests.servers import RedisServer
@@ -54,7 +55,7 @@ class Device:
 class Members(RuleBasedStateMachine):
     server: RedisServer
     directory: Path
-    counts: list[Second]
+    counts: list[CacheStats]
 
     def __init__(self) -> None:
         super().__init__()
@@ -276,7 +277,7 @@ def test_every_device_sees_what_the_model_says(
     redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hot, "CHANNEL_BYTES", hot.CHANNEL_BYTES)  # each example sets its own
-    counts: list[Second] = []
+    counts: list[CacheStats] = []
     machine = type("Members", (Members,), {"server": redis_server, "directory": tmp_path, "counts": counts})
     valkey = "valkey" in str(redis_server.arguments[0])
     examples = 15 if valkey else 60

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from store import keys
-from store.archive.groups import GroupRow, MemberRow
 from store.archive.outbox import Outbox
+from store.archive.tables.groups import GroupRow, MemberRow
 from store.errors import ArchiveAway, StoreEmpty
-from store.groups import Membership
-from store.life import Life
+from store.groups.groups import Membership
 from store.record import Message
+from store.redis import keys
+from store.timelines.recovery import StoreRecovery
 from tests.integration.groups.conftest import GID, WINDOW_US, Store
 
 GROUP_KEYS = (keys.GROUP, keys.CHANNELS, keys.PREFIX + b"gm:", keys.PREFIX + b"gk:")
@@ -172,12 +172,12 @@ async def dormant(store: Store) -> list[int]:
     """What user 2 has missed while they were dormant: nobody has archived it yet."""
     await store.create(2)
     await store.archive_all()
-    await store.redis.hset(keys.ASLEEP, "2", "0")
+    await store.redis.hset(keys.DORMANT, "2", "0")
     return [(await store.say(1, -2)).mid, (await store.say(1)).mid]
 
 
-def with_a_raised_window(store: Store) -> Life:
-    return Life(store.redis, store.archive, store.archiver, window_us=2 * WINDOW_US, sync_sender=True)
+def with_a_raised_window(store: Store) -> StoreRecovery:
+    return StoreRecovery(store.redis, store.archive, store.archiver, window_us=2 * WINDOW_US, sync_sender=True)
 
 
 @pytest.mark.parametrize("given_to", ["nobody", "a dead archiver"])
@@ -202,7 +202,7 @@ async def test_while_the_archive_is_away_a_rebuild_forgets_nothing(
         for _ in range(2):
             with pytest.raises(ArchiveAway):
                 await life.ensure()
-            assert await store.redis.hget(keys.ASLEEP, "2") == b"0"
+            assert await store.redis.hget(keys.DORMANT, "2") == b"0"
             with pytest.raises(StoreEmpty):
                 await store.say(1, -2)
     await life.ensure()

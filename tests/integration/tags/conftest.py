@@ -8,11 +8,11 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from store import keys
-from store.groups import Limits
-from store.pull import Puller
+from store.groups.groups import Limits
 from store.record import Message
-from store.tags import MANUAL, HoldersChanged, Tags
+from store.redis import keys
+from store.tags.tags import MANUAL, HoldersChanged, Tags
+from store.timelines.pull import Puller
 from tests.integration.groups.conftest import WINDOW_US
 from tests.integration.groups.conftest import Store as GroupStore
 from tests.servers import RedisServer
@@ -25,7 +25,9 @@ class Store(GroupStore):
 
     def __init__(self, url: str, directory: Path, limits: Limits, **settings: Any) -> None:
         super().__init__(url, directory, limits, **settings)
-        self.tags = Tags(self.redis, self.commanding, window_us=WINDOW_US, repeat_seconds=3600, outbox_limit=2**30)
+        self.tags = Tags(
+            self.redis, self.write_connection, window_us=WINDOW_US, repeat_seconds=3600, outbox_limit=2**30
+        )
 
     async def give(self, *uids: int, tag: str = TAG, source: str = MANUAL) -> HoldersChanged:
         return await self.tags.change(tag, source, add=uids)
@@ -38,7 +40,7 @@ class Store(GroupStore):
         self._told = getattr(self, "_told", 0) + 1
         return (await self.appender.append(f"business/tag_{tag}", "0", f"t{self._told}", 0, True, b"{}")).mid
 
-    async def settle(self, tag: str = TAG) -> None:
+    async def propagate(self, tag: str = TAG) -> None:
         while (await self.tags.settle_step(tag)).more:
             pass
 
@@ -54,8 +56,8 @@ class Store(GroupStore):
     async def held(self, uid: int) -> list[str]:
         return [holding.tag for holding in await self.tags.of_user(uid)]
 
-    async def settling(self) -> bool:
-        return bool(await self.redis.exists(keys.SETTLING))
+    async def propagating(self) -> bool:
+        return bool(await self.redis.exists(keys.PROPAGATING))
 
 
 @pytest.fixture

@@ -90,10 +90,10 @@ async def test_replacing_the_holders_by_profile(app: App) -> None:
     await tell(app, tag, "two")
     assert [await told(app, user, tag) for user in users] == [["one", "two"], ["one"], ["two"]]
 
-    async def settled() -> bool:
+    async def propagated() -> bool:
         return bool((await shown(app, tag))["holders"] == 2)
 
-    await until(settled, 30)
+    await until(propagated, 30)
 
 
 @pytest.mark.parametrize(

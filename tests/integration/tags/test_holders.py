@@ -2,9 +2,9 @@
 
 import pytest
 
-from store import keys
 from store.errors import ChannelRefused
-from store.tags import FOLLOW, MANUAL, PROFILE, Holding, TagInfo
+from store.redis import keys
+from store.tags.tags import FOLLOW, MANUAL, PROFILE, Holding, TagInfo
 from tests.integration.tags.conftest import TAG, Store
 
 
@@ -145,7 +145,7 @@ async def test_deleting_a_tag_takes_it_from_everybody_at_once(store: Store) -> N
     await store.tags.follow(TAG, 2000, command_id="f")
     seen = await store.tell()
     await store.tags.delete(TAG)
-    assert await store.settling()
+    assert await store.propagating()
     assert await store.tags.info(TAG) is None
     assert await store.tags.page("", 10) == []
     for uid in (1, 750, 1499, 2000):
@@ -153,7 +153,7 @@ async def test_deleting_a_tag_takes_it_from_everybody_at_once(store: Store) -> N
         assert await store.told(uid) == [seen]
     # Made again, it is another tag.
     await make(store)
-    assert not await store.settling()
+    assert not await store.propagating()
     await store.give(1)
     last = await store.tell()
     assert await store.told(1) == [seen, last]

@@ -9,10 +9,10 @@ import pytest
 import pytest_asyncio
 
 from tests.integration.app import App, Session, message_body, new_uid, running_app, until
+from tests.integration.groups.test_group import refused
+from tests.integration.groups.test_group_authz import ask
+from tests.integration.groups.test_group_subscriptions import subscribes
 from tests.integration.tags.requests import change, make, tell, told
-from tests.integration.test_group import refused
-from tests.integration.test_group_authz import ask
-from tests.integration.test_group_subscriptions import subscribes
 from tests.servers import RedisServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

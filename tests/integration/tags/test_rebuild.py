@@ -7,12 +7,12 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from store import keys
-from store.archive.tags import HolderRow, TagRow
-from store.groups import Limits
-from store.life import Life
-from store.tag_replacement import Replacement
-from store.tags import MANUAL, PROFILE
+from store.archive.tables.tags import HolderRow, TagRow
+from store.groups.groups import Limits
+from store.redis import keys
+from store.tags.replacement import Replacement
+from store.tags.tags import MANUAL, PROFILE
+from store.timelines.recovery import StoreRecovery
 from tests.integration.groups.conftest import WINDOW_US
 from tests.integration.tags.conftest import TAG, Store
 from tests.servers import RedisServer
@@ -77,7 +77,7 @@ async def test_what_happened_to_a_tag_is_archived(store: Store) -> None:
         HolderRow(TAG, 2, also, taken, 0, taken),
     ]
     await store.tags.delete(TAG)
-    await store.settle()
+    await store.propagate()
     await store.archive_all()
     (row,) = await store.archive.tags.tags("", 10)
     assert row.deleted == row.changed > again
@@ -85,11 +85,11 @@ async def test_what_happened_to_a_tag_is_archived(store: Store) -> None:
     assert await store.redis.hlen(keys.DEAD_LETTERS) == 0
 
 
-@pytest.mark.parametrize("settled", [True, False])
-async def test_an_empty_redis_is_filled_from_the_archive(store: Store, settled: bool) -> None:
+@pytest.mark.parametrize("propagated", [True, False])
+async def test_an_empty_redis_is_filled_from_the_archive(store: Store, propagated: bool) -> None:
     await busy(store)
-    if settled:
-        await store.settle("gone")
+    if propagated:
+        await store.propagate("gone")
     await store.archive_all()
     before = await known(store)
     await store.redis.flushall()
@@ -168,12 +168,12 @@ async def test_a_change_of_a_tag_that_redis_lost_is_noticed(store: Store, change
         async with Replacement(store.redis, store.tags, TAG) as replacement:
             await replacement.add([2, 3])
             await replacement.take_effect()
-        await store.settle()
+        await store.propagate()
     elif change == "title":
         await store.tags.put(TAG, title="new", followable=True)
     else:
         await store.tags.delete(TAG)
-        await store.settle()
+        await store.propagate()
     await store.archive_all()
     before = await known(store)
     epoch = await store.life.ensure()
@@ -181,7 +181,7 @@ async def test_a_change_of_a_tag_that_redis_lost_is_noticed(store: Store, change
     if written_since:
         # While the archive was away.
         await store.redis.set(keys.CLOCK, await store.archive.highest_id() + 1_000_000)
-    started_again = Life(store.redis, store.archive, store.archiver, window_us=WINDOW_US, sync_sender=True)
+    started_again = StoreRecovery(store.redis, store.archive, store.archiver, window_us=WINDOW_US, sync_sender=True)
     assert await started_again.ensure() != epoch
     assert await known(store) == before
     assert await started_again.ensure() == await started_again.epoch(), "and it is whole now"
@@ -195,5 +195,5 @@ async def test_who_was_away_for_long_sees_his_tags_from_the_archive(store: Store
     for uid, mids in zip((2, 1), seen, strict=True):
         roamed = [each.mid for each in await store.roamed(uid) if each.topic == f"business/tag_{TAG}"]
         assert roamed == mids
-    await store.redis.hset(keys.ASLEEP, "1", "0")
+    await store.redis.hset(keys.DORMANT, "1", "0")
     assert await store.told(1) == seen[1]

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from store import keys
 from store.errors import ChannelRefused, EntryFailed, OutboxFull, StoreAway
-from store.groups import Limits
-from store.tag_replacement import Replacement, Settler
-from store.tags import FOLLOW, MANUAL, PROFILE, Settled, Tags
+from store.groups.groups import Limits
+from store.redis import keys
+from store.tags.replacement import Propagator, Replacement
+from store.tags.tags import FOLLOW, MANUAL, PROFILE, Settled, Tags
 from tests.integration.groups.conftest import WINDOW_US
 from tests.integration.tags.conftest import TAG, Store
 from tests.servers import RedisServer
@@ -33,7 +33,7 @@ async def test_redis_dies_while_it_is_settled(own_redis: RedisServer, tmp_path: 
     await store.start()
     await store.tags.put(TAG, title="", followable=False)
     await replace(store, *range(1, 2001))
-    await store.settle()
+    await store.propagate()
     before = await store.tell()
     await replace(store, *range(1001, 3001))
     after = await store.tell()
@@ -67,13 +67,13 @@ async def test_all_at_one_id(store: Store, steps: int | None) -> None:
     await store.tags.put(TAG, title="", followable=False)
     await store.give(5)
     await replace(store, *range(1, 1200))
-    await store.settle()
+    await store.propagate()
     before = await store.tell()
     at = await replace(store, *range(600, 1800), 600, 601)
     after = await store.tell()
     for _ in range(100 if steps is None else steps):
         await store.tags.settle_step(TAG)
-    assert await store.settling() == (steps is not None)
+    assert await store.propagating() == (steps is not None)
     assert before < at < after
     expected = {1: [before], 5: [before, after], 599: [before], 600: [before, after], 1199: [before, after]}
     expected |= {1200: [after], 1799: [after], 1800: []}
@@ -84,8 +84,8 @@ async def test_all_at_one_id(store: Store, steps: int | None) -> None:
     await store.archive_all()
     for uid, mids in expected.items():
         assert [each.mid for each in await store.roamed(uid)] == mids
-    await store.settle()
-    assert not await store.settling()
+    await store.propagate()
+    assert not await store.propagating()
     for uid, mids in expected.items():
         assert await store.told(uid) == mids
     info = await store.tags.info(TAG)
@@ -98,14 +98,14 @@ async def test_all_at_one_id(store: Store, steps: int | None) -> None:
 async def test_what_changes_while_it_is_settled_counts(store: Store) -> None:
     await store.tags.put(TAG, title="", followable=True)
     await replace(store, 1, 2, 3, 4)
-    await store.settle()
+    await store.propagate()
     at = await replace(store, 3, 4, 5, 6)
     await store.give(1)
     await store.take(3, source=PROFILE)
     await store.give(2, source=PROFILE)
     await store.take(5, source=PROFILE)
     await store.tags.follow(TAG, 5, command_id="f")
-    await store.settle()
+    await store.propagate()
     assert await holders(store, 7) == [1, 2, 4, 5, 6]
     seen = await store.tell()
     for uid in range(1, 8):
@@ -126,7 +126,7 @@ async def test_the_next_one_waits_for_the_first(store: Store) -> None:
         await replace(store, *new)
         assert await holders(store, 4) == new
     await store.tags.delete(TAG)
-    await store.settle()
+    await store.propagate()
     assert await holders(store, 4) == []
 
 
@@ -155,13 +155,13 @@ async def test_the_outbox_gets_a_thousand_in_one(store: Store) -> None:
     await store.tags.put(TAG, title="", followable=False)
     await store.archive_all()
     await replace(store, *range(1, 10_001))
-    await store.settle()
+    await store.propagate()
     assert await store.redis.xlen(keys.OUTBOX) <= 10
     assert int(await store.redis.get(keys.OUTBOX_BYTES) or 0) < 10_000 * 60
     await store.archive_all()
     before = await store.redis.xlen(keys.OUTBOX)
     await replace(store, *range(1, 10_001))
-    await store.settle()
+    await store.propagate()
     assert await store.redis.xlen(keys.OUTBOX) == before
 
 
@@ -171,7 +171,7 @@ async def test_settling_leaves_half_of_the_outbox_to_messages(store: Store) -> N
     await store.tell()
     half = int(await store.redis.get(keys.OUTBOX_BYTES) or 0)
     bounds: dict[str, Any] = {"window_us": WINDOW_US, "repeat_seconds": 3600, "outbox_limit": 2 * half}
-    tags = Tags(store.redis, store.commanding, **bounds)
+    tags = Tags(store.redis, store.write_connection, **bounds)
     with pytest.raises(OutboxFull):
         await tags.settle_step(TAG)
     await tags.put("other", title="", followable=False)
@@ -183,12 +183,12 @@ async def test_settling_leaves_half_of_the_outbox_to_messages(store: Store) -> N
 async def test_only_who_is_online_is_told(store: Store) -> None:
     await store.tags.put(TAG, title="", followable=False)
     await replace(store, *range(1, 501))
-    await store.settle()
+    await store.propagate()
     for uid in (10, 700):
         await store.redis.hset(keys.DEVICES + b"%d" % uid, f"{uid}-phone", "1")
     assert await store.changes() == []
     await replace(store, *range(501, 1001))
-    await store.settle()
+    await store.propagate()
     topic = f"business/tag_{TAG}"
     assert sorted(await store.changes()) == [(10, topic, False), (700, topic, True)]
 
@@ -198,13 +198,13 @@ async def test_the_settler_works_until_all_is_settled(store: Store) -> None:
         await store.tags.put(tag, title="", followable=False)
         await replace(store, *range(1, 3000), tag=tag)
     stop = asyncio.Event()
-    settlers = [asyncio.create_task(Settler(store.redis, store.tags).run(stop)) for _ in range(2)]
+    settlers = [asyncio.create_task(Propagator(store.redis, store.tags).run(stop)) for _ in range(2)]
     async with asyncio.timeout(60):
-        while await store.settling():  # noqa: ASYNC110
+        while await store.propagating():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     stop.set()
     await asyncio.gather(*settlers)
-    assert await store.redis.exists(keys.SETTLE_LOCK) == 0
+    assert await store.redis.exists(keys.PROPAGATE_LOCK) == 0
     for tag in (TAG, "b"):
         info = await store.tags.info(tag)
         assert info
@@ -213,14 +213,14 @@ async def test_the_settler_works_until_all_is_settled(store: Store) -> None:
 
 CHANGES = (
     *("give", "take", "replace", "follow", "unfollow", "delete", "lose"),
-    *("settle", "second", "tell", "tell"),
+    *("propagate", "second", "tell", "tell"),
 )
 """A `second` passes for channels that many pull from."""
 
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_any_changes_against_a_model(store: Store, seed: int) -> None:
-    """Holders by source, and what each user sees, whatever happens in whatever state of settling, and after a loss."""
+    """Holders by source, and what each user sees, whatever happens in whatever state of propagating, and after a loss."""
     chance = random.Random(seed)
     users, tags = range(1, 13), (TAG, "b")
     model: dict[str, dict[str, set[int]]] = {}
@@ -252,7 +252,7 @@ async def test_any_changes_against_a_model(store: Store, seed: int) -> None:
                 model[tag][FOLLOW].discard(uid)
             case "second":
                 await store.hot.step()
-            case "settle":
+            case "propagate":
                 assert isinstance(await store.tags.settle_step(tag), Settled)
             case "tell":
                 mid = await store.tell(tag)
@@ -263,7 +263,7 @@ async def test_any_changes_against_a_model(store: Store, seed: int) -> None:
                 del model[tag]
             case "lose" if chance.random() < 0.5:
                 for name in tags:
-                    await store.settle(name)
+                    await store.propagate(name)
                 await store.archive_all()
                 await store.redis.flushall()
                 await store.life.ensure()
@@ -275,7 +275,7 @@ async def test_any_changes_against_a_model(store: Store, seed: int) -> None:
             assert await store.told(asked, name) == seen[name, asked]
             assert listed.get(name, set()) == by_source
     for name in tags:
-        await store.settle(name)
+        await store.propagate(name)
         info = await store.tags.info(name)
         assert (info.holders if info else None) == (len(set.union(*model[name].values())) if name in model else None)
     await store.archive_all()

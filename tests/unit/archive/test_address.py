@@ -2,9 +2,9 @@ import re
 
 import pytest
 
-from store.archive import open_archive
-from store.archive.mysql import MySQLArchive
-from store.archive.sqlite import SQLiteArchive
+from store.archive.archive import open_archive
+from store.archive.mysql.archive import MySQLArchive
+from store.archive.sqlite.archive import SQLiteArchive
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.archive.blocks import BLOCK_BYTES, BLOCK_MESSAGES, Block, Cutter, pack, sender_of, sent_by, unpack
+from store.archive.tables.blocks import BLOCK_BYTES, BLOCK_MESSAGES, Block, Cutter, pack, sender_of, sent_by, unpack
 from store.errors import ArchiveAway
 from store.record import Message, encode
 

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from store.archive.months import Month, droppable_before, month_of, months_between, months_to_make
+from store.archive.tables.months import Month, droppable_before, month_of, months_between, months_to_make
 
 
 def us(year: int, month: int, day: int = 1, hour: int = 0) -> int:

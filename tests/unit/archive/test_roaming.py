@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.archive import roaming
-from store.archive.blocks import BLOCK_MESSAGES, Cutter, sent_by
-from store.archive.months import Month
-from store.archive.roaming import Head, Span, pieces
-from store.archive.sight import Sight
+from store.archive.tables import roaming
+from store.archive.tables.blocks import BLOCK_MESSAGES, Cutter, sent_by
+from store.archive.tables.months import Month
+from store.archive.tables.roaming import Head, Span, pieces
+from store.archive.tables.visible_range import VisibleRange
 from store.record import Message
 
 IDS = st.integers(0, 60)
@@ -57,9 +57,9 @@ class Tables:
     async def aggregated(self) -> list[Month]:
         return self._aggregated
 
-    async def heads(self, sights: Sequence[Sight], limit: int) -> list[Head]:
+    async def heads(self, ranges: Sequence[VisibleRange], limit: int) -> list[Head]:
         heads: list[Head] = []
-        for name, intervals in sights:
+        for name, intervals in ranges:
             after, before = intervals[0][0], intervals[-1][1]
             of_name = [b for b in self._blocks if b.conversation == name and b.last_id > after and b.first_id < before]
             heads += [Head(*block[:4]) for block in of_name[:limit]]
@@ -75,18 +75,18 @@ class Tables:
         self.read += len(found)
         return found
 
-    async def rows(self, sights: Sequence[Sight], limit: int) -> list[Message]:
-        return [message for message in self._rows if seen(message, sights)][:limit]
+    async def rows(self, ranges: Sequence[VisibleRange], limit: int) -> list[Message]:
+        return [message for message in self._rows if seen(message, ranges)][:limit]
 
 
-def seen(message: Message, sights: Sequence[Sight]) -> bool:
+def seen(message: Message, ranges: Sequence[VisibleRange]) -> bool:
     return any(
-        sight.holds(message.mid)
+        visible.holds(message.mid)
         and (
-            message.topic == sight.conversation
-            or (sight.conversation == sent_by(message.sender) and to_another(message))
+            message.topic == visible.conversation
+            or (visible.conversation == sent_by(message.sender) and to_another(message))
         )
-        for sight in sights
+        for visible in ranges
     )
 
 
@@ -116,26 +116,26 @@ async def test_blocks_and_rows_read_like_rows(seed: int) -> None:
     tables = Tables(
         messages, [Month(each, each + 10_000) for each in range(0, 60_000, 10_000) if chance.random() < 0.6]
     )
-    sights = [Sight("single/1"), Sight("business/global")]
-    sights += [Sight(group, some_intervals(chance)) for group in ("group/7", "group/8")]
+    ranges = [VisibleRange("single/1"), VisibleRange("business/global")]
+    ranges += [VisibleRange(group, some_intervals(chance)) for group in ("group/7", "group/8")]
     for _ in range(5):
         after = chance.choice([chance.randrange(-1, 60_000), chance.choice(ids)])
         before = chance.choice([60_000, chance.randrange(after, 60_001), chance.choice(ids)])
         limit = chance.choice([1, 2, 7, 63, 64, 65, 150, 1001])
-        wanted = [m for m in messages if after < m.mid < before and seen(m, [Sight(sent_by("1")), *sights])]
-        assert await roaming.read(tables, tables.rows, sights, "1", after, before, limit) == wanted[:limit]
+        wanted = [m for m in messages if after < m.mid < before and seen(m, [VisibleRange(sent_by("1")), *ranges])]
+        assert await roaming.read(tables, tables.rows, ranges, "1", after, before, limit) == wanted[:limit]
 
 
 async def test_any_number_of_conversations_is_read() -> None:
     messages = [
         Message(1000 + number, f"group/{number % 250}", "9", f"{number}", 1, True, b"{}") for number in range(2000)
     ]
-    sights = [Sight(f"group/{gid}", ((0, 1500), (2000, 5000))) for gid in range(250)]
+    ranges = [VisibleRange(f"group/{gid}", ((0, 1500), (2000, 5000))) for gid in range(250)]
     for aggregated in ([], [Month(0, 2500)]):
         tables = Tables(messages, aggregated)
         for limit in (1, 7, 1001):
-            wanted = [message for message in messages if seen(message, sights)]
-            assert await roaming.read(tables, tables.rows, sights, "1", 0, 100_000, limit) == wanted[:limit]
+            wanted = [message for message in messages if seen(message, ranges)]
+            assert await roaming.read(tables, tables.rows, ranges, "1", 0, 100_000, limit) == wanted[:limit]
 
 
 async def test_only_the_blocks_that_are_needed_are_read() -> None:
@@ -143,7 +143,7 @@ async def test_only_the_blocks_that_are_needed_are_read() -> None:
     messages += [Message(20_000 + number, "single/1", "9", f"{number}", 1, True, b"{}") for number in range(1000)]
     tables = Tables(messages, [Month(0, 100_000)])
     page = await roaming.read(
-        tables, tables.rows, [Sight("single/1"), Sight("business/global")], "1", 5000, 100_000, 201
+        tables, tables.rows, [VisibleRange("single/1"), VisibleRange("business/global")], "1", 5000, 100_000, 201
     )
     assert [message.mid for message in page] == list(range(5001, 5202))
     assert tables.read <= 201 // BLOCK_MESSAGES + 2

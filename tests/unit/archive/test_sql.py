@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-import store.archive.sqlite
-from store.archive.sql import migrations, queries
+import store.archive
+from store.archive.tables.sql import migrations, queries
 
 BACKENDS = ("mysql", "sqlite")
 
@@ -18,7 +18,7 @@ def test_queries_are_loaded_without_comments(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_query_is_used_and_every_used_query_exists(backend: str) -> None:
-    source = "".join(file.read_text() for file in Path(store.archive.sqlite.__file__).parent.glob(f"{backend}*.py"))
+    source = "".join(file.read_text() for file in (Path(store.archive.__file__).parent / backend).glob("*.py"))
     assert set(re.findall(r'_QUERIES\["(\w+)"\]', source)) == set(queries(backend))
 
 

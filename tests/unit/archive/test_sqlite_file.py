@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from store.archive import open_archive
+from store.archive.archive import open_archive
 from store.errors import ArchiveAway
 
 

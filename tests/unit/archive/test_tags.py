@@ -2,7 +2,7 @@
 
 import pytest
 
-from store.archive.tags import HolderRow, TagRow, decode_holders, decode_tag
+from store.archive.tables.tags import HolderRow, TagRow, decode_holders, decode_tag
 
 
 def test_a_tag() -> None:

@@ -7,8 +7,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hooks.emqx.backlog import Backlog, Work
-from store.permissions import Ending, Entry, Permission
+from hooks.messaging.backlog import Backlog, Work
+from store.operations.permissions import Ending, Entry, Permission
 
 _ids = itertools.count(1)
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hooks.embedded import values
-from hooks.embedded.rules import Rules
+from hooks.dev import values
+from hooks.dev.rules import Rules
 
 RULES = Rules.load(files("hooks") / "rules", trusted_send=True)
 EVENT = {

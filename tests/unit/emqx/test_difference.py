@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from hooks.emqx.difference import Difference, differences, has_secret, overlaid, shown
+from hooks.emqx.rules.difference import Difference, differences, has_secret, overlaid, shown
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import tarfile
 
 import pytest
 
-from hooks.emqx import hocon
-from hooks.emqx.export import ACL_PATH, archive, configuration, plain
-from hooks.emqx.rules import Parameters, Rules
+from hooks.emqx.rules import hocon
+from hooks.emqx.rules.export import ACL_PATH, archive, configuration, plain
+from hooks.emqx.rules.render import Parameters, Rules
 
 RULES = Rules(Parameters("emqx_im", "http://im:8080", 'to"k\\en', "jwt", None))
 EVERYTHING = configuration(RULES, only_rules=False)

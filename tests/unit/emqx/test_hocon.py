@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hooks.emqx import hocon
-from hooks.emqx.hocon import HoconError
+from hooks.emqx.rules import hocon
+from hooks.emqx.rules.hocon import HoconError
 
 
 def test_reads_what_the_files_use() -> None:

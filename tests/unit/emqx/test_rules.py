@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from hooks.embedded.acl import Acl, Action
-from hooks.embedded.rules import parse
-from hooks.emqx.rules import Parameters, Rules
+from hooks.dev.acl import Acl, Action
+from hooks.dev.rules import parse
+from hooks.emqx.rules.render import Parameters, Rules
 from hooks.settings import Settings, SettingsError
 
 PARAMETERS = Parameters("emqx_im", "http://im:8080", "token", "jwt", None)

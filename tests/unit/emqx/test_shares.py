@@ -2,7 +2,7 @@
 
 import asyncio
 
-from hooks.emqx.shares import FairSlots, Shares
+from hooks.messaging.shares import FairSlots, Shares
 
 
 def test_shares_are_served_in_turn() -> None:

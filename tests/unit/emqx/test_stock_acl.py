@@ -2,8 +2,8 @@
 
 import pytest
 
-from hooks.emqx.rules import Parameters, Rules
-from hooks.emqx.stock_acl import allows_all, is_stock
+from hooks.emqx.rules.render import Parameters, Rules
+from hooks.emqx.rules.stock_acl import allows_all, is_stock
 from tests.integration.emqx.shapes import STOCK_ACL
 
 DASHBOARD = '{allow, {username, {re, "^dashboard$"}}, subscribe, ["$SYS/#"]}.\n'

@@ -1,0 +1,46 @@
+"""What stands between the device and being up to date, told to the application when it changes."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from emqx_im_client.events import LoginRefused, Recovered, Trouble
+
+LOGIN_PATIENCE = 180.0
+"""Seconds of steady refusals until the application is told that the login is refused. A broker that starts, or a
+provider of keys that is away, refuses good tokens for a while."""
+
+_log = logging.getLogger(__name__)
+
+
+class Health:
+    """report: takes each event that the application is to hear."""
+
+    def __init__(self, name: str, report: Callable[[Trouble | Recovered], None]) -> None:
+        self._name = name
+        self._report = report
+        self._troubles: dict[str, Trouble] = {}
+        self._refused_since: dict[str, float] = {}
+
+    def failed(self, what: str, reason: str, *, refused: bool = False) -> None:
+        """Something (`what`) did not work, and is tried again. refused: because of user or token."""
+        _log.info("%s: %s", self._name, reason)
+        trouble = Trouble(reason)
+        if refused:
+            since = self._refused_since.setdefault(what, time.monotonic())
+            if time.monotonic() - since >= LOGIN_PATIENCE:
+                trouble = LoginRefused(reason)
+        if self._troubles.get(what) != trouble:
+            self._troubles[what] = trouble
+            self._report(trouble)
+
+    def accepted(self, what: str) -> None:
+        """User and token were taken."""
+        self._refused_since.pop(what, None)
+
+    def works(self, what: str) -> None:
+        """It works again."""
+        self.accepted(what)
+        if self._troubles.pop(what, None) is not None and not self._troubles:
+            _log.info("%s: works again", self._name)
+            self._report(Recovered())

@@ -1,0 +1,151 @@
+"""Messages on their way: kept until the service acknowledges or refuses them."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import orjson
+
+from emqx_im_client.errors import Refused, Unanswered
+from emqx_im_client.events import Settled
+from emqx_im_client.state import Outgoing, State
+from emqx_im_client.topics import is_topic
+from emqx_im_client.trusted import receiver_topic
+
+RATE_PAUSE = 30.0
+"""Seconds until a message over the sender's budget is sent again, where the service does not say it."""
+
+_ABOUT_ONE_MESSAGE = frozenset(
+    {"bad_command", "bad_id", "bad_json", "bad_type", "internal", "payload_too_large", "reserved_type", "wrong_from"}
+)
+"""Codes that say nothing about other messages to the same topic. All devices of a user hear a refusal."""
+
+
+class Outbox:
+    """What is not answered yet, and who waits for the answer.
+
+    patience: seconds until a message is given up, less than the service recognises repeats.
+    """
+
+    def __init__(self, uid: int, state: State, patience: float, tell: Callable[[Settled], None]) -> None:
+        self.changed = asyncio.Event()
+        """Set when there is something to send, or it has to wait."""
+        self.on_answer: Callable[[Outgoing], None] = lambda outgoing: None
+        """Called with each message that the service answers, whatever it says."""
+        self._uid = uid
+        self._state = state
+        self._patience = patience
+        self._tell = tell
+        self._waiting: dict[str, asyncio.Future[int]] = {}
+        self._held: dict[str, float] = {}
+        self._over_budget: dict[str, Refused] = {}
+        self._settled = asyncio.Event()
+
+    def compose(self, topic: str, fields: dict[str, Any]) -> Outgoing:
+        """Makes a message of the fields. Raises ValueError for a topic that nobody can publish to."""
+        if not is_topic(topic):
+            raise ValueError(f"{topic!r} is not a topic to publish to")
+        client_id = str(uuid4())
+        payload: dict[str, Any] = {"id": client_id, "from": str(self._uid)}
+        payload |= {**fields, **payload, "ack": True}
+        return Outgoing(client_id, topic, orjson.dumps(payload).decode(), time.time())
+
+    def add(self, outgoing: Outgoing) -> None:
+        self._state.saved.unsent[outgoing.id] = outgoing
+        self._state.save()
+        self.changed.set()
+
+    async def answer(self, outgoing: Outgoing) -> int:
+        """Returns the message's `mid`. Raises Refused or Unanswered. Cancelled, the message is sent all the same."""
+        self._waiting[outgoing.id] = asyncio.get_running_loop().create_future()
+        try:
+            return await self._waiting[outgoing.id]
+        finally:
+            self._waiting.pop(outgoing.id, None)
+
+    def acknowledged(self, body: dict[str, Any]) -> None:
+        """Takes the body of an `im.ack`."""
+        self._answered(body["id"], int(body["mid"]))
+
+    def refused(self, body: dict[str, Any]) -> None:
+        """Takes the body of an `im.error`; without a `ref` it is about everything that waits for its `topic`."""
+        refused = Refused(str(body["code"]), str(body.get("message", "")))
+        if body.get("ref"):
+            ids = [str(body["ref"])]
+        elif isinstance(body.get("topic"), str) and refused.code not in _ABOUT_ONE_MESSAGE:
+            topic = receiver_topic(body["topic"])
+            ids = [each.id for each in self.unsent() if receiver_topic(each.topic) == topic]
+        else:
+            ids = []
+        for client_id in ids:
+            if refused.code == "rate":
+                self._hold(client_id, body.get("retry_after"), refused)
+            else:
+                self._answered(client_id, refused)
+
+    def unsent(self) -> list[Outgoing]:
+        """Returns what is to be sent, in order; gives up what has waited for too long."""
+        for outgoing in list(self._state.saved.unsent.values()):
+            if time.time() - outgoing.created > self._patience:
+                unanswered = Unanswered(f"no answer to {outgoing.id} in {self._patience:.0f} s")
+                self._settle(outgoing.id, self._over_budget.get(outgoing.id, unanswered))
+        return list(self._state.saved.unsent.values())
+
+    def is_unsent(self, outgoing: Outgoing) -> bool:
+        return outgoing.id in self._state.saved.unsent
+
+    def held_until(self, topic: str) -> float:
+        """Returns the time of the event loop before which nothing is sent there: the service said so."""
+        return self._held.get(topic, 0.0)
+
+    async def empty(self) -> None:
+        """Waits until nothing is unsent, of earlier runs too."""
+        while self._state.saved.unsent:
+            self._settled.clear()
+            await self._settled.wait()
+
+    def fail(self, failure: Exception) -> None:
+        """The device gives up: who waits is told, the messages stay for the next run."""
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(failure)
+
+    def _hold(self, client_id: str, retry_after: object, refused: Refused) -> None:
+        """Keeps the message, and those behind it to the same topic, for so many seconds."""
+        outgoing = self._state.saved.unsent.get(client_id)
+        if outgoing is None:
+            return
+        seconds = retry_after if isinstance(retry_after, int | float) and retry_after > 0 else RATE_PAUSE
+        until = asyncio.get_running_loop().time() + min(seconds, self._patience)
+        self._held[outgoing.topic] = max(until, self._held.get(outgoing.topic, 0.0))
+        self._over_budget[client_id] = refused
+        self.on_answer(outgoing)
+        self.changed.set()
+
+    def _answered(self, client_id: str, outcome: int | Refused) -> None:
+        outgoing = self._state.saved.unsent.get(client_id)
+        if outgoing is not None:
+            self.on_answer(outgoing)
+            self._settle(client_id, outcome)
+
+    def _settle(self, client_id: str, outcome: int | Refused | Unanswered) -> None:
+        """Ends a message's way. Who waits is told even where that cannot be saved: a later run only asks once more."""
+        outgoing = self._state.saved.unsent.pop(client_id)
+        self._over_budget.pop(client_id, None)
+        self._held = _without_past(self._held)
+        self._settled.set()
+        future = self._waiting.get(client_id)
+        if future is None or future.done():
+            self._tell(Settled(client_id, outgoing.topic, outcome))
+        elif isinstance(outcome, int):
+            future.set_result(outcome)
+        else:
+            future.set_exception(outcome)
+        self._state.save()
+
+
+def _without_past(times: dict[str, float]) -> dict[str, float]:
+    now = asyncio.get_running_loop().time()
+    return {topic: at for topic, at in times.items() if at > now}

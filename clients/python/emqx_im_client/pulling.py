@@ -1,0 +1,92 @@
+"""When the device pulls: at each connection, when it is told, and now and then."""
+
+import asyncio
+import math
+import random
+from collections.abc import Callable
+
+from emqx_im_client.backoff import Backoff
+from emqx_im_client.health import Health
+from emqx_im_client.inbox import Inbox
+from emqx_im_client.pull import Puller, PullFailed
+
+PULL_EVERY = (240.0, 360.0)
+"""Seconds between pulls that nothing asked for."""
+
+AGAIN_AFTER = 2.0
+"""Seconds after a connection's first pull begins that it pulls again: what the broker routed just before it knew of the
+subscription, and the service stored just after that pull, is there by then, or an `im.sync` tells of it."""
+
+PAUSES = (0.5, 60.0)
+"""Seconds until a pull that failed is tried again: the first pause, and the longest."""
+
+
+class Pulling:
+    """Pulls into the inbox, on one connection after the other."""
+
+    def __init__(self, puller: Puller, inbox: Inbox, health: Health) -> None:
+        self.on_key: Callable[[str], None] = lambda key: None
+        """Called with the service's secret with this user, which each page brings."""
+        self.complete = asyncio.Event()
+        """Set once everything has been pulled since this connection began."""
+        self.answered_at = -math.inf
+        """When the service answered a pull last, as a time of the event loop."""
+        self._puller = puller
+        self._inbox = inbox
+        self._health = health
+        self._wanted = asyncio.Event()
+
+    def begin(self) -> None:
+        """A new connection: what is heard on it waits behind what is pulled."""
+        self.complete.clear()
+        self._inbox.hold()
+
+    def ask(self) -> None:
+        """There may be something new."""
+        self._wanted.set()
+
+    def ask_up_to(self, head: int) -> None:
+        """There are messages up to `head`, the service says."""
+        if head > self._inbox.position.cursor:
+            self._wanted.set()
+
+    async def keep_pulling(self) -> None:
+        """Pulls on one connection, which hears what is sent from now on, until it ends."""
+        again_at = _now() + AGAIN_AFTER
+        while True:
+            self._wanted.clear()
+            await self._pull_to_the_end()
+            self.complete.set()
+            now = _now()
+            due = again_at if now < again_at else now + random.uniform(*PULL_EVERY)  # noqa: S311
+            try:
+                async with asyncio.timeout_at(due):
+                    await self._wanted.wait()
+            except TimeoutError:
+                continue
+
+    async def _pull_to_the_end(self) -> None:
+        """Live messages wait behind the pages, but not for a service that is away."""
+        pauses = Backoff(*PAUSES)
+        more = True
+        while more:
+            self._inbox.hold()
+            try:
+                page = await self._puller.page(self._inbox.position)
+            except PullFailed as failed:
+                self._health.failed("pull", str(failed), refused=failed.refused)
+                self._inbox.release()
+                await asyncio.sleep(max(failed.retry_after, pauses.pause()))
+                continue
+            pauses.reset()
+            self._health.accepted("pull")
+            self.answered_at = _now()
+            self.on_key(page.key)
+            await self._inbox.take(page)
+            more = page.more
+        self._health.works("pull")
+        self._inbox.release()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,80 @@
+"""Sending on one connection: everything unsent at once and in order, then each again until it is answered."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from emqx_im_client.backoff import Backoff
+from emqx_im_client.doubts import Doubts
+from emqx_im_client.outbox import Outbox
+from emqx_im_client.state import Outgoing
+from emqx_im_client.trusted import sending_topic
+
+RESEND = (4.0, 60.0)
+"""Seconds until a message is sent again: the first pause, and the longest."""
+
+Publish = Callable[[str, str], Awaitable[None]]
+"""Takes topic and payload; returns when the broker has them."""
+
+
+class Sender:
+    """trusted_send: messages are published to `send/…`."""
+
+    def __init__(self, outbox: Outbox, doubts: Doubts, *, trusted_send: bool) -> None:
+        self._outbox = outbox
+        self._doubts = doubts
+        self._trusted_send = trusted_send
+        self._due: dict[str, float] = {}
+        self._pauses: dict[str, Backoff] = {}
+        outbox.on_answer = self._on_answer
+
+    async def keep_sending(self, publish: Publish) -> None:
+        """Sends on a new connection until it ends. Raises NothingAnswered, and what `publish` raises."""
+        self._due, self._pauses = {}, {}
+        self._doubts.begin()
+        while True:
+            self._outbox.changed.clear()
+            for outgoing in self._outbox.unsent():
+                if self._outbox.is_unsent(outgoing) and self._next_time(outgoing) <= _now():
+                    await self._send(publish, outgoing)
+            self._forget_settled()
+            try:
+                async with asyncio.timeout_at(self._next_deadline()):
+                    await self._outbox.changed.wait()
+            except TimeoutError:
+                self._send_at_once(self._doubts.check())
+
+    async def _send(self, publish: Publish, outgoing: Outgoing) -> None:
+        await publish(sending_topic(outgoing.topic) if self._trusted_send else outgoing.topic, outgoing.payload)
+        if self._outbox.is_unsent(outgoing):
+            self._doubts.taken(outgoing.topic)
+            self._due[outgoing.id] = _now() + self._pauses.setdefault(outgoing.id, Backoff(*RESEND)).pause()
+
+    def _on_answer(self, outgoing: Outgoing) -> None:
+        self._doubts.answered(outgoing.topic)
+        self._due.pop(outgoing.id, None)
+        self._pauses.pop(outgoing.id, None)
+
+    def _send_at_once(self, topics: set[str]) -> None:
+        for outgoing in self._outbox.unsent():
+            if outgoing.topic in topics:
+                self._due.pop(outgoing.id, None)
+
+    def _next_time(self, outgoing: Outgoing) -> float:
+        return max(self._due.get(outgoing.id, 0.0), self._outbox.held_until(outgoing.topic))
+
+    def _next_deadline(self) -> float | None:
+        times = [self._next_time(outgoing) for outgoing in self._outbox.unsent()]
+        checked = self._doubts.next_time()
+        return min(times if checked is None else [*times, checked], default=None)
+
+    def _forget_settled(self) -> None:
+        """Nothing more is expected about what was answered or given up."""
+        unsent = self._outbox.unsent()
+        ids = {outgoing.id for outgoing in unsent}
+        self._due = {client_id: at for client_id, at in self._due.items() if client_id in ids}
+        self._pauses = {client_id: pause for client_id, pause in self._pauses.items() if client_id in ids}
+        self._doubts.keep_only({outgoing.topic for outgoing in unsent})
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

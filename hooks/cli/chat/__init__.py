@@ -1,0 +1,1 @@
+"""`emqx-im chat`: a conversation in the terminal."""

@@ -1,0 +1,209 @@
+"""A conversation in the terminal, or between pipes: lines in, events out."""
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable
+
+from emqx_im_client import Device, DeviceError, LoginRefused, Message, Received, Recovered, Settled, Trouble, Truncated
+from rich.console import Console
+from rich.text import Text
+
+from hooks.cli.terminal import input_encoding
+from hooks.topics import number, receiver
+
+_USAGE = "write `1002 hello`, or `/to 1002` (`/to group/7`) and then lines"
+_COMMANDS = """\
+/to 1002        lines go to user 1002 from now on; /to group/7 to a group
+1002 hello      while lines go to nobody: one line to user 1002
+//text          sends a text that begins with a slash: /text
+/help           these lines
+Ctrl-D          leaves once everything is answered"""
+
+
+class Conversation:
+    """`topic`: where lines go until `/to` says otherwise; `wait`: seconds for answers after the last line."""
+
+    def __init__(self, device: Device, topic: str, wait: float) -> None:
+        self._device = device
+        self._topic = topic
+        self._wait = wait
+        self._console = Console(highlight=False, markup=False, soft_wrap=True)
+        self._aside = Console(highlight=False, markup=False, soft_wrap=True, stderr=True)
+        self._lines: asyncio.Queue[str | None] = asyncio.Queue()
+        self._ended = asyncio.Event()
+        self._refused = 0
+
+    async def run(self) -> bool:
+        """Until the input's end and every answer. Whether everything was stored; raises DeviceError."""
+        _read_lines(self._line)
+        async with self._device:
+            showing = asyncio.create_task(self._show())
+            talking = asyncio.create_task(self._talk())
+            await asyncio.wait([showing, talking], return_when=asyncio.FIRST_COMPLETED)
+            talking.cancel()
+            showing.cancel()
+            await asyncio.wait([showing, talking])
+            if not showing.cancelled():
+                showing.result()
+            return talking.result() and not self._refused
+
+    def _line(self, line: str | None) -> None:
+        self._lines.put_nowait(line)
+        if line is None:
+            self._ended.set()
+
+    async def _talk(self) -> bool:
+        """Sends line after line. False: at the end some are not answered in time."""
+        sending = asyncio.create_task(self._send_lines())
+        try:
+            await asyncio.wait(
+                [sending, ended := asyncio.create_task(self._ended.wait())], return_when=asyncio.FIRST_COMPLETED
+            )
+            ended.cancel()
+            async with asyncio.timeout(self._wait):
+                await sending
+                await self._device.settled()
+        except TimeoutError:
+            left = max(self._lines.qsize() - 1, 0)
+            sys.stderr.write(
+                f"emqx-im: not everything is answered after {self._wait:.0f} s; the message on its way is kept and "
+                f"sent again the next time, {left} lines after it were not sent\n"
+            )
+            return False
+        finally:
+            sending.cancel()
+        return True
+
+    async def _send_lines(self) -> None:
+        while (line := await self._lines.get()) is not None:
+            if addressed := self._address(line):
+                await self._send(*addressed)
+
+    def _address(self, line: str) -> tuple[str, str] | None:
+        """Returns topic and text; None where there is nothing to send."""
+        if not line:
+            return None
+        if line.startswith("/") and not line.startswith("//"):
+            return self._obey(line)
+        text = line.removeprefix("/")
+        if self._topic:
+            return self._topic, text
+        target, _, text = text.strip().partition(" ")
+        topic = topic_of(target)
+        if topic is None:
+            self._refuse(f"✗ {line} ({_USAGE})")
+            return None
+        return (topic, text) if text else None
+
+    def _obey(self, line: str) -> tuple[str, str] | None:
+        """Carries out a command; returns topic and text where it has something to send, too."""
+        command, _, rest = line.strip().partition(" ")
+        if command == "/to":
+            target, _, text = rest.strip().partition(" ")
+            topic = topic_of(target)
+            if topic is None:
+                self._refuse(f"✗ {line} ({_USAGE})")
+                return None
+            self._topic = topic
+            return (topic, text) if text else None
+        if command != "/help":
+            self._refuse(f"✗ {line} (there is no such command)")
+        for each in _COMMANDS.splitlines():
+            self._print(each, "")
+        return None
+
+    async def _send(self, topic: str, text: str) -> None:
+        try:
+            await self._device.send(topic, {"text": text})
+        except DeviceError as error:
+            self._refuse(f"✗ {_peer(topic)} {text} ({error})")
+        else:
+            self._print(f"✓ {_peer(topic)} {text}", "green")
+
+    def _refuse(self, text: str) -> None:
+        self._refused += 1
+        self._print(text, "red")
+
+    async def _show(self) -> None:
+        async for event in self._device:
+            match event:
+                case Received(message, confirmed):
+                    self._print(_shown(message), "" if confirmed else "dim")
+                case Settled(outcome=int(), topic=topic):
+                    self._print(f"✓ {_peer(topic)} (sent earlier)", "green")
+                case Settled(outcome=failure, topic=topic):
+                    self._refuse(f"✗ {_peer(topic)} (sent earlier: {failure})")
+                case Truncated():
+                    self._print("… older messages are no longer kept", "yellow")
+                case LoginRefused(reason):
+                    self._say(f"emqx-im: {reason}; is the token still good? Trying again")
+                case Trouble(reason):
+                    self._say(f"emqx-im: {reason}; trying again")
+                case Recovered():
+                    self._say("emqx-im: connected again")
+
+    def _print(self, text: str, style: str) -> None:
+        self._console.print(_harmless(text, style))
+
+    def _say(self, text: str) -> None:
+        """What is about the chat itself: beside what is piped on."""
+        self._aside.print(_harmless(text, "yellow"))
+
+
+def _harmless(text: str, style: str) -> Text:
+    """Makes one line; what others wrote cannot move the cursor or clear the screen."""
+    return Text("".join(sign if sign.isprintable() else "�" for sign in text), style)
+
+
+def _shown(message: Message) -> str:
+    sender = message.sender or "?"
+    where = "" if message.topic.startswith("single/") else f" in {message.topic}"
+    return f"{sender}{where}: {_text(message)}"
+
+
+def _text(message: Message) -> str:
+    if isinstance(message.payload, bytes):
+        return f"({len(message.payload)} bytes)"
+    match message.body:
+        case {"text": str(text)} | str(text):
+            return text
+        case body:
+            return f"{message.type or 'message'} {json.dumps(body, ensure_ascii=False)}"
+
+
+def topic_of(target: str) -> str | None:
+    """`1002` or a topic, as a topic; None if it names nobody."""
+    if number(target) is not None:
+        return f"single/{target}"
+    return target if receiver(target) is not None else None
+
+
+def _peer(topic: str) -> str:
+    return topic.removeprefix("single/")
+
+
+def _read_lines(take: Callable[[str | None], None]) -> None:
+    """Gives each line of the input to `take`, in this event loop, then None.
+
+    A thread reads, as no other way works for terminals, pipes and files alike. It keeps neither the program alive nor
+    a lock on `sys.stdin`.
+    """
+    loop = asyncio.get_running_loop()
+    encoding = input_encoding()
+
+    def read() -> None:
+        rest = b""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the chat has ended before its input
+            while chunk := os.read(0, 65536):
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    loop.call_soon_threadsafe(take, line.decode(encoding, "replace").rstrip("\r"))
+            if rest:
+                loop.call_soon_threadsafe(take, rest.decode(encoding, "replace"))
+            loop.call_soon_threadsafe(take, None)
+
+    threading.Thread(target=read, daemon=True).start()

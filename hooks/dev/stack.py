@@ -1,0 +1,188 @@
+"""Everything that `emqx-im dev` starts, in the order it needs, and stops in the reverse."""
+
+import asyncio
+import contextlib
+import errno
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from urllib.parse import quote
+
+import aiohttp
+from aiohttp import web
+
+from hooks.dev import EmbeddedError, rest
+from hooks.dev.acl import Acl
+from hooks.dev.authorization import Authorizer
+from hooks.dev.broker import Broker
+from hooks.dev.directory import DataDirectory, Ports, Secrets
+from hooks.dev.login import Login
+from hooks.dev.rate import bytes_rate
+from hooks.dev.rules import Rules
+from hooks.dev.valkey import Valkey
+from hooks.dev.webhook import Webhook
+from hooks.emqx.rules import files as rule_files
+from hooks.http.listening import CannotListen
+from hooks.metrics import Metrics
+from hooks.server import logs
+from hooks.server.service import running_service
+from hooks.settings import Settings, load
+from hooks.tokens.jwks import JwksKeys
+
+_LOOPBACK = "127.0.0.1"
+_DRAIN_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class DevOptions:
+    """Port 0 takes a free one."""
+
+    data_dir: Path
+    http_port: int
+    mqtt_port: int
+    ws_port: int
+    api_port: int
+
+
+async def run(options: DevOptions, stop: asyncio.Event, ready: Callable[[str, Ports], None]) -> None:
+    """Serves until `stop` is set. `ready` is told host and ports once everything answers.
+
+    Raises EmbeddedError or SettingsError, one line each, where something cannot start or Valkey dies.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        directory = DataDirectory.open(options.data_dir)
+        stack.callback(directory.close)
+        settings = _settings(options, directory)
+        logs.configure(settings.log_level, readable=sys.stderr.isatty())
+        host = settings.http_host
+        mqtt = stack.enter_context(_bound("--mqtt-port", host, options.mqtt_port))
+        websocket = stack.enter_context(_bound("--ws-port", host, options.ws_port))
+        api = stack.enter_context(_bound("--api-port", _LOOPBACK, options.api_port))
+        with _bound("--http-port", host, options.http_port) as http:
+            # The service binds it itself; this tells early whether it can, and which one 0 is.
+            ports = Ports(*(listener.getsockname()[1] for listener in (http, mqtt, websocket, api)))
+        trusted_send = settings.trusted_send
+        rules = Rules.load(files("hooks") / "rules", trusted_send=trusted_send)
+        rate = bytes_rate(files("hooks") / "rules")
+        acl = Acl.parse(rule_files.acl(files("hooks") / "rules", trusted_send=trusted_send))
+
+        kept = directory.secrets
+        valkey = await Valkey.start(directory.path / "valkey", kept.redis_password, directory.lock)
+        stack.push_async_callback(valkey.stop)
+        settings = settings.model_copy(
+            update={
+                "http_port": ports.http_port,
+                "redis_url": valkey.url,
+                "emqx_api_url": f"http://{_LOOPBACK}:{ports.api_port}",
+            }
+        )
+
+        # Pools of their own, as in EMQX: questions that the service holds do not stand in the way of what it waits for.
+        calls, questions = [await stack.enter_async_context(_pool()) for _ in range(2)]
+        url, token = f"http://{_reachable(host)}:{ports.http_port}", settings.hook_token[0]
+        webhook = Webhook(calls, url, token)
+        stack.push_async_callback(webhook.drain, 0)
+        login = Login(kept.jwt_secret, await stack.enter_async_context(_published_keys(settings, stop)))
+        broker = Broker(rules, webhook, login, Authorizer(acl, questions, url, token), bytes_rate=rate)
+        await _serve_api(stack, broker, kept, api)
+        await _serve_service(stack, settings)
+        await broker.start(mqtt, websocket)
+        stack.push_async_callback(webhook.drain, _DRAIN_SECONDS)
+        stack.push_async_callback(broker.stop)
+
+        directory.announce(ports, trusted_send=trusted_send)
+        ready(_reachable(host), ports)
+        await _stopped(stop, valkey)
+
+
+def _settings(options: DevOptions, directory: DataDirectory) -> Settings:
+    """The user's settings, with what the stack itself decides; addresses are filled in as they become known."""
+    kept = directory.secrets
+    return load(
+        http_port=options.http_port,
+        redis_url="redis://",
+        archive_url=f"sqlite:///{quote(str(directory.path / 'archive.sqlite3'))}",
+        emqx_api_url=None,
+        emqx_api_key=kept.emqx_api_key,
+        emqx_api_secret=kept.emqx_api_secret,
+        hook_token=kept.hook_token,
+        admin_token=kept.admin_token,
+        jwt_secret=kept.jwt_secret,
+        secret=kept.secret,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _published_keys(settings: Settings, stop: asyncio.Event) -> AsyncIterator[JwksKeys | None]:
+    if settings.jwt_jwks_url is None:
+        yield None
+        return
+    keys = JwksKeys(settings.jwt_jwks_url, settings.jwt_jwks_seconds, Metrics())
+    fetching = asyncio.create_task(keys.run(stop))
+    try:
+        yield keys
+    finally:
+        fetching.cancel()
+
+
+def _pool() -> aiohttp.ClientSession:
+    """The 64 connections that EMQX is given for the webhook, and again for the authorizer."""
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=64))
+
+
+def _bound(option: str, host: str, port: int) -> socket.socket:
+    """A socket at the port. Raises EmbeddedError."""
+    listener = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        # Listening, nobody else can take it; who connects already is served as soon as all else is up.
+        listener.listen()
+        return listener
+    except OSError as error:
+        if listener is not None:
+            listener.close()
+        raise EmbeddedError(_not_bound(option, host, port, error)) from None
+
+
+def _not_bound(option: str, host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"{option} {port} is taken by another program"
+    return f"{option} {port}: cannot listen on {host}: {error.strerror or error}"
+
+
+async def _serve_api(stack: contextlib.AsyncExitStack, broker: Broker, kept: Secrets, api: socket.socket) -> None:
+    runner = web.AppRunner(rest.application(broker, kept.emqx_api_key, kept.emqx_api_secret), access_log=None)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.SockSite(runner, api).start()
+
+
+async def _serve_service(stack: contextlib.AsyncExitStack, settings: Settings) -> None:
+    try:
+        await stack.enter_async_context(running_service(settings))
+    except CannotListen as error:
+        if error.setting != "IM_HTTP_PORT":
+            raise
+        raise EmbeddedError(_not_bound("--http-port", settings.http_host, settings.http_port, error.reason)) from None
+
+
+async def _stopped(stop: asyncio.Event, valkey: Valkey) -> None:
+    stopping, dying = asyncio.create_task(stop.wait()), asyncio.create_task(valkey.died())
+    try:
+        await asyncio.wait({stopping, dying}, return_when=asyncio.FIRST_COMPLETED)
+        if dying.done():
+            raise EmbeddedError(f"Valkey has ended with status {dying.result()}; see valkey/log in the data directory")
+    finally:
+        stopping.cancel()
+        dying.cancel()
+
+
+def _reachable(host: str) -> str:
+    """Where this machine reaches what listens on `host`."""
+    return {"0.0.0.0": _LOOPBACK, "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104

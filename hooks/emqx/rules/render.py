@@ -1,0 +1,174 @@
+"""`emqx-rules/`: what EMQX must be told, read from the files and filled with this installation's names and secrets."""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any
+
+from hooks.emqx.rules import files as rule_files
+from hooks.emqx.rules import hocon
+from hooks.emqx.rules.files import REPUBLISH
+from hooks.emqx.versions import NEW_LIMITS, Version
+from hooks.settings import Settings, SettingsError
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
+_PLACEHOLDER = re.compile(r"\{\{ (\w+) \}\}")
+_COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
+_ACTION = re.compile(r"^-- Action: (\w+)$", re.MULTILINE)
+
+HOOK_URL_MISSING = "IM_HOOK_URL (or --hook-url): needed, the address at which EMQX reaches the service"
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What differs from one installation to the next. hook_token: the one EMQX sends. One of the two jwt_… is set.
+
+    trusted_send: with what lies in `trusted/`.
+    """
+
+    name: str
+    hook_url: str
+    hook_token: str
+    jwt_secret: str | None
+    jwt_jwks_url: str | None
+    trusted_send: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings, name: str = "emqx_im", hook_url: str | None = None) -> "Parameters":
+        """Raises SettingsError, one line that names the setting."""
+        url = hook_url or settings.hook_url
+        if url is None:
+            raise SettingsError(HOOK_URL_MISSING)
+        if not url.startswith(("http://", "https://")):
+            raise SettingsError("--hook-url: must start with http:// or https://")
+        if not _NAME.fullmatch(name):
+            raise SettingsError("--name: takes a-z, 0-9 and _, beginning with a letter")
+        if settings.jwt_secret and settings.jwt_jwks_url:
+            raise SettingsError("IM_JWT_SECRET, IM_JWT_JWKS_URL: EMQX verifies by one of them; leave the other empty")
+        return cls(
+            name,
+            url.rstrip("/"),
+            settings.hook_token[0],
+            settings.jwt_secret,
+            settings.jwt_jwks_url,
+            settings.trusted_send,
+        )
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One `*.sql`. sql: without comments, which EMQX need not take.
+
+    action: the name of the action that carries what it selects; None where EMQX republishes it, as `republish` says.
+    """
+
+    id: str
+    sql: str
+    action: str | None
+    description: str
+    republish: dict[str, Any] | None = None
+
+    @property
+    def does(self) -> str | dict[str, Any]:
+        """The one entry of EMQX's list of its actions."""
+        return f"http:{self.action}" if self.action else {"function": REPUBLISH, "args": self.republish}
+
+
+class Rules:
+    """The whole configuration, as EMQX's configuration file has it: root key to what stands under it."""
+
+    def __init__(self, parameters: Parameters, directory: Traversable | None = None) -> None:
+        """Raises HoconError where a file is not understood, ValueError where two files contradict."""
+        self.parameters = parameters
+        self._directory = directory or files("hooks") / "rules"
+        name = parameters.name
+        jwt = "authentication" if parameters.jwt_secret else "authentication-jwks"
+        self.authentication: list[dict[str, Any]] = self._read(jwt)["authentication"]
+        self.authorization: dict[str, Any] = self._read("authorization")["authorization"]
+        self.broker = self._read("broker")
+        self._before = self._read("before-5.9")
+        self._since = self._read("from-5.9")
+        webhook = self._read("webhook")
+        self.connectors: dict[str, Any] = webhook["connectors"]["http"]
+        self.actions: dict[str, Any] = webhook["actions"]["http"]
+        sql_files = rule_files.sql_files(self._directory, trusted_send=parameters.trusted_send)
+        self.rules = [self._rule(file, name) for file in sql_files]
+        for rule in self.rules:
+            if rule.action is not None and rule.action not in self.actions:
+                raise ValueError(f"rule {rule.id} names the action {rule.action}, which webhook.hocon does not have")
+
+    def for_version(self, version: Version) -> dict[str, Any]:
+        """What is told to EMQX of this version besides: root key to what stands under it.
+
+        `listeners`: what each listener of clients has to have.
+        """
+        return self._since if version >= NEW_LIMITS else self._before
+
+    @cached_property
+    def acl(self) -> str:
+        return rule_files.acl(self._directory, trusted_send=self.parameters.trusted_send)
+
+    def rule_bodies(self) -> dict[str, dict[str, Any]]:
+        """Rule id to what EMQX holds of it."""
+        return {
+            rule.id: {
+                "enable": True,
+                "description": rule.description,
+                "actions": [rule.does],
+                "sql": rule.sql,
+            }
+            for rule in self.rules
+        }
+
+    def webhook(self) -> dict[str, Any]:
+        """Connector, actions and rules."""
+        return {
+            "connectors": {"http": self.connectors},
+            "actions": {"http": self.actions},
+            "rule_engine": {"rules": self.rule_bodies()},
+        }
+
+    def _rule(self, file: Traversable, name: str) -> Rule:
+        text = file.read_text("utf-8")
+        sql = _COMMENT.sub("", text).strip() + "\n"
+        if "--" in sql:
+            raise ValueError(f"{file.name}: a comment stands on a line of its own")
+        named = _ACTION.search(text)
+        action = f"{name}_{named[1]}" if named else name
+        republishes = named is not None and named[1] == REPUBLISH
+        return Rule(
+            id=f"{name}_{file.name.removesuffix('.sql')}",
+            sql=sql,
+            action=None if republishes else action,
+            description=text.splitlines()[0].removeprefix("--").split(". ")[0].strip(" ."),
+            republish=rule_files.republish(self._directory) if republishes else None,
+        )
+
+    def _read(self, name: str) -> dict[str, Any]:
+        text = (self._directory / f"{name}.hocon").read_text("utf-8")
+        filled: dict[str, Any] = self._filled(hocon.read(text, f"{name}.hocon"))
+        return filled
+
+    def _filled(self, value: Any) -> Any:
+        """Placeholders replaced; one that stands alone keeps the type of what replaces it."""
+        if isinstance(value, dict):
+            return {self._filled(key): self._filled(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._filled(item) for item in value]
+        if not isinstance(value, str):
+            return value
+        if alone := _PLACEHOLDER.fullmatch(value):
+            return self._parameter(alone[1])
+        return _PLACEHOLDER.sub(lambda found: str(self._parameter(found[1])), value)
+
+    def _parameter(self, name: str) -> Any:
+        match name:
+            case "acl":
+                return self.acl
+            case "hook_tls":
+                return self.parameters.hook_url.startswith("https://")
+            case "jwt_jwks_tls":
+                return str(self.parameters.jwt_jwks_url).startswith("https://")
+        return getattr(self.parameters, name)

@@ -1,0 +1,1 @@
+"""How HTTP is served: connections accepted, bounded and read, EMQX's in front, everything else by aiohttp."""

@@ -1,0 +1,128 @@
+"""How many connections strangers may have, so that files are left for hooks and Redis, and memory for answers.
+
+Where there are as many as may be, the one that has been idle longest makes room for a new one; where all of them are
+being answered, new ones wait. What has come of heads that are not whole is bounded, too: the oldest makes room.
+"""
+
+import resource
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from hooks.metrics import Metrics
+
+_FEWEST_KEPT = 256
+"""Files: of EMQX's connections, of Redis and the archive, of operators, and of those that are being accepted."""
+_MAX_HEAD_BYTES = 32 * 1024 * 1024
+_LOG_SECONDS = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+class Member(Protocol):
+    """A connection."""
+
+    def make_room(self, reason: str) -> None:
+        """Ends it at once."""
+
+
+class Crowd:
+    def __init__(self, wanted: int | None, metrics: Metrics) -> None:
+        """wanted: connections; None, or more than the process has files for: what leaves a quarter of those files."""
+        self._most = min(filter(None, [wanted, _most_of_files()]))
+        self._connections = metrics.public_connections
+        self._coming = 0
+        self._present = set[Member]()
+        self._idle = OrderedDict[Member, None]()
+        self._heads = OrderedDict[Member, int]()
+        self._head_bytes = 0
+        self._waiting: list[Callable[[], None]] = []
+        self._logged_at = -_LOG_SECONDS
+
+    def has_room(self) -> bool:
+        """Whether one more may come, for which an idle one may have to go."""
+        if len(self._present) + self._coming < self._most or self._idle:
+            return True
+        if time.monotonic() - self._logged_at >= _LOG_SECONDS:
+            self._logged_at = time.monotonic()
+            log.warning("public_port_full", connections=self._most)
+        return False
+
+    def call_when_room(self, callback: Callable[[], None]) -> None:
+        """Calls it once, when one has gone, or is idle."""
+        self._waiting.append(callback)
+
+    def accepted(self) -> None:
+        """One is about to come, as there is room."""
+        self._coming += 1
+        if len(self._present) + self._coming > self._most:
+            self._end(next(iter(self._idle)), "full")
+
+    def failed(self) -> None:
+        """One that was about to come does not."""
+        self._coming -= 1
+        self._wake()
+
+    def on_connected(self, member: Member) -> None:
+        """One that was accepted; unless it is here in the place of another."""
+        if member not in self._present:
+            self._coming -= 1
+            self._present.add(member)
+            self._idle[member] = None
+            self._connections.inc()
+            self._wake()
+
+    def replace(self, member: Member, other: Member) -> None:
+        """The same connection is somebody else's to look after."""
+        if member in self._present:
+            self.busy(member)
+            self._present.remove(member)
+            self._present.add(other)
+            self._idle[other] = None
+
+    def began(self, member: Member, length: int) -> None:
+        """So much has come of a head."""
+        if member in self._present:
+            self._head_bytes += length - self._heads.get(member, 0)
+            self._heads[member] = length
+            while self._head_bytes > _MAX_HEAD_BYTES:
+                self._end(next(iter(self._heads)), "heads_full")
+
+    def busy(self, member: Member) -> None:
+        """A head has come whole, and is being answered."""
+        self._idle.pop(member, None)
+        if self._heads:
+            self._head_bytes -= self._heads.pop(member, 0)
+
+    def idle(self, member: Member) -> None:
+        if member in self._present:
+            self._idle[member] = None
+            self._wake()
+
+    def gone(self, member: Member) -> None:
+        """A connection has ended, or is no stranger's; again does nothing."""
+        if member in self._present:
+            self.busy(member)
+            self._present.remove(member)
+            self._connections.dec()
+            self._wake()
+
+    def _end(self, member: Member, reason: str) -> None:
+        self.gone(member)
+        member.make_room(reason)
+
+    def _wake(self) -> None:
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for callback in waiting:
+                callback()
+
+
+def _most_of_files() -> int:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        files = 2**20
+    return max(1, files - max(_FEWEST_KEPT, files // 4))

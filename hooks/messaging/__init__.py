@@ -1,0 +1,1 @@
+"""What the service decides and tells: commands, subscriptions, notices, permissions brought to the broker."""

@@ -1,0 +1,96 @@
+"""`im.ack`: told once a message is durable.
+
+Where Redis syncs its AOF at every write, that is at once. Elsewhere it is when the archive has the message, which is
+looked at for all that wait together. Who waits is held in this process alone and dropped with it, and dropped when
+Redis was started again or begun anew, as then the message may be gone: the sender resends until he has his `im.ack`.
+"""
+
+import asyncio
+from collections import deque
+from typing import NamedTuple
+
+import structlog
+from redis.asyncio import Redis
+
+from hooks.messaging.outgoing import Outgoing
+from hooks.metrics import Metrics
+from store.errors import StoreAway
+from store.redis.durability import Durability, look
+
+_HELD = 100_000
+_LOOK_SECONDS = 0.1
+_LOOK_SECONDS_IF_IMMEDIATE = 1.0
+"""Nobody waits then; only a change of the setting is looked for."""
+
+log = structlog.get_logger(__name__)
+
+
+class Waiting(NamedTuple):
+    mid: int
+    sender: str
+    client_id: str
+
+
+class Acknowledgements:
+    """aof: how Redis syncs, as `store.redis.durability` names it; "" before it could be asked."""
+
+    def __init__(self, redis: Redis, outgoing: Outgoing, metrics: Metrics) -> None:
+        self._redis = redis
+        self._outgoing = outgoing
+        self._metrics = metrics
+        self._waiting: deque[Waiting] = deque()
+        self._immediate = False
+        self._life: tuple[str, bytes | None] | None = None
+        self.aof = ""
+
+    def stored(self, sender: str, client_id: str, mid: int) -> None:
+        """The message of a sender who wants to be told is stored under this id."""
+        if self._immediate:
+            self._tell(Waiting(mid, sender, client_id))
+            return
+        if len(self._waiting) >= _HELD:
+            self._waiting.popleft()
+            self._dropped(1)
+        self._waiting.append(Waiting(mid, sender, client_id))
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS_IF_IMMEDIATE if self._immediate else _LOOK_SECONDS)
+            await self.step()
+
+    async def step(self) -> None:
+        """One look, and all whom it lets go are told."""
+        asked, self._waiting = self._waiting, deque()
+        try:
+            found = await look(self._redis)
+        except StoreAway:
+            # The log has it already. Until it is back nothing is stored, and nothing can be told.
+            self._waiting.extendleft(reversed(asked))
+            return
+        self._note(found)
+        if found.life != self._life:
+            self._life = found.life
+            self._dropped(len(asked))
+            return
+        held = [each for each in asked if not found.holds(each.mid)]
+        for each in asked:
+            if found.holds(each.mid):
+                self._tell(each)
+        self._waiting.extendleft(reversed(held))
+
+    def _note(self, found: Durability) -> None:
+        self._immediate = found.immediate
+        if found.aof != self.aof:
+            self.aof = found.aof
+            if found.immediate:
+                log.info("redis_durable", aof=found.aof)
+            else:
+                log.warning("redis_not_durable", aof=found.aof, consequence="im.ack waits for the archive")
+
+    def _dropped(self, count: int) -> None:
+        if count:
+            self._metrics.control_messages_dropped.labels("not_durable").inc(count)
+
+    def _tell(self, message: Waiting) -> None:
+        self._outgoing.tell(message.sender, "im.ack", {"id": message.client_id, "mid": message.mid})

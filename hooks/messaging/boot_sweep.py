@@ -1,0 +1,153 @@
+"""Disconnects those whom a node let in while it started: EMQX up to 5.8.11 listens before it can tell who is who.
+
+Whoever comes in that moment is let in with any password, under any username, and stays; and what they subscribe is
+denied, also to those who are who they say. EMQX knows until when the token of a client is good, and knows it for
+nobody who was not asked for one. So a client without that who connected before the first one with it is disconnected:
+both times are of the node's clock. Who is right comes back and is let in properly.
+
+While nobody with a token has come to the node, nothing tells from when on it asks. Then whoever is there is
+disconnected once, and once more when the node has run for a minute.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import structlog
+
+from hooks.emqx.rest import BrokerAway, BrokerRefused, Listed, Node
+from hooks.emqx.versions import open_at_boot, version_of
+from hooks.messaging.session_ender import SessionEnder
+from store.cancellation import end
+from store.errors import StoreError
+from store.operations.boots import Boots, StoreRecovery
+from store.redis.lease import Lease
+
+_LOOK_SECONDS = 3.0
+_WINDOW_MS = 60_000
+"""For so long after a node was seen first it is looked at, if nobody with a token comes."""
+_CLOCKS_MS = 60_000
+"""What clocks of nodes and processes may differ by."""
+
+_MAX_LOGGED = 10
+
+REASON = "boot"
+
+log = structlog.get_logger(__name__)
+
+
+class Broker(Protocol):
+    async def nodes(self) -> list[Node]:
+        """Raises BrokerAway, BrokerRefused."""
+
+    def sessions(self, since: int = 0) -> AsyncIterator[list[Listed]]:
+        """Raises BrokerAway, BrokerRefused."""
+
+
+async def begun(broker: Broker, boots: Boots) -> list[StoreRecovery]:
+    """The nodes that have just started and let in anybody then. Raises StoreError, BrokerAway, BrokerRefused."""
+    nodes = await broker.nodes()
+    return await boots.begun(
+        {each.name: each.uptime for each in nodes if open_at_boot(version_of(each.version))}, _now()
+    )
+
+
+class _Beginning:
+    """What is known of a life's beginning.
+
+    first: when the first client with a token connected. strangers: clients without one, in the list that is looked
+    through. ended: the clientids of those that were disconnected.
+    """
+
+    def __init__(self) -> None:
+        self.first: int | None = None
+        self.strangers: list[Listed] = []
+        self.ended: set[str] = set()
+
+    def see(self, client: Listed) -> None:
+        if client.has_token:
+            self.first = min(client.connected_at, self.first or client.connected_at)
+        else:
+            self.strangers.append(client)
+
+    def suspects(self, *, again: bool) -> list[Listed]:
+        """Those who were let in unasked, as far as is known. again: also who was disconnected for that before."""
+        first = self.first
+        if first is not None:
+            return [each for each in self.strangers if each.connected_at <= first]
+        return [each for each in self.strangers if again or each.clientid not in self.ended]
+
+
+class BootSweep:
+    """One process sweeps for all."""
+
+    def __init__(self, broker: Broker, boots: Boots, turn: Lease, ender: SessionEnder) -> None:
+        self._broker = broker
+        self._boots = boots
+        self._turn = turn
+        self._ender = ender
+        self._beginnings: dict[StoreRecovery, _Beginning] = {}
+        self._trouble = ""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`."""
+        working = asyncio.create_task(self._keep_sweeping(), name="boot_sweep")
+        await stop.wait()
+        await end(working)
+
+    async def _keep_sweeping(self) -> None:
+        while True:
+            try:
+                began = _now()
+                if began - await self._turn.last() >= _LOOK_SECONDS * 1000 and await self._turn.take():
+                    try:
+                        await self.look()
+                        await self._turn.complete(began)
+                    finally:
+                        await self._turn.leave()
+            except Exception as error:
+                self._tell_trouble(error)
+            else:
+                self._trouble = ""
+            await asyncio.sleep(_LOOK_SECONDS / 3)
+
+    def _tell_trouble(self, error: Exception) -> None:
+        """Once, as long as it is the same."""
+        expected = isinstance(error, StoreError | BrokerAway | BrokerRefused)
+        if str(error) != self._trouble or not expected:
+            self._trouble = str(error)
+            log.warning("boot_sweep_failed", error=str(error), exc_info=None if expected else error)
+
+    async def look(self) -> None:
+        """One look at the nodes, and at who is connected to those that have just started."""
+        lives = await begun(self._broker, self._boots)
+        self._beginnings = {life: self._beginnings.get(life) or _Beginning() for life in lives}
+        if not lives:
+            return
+        of_node = {life.node: beginning for life, beginning in self._beginnings.items()}
+        for beginning in of_node.values():
+            beginning.strangers = []
+        async for page in self._broker.sessions(since=min(life.began for life in lives) - _CLOCKS_MS):
+            await self._turn.keep()
+            for client in page:
+                if client.connected and client.node in of_node:
+                    of_node[client.node].see(client)
+        for life, beginning in self._beginnings.items():
+            await self._sweep(life, beginning)
+
+    async def _sweep(self, life: StoreRecovery, beginning: _Beginning) -> None:
+        over = _now() >= life.seen + _WINDOW_MS
+        clientids = [each.clientid for each in beginning.suspects(again=over)]
+        for clientid in clientids:
+            self._ender.put(life.node, clientid, REASON)
+        beginning.ended.update(clientids)
+        if clientids:
+            log.warning("let_in_at_boot", node=life.node, clients=len(clientids), some=clientids[:_MAX_LOGGED])
+        if over or (beginning.first is not None and not clientids):
+            await self._boots.close(life)
+            log.info("boot_swept", node=life.node, ended=len(beginning.ended))
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

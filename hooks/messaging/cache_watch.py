@@ -1,0 +1,207 @@
+"""Sees to it that EMQX keeps no denial that nobody decided.
+
+Where EMQX gets no answer (the service is restarted, or cannot answer, or is out of reach) it denies, and keeps that
+for an hour for the connection. But it counts such questions on each node, so that no outage escapes, whoever was away
+from whom. Once questions are answered again its caches are dropped, and whoever may have been refused a subscription
+meanwhile is told again what to subscribe.
+
+A drop makes everybody's permissions be asked for again. So there is none in a steady state, none while questions go
+undecided (it would take what EMQX rightly knows, too) unless that does not end, and not many in a row: whoever can
+make questions go undecided could do harm by it.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+
+import structlog
+
+from hooks.emqx.rest import Asked, BrokerAway, BrokerRefused, Questions, Rest
+from hooks.messaging.patience import Asker
+from hooks.messaging.subscriptions import Subscriptions
+from hooks.metrics import Metrics
+from store.cancellation import end
+from store.errors import StoreError
+from store.operations.watched_caches import Watched, WatchedCaches
+from store.presence.presence import Presence
+from store.redis.lease import Lease
+
+_LOOK_SECONDS = 2.0
+_AGAIN_SECONDS = 0.5
+"""After a look that was not the last word."""
+_SETTLE_SECONDS = 1.0
+"""What EMQX has counted it also keeps, after so long: only that is known to be dropped."""
+_RISING_MS = 30_000
+"""After so long the caches are dropped although questions still go undecided."""
+_BURST = 10
+_DROPS_A_MS = 2 / 60_000
+"""So many drops may follow each other; then two a minute."""
+_BEFORE_MS = 60_000
+"""Whoever connected so long before the first question went undecided may have subscribed after it."""
+_MAX_TOLD = 10_000
+_AT_ONCE = 32
+_MAX_NOTED = 10_000
+
+log = structlog.get_logger(__name__)
+
+
+class CacheWatch:
+    def __init__(
+        self,
+        turn: Lease,
+        watched: WatchedCaches,
+        rest: Rest,
+        presence: Presence,
+        subscriptions: Subscriptions,
+        metrics: Metrics,
+    ) -> None:
+        self._turn = turn
+        self._watched = watched
+        self._rest = rest
+        self._presence = presence
+        self._subscriptions = subscriptions
+        self._undecided = metrics.undecided_questions
+        self._drops = metrics.caches_dropped
+        self._noted: OrderedDict[Asker, float] = OrderedDict()
+        self._woken = asyncio.Event()
+        self._trouble = ""
+
+    def undecided(self, device: Asker | None) -> None:
+        """This process could not decide a question; `device`: whose, if it wants to subscribe."""
+        if device is not None:
+            self._noted[device] = time.monotonic()
+            if len(self._noted) > _MAX_NOTED:
+                self._noted.popitem(last=False)
+        self._woken.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`. What is not done then is another process's, or the next one's: the broker has counted it."""
+        working = asyncio.create_task(self._keep_watching(), name="cache_watch")
+        await stop.wait()
+        await end(working)
+
+    async def _keep_watching(self) -> None:
+        propagated = False
+        while True:
+            try:
+                propagated = await self._step(force=not propagated)
+                self._trouble = ""
+            except Exception as error:
+                propagated = False
+                expected = isinstance(error, StoreError | BrokerAway | BrokerRefused)
+                self._tell_trouble(str(error), None if expected else error)
+            await asyncio.sleep(_AGAIN_SECONDS)
+            if propagated:
+                await self._rest_a_while()
+
+    async def _rest_a_while(self) -> None:
+        """Until the next look, or a question that this process could not decide."""
+        try:
+            async with asyncio.timeout(_LOOK_SECONDS - _AGAIN_SECONDS):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+
+    async def _step(self, *, force: bool) -> bool:
+        """Whether the broker keeps nothing that it should not, as far as is known."""
+        force = force or self._woken.is_set()
+        self._woken.clear()
+        began = _now()
+        if not force and began - await self._turn.last() < _LOOK_SECONDS * 1000:
+            return True
+        if not await self._turn.take():
+            return False
+        counted = time.monotonic() - _SETTLE_SECONDS
+        try:
+            propagated = await self._look(began)
+            await self._turn.complete(began)
+            if propagated:
+                await self._tell_noted(counted)
+        finally:
+            await self._turn.leave()
+        return propagated and not self._noted
+
+    async def _look(self, began: int) -> bool:
+        asked = await self._rest.questions()
+        held = await self._watched.load() or Watched(_plain(asked), {}, began - 10 * _BEFORE_MS, 0, 0, _BURST)
+        self._count(held.counted, asked.of)
+        held = held._replace(counted=_plain(asked))
+        if not _more(held.covered, asked):
+            clean_at = began if asked.connected else held.clean_at
+            await self._watched.save(held._replace(covered=_plain(asked), clean_at=clean_at, stale_at=0))
+            return True
+        held = held._replace(stale_at=held.stale_at or began)
+        await asyncio.sleep(_SETTLE_SECONDS)
+        again = await self._rest.questions()
+        quiet, now = not _more(_plain(asked), again), _now()
+        drops = min(_BURST, held.drops + (now - held.dropped_at) * _DROPS_A_MS)
+        due = quiet or now - max(held.stale_at, held.dropped_at) >= _RISING_MS
+        if not again.connected or not due or drops < 1:
+            self._tell_trouble(
+                "EMQX does not reach the authorizer" if not again.connected else "questions go undecided"
+            )
+            await self._watched.save(held)
+            return False
+        await self._drop(held, asked)
+        await self._watched.save(held._replace(covered=_plain(asked), stale_at=0, dropped_at=now, drops=drops - 1))
+        return quiet
+
+    async def _drop(self, held: Watched, asked: Asked) -> None:
+        try:
+            await self._rest.drop_all_caches()
+        except (BrokerAway, BrokerRefused):
+            self._drops.labels("failed").inc()
+            raise
+        self._drops.labels("done").inc()
+        undecided = {node: questions.undecided for node, questions in asked.of.items() if questions.undecided}
+        (log.warning if undecided else log.info)("permission_caches_dropped", undecided_since_start=undecided)
+        since = held.clean_at - _BEFORE_MS
+        seen = await self._presence.seen_since(since, _MAX_TOLD)
+        if len(seen) == _MAX_TOLD:
+            log.warning("subscriptions_not_told_to_all", looked_at=len(seen))
+        online = await self._presence.devices(seen)
+        await self._tell(
+            {uid: [clientid for clientid, at in devices.items() if at >= since] for uid, devices in online.items()}
+        )
+
+    async def _tell_noted(self, until: float) -> None:
+        """Whoever this process could not tell whether they may subscribe: their answers are dropped by now."""
+        while self._noted and next(iter(self._noted.values())) <= until:
+            device, _ = self._noted.popitem(last=False)
+            await self._tell({device.uid: [device.clientid]})
+
+    async def _tell(self, devices: Mapping[int, Iterable[str]]) -> None:
+        told = [(uid, list(clientids)) for uid, clientids in devices.items()]
+        told = [(uid, clientids) for uid, clientids in told if clientids]
+        for start in range(0, len(told), _AT_ONCE):
+            some = told[start : start + _AT_ONCE]
+            await asyncio.gather(*(self._subscriptions.again(uid, clientids) for uid, clientids in some))
+            await self._turn.keep()
+
+    def _count(self, before: Mapping[str, list[int]], now: Mapping[str, Questions]) -> None:
+        for node, questions in now.items():
+            _, undecided = before.get(node, (0, 0))
+            self._undecided.inc(max(0, questions.undecided - undecided))
+
+    def _tell_trouble(self, what: str, error: Exception | None = None) -> None:
+        """Once, as long as it is the same."""
+        if what != self._trouble:
+            self._trouble = what
+            log.warning("permission_caches_kept", error=what, exc_info=error)
+
+
+def _plain(asked: Asked) -> dict[str, list[int]]:
+    return {node: [questions.total, questions.undecided] for node, questions in asked.of.items()}
+
+
+def _more(covered: Mapping[str, list[int]], asked: Asked) -> bool:
+    """Whether questions went undecided since, or a node was started that may have denied before it could ask."""
+    return any(
+        node not in covered or questions.undecided != covered[node][1] or questions.total < covered[node][0]
+        for node, questions in asked.of.items()
+    )
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,185 @@
+"""Commands to groups: read from a payload, carried out by the store, told live to those they concern.
+
+Users send them over MQTT, operators over `/admin`; from here on both are the same.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from hooks.messaging.member_cache import MemberCache
+from hooks.messaging.notices import notice
+from hooks.messaging.outgoing import Outgoing
+from hooks.topics import Group, number
+from store.groups.groups import MAX_MEMBERS, READ, WRITE, Changed, Groups
+
+MAX_NAME = 255
+
+
+class Create(NamedTuple):
+    """owner: whom an operator names; None for the user who creates it."""
+
+    members: tuple[int, ...]
+    name: str
+    mode: str
+    open: bool
+    owner: int | None = None
+
+
+class Invite(NamedTuple):
+    members: tuple[int, ...]
+
+
+class Join(NamedTuple):
+    pass
+
+
+class Leave(NamedTuple):
+    pass
+
+
+class Kick(NamedTuple):
+    members: tuple[int, ...]
+
+
+class Dismiss(NamedTuple):
+    pass
+
+
+class Mode(NamedTuple):
+    mode: str
+
+
+GroupCommand = Create | Invite | Join | Leave | Kick | Dismiss | Mode
+
+
+class Commands:
+    """Carries commands out, publishes what they tell, and remembers who is a member now."""
+
+    def __init__(self, groups: Groups, outgoing: Outgoing, member_cache: MemberCache, *, secret: str) -> None:
+        self._groups = groups
+        self._outgoing = outgoing
+        self._member_cache = member_cache
+        self._notices = partial(notice, secret)
+
+    async def run(self, gid: int, actor: int, command: GroupCommand, command_id: str) -> Changed:
+        """For a user, or for OPERATOR. Raises ChannelRefused, StoreError."""
+        changed = await self._run(gid, actor, command, command_id)
+        if not changed.repeated:
+            self._remember(gid, actor, command)
+        for topic, payload in changed.told.items():
+            self._outgoing.publish(topic, payload)
+        return changed
+
+    async def _run(self, gid: int, actor: int, command: GroupCommand, command_id: str) -> Changed:
+        common: Any = {"command_id": command_id, "notices": self._notices}
+        match command:
+            case Create():
+                return await self._groups.create(gid, actor, **command._asdict(), **common)
+            case Invite(members):
+                return await self._groups.invite(gid, actor, members=members, **common)
+            case Join():
+                return await self._groups.join(gid, actor, **common)
+            case Leave():
+                return await self._groups.leave(gid, actor, **common)
+            case Kick(members):
+                return await self._groups.kick(gid, actor, members=members, **common)
+            case Dismiss():
+                return await self._groups.dismiss(gid, actor, **common)
+            case Mode(mode):
+                return await self._groups.change_mode(gid, actor, mode=mode, **common)
+
+    def _remember(self, gid: int, actor: int, command: GroupCommand) -> None:
+        group = Group(gid)
+        match command:
+            case Create(members=members, owner=owner):
+                self._member_cache.members(group, [owner or actor, *members])
+            case Invite(members):
+                self._member_cache.members(group, members)
+            case Join():
+                self._member_cache.members(group, [actor])
+            case Leave():
+                self._member_cache.strangers(group, [actor])
+            case Kick(members):
+                self._member_cache.strangers(group, members)
+            case Dismiss():
+                self._member_cache.gone(group)
+
+
+def read(name: str, fields: Mapping[str, Any]) -> GroupCommand:
+    """The command `name`, of GROUP_COMMANDS, with the fields of its payload. Raises ValueError with what is wrong."""
+    match name:
+        case "create":
+            return Create(
+                uids(fields, "members"),
+                _name(fields),
+                _mode(fields, WRITE),
+                _flag(fields, "open"),
+            )
+        case "invite":
+            return Invite(_somebody(fields))
+        case "join":
+            return Join()
+        case "leave":
+            return Leave()
+        case "kick":
+            return Kick(_somebody(fields))
+        case "dismiss":
+            return Dismiss()
+        case "mode":
+            return Mode(_mode(fields, None))
+    raise ValueError(f"there is no command {name}")
+
+
+def uids(fields: Mapping[str, Any], field: str, most: int = MAX_MEMBERS) -> tuple[int, ...]:
+    """Each user once, in the order given; none where the field is missing. One that is no uid spoils the whole."""
+    given = fields.get(field)
+    if given is None:
+        return ()
+    if type(given) is not list:
+        raise ValueError(f"`{field}` is not a list")
+    if len(given) > most:
+        raise ValueError(f"`{field}` names more than {most}")
+    return tuple(dict.fromkeys(uid(each, f"`{field}`") for each in given))
+
+
+def uid(given: object, where: str) -> int:
+    """A uid as number or decimal string. Raises ValueError."""
+    found = number(given) if type(given) is str else number(str(given)) if type(given) is int else None
+    if found is None:
+        raise ValueError(f"{where}: {str(given)[:40]!r} is not a user id")
+    return found
+
+
+def _somebody(fields: Mapping[str, Any]) -> tuple[int, ...]:
+    members = uids(fields, "members")
+    if not members:
+        raise ValueError("`members` names nobody")
+    return members
+
+
+def _name(fields: Mapping[str, Any]) -> str:
+    name = fields.get("name")
+    if name is None:
+        return ""
+    if type(name) is not str or len(name) > MAX_NAME:
+        raise ValueError(f"`name` is not a string of at most {MAX_NAME} characters")
+    return name
+
+
+def _mode(fields: Mapping[str, Any], default: str | None) -> str:
+    mode = fields.get("mode")
+    if mode is None and default is not None:
+        return default
+    if mode not in (WRITE, READ):
+        raise ValueError("`mode` is neither write nor read")
+    return str(mode)
+
+
+def _flag(fields: Mapping[str, Any], field: str) -> bool:
+    flag = fields.get(field)
+    if flag is None:
+        return False
+    if type(flag) is not bool:
+        raise ValueError(f"`{field}` is neither true nor false")
+    return flag

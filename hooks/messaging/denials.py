@@ -1,0 +1,122 @@
+"""Publishes that the broker denies: EMQX acknowledges and drops them, so the service tells the sender, by `im.error`.
+
+Which message it was is not known: `ref` is empty, and the body has the `topic`. EMQX keeps a denial for the connection
+and asks no more, so some seconds later it is made to forget: who goes on publishing is told again. Who may by the time
+they are told (the group's `create` was on its way) is told nothing.
+"""
+
+import asyncio
+import time
+from collections import Counter, OrderedDict
+from typing import NamedTuple
+
+import structlog
+
+from hooks.errors import CODES
+from hooks.messaging.caches import Caches
+from hooks.messaging.memberships import Memberships
+from hooks.messaging.outgoing import Outgoing
+from hooks.messaging.patience import Asker
+from hooks.metrics import Metrics
+from hooks.topics import SEND, Global, Group, Single, Tag, receiver, sent_to
+from store.cancellation import end
+from store.errors import StoreError
+
+_GATHER_SECONDS = 0.5
+"""A topic that a device publishes to is told of at most once in so long, however often the broker asks."""
+_STEP_SECONDS = 0.2
+_MAX_OF_DEVICE = 5
+"""Topics that wait to be told to one device; of others it is told when it publishes there again."""
+_MOST = 10_000
+_AT_ONCE = 50
+_MAX_TOPIC = 256
+
+_SEND_ELSEWHERE = "Messages are published to `send/…`: the operator has set trusted sending."
+
+log = structlog.get_logger(__name__)
+
+
+class _Denied(NamedTuple):
+    asker: Asker
+    topic: str
+
+
+class Denials:
+    def __init__(
+        self, memberships: Memberships, outgoing: Outgoing, caches: Caches, metrics: Metrics, *, trusted_send: bool
+    ) -> None:
+        self._memberships = memberships
+        self._outgoing = outgoing
+        self._caches = caches
+        self._told = metrics.denied_publishes
+        self._trusted_send = trusted_send
+        self._waiting: OrderedDict[_Denied, float] = OrderedDict()
+        self._of_device: Counter[Asker] = Counter()
+
+    def note(self, asker: Asker, topic: str) -> None:
+        """The broker is about to deny this device a publish with QoS 1."""
+        self._caches.forget_soon(asker.clientid)
+        denied = _Denied(asker, topic)
+        if denied in self._waiting:
+            return
+        if self._of_device[asker] >= _MAX_OF_DEVICE or len(self._waiting) >= _MOST:
+            self._told.labels("untold").inc()
+            return
+        self._waiting[denied] = time.monotonic() + _GATHER_SECONDS
+        self._of_device[asker] += 1
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; then whoever waits is told at once."""
+        working = asyncio.create_task(self._keep_telling(), name="denials")
+        await stop.wait()
+        await end(working)
+        await self._tell(float("inf"))
+
+    async def _keep_telling(self) -> None:
+        while True:
+            await asyncio.sleep(_STEP_SECONDS)
+            await self._tell(time.monotonic())
+
+    async def _tell(self, until: float) -> None:
+        while due := self._due(until):
+            await asyncio.gather(*map(self._tell_of, due))
+
+    def _due(self, until: float) -> list[_Denied]:
+        due = list[_Denied]()
+        while self._waiting and len(due) < _AT_ONCE and next(iter(self._waiting.values())) <= until:
+            denied, _ = self._waiting.popitem(last=False)
+            self._of_device[denied.asker] -= 1
+            if not self._of_device[denied.asker]:
+                del self._of_device[denied.asker]
+            due.append(denied)
+        return due
+
+    async def _tell_of(self, denied: _Denied) -> None:
+        try:
+            topic, code, message = await self._judge(denied)
+        except StoreError as error:
+            # They are told of the next publish, which is asked about again.
+            self._told.labels("untold").inc()
+            log.warning("denial_unjudged", error=str(error))
+            return
+        except Exception as error:
+            log.error("denial_failed", exc_info=error)
+            return
+        if code is not None:
+            body = {"ref": "", "code": code, "message": message or CODES[code].meaning, "topic": topic[:_MAX_TOPIC]}
+            self._outgoing.tell(denied.asker.uid, "im.error", body)
+            self._told.labels(code).inc()
+
+    async def _judge(self, denied: _Denied) -> tuple[str, str | None, str | None]:
+        """The receiver's topic, the code (None: they may publish there now), and a message of its own."""
+        topic, to = denied.topic, receiver(denied.topic)
+        if self._trusted_send and isinstance(to, Single | Group):
+            return topic, "unknown_topic", _SEND_ELSEWHERE
+        if self._trusted_send and (sent := sent_to(topic)) is not None:
+            topic, to = topic.removeprefix(SEND), sent
+        match to:
+            case Group():
+                return topic, await self._memberships.refusal(to, denied.asker.uid), None
+            case Global() | Tag():
+                return topic, "not_an_operator", None
+        return topic, "unknown_topic", None

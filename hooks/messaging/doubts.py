@@ -1,0 +1,76 @@
+"""What was allowed from memory while Redis was away, looked at again once it answers.
+
+Another process may have ended the membership, and this one not heard of it. The broker keeps what it was answered, and
+who was let in to hear goes on hearing: so both are taken back where it was wrong.
+"""
+
+import asyncio
+from collections import OrderedDict
+from typing import NamedTuple
+
+import structlog
+
+from hooks.emqx.rest import BrokerAway, BrokerRefused, Rest
+from hooks.messaging.member_cache import MemberCache
+from hooks.messaging.memberships import Memberships
+from hooks.messaging.patience import Asker
+from hooks.topics import Group, Tag, topic_of
+from store.cancellation import end
+from store.errors import StoreError
+
+_LOOK_SECONDS = 1.0
+_MOST = 10_000
+
+log = structlog.get_logger(__name__)
+
+
+class _Doubt(NamedTuple):
+    of: Group | Tag
+    asker: Asker
+
+
+class Doubts:
+    """Without a REST API only memory is put right."""
+
+    def __init__(self, memberships: Memberships, member_cache: MemberCache, rest: Rest | None) -> None:
+        self._memberships = memberships
+        self._member_cache = member_cache
+        self._rest = rest
+        self._noted: OrderedDict[_Doubt, None] = OrderedDict()
+
+    def note(self, of: Group | Tag, asker: Asker) -> None:
+        """Memory says that they belong, and so they were answered."""
+        self._noted[_Doubt(of, asker)] = None
+        if len(self._noted) > _MOST:
+            self._noted.popitem(last=False)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`."""
+        working = asyncio.create_task(self._keep_looking(), name="doubts")
+        await stop.wait()
+        await end(working)
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            while self._noted:
+                doubt, _ = self._noted.popitem(last=False)
+                try:
+                    await self._settle(doubt)
+                except (StoreError, BrokerAway) as error:
+                    self._noted.setdefault(doubt)
+                    log.info("doubts_waiting", error=str(error), answers=len(self._noted))
+                    break
+                except BrokerRefused as error:
+                    log.error("doubt_failed", clientid=doubt.asker.clientid, error=str(error))
+
+    async def _settle(self, doubt: _Doubt) -> None:
+        of, (uid, clientid) = doubt
+        if await self._memberships.has(of, uid):
+            return
+        self._member_cache.strangers(of, [uid])
+        if self._rest is None:
+            return
+        log.warning("memory_was_wrong", topic=topic_of(of), clientid=clientid)
+        await self._rest.drop_cache(clientid)  # first: else it subscribes again with what it remembers
+        await self._rest.unsubscribe(clientid, [topic_of(of)])

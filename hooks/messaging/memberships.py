@@ -1,0 +1,25 @@
+"""Whom the topics are for that not everybody may hear: members of groups, holders of tags."""
+
+from hooks.topics import Group, Tag
+from store.groups.groups import Groups
+from store.tags.tags import Tags
+
+
+class Memberships:
+    def __init__(self, groups: Groups, tags: Tags) -> None:
+        self._groups = groups
+        self._tags = tags
+
+    async def has(self, of: Group | Tag, uid: int) -> bool | None:
+        """Whether the user is one of them; None if there never was such a group. Raises StoreAway, StoreEmpty."""
+        match of:
+            case Group(gid):
+                return await self._groups.is_member(gid, uid)
+            case Tag(tag):
+                return await self._tags.holds(tag, uid)
+
+    async def refusal(self, group: Group, uid: int) -> str | None:
+        """The code that refuses this user's messages to the group, if one does. Raises StoreAway, StoreEmpty."""
+        if await self._groups.is_member(group.gid, uid):
+            return None
+        return "unknown_group" if await self._groups.info(group.gid) is None else "not_a_member"

@@ -1,0 +1,26 @@
+"""Control messages of the service: JSON from `"0"`, with the receiver's `key` by which he knows it for genuine."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+import orjson
+
+from hooks.tokens.bearer import receiver_key
+from store.record import SERVICE
+
+PREFIX = "im."
+"""What the service's ids and types start with, and no user's type."""
+
+
+def new_id() -> str:
+    """An `id` for what the service publishes."""
+    return f"{PREFIX}{uuid4().hex}"
+
+
+def notice(secret: str, topic: str, kind: str, body: Mapping[str, Any]) -> tuple[str, bytes]:
+    """The `id` and payload of a control message. One to a group carries no key, and is true once it is pulled."""
+    message: dict[str, Any] = {"id": new_id(), "type": kind, "from": SERVICE}
+    if topic.startswith("single/"):
+        message["key"] = receiver_key(secret, topic.removeprefix("single/"))
+    return message["id"], orjson.dumps({**message, "body": body})

@@ -1,0 +1,100 @@
+"""What the service publishes live, on its way to EMQX: a bounded queue, drained in bulk.
+
+All of it is told again anyway (a resend brings the `im.ack` again, a pull finds what is stored and what `im.sync`
+points at), so the oldest go when the queue is full; each is counted.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from hooks.emqx.rest import BrokerAway, BrokerRefused, Publish, Rest
+from hooks.messaging.notices import notice
+from hooks.metrics import Metrics
+from store.cancellation import end
+
+_QUEUED = 100_000
+_BULK = 500
+_MAX_PAUSE = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class Outgoing:
+    """Publishes in the background. Without a REST API it counts what it cannot send."""
+
+    def __init__(self, rest: Rest | None, secret: str, metrics: Metrics) -> None:
+        self._rest = rest
+        self._secret = secret
+        self._metrics = metrics
+        self._queue: deque[Publish] = deque()
+        self._arrived = asyncio.Event()
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a REST API to publish through."""
+        return self._rest is not None
+
+    def start(self) -> None:
+        if self._rest is not None:
+            self._task = asyncio.create_task(self._drain(self._rest), name="outgoing")
+
+    async def stop(self, seconds: float) -> None:
+        """Sends what waits, for at most so long."""
+        self._stopping = True
+        self._arrived.set()
+        if self._task is not None:
+            _, late = await asyncio.wait([self._task], timeout=seconds)
+            for task in late:
+                await end(task)
+            self._dropped("shutdown", len(self._queue))
+
+    def tell(self, uid: int | str, kind: str, body: Mapping[str, Any]) -> None:
+        """Queues one control message to `single/<uid>` that is live only."""
+        topic = f"single/{uid}"
+        _, payload = notice(self._secret, topic, kind, body)
+        self.publish(topic, payload)
+
+    def publish(self, topic: str, payload: bytes, qos: int = 1) -> None:
+        """Queues one message."""
+        if self._rest is None:
+            self._dropped("no_api", 1)
+            return
+        if len(self._queue) >= _QUEUED:
+            self._queue.popleft()
+            self._dropped("queue_full", 1)
+        self._queue.append(Publish(topic, payload, qos))
+        self._arrived.set()
+
+    def _dropped(self, reason: str, count: int) -> None:
+        if count:
+            self._metrics.control_messages_dropped.labels(reason).inc(count)
+
+    async def _drain(self, rest: Rest) -> None:
+        pause = 0.1
+        while True:
+            if not self._queue:
+                if self._stopping:
+                    return
+                self._arrived.clear()
+                await self._arrived.wait()
+                continue
+            bulk = [self._queue.popleft() for _ in range(min(_BULK, len(self._queue)))]
+            try:
+                await rest.publish(bulk)
+            except BrokerAway as error:
+                log.warning("broker_away", error=str(error), waiting=len(self._queue) + len(bulk))
+                self._queue.extendleft(reversed(bulk))
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _MAX_PAUSE)
+            except BrokerRefused as error:
+                self._dropped("refused", len(bulk))
+                log.error("broker_refused", error=str(error), dropped=len(bulk))
+                pause = 0.1
+            else:
+                pause = 0.1

@@ -1,0 +1,160 @@
+"""Carries changes of membership, in groups and among a tag's holders, to EMQX.
+
+The store lists what changed, durably; an entry leaves the list once EMQX has done its part, however long that takes.
+What is done follows from how things stand now, not from the entry: so repeats and the order of entries do no harm.
+
+The share of a change is who caused it. Shares have their turns in everything that is done, so that nobody waits for the
+many changes, or the many sessions, of another user.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+import structlog
+
+from hooks.emqx.rest import MAX_USERNAMES, BrokerAway, BrokerRefused
+from hooks.messaging.backlog import Backlog, Work
+from hooks.messaging.broker_permissions import BrokerPermissions
+from hooks.metrics import Metrics
+from store.cancellation import end
+from store.errors import StoreError
+from store.operations.permissions import FIRST, Ending, Entry, Permission, PermissionWork
+
+_HELD_OF_SHARE, _HELD = 1000, 50_000
+"""Entries that are held of one share and in all; the others stay on the list."""
+_READ = 500
+_LOOK_SECONDS = 0.05
+"""How often it is looked whether there is room for what stayed on the list."""
+_PAUSES = (0.2, 5.0)
+"""Seconds before what failed is tried again: the first pause, doubled each time, and the longest."""
+_LOG_SECONDS = 1.0
+
+LEFT_SECONDS = 10.0
+"""After how long the work of a process that stopped or died is another's: longer than a living one does not read."""
+
+log = structlog.get_logger(__name__)
+
+
+class PermissionWorker:
+    """One worker of the list. Without a REST API it counts what it cannot do."""
+
+    def __init__(self, work: PermissionWork, broker: BrokerPermissions | None, metrics: Metrics) -> None:
+        self._work = work
+        self._broker = broker
+        self._count = metrics.permission_changes
+        self._waiting = metrics.permissions_waiting
+        self._backlog = Backlog(most_held=_HELD_OF_SHARE, at_once=MAX_USERNAMES)
+        self._again_from: bytes | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pauses: dict[str, float] = {}
+        self._logged_at = 0.0
+        self._stopping = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set; what is not done then is left to the next worker, and done again from its start."""
+        reading = asyncio.create_task(self._keep_reading(), name="permissions")
+        await stop.wait()
+        self._stopping = True
+        await end(reading)
+        for task in list(self._tasks):
+            task.cancel()
+        for task in list(self._tasks):
+            await end(task)
+        if self._broker is not None:
+            await self._broker.stop()
+        try:
+            await self._work.leave()
+        except StoreError as error:
+            log.warning("permissions_left", error=str(error))
+
+    async def _keep_reading(self) -> None:
+        pause = _PAUSES[0]
+        while True:
+            try:
+                await self._read()
+            except Exception as error:
+                self._log(error)
+                # What Redis gave in an answer that did not arrive is this worker's all the same.
+                self._again_from = FIRST
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _PAUSES[1])
+            else:
+                pause = _PAUSES[0]
+
+    async def _read(self) -> None:
+        """One look at the list: what was given and is not held, and, if there is room, what is new."""
+        if self._again_from is not None:
+            entries, self._again_from = await self._work.unfinished(self._again_from, _READ)
+            self._hold(entries)
+        elif room := self._backlog.room():
+            share, after = room
+            self._backlog.put_left(share, *await self._work.unfinished(after, _READ))
+            self._start()
+        if len(self._backlog) >= _HELD:
+            await self._work.unfinished(FIRST, 1)  # a sign of life
+            await asyncio.sleep(_LOOK_SECONDS)
+            return
+        wait = self._again_from is None and self._backlog.complete
+        self._hold(await self._work.read(_READ, wait=wait))
+        if not wait and self._backlog.room() is None:
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _hold(self, entries: Iterable[Entry]) -> None:
+        self._backlog.put(entries)
+        self._start()
+
+    def _start(self) -> None:
+        """Begins all that may be worked on now."""
+        while not self._stopping and (work := self._backlog.take()):
+            task = asyncio.create_task(self._work_on(work), name="permission")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._waiting.set(len(self._backlog))
+
+    async def _work_on(self, work: Work) -> None:
+        """Each work is taken off the list by itself, and whatever has its turn then begins."""
+        try:
+            await self._do(work)
+            await self._work.done(work.entries)
+        except Exception as error:
+            self._log(error)
+            self._count.labels("retried").inc()
+            if self._backlog.failed(work):
+                pause = self._pauses.get(work.share, _PAUSES[0])
+                self._pauses[work.share] = min(pause * 2, _PAUSES[1])
+                asyncio.get_running_loop().call_later(pause, self._resume, work.share)
+        else:
+            self._pauses.pop(work.share, None)
+            self._backlog.done(work)
+        self._start()
+
+    async def _do(self, work: Work) -> None:
+        first = work.entries[0]
+        if isinstance(first, Ending):
+            while await self._work.end_memberships(first):
+                pass
+            return
+        topics = dict.fromkeys(entry.topic for entry in work.entries if isinstance(entry, Permission))
+        if self._broker is None:
+            self._count.labels("no_api").inc(len(topics))
+            return
+        for belongs in (await self._broker.bring(work.share, first.uid, topics)).values():
+            self._count.labels("granted" if belongs else "revoked").inc()
+
+    def _resume(self, share: str) -> None:
+        self._backlog.resume(share)
+        self._start()
+
+    def _log(self, error: Exception) -> None:
+        """Once a second: what stands against one share may stand against all."""
+        expected = isinstance(error, StoreError | BrokerAway | BrokerRefused)
+        now = time.monotonic()
+        if not expected or now - self._logged_at >= _LOG_SECONDS:
+            self._logged_at = now
+            log.warning(
+                "permissions_waiting",
+                error=str(error),
+                entries=len(self._backlog),
+                exc_info=None if expected else error,
+            )

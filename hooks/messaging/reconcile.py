@@ -1,0 +1,153 @@
+"""Presence against EMQX's own list of clients: a broker node that dies silently tells nobody who was connected to it.
+
+What the list has and presence lacks is set, unless its disconnect is member_cache. What presence has and the list lacks
+goes when a second list, begun after it was held, lacks it too. Who is connected stands in both, whatever the clocks
+say: they decide only whether a device is looked at now or the next time.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
+
+import structlog
+
+from hooks.emqx.rest import BrokerAway, BrokerRefused, Listed
+from hooks.messaging import boot_sweep
+from hooks.messaging.session_limit import SessionLimit
+from hooks.metrics import Metrics
+from hooks.topics import number
+from store.cancellation import end
+from store.errors import StoreError
+from store.operations.boots import Boots
+from store.presence.presence import Device, Presence, device_at
+from store.redis.lease import Lease
+
+_LOOKS = 10
+"""How many times in one interval a process looks whether it is due, or may be tried again."""
+
+log = structlog.get_logger(__name__)
+
+
+class Reconciled(NamedTuple):
+    """listed: devices that EMQX has. missing: those that only EMQX had. stale: those that only presence had."""
+
+    listed: int = 0
+    missing: int = 0
+    stale: int = 0
+
+
+class Reconciler:
+    def __init__(
+        self,
+        presence: Presence,
+        turn: Lease,
+        broker: boot_sweep.Broker,
+        boots: Boots,
+        metrics: Metrics,
+        limit: SessionLimit | None = None,
+    ) -> None:
+        self._presence = presence
+        self._turn = turn
+        self._broker = broker
+        self._boots = boots
+        self._metrics = metrics
+        self._limit = limit
+
+    async def run(self, seconds: int, stop: asyncio.Event) -> None:
+        """Until `stop`: once after this process began, and then whenever nobody has for so long."""
+        working = asyncio.create_task(self._keep_reconciling(seconds), name="reconcile")
+        await stop.wait()
+        await end(working)
+
+    async def _keep_reconciling(self, seconds: int) -> None:
+        started = _now()
+        while True:
+            try:
+                last = await self._turn.last()
+                if last < started or _now() - last >= seconds * 1000:
+                    await self.reconcile()
+            except Exception as error:
+                expected = isinstance(error, StoreError | BrokerAway | BrokerRefused)
+                log.warning("reconcile_failed", error=str(error), exc_info=None if expected else error)
+                self._metrics.reconciles.labels("failed").inc()
+            await asyncio.sleep(seconds / _LOOKS)
+
+    async def reconcile(self, progress: Callable[[Reconciled], object] = lambda so_far: None) -> Reconciled | None:
+        """None where another process is at it. Raises StoreError, BrokerAway, BrokerRefused."""
+        if not await self._turn.take():
+            return None
+        try:
+            began = _now()
+            done = await self._compare(began, progress)
+            await self._turn.complete(began)
+        finally:
+            await self._turn.leave()
+        log.info("reconciled", **done._asdict())
+        self._metrics.reconciles.labels("done").inc()
+        return done
+
+    async def _compare(self, began: int, progress: Callable[[Reconciled], object]) -> Reconciled:
+        listed = set[int]()
+        done = Reconciled()
+        if self._limit is not None:
+            self._limit.begin()
+        async for page in self._listing():
+            if self._limit is not None:
+                self._limit.see(page)
+            listed.update(map(_identity, _devices(page)))
+            came = await self._presence.connected(*_devices(await self._let_in(page)))
+            self._metrics.presence_drift.labels("missing").inc(came.devices)
+            done = Reconciled(len(listed), done.missing + came.devices)
+            progress(done)
+        if self._limit is not None:
+            await self._limit.enforce()
+        suspects = dict[int, Device]()
+        async for devices in self._presence.everybody():
+            await self._turn.keep()
+            for device in devices:
+                if device.connected_at < began and _identity(device) not in listed:
+                    suspects[_identity(device)] = device
+        if suspects:
+            async for page in self._listing():
+                for device in _devices(page):
+                    suspects.pop(_identity(device), None)
+                progress(done)
+            stale = await self._presence.unlisted(*suspects.values())
+            self._metrics.presence_drift.labels("stale").inc(stale)
+            done = done._replace(stale=stale)
+        return done
+
+    async def _listing(self) -> AsyncIterator[list[Listed]]:
+        """What EMQX lists, a page at a time."""
+        async for page in self._broker.sessions():
+            await self._turn.keep()
+            yield page
+
+    async def _let_in(self, page: list[Listed]) -> list[Listed]:
+        """Without those whom a node that has just started may have let in unasked: of them, events must tell.
+
+        The nodes are asked for after the page, so that none of it is of a node that started in between.
+        """
+        if all(each.has_token for each in page):
+            return page
+        starting = {life.node for life in await boot_sweep.begun(self._broker, self._boots)}
+        return [each for each in page if each.has_token or each.node not in starting]
+
+
+def _devices(page: list[Listed]) -> list[Device]:
+    """The users' devices that are connected."""
+    return [
+        device_at(each.node, uid, each.clientid, each.connected_at)
+        for each in page
+        if each.connected and (uid := number(each.username)) is not None
+    ]
+
+
+def _identity(device: Device) -> int:
+    """A connection, in 8 bytes: for each of a million."""
+    return hash(device)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

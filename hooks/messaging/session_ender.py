@@ -1,0 +1,90 @@
+"""Sessions that are to be ended in EMQX: a few at once, and not all in one moment, as their devices come back."""
+
+import asyncio
+from collections import Counter
+from typing import NamedTuple
+
+import structlog
+
+from hooks.emqx.rest import BrokerAway, BrokerRefused, Rest
+from hooks.messaging.shares import Shares
+from hooks.metrics import Metrics
+from store.cancellation import end
+
+_AT_ONCE, _AT_ONCE_OF_SHARE = 8, 4
+_PAUSE = 0.01
+"""Seconds between two of them: a hundred in a second at most."""
+_AGAIN_SECONDS = 1.0
+_MOST = 10_000
+
+log = structlog.get_logger(__name__)
+
+
+class _Ending(NamedTuple):
+    clientid: str
+    reason: str
+
+
+class SessionEnder:
+    """What waits when it is stopped is left: whoever asked for it finds the sessions again."""
+
+    def __init__(self, rest: Rest, metrics: Metrics) -> None:
+        self._rest = rest
+        self._ended = metrics.sessions_ended
+        self._waiting: Shares[_Ending] = Shares()
+        self._known: set[str] = set()
+        self._working: Counter[str] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+
+    def put(self, share: str, clientid: str, reason: str) -> None:
+        """share: whose sessions wait for each other. reason: as it is counted."""
+        if clientid in self._known:
+            return
+        if len(self._known) >= _MOST:
+            self._ended.labels("queue_full").inc()
+            return
+        self._known.add(clientid)
+        self._waiting.put(share, _Ending(clientid, reason))
+        self._changed.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`."""
+        ending = asyncio.create_task(self._keep_ending(), name="session_ender")
+        await stop.wait()
+        for task in (ending, *self._tasks):
+            await end(task)
+
+    async def _keep_ending(self) -> None:
+        while True:
+            found = None
+            if self._working.total() < _AT_ONCE:
+                found = self._waiting.take(lambda share: self._working[share] < _AT_ONCE_OF_SHARE)
+            if found is None:
+                self._changed.clear()
+                await self._changed.wait()
+                continue
+            self._working[found[0]] += 1
+            task = asyncio.create_task(self._end(*found))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            await asyncio.sleep(_PAUSE)
+
+    async def _end(self, share: str, ending: _Ending) -> None:
+        try:
+            if await self._rest.end_session(ending.clientid):
+                self._ended.labels(ending.reason).inc()
+        except BrokerAway as error:
+            log.warning("session_ends_later", clientid=ending.clientid, error=str(error))
+            await asyncio.sleep(_AGAIN_SECONDS)
+            self._waiting.put(share, ending)
+        except BrokerRefused as error:
+            log.error("session_not_ended", clientid=ending.clientid, error=str(error))
+            self._known.discard(ending.clientid)
+        else:
+            self._known.discard(ending.clientid)
+        finally:
+            self._working[share] -= 1
+            if not self._working[share]:
+                del self._working[share]
+            self._changed.set()

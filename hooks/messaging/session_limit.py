@@ -1,0 +1,57 @@
+"""Users with more sessions than they may have, seen in EMQX's list of all: the ones connected longest ago are ended.
+
+Kept sessions of absent devices are in no presence, so only that list has them.
+"""
+
+from array import array
+from collections.abc import Iterable
+
+from hooks.emqx.rest import Listed, Rest
+from hooks.messaging.session_ender import SessionEnder
+from hooks.messaging.sessions import Sessions, newest
+from hooks.topics import number
+
+_COUNTERS = 1 << 20
+"""Users share these: one who seems to have too many is asked for alone."""
+_MAX_SUSPECTS = 1000
+"""Looked at after one list; the others are found in the next."""
+
+TOO_MANY = "too_many"
+
+
+class SessionLimit:
+    def __init__(self, rest: Rest, ender: SessionEnder, most: int) -> None:
+        """most: sessions of one user."""
+        self._rest = rest
+        self._ender = ender
+        self._most = most
+        self._counts = array("H")
+        self._suspects: set[int] = set()
+
+    def begin(self) -> None:
+        """A new list of all sessions."""
+        self._counts = array("H", bytes(2 * _COUNTERS))
+        self._suspects.clear()
+
+    def see(self, page: Iterable[Listed]) -> None:
+        """A part of the list."""
+        for session in page:
+            uid = number(session.username)
+            if uid is None:
+                continue
+            counter = uid % _COUNTERS
+            if self._counts[counter] < self._most:
+                self._counts[counter] += 1
+            elif len(self._suspects) < _MAX_SUSPECTS:
+                self._suspects.add(uid)
+
+    async def enforce(self) -> None:
+        """The list is complete. Raises BrokerAway, BrokerRefused."""
+        sessions = Sessions(self._rest)
+        try:
+            for uid in self._suspects:
+                for client in newest(await sessions.of(str(uid), uid), self._most)[1]:
+                    self._ender.put(str(uid), client.clientid, TOO_MANY)
+        finally:
+            await sessions.stop()
+            self._counts = array("H")

@@ -1,0 +1,103 @@
+"""Which topics a user's devices should subscribe: the whole list for a device that came, and what changes in it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import orjson
+
+from hooks.messaging.dispatch import Dispatch
+from hooks.messaging.outgoing import Outgoing
+from store.groups.groups import Groups, Membership
+from store.tags.tags import Holding, Tags
+from store.timelines.summary import Timelines
+
+_MAX_BYTES = 48 * 1024
+"""Of topics in one control message: the broker takes packets of 128 KB."""
+
+Topic = Mapping[str, Any]
+
+_GLOBAL: Topic = {"topic": "business/global", "qos": 1}
+
+
+class Subscriptions:
+    """Tells users, live, what to subscribe, or has EMQX subscribe their devices. Its calls raise StoreError."""
+
+    def __init__(
+        self,
+        groups: Groups,
+        tags: Tags,
+        timelines: Timelines,
+        outgoing: Outgoing,
+        dispatch: Dispatch,
+        *,
+        by: Literal["message", "server", "both"],
+    ) -> None:
+        self._groups = groups
+        self._tags = tags
+        self._timelines = timelines
+        self._outgoing = outgoing
+        self._dispatch = dispatch
+        self._tells = by != "server"
+        self.by_server = by != "message"
+
+    async def on_connected(self, uid: int, clientid: str, *, resumed: bool) -> None:
+        """The device has just begun to hear; `resumed`: with the subscriptions of a kept session."""
+        if self.by_server or resumed:
+            self._dispatch.put(uid, clientid, resumed=resumed, adds=self.by_server)
+        if self._tells:
+            await self._tell(uid, "im.subscribe", await self._topics(uid))
+
+    async def again(self, uid: int, clientids: Iterable[str]) -> None:
+        """These devices may have been refused what they should be subscribed to."""
+        for clientid in clientids if self.by_server else ():
+            self._dispatch.put(uid, clientid, resumed=False, adds=True)
+        if self._tells:
+            await self._tell(uid, "im.subscribe", await self._topics(uid))
+
+    async def topics(self, uid: int) -> list[str]:
+        """What his devices should be subscribed to, beside his own topic."""
+        return [each["topic"] for each in await self._topics(uid)]
+
+    async def added(self, uid: int, topics: Sequence[str]) -> None:
+        """The user is a member of these groups, or holds these tags, now; of what is over by now nothing is said."""
+        if not self._tells:
+            return
+        added = set(topics)
+        await self._tell(uid, "im.subscribe", [each for each in await self._topics(uid) if each["topic"] in added])
+
+    async def removed(self, uid: int, topics: Sequence[str]) -> None:
+        """They are no member, or do not hold them, any more."""
+        if self._tells:
+            await self._tell(uid, "im.unsubscribe", [{"topic": topic, "qos": 1} for topic in topics])
+
+    async def _topics(self, uid: int) -> list[Topic]:
+        groups, tags = await self._groups.of_user(uid), await self._tags.of_user(uid)
+        return [_GLOBAL, *map(_of_group, groups), *map(_of_tag, tags)]
+
+    async def _tell(self, uid: int, kind: str, topics: Sequence[Topic]) -> None:
+        head = await self._timelines.head(uid)
+        for part in _parts(topics):
+            self._outgoing.tell(uid, kind, {"topics": part, "head": head})
+
+
+def _of_group(group: Membership) -> Topic:
+    return {"topic": f"group/{group.gid}", "qos": 1, "name": group.name, "mode": group.mode, "role": group.role}
+
+
+def _of_tag(tag: Holding) -> Topic:
+    topic: Topic = {"topic": f"business/tag_{tag.tag}", "qos": 1}
+    return {**topic, "name": tag.title} if tag.title else topic
+
+
+def _parts(topics: Iterable[Topic]) -> Iterable[list[Topic]]:
+    """The topics in lists that fit into a packet each."""
+    part: list[Topic] = []
+    size = 0
+    for topic in topics:
+        size += len(orjson.dumps(topic))
+        if part and size > _MAX_BYTES:
+            yield part
+            part, size = [], len(orjson.dumps(topic))
+        part.append(topic)
+    if part:
+        yield part

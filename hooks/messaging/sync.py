@@ -1,0 +1,181 @@
+"""`im.sync`: a device may have missed something, and should pull now instead of in a few minutes.
+
+EMQX dropped a delivery to it, or a message was stored so late that the device connected, and pulled, before. What is
+noticed is gathered in memory, so that the hooks wait for nothing, and looked at each second. A user is told a moment
+later, once for all that was noticed meanwhile in any process: by then what he missed is stored, and `head` is above it.
+Lost with the process, a notice is made good by the next pull.
+"""
+
+import asyncio
+import time
+from collections import deque
+
+import structlog
+
+from hooks.messaging.outgoing import Outgoing
+from hooks.metrics import Metrics
+from hooks.topics import number
+from hooks.webhook.body import Body
+from store.cancellation import end
+from store.errors import StoreError
+from store.presence.notification_claims import NotificationClaims
+from store.presence.presence import Presence
+from store.timelines.destinations import destinations
+from store.timelines.summary import Timelines
+
+LATE_MS = 1000
+"""A message that is stored longer after EMQX received it is late."""
+NEARLY_LATE_MS = 750
+SLOW_SECONDS = 0.25
+"""A late message was nearly late when it arrived, or the answer to it was slow: only those are looked at."""
+
+_LOOK_SECONDS = 1.0
+_GATHER_SECONDS = 2.0
+"""At most once in so long a user is told."""
+_HELD = 100_000
+_MAX_READERS = 10_000
+"""Users seen last that are looked at for late messages to many."""
+_CLOCKS_MS = 5000
+"""How far EMQX's clock may be ahead of ours: more users are looked at then, as all count by EMQX's."""
+
+log = structlog.get_logger(__name__)
+
+
+class Sync:
+    def __init__(
+        self, presence: Presence, timelines: Timelines, claims: NotificationClaims, outgoing: Outgoing, metrics: Metrics
+    ) -> None:
+        self._presence = presence
+        self._timelines = timelines
+        self._claims = claims
+        self._outgoing = outgoing
+        self._metrics = metrics
+        self._dropped: set[tuple[int, str]] = set()
+        self._late: dict[str, int] = {}
+        self._due: deque[tuple[float, int, str]] = deque()
+
+    def dropped(self, uid: int, clientid: str) -> None:
+        """EMQX dropped a delivery to this device."""
+        if self._room(len(self._dropped)):
+            self._dropped.add((uid, clientid))
+
+    def stored(self, topic: str, sender: str, received_at: int) -> None:
+        """A message that EMQX received then (milliseconds) is stored now; nothing happens if that was soon enough."""
+        if _now() - received_at <= LATE_MS:
+            return
+        self._note_late(topic, received_at)
+        if topic.startswith("single/"):
+            self._note_late(f"single/{sender}", received_at)
+
+    def slow(self, hook: str, body: Body) -> None:
+        """A hook's body was handled well, but slowly."""
+        if hook == "message":
+            self.stored(body["topic"], str(body["username"]), body["publish_received_at"])
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; then whoever is due is told at once."""
+        working = asyncio.create_task(self._keep_telling(), name="sync")
+        await stop.wait()
+        await end(working)
+        await self._step(all_due=True)
+
+    async def _keep_telling(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            await self._step()
+
+    async def _step(self, *, all_due: bool = False) -> None:
+        try:
+            await self._look()
+            await self._tell(time.monotonic() + (_GATHER_SECONDS if all_due else 0))
+        except StoreError as error:
+            log.warning("sync_waiting", error=str(error))
+        except Exception as error:
+            log.error("sync_failed", exc_info=error)
+
+    async def _look(self) -> None:
+        """Who is to be told of what was noticed since the last time. Where the store fails, it is looked at again."""
+        dropped, self._dropped = self._dropped, set()
+        late, self._late = self._late, {}
+        if not dropped and not late:
+            return
+        try:
+            told = await self._hit_by_lateness(late) | await self._hit_by_drops(dropped)
+            mine = await self._claims.claim(list(told), int(_GATHER_SECONDS * 1000))
+        except StoreError:
+            self._dropped |= dropped
+            for topic, received_at in late.items():
+                self._note_late(topic, received_at)
+            raise
+        # Not before the marks are gone: what is noticed while they stand is told of by then.
+        due = time.monotonic() + _GATHER_SECONDS
+        self._due.extend((due, uid, told[uid]) for uid in mine)
+
+    async def _hit_by_drops(self, dropped: set[tuple[int, str]]) -> dict[int, str]:
+        """Only devices held online: told to one that is away, a notice is queued in the place of a message."""
+        online = await self._presence.devices({uid for uid, _ in dropped})
+        return {uid: "dropped" for uid, clientid in dropped if clientid in online[uid]}
+
+    async def _hit_by_lateness(self, late: dict[str, int]) -> dict[int, str]:
+        """The receivers with a device that connected after EMQX received the message.
+
+        Of what many read, they are looked for among those who were seen since then: so it costs nothing for members.
+        """
+        private = {uid: at for topic, at in late.items() if (uid := _receiver(topic)) is not None}
+        shared = {
+            destinations(topic, "", sync_sender=False)[1]: at
+            for topic, at in late.items()
+            if not topic.startswith("single/")
+        }
+        found = await self._who_came(private)
+        if shared:
+            first = min(shared.values())
+            seen = await self._presence.seen_since(first - _CLOCKS_MS, _MAX_READERS)
+            if len(seen) == _MAX_READERS:
+                log.warning("sync_not_for_all", looked_at=len(seen))
+            came = await self._who_came(dict.fromkeys(seen, first))
+            for uid, channels in zip(came, await self._timelines.channels_of(list(came)), strict=True):
+                if any(came[uid] > shared[name] for name in channels if name in shared):
+                    found[uid] = came[uid]
+        return dict.fromkeys(found, "late")
+
+    async def _who_came(self, since: dict[int, int]) -> dict[int, int]:
+        """Those of these users who have a device that connected later, and when the last one did."""
+        online = await self._presence.devices(since)
+        latest = {uid: max(devices.values(), default=0) for uid, devices in online.items()}
+        return {uid: at for uid, at in latest.items() if at > since[uid]}
+
+    async def _tell(self, until: float) -> None:
+        due = []
+        while self._due and self._due[0][0] <= until:
+            due.append(self._due.popleft())
+        if not due:
+            return
+        try:
+            heads = await self._timelines.heads([uid for _, uid, _ in due])
+        except StoreError:
+            self._due.extendleft(reversed(due))
+            raise
+        for _, uid, reason in due:
+            self._outgoing.tell(uid, "im.sync", {"head": heads[uid], "reason": reason})
+            self._metrics.syncs.labels(reason).inc()
+
+    def _note_late(self, topic: str, received_at: int) -> None:
+        if topic in self._late or self._room(len(self._late)):
+            self._late[topic] = min(received_at, self._late.get(topic, received_at))
+
+    def _room(self, held: int) -> bool:
+        if held < _HELD:
+            return True
+        self._metrics.control_messages_dropped.labels("sync_full").inc()
+        return False
+
+
+def _receiver(topic: str) -> int | None:
+    """Whose inbox it is, if it is a user's."""
+    kind, _, name = topic.partition("/")
+    return number(name) if kind == "single" else None
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

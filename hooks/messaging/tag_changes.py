@@ -1,0 +1,56 @@
+"""Changes of tags and their holders, by users and operators: the store's, and what this process remembers of them."""
+
+from collections.abc import Sequence
+
+from redis.asyncio import Redis
+
+from hooks.messaging.member_cache import MemberCache
+from hooks.topics import TAG_COMMANDS, Tag
+from store.tags.replacement import Replacement
+from store.tags.tags import HoldersChanged, Tags
+
+_AT_ONCE = 500
+"""Users of each list that one call of Redis changes: everybody else waits for it."""
+
+
+class TagChanges:
+    """Its calls raise ChannelRefused, StoreError."""
+
+    def __init__(self, redis: Redis, tags: Tags, member_cache: MemberCache) -> None:
+        self._redis = redis
+        self._tags = tags
+        self._member_cache = member_cache
+
+    async def put(self, tag: str, *, title: str, followable: bool) -> None:
+        await self._tags.put(tag, title=title, followable=followable)
+
+    async def delete(self, tag: str) -> None:
+        await self._tags.delete(tag)
+        self._member_cache.forget(Tag(tag))
+
+    async def command(self, tag: str, uid: int, name: str, command_id: str) -> HoldersChanged:
+        """What a user asks for: one of TAG_COMMANDS."""
+        assert name in TAG_COMMANDS
+        if name == "follow":
+            changed = await self._tags.follow(tag, uid, command_id=command_id)
+            self._member_cache.members(Tag(tag), [uid])
+        else:
+            changed = await self._tags.unfollow(tag, uid, command_id=command_id)
+            self._member_cache.strangers(Tag(tag), [uid])
+        return changed
+
+    async def change(self, tag: str, source: str, add: Sequence[int], remove: Sequence[int]) -> tuple[int, int]:
+        """What operators say: how many the source gave the tag to, and took it from. Nobody comes twice."""
+        added, removed = 0, 0
+        for start in range(0, max(len(add), len(remove), 1), _AT_ONCE):
+            given, taken = add[start : start + _AT_ONCE], remove[start : start + _AT_ONCE]
+            changed = await self._tags.change(tag, source, add=given, remove=taken)
+            added, removed = added + changed.added, removed + changed.removed
+            self._member_cache.members(Tag(tag), given)
+            self._member_cache.strangers(Tag(tag), taken)
+        return added, removed
+
+    def replacement(self, tag: str) -> Replacement:
+        """To put a new set of profile holders into."""
+        self._member_cache.forget(Tag(tag))
+        return Replacement(self._redis, self._tags, tag)

@@ -1,0 +1,18 @@
+"""What pulls take from hot channels, as metrics: the store knows nothing of them."""
+
+from hooks.metrics import Metrics
+from store.timelines.hot_channels import CacheStats
+
+
+class HotCounts:
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._hits = metrics.hot_hits
+        self._cold, self._older = (metrics.hot_misses.labels(reason) for reason in ("cold", "older"))
+
+    def update(self, second: CacheStats) -> None:
+        self._hits.inc(second.hits)
+        self._cold.inc(second.cold)
+        self._older.inc(second.older)
+        self._metrics.hot_channels.set(len(second.rates))
+        self._metrics.hot_channel_hits.rates = second.rates

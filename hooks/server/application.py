@@ -1,0 +1,99 @@
+"""The service's HTTP side: its paths, how errors are answered, and who may ask from a browser."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+from aiohttp import web
+
+from hooks.api.admin import AdminApi
+from hooks.api.health import HealthApi
+from hooks.api.pull import PullApi
+from hooks.errors import Problem, error_response, problem
+from hooks.http.origins import Origins
+from hooks.metrics import Metrics
+from hooks.webhook.dispatcher import MAX_BODY, Webhook
+from store.timelines.wakeups import Wakeups
+
+DRAIN_SECONDS = 20
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Parts:
+    """What answers requests, and the applications made of it."""
+
+    metrics: Metrics
+    origins: Origins
+    webhook: Webhook
+    pull: PullApi
+    health: HealthApi
+    admin: AdminApi
+    news: Wakeups
+
+    def _empty_application(self) -> web.Application:
+        app = web.Application(middlewares=[self._answer_errors], client_max_size=MAX_BODY)
+        app.on_response_prepare.append(self._add_headers)
+        return app
+
+    def application(self) -> web.Application:
+        app = self._empty_application()
+        app.add_routes(
+            [
+                web.route("*", "/hooks/{name:.*}", self.webhook.respond),
+                web.get("/pull", self.pull.respond),
+                web.get("/healthz", self.health.alive),
+                web.get("/readyz", self.health.ready),
+                web.get("/readyz/pulls", self.health.ready_for_pulls),
+                web.get("/metrics", self.health.metrics),
+                *self.admin.routes(),
+            ]
+        )
+        return app
+
+    def public_application(self) -> web.Application:
+        app = self._empty_application()
+        app.add_routes([web.get("/pull", self.pull.respond), web.get("/healthz", self.health.alive)])
+        return app
+
+    async def drain(self) -> None:
+        """Takes nothing new, and waits for the hooks that are open."""
+        self.pull.draining = self.health.draining = True
+        self.news.wake_all()
+        await self.webhook.finish(DRAIN_SECONDS)
+
+    @web.middleware
+    async def _answer_errors(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        try:
+            if request.method == "OPTIONS" and (allowed := self.origins.preflight(request.path, request.headers)):
+                return allowed
+            if request.path.startswith("/admin"):
+                self.admin.check(request)
+            return await handler(request)
+        except web.HTTPException as error:
+            codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+            return error_response(Problem(codes.get(error.status, "bad_argument"), error.text))
+        except web.RequestPayloadError:
+            return error_response(Problem("bad_body"))
+        except Exception as error:
+            answer = problem(error)
+            if answer is None:
+                if request.transport is None:
+                    raise ConnectionResetError("the client is gone") from error
+                route = request.match_info.route.resource
+                # What the path itself says is the client's, and may be a token.
+                log.error("request_failed", path=route.canonical if route else "", exc_info=error)
+                answer = Problem("error")
+            return error_response(answer)
+
+    async def _add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
+        """What every answer says, errors too."""
+        if request.path == "/pull":
+            response.headers["Cache-Control"] = "no-store"
+        origin = request.headers.get("Origin")
+        if origin is not None:
+            for name, value in self.origins.headers(request.path, origin).items():
+                response.headers.setdefault(name, value)

@@ -1,0 +1,351 @@
+"""The service: its parts, how they start, and how they stop without losing what was accepted."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from hooks.api.admin import AdminApi
+from hooks.api.deadletters import DeadLettersApi
+from hooks.api.groups import GroupsApi
+from hooks.api.health import HealthApi
+from hooks.api.openapi import OpenApi
+from hooks.api.publish import PublishApi
+from hooks.api.pull import PullApi
+from hooks.api.room import Room
+from hooks.api.tags import TagsApi
+from hooks.api.users import UsersApi
+from hooks.emqx.rest import Rest
+from hooks.http.crowd import Crowd
+from hooks.http.listening import listening, operators_bounds, public_bounds
+from hooks.http.origins import Origins
+from hooks.messaging.acknowledgements import Acknowledgements
+from hooks.messaging.broker_permissions import BrokerPermissions
+from hooks.messaging.cache_watch import CacheWatch
+from hooks.messaging.caches import Caches
+from hooks.messaging.commands import Commands
+from hooks.messaging.denials import Denials
+from hooks.messaging.dispatch import Dispatch
+from hooks.messaging.doubts import Doubts
+from hooks.messaging.member_cache import MemberCache
+from hooks.messaging.membership_answers import MembershipAnswers
+from hooks.messaging.memberships import Memberships
+from hooks.messaging.outgoing import Outgoing
+from hooks.messaging.permissions import LEFT_SECONDS, PermissionWorker
+from hooks.messaging.session_ender import SessionEnder
+from hooks.messaging.session_works import session_works
+from hooks.messaging.subscriptions import Subscriptions
+from hooks.messaging.sync import Sync
+from hooks.messaging.tag_changes import TagChanges
+from hooks.metrics import Metrics
+from hooks.metrics.archive import ArchiveCounts
+from hooks.metrics.hot_channels import HotCounts
+from hooks.server.application import Parts
+from hooks.settings import Settings, unknown_names
+from hooks.tokens.bearer import FixedTokens, UserTokens
+from hooks.webhook.authz import AuthzHook, Undecided
+from hooks.webhook.device_events import ClientHook
+from hooks.webhook.dispatcher import Webhook
+from hooks.webhook.group import GroupHook
+from hooks.webhook.message import MessageHook
+from hooks.webhook.will import WillHook
+from store.archive.archive import Archive, open_archive
+from store.archive.archiver import Archiver
+from store.archive.handlers import handlers
+from store.archive.outbox import Outbox
+from store.archive.upkeep import keep_up
+from store.cancellation import end
+from store.errors import StoreError
+from store.groups.groups import Groups, Limits
+from store.operations.dead_letters import DeadLetters
+from store.operations.permissions import PermissionWork
+from store.operations.watched_caches import WatchedCaches
+from store.presence.notification_claims import NotificationClaims
+from store.presence.presence import Presence
+from store.redis.budget import Budget
+from store.redis.connection import connect
+from store.redis.lease import watching
+from store.redis.memory import StoreMemory
+from store.redis.pipelined import PipelinedConnection
+from store.tags.replacement import Propagator
+from store.tags.tags import Tags
+from store.timelines.append import Appender
+from store.timelines.hot_channels import HotChannels
+from store.timelines.pull import Puller
+from store.timelines.recovery import StoreRecovery
+from store.timelines.summary import Timelines
+from store.timelines.sweep import Sweeper
+from store.timelines.wakeups import Wakeups
+
+_LIFE_SECONDS = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class Writer(Protocol):
+    @property
+    def highest_id(self) -> int:
+        """Of those it was given by the store."""
+
+
+@dataclass
+class Service:
+    """A running service: where it listens."""
+
+    http_port: int
+    public_port: int | None
+
+
+@contextlib.asynccontextmanager
+async def running_service(settings: Settings, *, shared: bool = False) -> AsyncIterator[Service]:
+    """Serves until the block ends; then what was accepted is finished, and what was not gets 503.
+
+    `shared`: other processes serve on the same ports.
+
+    Raises CannotListen where a port is taken.
+    """
+    for name in unknown_names():
+        log.warning("unknown_setting", name=name)
+    async with contextlib.AsyncExitStack() as stack:
+        parts = await _build(settings, stack)
+        listen = partial(
+            listening,
+            stack,
+            settings.http_host,
+            origins=parts.origins,
+            metrics=parts.metrics,
+            shared=shared,
+        )
+        seconds = settings.request_seconds, settings.write_seconds
+        strangers, public_port = Crowd(settings.public_connections, parts.metrics), None
+        http_port = await listen(
+            *("IM_HTTP_PORT", settings.http_port, parts.application(), parts.webhook),
+            bounds=operators_bounds(*seconds),
+            crowd=strangers if settings.public_port is None else None,
+        )
+        if settings.public_port is not None:
+            public_port = await listen(
+                *("IM_PUBLIC_PORT", settings.public_port, parts.public_application()),
+                bounds=public_bounds(*seconds),
+                crowd=strangers,
+            )
+        if settings.emqx_api_url is None:
+            log.warning("control_messages_off", setting="IM_EMQX_API_URL", reason="not set")
+        service = Service(http_port, public_port)
+        log.info("serving", http_port=service.http_port, public_port=public_port)
+        yield service
+        log.info("draining")
+        await parts.drain()
+
+
+async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
+    """Connects the parts; the stack takes them apart again, in reverse."""
+    metrics = Metrics()
+    archive = open_archive(settings.archive_url)
+    stack.push_async_callback(archive.close)
+    redis, blocking = connect(settings.redis_url), connect(settings.redis_url, blocking=True)
+    write_connection = connect(settings.redis_url, single=True)
+    pulling = PipelinedConnection(redis)
+    for client in (redis, blocking, write_connection, pulling):
+        stack.push_async_callback(client.aclose)
+
+    outbox = Outbox(redis)
+    memory = StoreMemory(redis, settings.redis_high_water)
+    dead_letters = DeadLetters(redis, memory)
+    archiver = Archiver(outbox, handlers(archive), dead_letters)
+    archive_counts = ArchiveCounts(archiver, metrics)
+    life = StoreRecovery(redis, archive, archiver, window_us=settings.window_us, sync_sender=settings.sync_sender)
+    rest = None
+    if settings.emqx_api_url is not None:
+        rest = Rest(settings.emqx_api_url, settings.emqx_api_key, settings.emqx_api_secret, metrics)
+        stack.push_async_callback(rest.close)
+    outgoing = Outgoing(rest, settings.secret, metrics)
+    outgoing.start()
+    stack.push_async_callback(outgoing.stop, 5.0)
+
+    budget = Budget(settings.send_bytes, settings.send_rate, settings.operators)
+    bounds: dict[str, Any] = {
+        "window_us": settings.window_us,
+        "repeat_seconds": settings.dedupe_seconds,
+        "outbox_limit": settings.outbox_limit or await _default_outbox_limit(redis),
+        "replicas": settings.redis_wait,
+        "budget": budget,
+        "memory": memory,
+    }
+    appender = Appender(
+        redis,
+        **bounds,
+        sync_sender=settings.sync_sender,
+        on_batch=metrics.batch_size.observe,
+    )
+    appender.start()
+    stack.push_async_callback(appender.stop)
+
+    limits = Limits(settings.group_write_limit, settings.group_read_limit, settings.group_user_limit)
+    groups, tags = Groups(redis, write_connection, **bounds, limits=limits), Tags(redis, write_connection, **bounds)
+    memberships = Memberships(groups, tags)
+    timelines, presence, news = Timelines(redis), Presence(redis, settings.user_sessions), Wakeups(blocking)
+    stack.push_async_callback(news.stop)
+    sync = Sync(presence, timelines, NotificationClaims(redis), outgoing, metrics)
+    dispatch = Dispatch(rest, metrics)
+    subscriptions = Subscriptions(groups, tags, timelines, outgoing, dispatch, by=settings.subscribe)
+    member_cache = MemberCache()
+    caches, doubts = Caches(rest, metrics), Doubts(memberships, member_cache, rest)
+    denials = Denials(memberships, outgoing, caches, metrics, trusted_send=settings.trusted_send)
+    tag_changes = TagChanges(redis, tags, member_cache)
+    commands = Commands(groups, outgoing, member_cache, secret=settings.secret)
+
+    looked = asyncio.Event()
+    writers = (appender, groups, tags)
+    keeping = asyncio.create_task(_keep_life(life, archive, writers, archive_counts, looked), name="life")
+    stack.push_async_callback(end, keeping)
+    await looked.wait()
+    acknowledgements = Acknowledgements(redis, outgoing, metrics)
+    await acknowledgements.step()
+    stack.push_async_callback(end, asyncio.create_task(acknowledgements.run(), name="acknowledgements"))
+    stop = asyncio.Event()
+    sweeper = Sweeper(redis, zombie_days=settings.zombie_days)
+    broker_permissions = None
+    if rest is not None:
+        broker_permissions = BrokerPermissions(
+            rest, memberships, presence, subscriptions, metrics, user_sessions=settings.user_sessions
+        )
+    permissions = PermissionWorker(PermissionWork(redis, idle=LEFT_SECONDS), broker_permissions, metrics)
+    hot = HotChannels(redis, settings.hot_hits, HotCounts(metrics).update)
+    user_tokens = UserTokens(
+        settings.jwt_secret, settings.jwt_jwks_url, metrics, jwks_seconds=settings.jwt_jwks_seconds
+    )
+    works = {
+        "tokens": user_tokens.run(stop),
+        "memory": memory.run(stop),
+        "archiver": archiver.run(stop),
+        "upkeep": keep_up(archive, settings.roaming, settings.retention_days, stop),
+        "sweep": sweeper.run(stop),
+        "permissions": permissions.run(stop),
+        "propagator": Propagator(redis, tags).run(stop),
+        "sync": sync.run(stop),
+        "denials": denials.run(stop),
+        "caches": caches.run(stop),
+        "doubts": doubts.run(stop),
+        "dispatch": dispatch.run(subscriptions.topics, stop),
+        "hot": hot.run(stop),
+    }
+    ender = None
+    undecided: Undecided = lambda _: None  # noqa: E731
+    if rest is not None:
+        watch = CacheWatch(watching(redis), WatchedCaches(redis), rest, presence, subscriptions, metrics)
+        works["cache_watch"], undecided = watch.run(stop), watch.undecided
+        ender = SessionEnder(rest, metrics)
+        works |= session_works(settings, redis, rest, presence, ender, metrics, stop)
+    for name, work in works.items():
+        stack.push_async_callback(_finish, asyncio.create_task(work, name=name), stop)
+
+    webhook = Webhook(
+        {
+            "message": MessageHook(
+                appender, acknowledgements, sync, operators=settings.operators, most_payload=settings.max_payload
+            ),
+            "group": GroupHook(commands, tag_changes, acknowledgements, most_payload=settings.max_payload),
+            "client": ClientHook(presence, subscriptions, sync, metrics, ender),
+            "will": WillHook(presence),
+            "authz": AuthzHook(
+                MembershipAnswers(memberships, news, member_cache, doubts),
+                denials,
+                undecided,
+                operators=settings.operators,
+                trusted_send=settings.trusted_send,
+            ),
+        },
+        tokens=FixedTokens(settings.hook_token),
+        dead_letters=dead_letters,
+        outgoing=outgoing,
+        sync=sync,
+        metrics=metrics,
+        budget=budget,
+    )
+    return Parts(
+        metrics=metrics,
+        origins=Origins(settings.cors_origins),
+        webhook=webhook,
+        pull=PullApi(
+            Puller(
+                pulling,
+                archive,
+                outbox,
+                window_us=settings.window_us,
+                roaming_us=settings.roaming_us,
+                sync_sender=settings.sync_sender,
+                hot=hot,
+            ),
+            timelines,
+            news,
+            user_tokens,
+            metrics,
+            secret=settings.secret,
+            rate=settings.pull_rate,
+            room=Room(settings.answer_bytes, settings.open_pulls),
+        ),
+        health=HealthApi(life, memory, outbox, archiver, archive_counts, presence, acknowledgements, metrics),
+        admin=AdminApi(
+            settings.admin_token,
+            UsersApi(presence, groups, tags, timelines),
+            GroupsApi(groups, commands),
+            TagsApi(tags, tag_changes),
+            PublishApi(appender, outgoing, most_payload=settings.max_payload),
+            DeadLettersApi(dead_letters, webhook),
+            OpenApi(),
+        ),
+        news=news,
+    )
+
+
+async def _default_outbox_limit(redis: Redis) -> int:
+    """A quarter of what Redis may use, or 1 GiB where that is not bounded or not known yet."""
+    try:
+        memory = await redis.info("memory")
+    except (RedisError, OSError):
+        memory = {}
+    return int(memory.get("maxmemory") or 4 * 1024**3) // 4
+
+
+async def _keep_life(
+    life: StoreRecovery,
+    archive: Archive,
+    writers: Sequence[Writer],
+    archive_counts: ArchiveCounts,
+    looked: asyncio.Event,
+) -> None:
+    """Brings the archive's schema up to date, then sees to it that Redis holds what it should."""
+    migrated = False
+    while True:
+        try:
+            migrated = migrated or await _migrated(archive)
+            await life.ensure(max(writer.highest_id for writer in writers))
+        except StoreError as error:
+            log.warning("store_not_ready", error=str(error))
+        except Exception as error:
+            log.error("store_not_ready", exc_info=error)
+        looked.set()
+        archive_counts.update()
+        await asyncio.sleep(_LIFE_SECONDS)
+
+
+async def _migrated(archive: Archive) -> bool:
+    """Brings the archive's schema up to date; whether it could."""
+    try:
+        log.info("archive_migrated", applied=await archive.migrate())
+    except StoreError as error:
+        log.warning("archive_not_ready", error=str(error))
+        return False
+    return True
+
+
+async def _finish(task: asyncio.Task[None], stop: asyncio.Event) -> None:
+    stop.set()
+    await task

@@ -1,0 +1,85 @@
+"""`/hooks/message`: messages with QoS 1 go into timelines."""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from functools import partial
+
+from hooks.errors import Refused
+from hooks.messaging.acknowledgements import Acknowledgements
+from hooks.messaging.sync import NEARLY_LATE_MS, Sync
+from hooks.topics import Global, Group, Single, Tag, number, receiver
+from hooks.webhook import body as fields
+from hooks.webhook.body import Body, moment, text, username
+from hooks.webhook.payload import Payload, read
+from store.errors import ChannelRefused
+from store.record import SERVICE
+from store.timelines.append import Appender, Stored
+
+
+class MessageHook:
+    def __init__(
+        self,
+        appender: Appender,
+        acknowledgements: Acknowledgements,
+        sync: Sync,
+        *,
+        operators: tuple[str, ...],
+        most_payload: int,
+    ) -> None:
+        self._appender = appender
+        self._acknowledgements = acknowledgements
+        self._sync = sync
+        self._operators = frozenset(operators)
+        self._most_payload = most_payload
+
+    def __call__(self, body: Body) -> Awaitable[Stored] | None:
+        """Raises BadBody, Refused, SenderOverBudget, StoreError; so does what is awaited."""
+        topic, broker_id, ts = text(body, "topic"), text(body, "id"), moment(body, "publish_received_at")
+        user, qos = username(body), fields.qos(body)
+        if qos == 0 or (user is None and not topic.startswith("business/")):
+            return None
+        if user == SERVICE:
+            raise Refused("not_a_user", broker_id, "the username `0` is the service's")
+        sender = SERVICE if user is None else user
+        raw = fields.payload(body)
+        payload = read(raw, sender, broker_id, self._most_payload)
+        stored = self._store(topic, sender, payload, ts, raw)
+        if payload.ack and number(sender) is not None:
+            stored.add_done_callback(partial(self._acknowledge, sender, payload.client_id))
+        if time.time() * 1000 - ts > NEARLY_LATE_MS:
+            stored.add_done_callback(partial(self._late, topic, sender, ts))
+        if topic.startswith(("group/", "business/tag_")):
+            return _judged(stored, payload.client_id)
+        return stored
+
+    def _store(self, topic: str, sender: str, payload: Payload, ts: int, raw: bytes) -> asyncio.Future[Stored]:
+        to = receiver(topic)
+        if isinstance(to, Single | Group):
+            if number(sender) is None:
+                raise Refused("not_a_user", payload.client_id)
+        elif isinstance(to, Global | Tag):
+            if sender != SERVICE and sender not in self._operators:
+                raise Refused("not_an_operator", payload.client_id)
+        else:
+            raise Refused("unknown_topic", payload.client_id)
+        return self._appender.append(topic, sender, payload.client_id, ts, payload.json, raw)
+
+    def _acknowledge(self, sender: str, client_id: str, stored: asyncio.Future[Stored]) -> None:
+        if not stored.cancelled() and stored.exception() is None:
+            self._acknowledgements.stored(sender, client_id, stored.result().mid)
+
+    def _late(self, topic: str, sender: str, ts: int, stored: asyncio.Future[Stored]) -> None:
+        if not stored.cancelled() and stored.exception() is None:
+            self._sync.stored(topic, sender, ts)
+
+
+async def _judged(stored: asyncio.Future[Stored], client_id: str) -> Stored:
+    """What a group or a tag takes is judged where the message gets its id.
+
+    Raises Refused, SenderOverBudget, StoreError.
+    """
+    try:
+        return await stored
+    except ChannelRefused as refusal:
+        raise Refused(refusal.code, client_id) from None

@@ -1,0 +1,152 @@
+"""Where the outbox lands: MySQL (or MariaDB) and SQLite behind one interface."""
+
+from collections.abc import Sequence
+from typing import Protocol
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
+
+from store.archive.mysql.archive import MySQLArchive
+from store.archive.sqlite.archive import SQLiteArchive
+from store.archive.tables.blocks import Block, Progress
+from store.archive.tables.changes import Change
+from store.archive.tables.groups import GroupTables
+from store.archive.tables.months import Month
+from store.archive.tables.roaming import BlockReader
+from store.archive.tables.tags import TagTables
+from store.archive.tables.visible_range import VisibleRange
+from store.record import Message
+
+__all__ = ["Archive", "Blocks", "open_archive"]
+
+
+class Blocks(BlockReader, Protocol):
+    """The past by monthly aggregates (`store.archive.tables.blocks`). Every method raises ArchiveAway.
+
+    A month is made in steps: `begin`, `store` batches of blocks made of its rows, `finish`. Each step holds as a whole
+    or not at all, and goes on from where the one before it left the month: of two processes at one month, the second
+    to take a step raises ArchiveAway, and nothing is stored twice.
+    """
+
+    async def settled(self, seconds: int) -> list[Month]:
+        """Those that have been read from blocks for so many seconds, in order."""
+
+    async def begin(self, month: Month) -> Progress:
+        """Where the month stands; it was begun if it was not."""
+
+    async def count(self, month: Month) -> int:
+        """How many messages its blocks will hold, those twice that are stored twice."""
+
+    async def received(self, month: Month, conversation: str, last_id: int, limit: int) -> list[Message]:
+        """The month's rows by conversation and id, after a conversation's `last_id`."""
+
+    async def sent(self, month: Month, sender: str, last_id: int, limit: int) -> list[Message]:
+        """What users sent to other users, by sender and id, after a sender's `last_id`."""
+
+    async def store(self, progress: Progress, blocks: Sequence[Block]) -> Progress:
+        """Adds blocks, the last being the furthest; where the month stands then."""
+
+    async def finish(self, progress: Progress) -> None:
+        """From now on the month is read from its blocks."""
+
+    async def drop(self, before: int) -> int:
+        """Drops blocks below an id: whole months in MySQL. How many months or blocks went."""
+
+
+class Archive(Protocol):
+    """Every method connects when it needs to. All but those that change the schema answer within seconds.
+
+    Where nothing else is said: raises ArchiveAway when the archive does not answer. Messages of the last weeks are
+    rows; `read` alone finds those of months that were aggregated too.
+    """
+
+    @property
+    def blocks(self) -> Blocks:
+        """The months that are aggregated."""
+
+    @property
+    def groups(self) -> GroupTables:
+        """Groups and their members."""
+
+    @property
+    def tags(self) -> TagTables:
+        """Tags and their holders."""
+
+    async def migrate(self) -> list[str]:
+        """Brings the schema up to date; the names of what it applied. Several processes may at once."""
+
+    async def pending_migrations(self) -> list[str]:
+        """The names of those not applied yet."""
+
+    async def store_messages(self, messages: Sequence[Message]) -> None:
+        """All of them are in the archive when it returns; those that were there stay as they are.
+
+        Raises ArchiveRefused if it will never take one of them; others may be stored then.
+        """
+
+    async def highest_id(self) -> int:
+        """The highest id of any message, or change of a group or a tag; 0 if there is none."""
+
+    async def oldest_id(self) -> int:
+        """The lowest id of any row; 0 if there is none."""
+
+    async def read(
+        self, ranges: Sequence[VisibleRange], sender: str, after: int, before: int, limit: int
+    ) -> list[Message]:
+        """The oldest `limit` messages of what is seen, and of what `sender` sent to other users, between two ids,
+        both excluded; in order. No conversation comes twice."""
+
+    async def newest(self, highest: int, limit: int) -> list[Message]:
+        """The newest `limit` messages up to an id, newest first."""
+
+    async def newest_changes(self, highest: int, limit: int) -> list[Change]:
+        """The `limit` groups and tags that changed last, of those whose last change has at most an id; newest first."""
+
+    async def scan(self, after: int, highest: int, limit: int) -> list[Message]:
+        """The oldest `limit` messages of anybody after an id and up to another; in order."""
+
+    async def keep_partitions(self, now: int) -> list[str]:
+        """Makes the partitions of the coming months; their names. now: microseconds."""
+
+    async def drop_messages(self, before: int) -> int:
+        """Drops rows below an id: whole months in MySQL. How many months or rows went."""
+
+    async def ping(self) -> None:
+        """Returns if the archive answers."""
+
+    async def close(self) -> None:
+        """Closes its connections."""
+
+
+def open_archive(url: str) -> Archive:
+    """`mysql://user:password@host:port/database` or `sqlite:///file` (four slashes: from the root).
+
+    Nothing connects yet. Raises ValueError, saying what is wrong with the address without repeating it.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError("host or port is malformed; in a password write : / @ as %3A %2F %40") from None
+    if parts.query or parts.fragment:
+        raise ValueError("takes nothing after ? or #; write them as %3F and %23 in a password or a file name")
+    if parts.scheme == "mysql":
+        database = unquote(parts.path[1:])
+        if not parts.hostname:
+            raise ValueError("names no host: mysql://user:password@host:port/database")
+        if not database or "/" in database:
+            raise ValueError("names no database: mysql://user:password@host:port/database")
+        return MySQLArchive(
+            parts.hostname,
+            port or 3306,
+            unquote(parts.username or "root"),
+            unquote_to_bytes(parts.password or ""),
+            database,
+        )
+    if parts.scheme == "sqlite":
+        if parts.netloc:
+            raise ValueError(
+                "names a host; a file takes three slashes, or four from the root: sqlite:////var/lib/im.db"
+            )
+        if len(parts.path) < 2 or parts.path.endswith("/"):
+            raise ValueError("names no file: sqlite:////var/lib/im.db")
+        return SQLiteArchive(unquote(parts.path[1:]))
+    raise ValueError(f"mysql:// or sqlite:/// expected, not {parts.scheme or 'nothing'}")

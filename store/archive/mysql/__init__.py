@@ -1,0 +1,1 @@
+"""The archive in MySQL 8 or MariaDB 10.11."""

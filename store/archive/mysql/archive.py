@@ -1,0 +1,134 @@
+"""The archive in MySQL 8 or MariaDB 10.11."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from asyncmy import errors
+from asyncmy.constants import ER
+
+from store.archive.mysql.blocks import MySQLBlocks, message
+from store.archive.mysql.connections import MySQLConnections
+from store.archive.mysql.groups import MySQLGroups
+from store.archive.mysql.health import ServerState, server_state
+from store.archive.mysql.partitions import drop_months, make_months
+from store.archive.mysql.rows import write_rows
+from store.archive.mysql.tags import MySQLTags
+from store.archive.tables.blocks import sender_of
+from store.archive.tables.changes import Change
+from store.archive.tables.months import months_to_make
+from store.archive.tables.roaming import read
+from store.archive.tables.sql import migrations, queries
+from store.archive.tables.visible_range import VisibleRange
+from store.record import Message
+
+_QUERIES = queries("mysql")
+
+
+def _row(message: Message) -> tuple[bytes, int, bytes, bytes, int, int, bytes]:
+    """In the order of `insert_message`."""
+    mid, topic, sender, client_id, ts, json, payload = message
+    return topic.encode(), mid, sender.encode(), client_id.encode(), ts, int(json), payload
+
+
+class MySQLArchive:
+    """Rows and blocks in tables that are cut into months, groups and tags in others."""
+
+    def __init__(self, host: str, port: int, user: str, password: bytes, database: str) -> None:
+        self._connections = MySQLConnections(host, port, user, password, database)
+        self.blocks = MySQLBlocks(self._connections)
+        self.groups = MySQLGroups(self._connections)
+        self.tags = MySQLTags(self._connections)
+
+    async def store_messages(self, messages: Sequence[Message]) -> None:
+        async with self._connections.cursor() as cursor:
+            await write_rows(cursor, _QUERIES["insert_message"], [_row(each) for each in messages])
+
+    async def highest_id(self) -> int:
+        async with self._connections.cursor() as cursor:
+            await cursor.execute(_QUERIES["highest_id"])
+            (highest,) = await cursor.fetchone()
+        return highest or 0
+
+    async def oldest_id(self) -> int:
+        async with self._connections.cursor() as cursor:
+            await cursor.execute(_QUERIES["oldest_id"])
+            (oldest,) = await cursor.fetchone()
+        return oldest or 0
+
+    async def read(
+        self, ranges: Sequence[VisibleRange], sender: str, after: int, before: int, limit: int
+    ) -> list[Message]:
+        return await read(self.blocks, self._rows, ranges, sender, after, before, limit)
+
+    async def newest(self, highest: int, limit: int) -> list[Message]:
+        return await self._messages(_QUERIES["newest_messages"], [highest, limit])
+
+    async def newest_changes(self, highest: int, limit: int) -> list[Change]:
+        async with self._connections.cursor() as cursor:
+            await cursor.execute(_QUERIES["newest_changes"], (highest, limit))
+            return [Change(channel.decode(), changed) for channel, changed in await cursor.fetchall()]
+
+    async def scan(self, after: int, highest: int, limit: int) -> list[Message]:
+        return await self._messages(_QUERIES["scan_messages"], [after, highest, limit])
+
+    async def ping(self) -> None:
+        async with self._connections.cursor() as cursor:
+            await cursor.connection.ping(reconnect=False)
+
+    async def server_state(self, now: int) -> ServerState:
+        """now: microseconds."""
+        return await server_state(self._connections, now)
+
+    async def close(self) -> None:
+        await self._connections.close()
+
+    async def migrate(self) -> list[str]:
+        async with self._connections.schema_cursor() as cursor:
+            await cursor.execute(_QUERIES["create_migration"])
+            applied = await self._applied(cursor)
+            pending = [migration for migration in migrations("mysql") if migration.version not in applied]
+            for migration in pending:
+                for statement in migration.statements:
+                    await cursor.execute(statement)
+                note = (migration.version, migration.name, time.time_ns() // 1_000_000)
+                await cursor.execute(_QUERIES["insert_migration"], note)
+        return [migration.name for migration in pending]
+
+    async def pending_migrations(self) -> list[str]:
+        async with self._connections.cursor() as cursor:
+            applied = await self._applied(cursor)
+        return [migration.name for migration in migrations("mysql") if migration.version not in applied]
+
+    async def keep_partitions(self, now: int) -> list[str]:
+        return await make_months(self._connections, "message", lambda last_edge: months_to_make(last_edge, now))
+
+    async def drop_messages(self, before: int) -> int:
+        return await drop_months(self._connections, "message", before)
+
+    async def _rows(self, ranges: Sequence[VisibleRange], limit: int) -> list[Message]:
+        pages: list[str] = []
+        arguments: list[Any] = []
+        for conversation, intervals in ranges:
+            sender = sender_of(conversation)
+            names = (conversation,) if sender is None else (sender, f"single/{sender}")
+            for interval in intervals:
+                pages.append(_QUERIES["conversation_page"] if sender is None else _QUERIES["sent_page"])
+                arguments += (*(name.encode() for name in names), *interval, limit)
+        union = " UNION ALL ".join(f"({page})" for page in pages)
+        return await self._messages(_QUERIES["merged_pages"].format(pages=union), [*arguments, limit])
+
+    async def _messages(self, query: str, arguments: Sequence[Any]) -> list[Message]:
+        async with self._connections.cursor() as cursor:
+            await cursor.execute(query, arguments)
+            return [message(row) for row in await cursor.fetchall()]
+
+    @staticmethod
+    async def _applied(cursor: Any) -> set[int]:
+        try:
+            await cursor.execute(_QUERIES["applied_migrations"])
+        except errors.ProgrammingError as error:
+            if error.args[0] != ER.NO_SUCH_TABLE:
+                raise
+            return set()
+        return {version for (version,) in await cursor.fetchall()}

@@ -1,0 +1,208 @@
+-- One query follows each name; `store.archive.tables.sql` loads them. MySQL 8 and MariaDB 10.11 take all of them.
+
+-- largest_packet --
+-- Bytes a statement may have.
+SELECT @@max_allowed_packet
+
+-- server_state --
+-- Its version, and its clock in seconds.
+SELECT VERSION(), UNIX_TIMESTAMP(NOW(6))
+
+-- insert_message --
+-- A row that is there already stays as it is. Not INSERT IGNORE: that one loses rows it cannot take, silently.
+INSERT INTO message (conversation, id, sender, client_id, ts, form, payload)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
+ON DUPLICATE KEY UPDATE id = id
+
+-- conversation_page --
+-- One conversation between two ids, both excluded, oldest first. Goes into `merged_pages`.
+SELECT conversation, id, sender, client_id, ts, form, payload FROM message
+WHERE conversation = %s AND id > %s AND id < %s ORDER BY id LIMIT %s
+
+-- sent_page --
+-- What one user sent to others, likewise; the second name is his own conversation.
+SELECT conversation, id, sender, client_id, ts, form, payload FROM message
+WHERE sender = %s AND conversation LIKE 'single/%%' AND conversation <> %s AND id > %s AND id < %s ORDER BY id LIMIT %s
+
+-- merged_pages --
+-- {pages}: each of the above in a SELECT of its own, joined by UNION ALL.
+{pages} ORDER BY id LIMIT %s
+
+-- newest_messages --
+-- The newest up to an id.
+SELECT conversation, id, sender, client_id, ts, form, payload FROM message WHERE id <= %s ORDER BY id DESC LIMIT %s
+
+-- scan_messages --
+-- All between two ids, the lower excluded, oldest first.
+SELECT conversation, id, sender, client_id, ts, form, payload FROM message WHERE id > %s AND id <= %s ORDER BY id LIMIT %s
+
+-- highest_id --
+SELECT MAX(id) FROM (
+    SELECT MAX(id) AS id FROM message UNION ALL SELECT MAX(changed) AS id FROM channel_change
+) AS newest
+
+-- oldest_id --
+SELECT MIN(id) FROM message
+
+-- partitions --
+-- Name and upper edge (exclusive; the text MAXVALUE for the last) of each partition of a table, oldest first.
+SELECT partition_name, partition_description
+FROM information_schema.partitions
+WHERE table_schema = DATABASE() AND table_name = %s
+ORDER BY partition_ordinal_position
+
+-- make_partitions --
+-- Cuts months off `later`; {months} is a list of partition_of_month. Rows in `later` move to their month.
+ALTER TABLE {table} REORGANIZE PARTITION later INTO ({months}, PARTITION later VALUES LESS THAN MAXVALUE)
+
+-- partition_of_month --
+PARTITION {name} VALUES LESS THAN ({edge})
+
+-- drop_partitions --
+ALTER TABLE {table} DROP PARTITION {names}
+
+-- lock_schema --
+-- 1 when this connection now holds the lock, 0 when another one held it for all of the %s seconds.
+SELECT GET_LOCK(LEFT(CONCAT('emqx-im schema ', DATABASE()), 64), %s)
+
+-- unlock_schema --
+SELECT RELEASE_LOCK(LEFT(CONCAT('emqx-im schema ', DATABASE()), 64))
+
+-- create_migration --
+-- applied_at: milliseconds.
+CREATE TABLE IF NOT EXISTS migration (
+    version INT NOT NULL PRIMARY KEY,
+    name VARBINARY(255) NOT NULL,
+    applied_at BIGINT NOT NULL
+) ENGINE = InnoDB
+
+-- applied_migrations --
+SELECT version FROM migration
+
+-- insert_migration --
+INSERT INTO migration (version, name, applied_at) VALUES (%s, %s, %s)
+
+-- aggregated_months --
+SELECT month, edge FROM aggregate_month WHERE aggregated_at IS NOT NULL ORDER BY month
+
+-- settled_months --
+-- Those that have been read from blocks for so many milliseconds.
+SELECT month, edge FROM aggregate_month
+WHERE aggregated_at <= UNIX_TIMESTAMP(NOW(3)) * 1000 - %s ORDER BY month
+
+-- block_heads --
+-- Blocks of one conversation that reach into what lies between two ids, both excluded, oldest first. Goes into
+-- `merged_heads`.
+SELECT conversation, first_id, last_id, messages FROM block
+WHERE conversation = %s AND last_id > %s AND first_id < %s ORDER BY last_id LIMIT %s
+
+-- merged_heads --
+-- {pages}: each of the above in a SELECT of its own, joined by UNION ALL.
+{pages} ORDER BY last_id
+
+-- block_data --
+-- Blocks of one conversation that end after one id and at another at the latest.
+SELECT data FROM block WHERE conversation = %s AND last_id > %s AND last_id <= %s
+
+-- begin_month --
+-- A month that was begun stays as it is.
+INSERT INTO aggregate_month (month, edge) VALUES (%s, %s) ON DUPLICATE KEY UPDATE month = month
+
+-- month_progress --
+SELECT conversation, last_id, messages, blocks, bytes FROM aggregate_month WHERE month = %s
+
+-- count_month --
+-- What the two queries below give for a month: between two ids, the upper excluded.
+SELECT COUNT(*) + COALESCE(SUM(sender <> '0' AND conversation LIKE 'single/%%'
+                               AND conversation <> CONCAT('single/', sender)), 0)
+FROM message FORCE INDEX (message_by_sender) WHERE id >= %s AND id < %s
+
+-- received_rows --
+-- The messages of a month after one of them, in the order of the primary key.
+SELECT conversation, id, sender, client_id, ts, form, payload FROM message FORCE INDEX (PRIMARY)
+WHERE id >= %s AND id < %s AND (conversation > %s OR (conversation = %s AND id > %s))
+ORDER BY conversation, id LIMIT %s
+
+-- sent_rows --
+-- What users sent to other users in a month, after one of them, by sender and id. The service's own nobody pulls as his.
+SELECT conversation, id, sender, client_id, ts, form, payload FROM message FORCE INDEX (message_by_sender)
+WHERE id >= %s AND id < %s AND (sender > %s OR (sender = %s AND id > %s))
+  AND sender <> '0' AND conversation LIKE 'single/%%' AND conversation <> CONCAT('single/', sender)
+ORDER BY sender, id LIMIT %s
+
+-- insert_block --
+INSERT INTO block (conversation, first_id, last_id, messages, data) VALUES (%s, %s, %s, %s, %s)
+
+-- advance_month --
+-- Changes a row only if the month stands where this process left it.
+UPDATE aggregate_month
+SET conversation = %s, last_id = %s, messages = messages + %s, blocks = blocks + %s, bytes = bytes + %s
+WHERE month = %s AND conversation = %s AND last_id = %s AND aggregated_at IS NULL
+
+-- finish_month --
+-- Likewise. From here on the month is read from its blocks.
+UPDATE aggregate_month SET aggregated_at = UNIX_TIMESTAMP(NOW(3)) * 1000
+WHERE month = %s AND conversation = %s AND last_id = %s AND aggregated_at IS NULL
+
+-- store_change --
+-- The newest change of a channel counts, in whatever order they come.
+INSERT INTO channel_change (channel, changed) VALUES (%s, %s)
+ON DUPLICATE KEY UPDATE changed = GREATEST(VALUES(changed), changed)
+
+-- newest_changes --
+-- The newest up to an id.
+SELECT channel, changed FROM channel_change WHERE changed <= %s ORDER BY changed DESC LIMIT %s
+
+-- store_group --
+-- The newest row of a group counts, in whatever order they come: `changed` is compared by all and set last.
+INSERT INTO im_group (gid, owner, mode, is_open, made, dismissed, changed, name)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+ON DUPLICATE KEY UPDATE
+    owner = IF(VALUES(changed) > changed, VALUES(owner), owner),
+    mode = IF(VALUES(changed) > changed, VALUES(mode), mode),
+    is_open = IF(VALUES(changed) > changed, VALUES(is_open), is_open),
+    dismissed = IF(VALUES(changed) > changed, VALUES(dismissed), dismissed),
+    name = IF(VALUES(changed) > changed, VALUES(name), name),
+    changed = GREATEST(VALUES(changed), changed)
+
+-- store_member --
+-- A membership ends once: an older row does not open it again.
+INSERT INTO group_member (gid, uid, joined_id, left_id, kicked)
+VALUES (%s, %s, %s, %s, %s)
+ON DUPLICATE KEY UPDATE left_id = GREATEST(VALUES(left_id), left_id), kicked = GREATEST(VALUES(kicked), kicked)
+
+-- groups_page --
+SELECT gid, owner, mode, is_open, made, dismissed, changed, name FROM im_group WHERE gid > %s ORDER BY gid LIMIT %s
+
+-- members_page --
+SELECT gid, uid, joined_id, left_id, kicked FROM group_member
+WHERE gid = %s AND (uid > %s OR (uid = %s AND joined_id > %s)) ORDER BY uid, joined_id LIMIT %s
+
+-- store_tag --
+-- The newest row of a tag counts, in whatever order they come: `changed` is compared by all and set last.
+INSERT INTO tag (tag, followable, made, deleted, changed, title) VALUES (%s, %s, %s, %s, %s, %s)
+ON DUPLICATE KEY UPDATE
+    followable = IF(VALUES(changed) > changed, VALUES(followable), followable),
+    made = IF(VALUES(changed) > changed, VALUES(made), made),
+    deleted = IF(VALUES(changed) > changed, VALUES(deleted), deleted),
+    title = IF(VALUES(changed) > changed, VALUES(title), title),
+    changed = GREATEST(VALUES(changed), changed)
+
+-- store_holder --
+-- Likewise.
+INSERT INTO tag_holder (tag, uid, joined_id, left_id, sources, changed) VALUES (%s, %s, %s, %s, %s, %s)
+ON DUPLICATE KEY UPDATE
+    left_id = IF(VALUES(changed) > changed, VALUES(left_id), left_id),
+    sources = IF(VALUES(changed) > changed, VALUES(sources), sources),
+    changed = GREATEST(VALUES(changed), changed)
+
+-- tags_page --
+SELECT tag, followable, made, deleted, changed, title FROM tag WHERE tag > %s ORDER BY tag LIMIT %s
+
+-- holders_page --
+SELECT uid, joined_id, left_id, sources, changed FROM tag_holder
+WHERE tag = %s AND (uid > %s OR (uid = %s AND joined_id > %s)) ORDER BY uid, joined_id LIMIT %s
+
+-- delete_holders --
+-- Some of what ended below an id, so that no transaction is long.
+DELETE FROM tag_holder WHERE left_id > 0 AND left_id < %s LIMIT %s

@@ -1,0 +1,101 @@
+"""Blocks in SQLite."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import aiosqlite
+
+from store.archive.sqlite.connection import SQLiteConnection
+from store.archive.tables.blocks import Block, Progress
+from store.archive.tables.months import Month
+from store.archive.tables.roaming import Head, Span
+from store.archive.tables.sql import queries
+from store.archive.tables.visible_range import VisibleRange
+from store.errors import ArchiveAway
+from store.record import Message
+
+_QUERIES = queries("sqlite")
+
+DELETED_AT_ONCE = 500
+
+
+def message(row: Sequence[Any]) -> Message:
+    """A row of `message`, its columns in the table's order."""
+    topic, mid, sender, client_id, ts, form, payload = row
+    return Message(mid, topic, sender, client_id, ts, bool(form), payload)
+
+
+class SQLiteBlocks:
+    def __init__(self, connection: SQLiteConnection) -> None:
+        self._connection = connection
+
+    async def aggregated(self) -> list[Month]:
+        return [Month(*row) for row in await self._fetch(_QUERIES["aggregated_months"], [])]
+
+    async def settled(self, seconds: int) -> list[Month]:
+        return [Month(*row) for row in await self._fetch(_QUERIES["settled_months"], [seconds * 1000])]
+
+    async def heads(self, ranges: Sequence[VisibleRange], limit: int) -> list[Head]:
+        pages = " UNION ALL ".join(["SELECT * FROM (" + _QUERIES["block_heads"] + ")"] * len(ranges))  # noqa: S608
+        arguments: list[Any] = []
+        for conversation, intervals in ranges:
+            arguments += (conversation, intervals[0][0], intervals[-1][1], limit)
+        return [Head(*row) for row in await self._fetch(_QUERIES["merged_heads"].format(pages=pages), arguments)]
+
+    async def data(self, spans: Sequence[Span]) -> list[bytes]:
+        union = " UNION ALL ".join(_QUERIES["block_data"] for _ in spans)
+        return [data for (data,) in await self._fetch(union, [value for span in spans for value in span])]
+
+    async def begin(self, month: Month) -> Progress:
+        async with self._connection.transaction() as connection:
+            await connection.execute(_QUERIES["begin_month"], month)
+            ((conversation, *numbers),) = await connection.execute_fetchall(_QUERIES["month_progress"], (month.start,))
+        return Progress(month, conversation, *numbers)
+
+    async def count(self, month: Month) -> int:
+        ((count,),) = await self._fetch(_QUERIES["count_month"], month)
+        return int(count)
+
+    async def received(self, month: Month, conversation: str, last_id: int, limit: int) -> list[Message]:
+        return await self._page(_QUERIES["received_rows"], [*month, conversation, last_id, limit])
+
+    async def sent(self, month: Month, sender: str, last_id: int, limit: int) -> list[Message]:
+        return await self._page(_QUERIES["sent_rows"], [*month, sender, last_id, limit])
+
+    async def store(self, progress: Progress, blocks: Sequence[Block]) -> Progress:
+        after = progress.after(blocks)
+        added = (now - then for now, then in zip(after[3:], progress[3:], strict=True))
+        async with self._connection.transaction() as connection:
+            place = [after.conversation, after.last_id, *added, *self._place(progress)]
+            await self._only_one(connection, _QUERIES["advance_month"], place)
+            await connection.executemany(_QUERIES["insert_block"], blocks)
+        return after
+
+    async def finish(self, progress: Progress) -> None:
+        async with self._connection.transaction() as connection:
+            await self._only_one(connection, _QUERIES["finish_month"], self._place(progress))
+
+    async def drop(self, before: int) -> int:
+        deleted = 0
+        while True:
+            async with self._connection.transaction() as connection:
+                cursor = await connection.execute(_QUERIES["delete_blocks"], (before, DELETED_AT_ONCE))
+            deleted += cursor.rowcount
+            if cursor.rowcount < DELETED_AT_ONCE:
+                return deleted
+
+    async def _page(self, query: str, arguments: Sequence[Any]) -> list[Message]:
+        return [message(row) for row in await self._fetch(query, arguments)]
+
+    async def _fetch(self, query: str, arguments: Sequence[Any]) -> list[Any]:
+        async with self._connection.open() as connection:
+            return list(await connection.execute_fetchall(query, arguments))
+
+    @staticmethod
+    def _place(progress: Progress) -> tuple[int, str, int]:
+        return progress.month.start, progress.conversation, progress.last_id
+
+    @staticmethod
+    async def _only_one(connection: aiosqlite.Connection, query: str, arguments: Sequence[Any]) -> None:
+        if (await connection.execute(query, arguments)).rowcount != 1:
+            raise ArchiveAway("another process is aggregating")

@@ -1,0 +1,179 @@
+-- One query follows each name; `store.archive.tables.sql` loads them.
+
+-- insert_message --
+-- A row that is there already stays as it is; anything else that is wrong with a row raises.
+INSERT INTO message (conversation, id, sender, client_id, ts, form, payload)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (conversation, id) DO NOTHING
+
+-- conversation_page --
+-- One conversation between two ids, both excluded, oldest first. Goes into `merged_pages`.
+SELECT conversation, id, sender, client_id, ts, form, payload FROM message
+WHERE conversation = ? AND id > ? AND id < ? ORDER BY id LIMIT ?
+
+-- sent_page --
+-- What one user sent to others, likewise; the second name is his own conversation.
+SELECT conversation, id, sender, client_id, ts, form, payload FROM message
+WHERE sender = ? AND conversation LIKE 'single/%' AND conversation <> ? AND id > ? AND id < ? ORDER BY id LIMIT ?
+
+-- merged_pages --
+-- {pages}: each of the above in a SELECT of its own, joined by UNION ALL.
+{pages} ORDER BY id LIMIT ?
+
+-- newest_messages --
+-- The newest up to an id.
+SELECT conversation, id, sender, client_id, ts, form, payload FROM message WHERE id <= ? ORDER BY id DESC LIMIT ?
+
+-- scan_messages --
+-- All between two ids, the lower excluded, oldest first.
+SELECT conversation, id, sender, client_id, ts, form, payload FROM message WHERE id > ? AND id <= ? ORDER BY id LIMIT ?
+
+-- highest_id --
+SELECT MAX(id) FROM (
+    SELECT MAX(id) AS id FROM message UNION ALL SELECT MAX(changed) AS id FROM channel_change
+) AS newest
+
+-- oldest_id --
+SELECT MIN(id) FROM message
+
+-- delete_messages --
+-- Some of the rows below an id, so that no transaction is long.
+DELETE FROM message WHERE rowid IN (SELECT rowid FROM message WHERE id < ? LIMIT ?)
+
+-- create_migration --
+-- applied_at: milliseconds.
+CREATE TABLE IF NOT EXISTS migration (
+    version INTEGER NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    applied_at INTEGER NOT NULL
+) STRICT
+
+-- migration_table --
+SELECT COUNT(*) FROM sqlite_schema WHERE type = 'table' AND name = 'migration'
+
+-- applied_migrations --
+SELECT version FROM migration
+
+-- insert_migration --
+INSERT INTO migration (version, name, applied_at) VALUES (?, ?, ?)
+
+-- aggregated_months --
+SELECT month, edge FROM aggregate_month WHERE aggregated_at IS NOT NULL ORDER BY month
+
+-- settled_months --
+-- Those that have been read from blocks for so many milliseconds.
+SELECT month, edge FROM aggregate_month
+WHERE aggregated_at <= (julianday('now') - 2440587.5) * 86400000 - ? ORDER BY month
+
+-- block_heads --
+-- Blocks of one conversation that reach into what lies between two ids, both excluded, oldest first. Goes into
+-- `merged_heads`.
+SELECT conversation, first_id, last_id, messages FROM block
+WHERE conversation = ? AND last_id > ? AND first_id < ? ORDER BY last_id LIMIT ?
+
+-- merged_heads --
+-- {pages}: each of the above in a SELECT of its own, joined by UNION ALL.
+{pages} ORDER BY last_id
+
+-- block_data --
+-- Blocks of one conversation that end after one id and at another at the latest.
+SELECT data FROM block WHERE conversation = ? AND last_id > ? AND last_id <= ?
+
+-- begin_month --
+-- A month that was begun stays as it is.
+INSERT INTO aggregate_month (month, edge) VALUES (?, ?) ON CONFLICT (month) DO NOTHING
+
+-- month_progress --
+SELECT conversation, last_id, messages, blocks, bytes FROM aggregate_month WHERE month = ?
+
+-- count_month --
+-- What the two queries below give for a month: between two ids, the upper excluded.
+SELECT COUNT(*) + COALESCE(SUM(sender <> '0' AND conversation LIKE 'single/%'
+                               AND conversation <> 'single/' || sender), 0)
+FROM message WHERE id >= ? AND id < ?
+
+-- received_rows --
+-- The messages of a month after one of them, in the order of the primary key. The plus keeps SQLite from the index on
+-- id, which would have it sort the month for every page.
+SELECT conversation, id, sender, client_id, ts, form, payload FROM message
+WHERE +id >= ? AND +id < ? AND (conversation, id) > (?, ?)
+ORDER BY conversation, id LIMIT ?
+
+-- sent_rows --
+-- What users sent to other users in a month, after one of them, by sender and id. The service's own nobody pulls as his.
+SELECT conversation, id, sender, client_id, ts, form, payload FROM message
+WHERE +id >= ? AND +id < ? AND (sender, id) > (?, ?)
+  AND sender <> '0' AND +conversation LIKE 'single/%' AND conversation <> 'single/' || sender
+ORDER BY sender, id LIMIT ?
+
+-- insert_block --
+INSERT INTO block (conversation, first_id, last_id, messages, data) VALUES (?, ?, ?, ?, ?)
+
+-- advance_month --
+-- Changes a row only if the month stands where this process left it.
+UPDATE aggregate_month
+SET conversation = ?, last_id = ?, messages = messages + ?, blocks = blocks + ?, bytes = bytes + ?
+WHERE month = ? AND conversation = ? AND last_id = ? AND aggregated_at IS NULL
+
+-- finish_month --
+-- Likewise. From here on the month is read from its blocks.
+UPDATE aggregate_month SET aggregated_at = CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)
+WHERE month = ? AND conversation = ? AND last_id = ? AND aggregated_at IS NULL
+
+-- delete_blocks --
+-- Some of the blocks that end below an id, so that no transaction is long.
+DELETE FROM block WHERE rowid IN (SELECT rowid FROM block WHERE last_id < ? LIMIT ?)
+
+-- store_change --
+-- The newest change of a channel counts, in whatever order they come.
+INSERT INTO channel_change (channel, changed) VALUES (?, ?)
+ON CONFLICT (channel) DO UPDATE SET changed = excluded.changed WHERE excluded.changed > channel_change.changed
+
+-- newest_changes --
+-- The newest up to an id.
+SELECT channel, changed FROM channel_change WHERE changed <= ? ORDER BY changed DESC LIMIT ?
+
+-- store_group --
+-- The newest row of a group counts, in whatever order they come.
+INSERT INTO im_group (gid, owner, mode, is_open, made, dismissed, changed, name) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (gid) DO UPDATE SET owner = excluded.owner, mode = excluded.mode, is_open = excluded.is_open,
+    made = excluded.made, dismissed = excluded.dismissed, changed = excluded.changed, name = excluded.name
+WHERE excluded.changed > im_group.changed
+
+-- store_member --
+-- A membership ends once: an older row does not open it again.
+INSERT INTO group_member (gid, uid, joined_id, left_id, kicked) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (gid, uid, joined_id) DO UPDATE SET left_id = excluded.left_id, kicked = excluded.kicked
+WHERE excluded.left_id > group_member.left_id
+
+-- groups_page --
+SELECT gid, owner, mode, is_open, made, dismissed, changed, name FROM im_group WHERE gid > ? ORDER BY gid LIMIT ?
+
+-- members_page --
+SELECT gid, uid, joined_id, left_id, kicked FROM group_member
+WHERE gid = ? AND (uid, joined_id) > (?, ?) ORDER BY uid, joined_id LIMIT ?
+
+-- store_tag --
+-- The newest row of a tag counts, in whatever order they come.
+INSERT INTO tag (tag, followable, made, deleted, changed, title) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (tag) DO UPDATE SET followable = excluded.followable, made = excluded.made, deleted = excluded.deleted,
+    changed = excluded.changed, title = excluded.title
+WHERE excluded.changed > tag.changed
+
+-- store_holder --
+-- Likewise.
+INSERT INTO tag_holder (tag, uid, joined_id, left_id, sources, changed) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (tag, uid, joined_id) DO UPDATE SET left_id = excluded.left_id, sources = excluded.sources,
+    changed = excluded.changed
+WHERE excluded.changed > tag_holder.changed
+
+-- tags_page --
+SELECT tag, followable, made, deleted, changed, title FROM tag WHERE tag > ? ORDER BY tag LIMIT ?
+
+-- holders_page --
+SELECT uid, joined_id, left_id, sources, changed FROM tag_holder
+WHERE tag = ? AND (uid, joined_id) > (?, ?) ORDER BY uid, joined_id LIMIT ?
+
+-- delete_holders --
+-- Some of what ended below an id, so that no transaction is long.
+DELETE FROM tag_holder WHERE rowid IN (SELECT rowid FROM tag_holder WHERE left_id > 0 AND left_id < ? LIMIT ?)

@@ -1,0 +1,45 @@
+"""Tags in SQLite."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from store.archive.sqlite.connection import SQLiteConnection
+from store.archive.tables.sql import queries
+from store.archive.tables.tags import DELETED_AT_ONCE, HolderRow, TagRow, tag_changes
+
+_QUERIES = queries("sqlite")
+
+
+class SQLiteTags:
+    def __init__(self, connection: SQLiteConnection) -> None:
+        self._connection = connection
+
+    async def store_tags(self, rows: Sequence[TagRow]) -> None:
+        async with self._connection.transaction() as connection:
+            await connection.executemany(_QUERIES["store_tag"], rows)
+            await connection.executemany(_QUERIES["store_change"], tag_changes(rows))
+
+    async def store_holders(self, rows: Sequence[HolderRow]) -> None:
+        async with self._connection.transaction() as connection:
+            await connection.executemany(_QUERIES["store_holder"], rows)
+            await connection.executemany(_QUERIES["store_change"], tag_changes(rows))
+
+    async def tags(self, after: str, limit: int) -> list[TagRow]:
+        rows = await self._fetch(_QUERIES["tags_page"], (after, limit))
+        return [TagRow(tag, bool(followable), *others) for tag, followable, *others in rows]
+
+    async def holders(self, tag: str, after: tuple[int, int], limit: int) -> list[HolderRow]:
+        return [HolderRow(tag, *row) for row in await self._fetch(_QUERIES["holders_page"], (tag, *after, limit))]
+
+    async def drop(self, before: int) -> int:
+        dropped = 0
+        while True:
+            async with self._connection.transaction() as connection:
+                cursor = await connection.execute(_QUERIES["delete_holders"], (before, DELETED_AT_ONCE))
+            dropped += cursor.rowcount
+            if cursor.rowcount < DELETED_AT_ONCE:
+                return dropped
+
+    async def _fetch(self, query: str, arguments: Sequence[Any]) -> list[Any]:
+        async with self._connection.open() as connection:
+            return list(await connection.execute_fetchall(query, arguments))

@@ -1,0 +1,38 @@
+"""SQL lives in files: named queries in `sql/<backend>/queries.sql`, migrations in `schema/<backend>/`."""
+
+import re
+from functools import cache
+from importlib.resources import files
+from typing import NamedTuple
+
+_NAME = re.compile(r"^-- ([a-z_]+) --$", re.MULTILINE)
+_COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
+_END = re.compile(r";\s*$", re.MULTILINE)
+_FILE = re.compile(r"(\d{3})_(\w+)\.sql")
+
+
+class Migration(NamedTuple):
+    """One file. Its statements can be run twice: a process may die before it has noted that they ran."""
+
+    version: int
+    name: str
+    statements: tuple[str, ...]
+
+
+@cache
+def queries(backend: str) -> dict[str, str]:
+    """Name to query, without the comments."""
+    text = files("store.archive").joinpath(backend, "queries.sql").read_text()
+    _, *parts = _NAME.split(text)
+    return {name: _COMMENT.sub("", part).strip() for name, part in zip(parts[::2], parts[1::2], strict=True)}
+
+
+@cache
+def migrations(backend: str) -> tuple[Migration, ...]:
+    """All of them, in the order in which they are applied. Statements end with `;` at the end of a line."""
+    found = []
+    for file in files("store.archive").joinpath(backend, "schema").iterdir():
+        if match := _FILE.fullmatch(file.name):
+            parts = (part.strip() for part in _END.split(_COMMENT.sub("", file.read_text())))
+            found.append(Migration(int(match[1]), match[0][:-4], tuple(part for part in parts if part)))
+    return tuple(sorted(found))

@@ -1,0 +1,21 @@
+"""What a user sees of the archive's conversations."""
+
+from typing import NamedTuple
+
+ENDLESS = 2**63 - 1
+"""Above every id."""
+
+
+class VisibleRange(NamedTuple):
+    """intervals: pairs of ids, in order; he sees the messages between the two ids of each, both excluded."""
+
+    conversation: str
+    intervals: tuple[tuple[int, int], ...] = ((0, ENDLESS),)
+
+    def between(self, after: int, before: int) -> "VisibleRange":
+        """What of it lies between two ids: perhaps no interval."""
+        cut = ((max(low, after), min(high, before)) for low, high in self.intervals)
+        return VisibleRange(self.conversation, tuple((low, high) for low, high in cut if low + 1 < high))
+
+    def holds(self, id_: int) -> bool:
+        return any(low < id_ < high for low, high in self.intervals)

@@ -1,0 +1,1 @@
+"""Groups: commands, members, and their recovery from the archive."""

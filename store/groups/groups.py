@@ -1,0 +1,283 @@
+"""Groups: their commands and what is known of them. Every command is one script call: all of it happens, or nothing.
+
+A group keeps its members by the id at which they joined; each user keeps a map from channel to the intervals of ids in
+which he may see it. Messages of a `write` group lie in the inboxes of its members, those of a `read` group in its
+channel, so that changing the mode touches no timeline.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from store.errors import ChannelRefused, StoreAway, StoreEmpty
+from store.groups.script import Changed, Command, GroupScript, Limits, Notice, Succession, group_topic, inbox_topic
+from store.redis import keys
+from store.redis.budget import UNBOUNDED, Budget
+from store.redis.memory import StoreMemory
+
+__all__ = ["Changed", "GroupInfo", "Groups", "Limits", "Membership", "Notice", "Notices"]
+
+MAX_MEMBERS = 1000
+"""Users one command may name."""
+
+WRITE = "write"
+READ = "read"
+MODES = (WRITE, READ)
+
+OPERATOR = 0
+"""The actor who has every right."""
+
+Notices = Callable[[str, str, Mapping[str, Any]], Notice]
+"""Builds a control message from its topic (`single/<uid>` or `group/<gid>`), type and body."""
+
+
+class GroupInfo(NamedTuple):
+    """A group that lives. made: id at which it was made, microseconds. members: how many."""
+
+    gid: int
+    owner: int
+    name: str
+    mode: str
+    open: bool
+    made: int
+    members: int
+
+
+class Membership(NamedTuple):
+    """One group of a user. role: `owner` or `member`. joined: id from which on he sees it."""
+
+    gid: int
+    name: str
+    mode: str
+    role: str
+    joined: int
+
+
+class Groups:
+    """Commands raise ChannelRefused, SenderOverBudget, StoreError; questions StoreAway, and `is_member` StoreEmpty.
+
+    A command is known again by its actor, kind, gid and `command_id`; a refused one leaves no trace.
+
+    highest_id: of those it was given; a store whose clock is below it has lost them.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        write_connection: Redis,
+        *,
+        window_us: int,
+        repeat_seconds: int,
+        outbox_limit: int,
+        limits: Limits,
+        replicas: int = 0,
+        budget: Budget = UNBOUNDED,
+        memory: StoreMemory | None = None,
+    ) -> None:
+        """redis: answers questions. write_connection: a client of one connection (`connect(…, single=True)`) for commands."""
+        self._redis = redis
+        self._script = GroupScript(
+            write_connection,
+            window_us=window_us,
+            repeat_seconds=repeat_seconds,
+            outbox_limit=outbox_limit,
+            limits=limits,
+            replicas=replicas,
+            budget=budget,
+            memory=memory,
+        )
+        self.highest_id = 0
+
+    async def create(
+        self,
+        gid: int,
+        actor: int,
+        *,
+        command_id: str,
+        notices: Notices,
+        members: Iterable[int] = (),
+        name: str = "",
+        mode: str = WRITE,
+        open: bool = False,  # noqa: A002
+        owner: int | None = None,
+    ) -> Changed:
+        """Makes a group of the owner and the members. The owner is the actor; an operator names him.
+
+        Tells `im.group.created` to the owner, `im.group.invite` to the others.
+        """
+        owner = actor if actor != OPERATOR else owner
+        if not owner or mode not in MODES:
+            raise ChannelRefused("bad_command")
+        told = {owner: notices(inbox_topic(owner), "im.group.created", {"gid": str(gid), "name": name, "mode": mode})}
+        told |= _invitations(_named(members, without=owner), gid, actor, name, mode, notices)
+        return await self._do(
+            Command("create", gid, actor, command_id, told, owner=str(owner), mode=mode, open=open, name=name)
+        )
+
+    async def invite(
+        self, gid: int, actor: int, *, command_id: str, notices: Notices, members: Iterable[int]
+    ) -> Changed:
+        """Makes users members; those who are stay as they are. Tells `im.group.invite`, and the group."""
+        invited = _named(members)
+        try:
+            group: Any = await self._redis.hmget(keys.group(gid), ["name", "mode"])
+            joined: Any = await self._redis.zmscore(keys.members(gid), [str(uid) for uid in invited])
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"group: {error}") from error
+        name, mode = ((field or b"").decode() for field in group)
+        told = _invitations(invited, gid, actor, name, mode, notices)
+        new = [uid for uid, since in zip(invited, joined, strict=True) if since is None]
+        return await self._do(
+            Command("invite", gid, actor, command_id, told, _change(gid, actor, "invited", notices, members=new))
+        )
+
+    async def join(self, gid: int, actor: int, *, command_id: str, notices: Notices) -> Changed:
+        """Makes the actor a member of an open group; one who is stays as he is. Tells the group."""
+        if actor == OPERATOR:
+            raise ChannelRefused("bad_command")
+        notice = _change(gid, actor, "joined", notices, members=[actor])
+        return await self._do(Command("join", gid, actor, command_id, {actor: None}, notice))
+
+    async def leave(self, gid: int, actor: int, *, command_id: str, notices: Notices) -> Changed:
+        """Ends the actor's membership. The longest member follows an owner; with the last member the group ends.
+
+        Tells `im.group.left` to him, and the group.
+        """
+        if actor == OPERATOR:
+            raise ChannelRefused("bad_command")
+        return await self._end_memberships("leave", "left", gid, actor, [actor], command_id, notices)
+
+    async def kick(self, gid: int, actor: int, *, command_id: str, notices: Notices, members: Iterable[int]) -> Changed:
+        """Ends memberships; who was kicked cannot join until he is invited. Tells `im.group.kicked`, and the group.
+
+        An owner leaves instead of kicking himself.
+        """
+        kicked = _named(members)
+        if actor in kicked:
+            raise ChannelRefused("bad_command")
+        return await self._end_memberships("kick", "kicked", gid, actor, kicked, command_id, notices)
+
+    async def dismiss(self, gid: int, actor: int, *, command_id: str, notices: Notices) -> Changed:
+        """Ends the group. Tells the group `im.group.dismissed`."""
+        notice = notices(group_topic(gid), "im.group.dismissed", {"gid": str(gid), "by": str(actor)})
+        return await self._do(Command("dismiss", gid, actor, command_id, {}, notice))
+
+    async def change_mode(self, gid: int, actor: int, *, command_id: str, notices: Notices, mode: str) -> Changed:
+        """Changes how messages are spread from here on. Tells the group."""
+        if mode not in MODES:
+            raise ChannelRefused("bad_command")
+        notice = _change(gid, actor, "mode", notices, mode=mode)
+        return await self._do(Command("mode", gid, actor, command_id, {}, notice, mode=mode))
+
+    async def info(self, gid: int) -> GroupInfo | None:
+        """None if there is none, or it was dismissed."""
+        try:
+            group: Any = await self._redis.hgetall(keys.group(gid))
+            members = await self._redis.zcard(keys.members(gid))
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"group: {error}") from error
+        if not group or b"dismissed" in group:
+            return None
+        owner, name, mode = int(group[b"owner"]), group[b"name"].decode(), group[b"mode"].decode()
+        return GroupInfo(gid, owner, name, mode, group[b"open"] == b"1", int(group[b"made"]), members)
+
+    async def members(self, gid: int, after: int, limit: int) -> list[int]:
+        """Up to `limit` members above a uid, by uid; none if there is no such group."""
+        try:
+            members: Any = await self._redis.zrange(keys.members(gid), 0, -1)
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"group: {error}") from error
+        return heapq.nsmallest(limit, (uid for uid in map(int, members) if uid > after))
+
+    async def is_member(self, gid: int, uid: int) -> bool | None:
+        """None if there never was such a group; False for one that was dismissed."""
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.exists(keys.EPOCH)
+        pipeline.hmget(keys.group(gid), ["made", "dismissed"])
+        pipeline.zscore(keys.members(gid), str(uid))
+        try:
+            whole, (made, dismissed), joined = await pipeline.execute()
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"group: {error}") from error
+        if not whole:
+            raise StoreEmpty(StoreEmpty.__doc__)
+        return None if made is None else joined is not None and dismissed is None
+
+    async def of_user(self, uid: int) -> list[Membership]:
+        """The groups he is in now, by gid."""
+        try:
+            channels: Any = await self._redis.hgetall(keys.channels(uid))
+            joined = {}
+            for channel, intervals in channels.items():
+                gid = keys.gid_of(channel.decode())
+                if gid is not None and intervals.endswith(b":"):
+                    joined[gid] = int(intervals[:-1].rpartition(b",")[2])
+            pipeline = self._redis.pipeline(transaction=False)
+            for gid in joined:
+                pipeline.hmget(keys.group(gid), ["name", "mode", "owner", "dismissed"])
+            groups = await pipeline.execute()
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"groups: {error}") from error
+        return sorted(
+            Membership(gid, name.decode(), mode.decode(), "owner" if int(owner) == uid else "member", since)
+            for (gid, since), (name, mode, owner, dismissed) in zip(joined.items(), groups, strict=True)
+            if dismissed is None
+        )
+
+    async def _do(self, command: Command) -> Changed:
+        done = await self._run(command)
+        assert isinstance(done, Changed)
+        return done
+
+    async def _run(self, command: Command) -> Changed | Succession:
+        done = await self._script.run(command, self.highest_id)
+        if isinstance(done, Changed):
+            self.highest_id = max(self.highest_id, done.id)
+        return done
+
+    async def _end_memberships(
+        self,
+        kind: str,
+        change: str,
+        gid: int,
+        actor: int,
+        leaving: Sequence[int],
+        command_id: str,
+        notices: Notices,
+    ) -> Changed:
+        """Who becomes owner is known only inside the script, which asks for a notice that says so."""
+        body = {"gid": str(gid), "by": str(actor)}
+        told = {uid: notices(inbox_topic(uid), f"im.group.{change}", body) for uid in leaving}
+        command = Command(kind, gid, actor, command_id, told, _change(gid, actor, change, notices, members=leaving))
+        while isinstance(done := await self._run(command), Succession):
+            owner = str(done.owner)
+            notice = _change(gid, actor, change, notices, members=leaving, owner=owner)
+            command = command._replace(notice=notice, successor=owner)
+        return done
+
+
+def _named(members: Iterable[int], *, without: int | None = None) -> list[int]:
+    """The users a command names, each once. Raises ChannelRefused."""
+    named = [uid for uid in dict.fromkeys(members) if uid != without]
+    if len(named) > MAX_MEMBERS or (without is None and not named):
+        raise ChannelRefused("bad_command")
+    return named
+
+
+def _invitations(
+    invited: Iterable[int], gid: int, actor: int, name: str, mode: str, notices: Notices
+) -> dict[int, Notice]:
+    topic = group_topic(gid)
+    body = {"gid": str(gid), "name": name, "mode": mode, "by": str(actor), "topic": topic}
+    return {uid: notices(inbox_topic(uid), "im.group.invite", body) for uid in invited}
+
+
+def _change(gid: int, actor: int, change: str, notices: Notices, **what: Any) -> Notice:
+    """What a group is told. change: `invited`, `joined`, `left` or `kicked`, with the `members` concerned and the new
+    `owner` if there is one; or `mode`, with the new `mode`."""
+    if "members" in what:
+        what["members"] = [str(uid) for uid in what["members"]]
+    return notices(group_topic(gid), "im.group.changed", {"gid": str(gid), "by": str(actor), "change": change, **what})

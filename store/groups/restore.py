@@ -1,0 +1,60 @@
+"""Puts groups and their members back from the archive."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from redis.asyncio import Redis
+
+from store.archive.tables.groups import GroupRow, GroupTables
+from store.redis import keys
+from store.redis.scripts import script
+
+_GROUPS = 500
+_MEMBERS = 1000
+
+
+async def restore_groups(
+    redis: Redis, tables: GroupTables, above: int, keep_lock: Callable[[], Awaitable[object]]
+) -> None:
+    """What is newer in Redis stays. above: an id above every id ever given. `keep_lock` is called time and again.
+
+    Raises StoreAway, ArchiveAway, RedisError.
+    """
+    gid = 0
+    while page := await tables.groups(gid, _GROUPS):
+        for group in page:
+            await _restore_group(redis, tables, group, above)
+            await keep_lock()
+        gid = page[-1].gid
+    await _count_reads(redis)
+    await keep_lock()
+
+
+async def _restore_group(redis: Redis, tables: GroupTables, group: GroupRow, above: int) -> None:
+    names = [
+        *(keys.group(group.gid), keys.members(group.gid), keys.kicked(group.gid)),
+        *(keys.PERMISSIONS, keys.CHANNELS),
+    ]
+    common: list[Any] = [
+        *(group.gid, keys.group_channel(group.gid), above),
+        *(group.owner or "", group.mode, int(group.open), group.made, group.dismissed, group.changed, group.name),
+    ]
+    after = (0, 0)
+    while True:
+        members = await tables.members(group.gid, after, _MEMBERS)
+        arguments = list(common)
+        for member in members:
+            arguments += (member.uid, member.joined, member.left, int(member.kicked))
+        await script("restore_group").run(redis, names, arguments)
+        if len(members) < _MEMBERS:
+            return
+        after = (members[-1].uid, members[-1].joined)
+
+
+async def _count_reads(redis: Redis) -> None:
+    """Of every group in Redis, also of those that the archive does not have yet."""
+    await redis.delete(keys.READ_GROUPS)
+    async for key in redis.scan_iter(match=keys.GROUP + b"*", count=1000):
+        gid = int(key.removeprefix(keys.GROUP))
+        names = [keys.group(gid), keys.members(gid), keys.READ_GROUPS]
+        await script("restore_reads").run(redis, names, [])

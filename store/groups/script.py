@@ -1,0 +1,142 @@
+"""The keys and arguments of `group.lua`, and what its reply means."""
+
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from redis.asyncio import Redis
+
+from store.errors import SenderOverBudget
+from store.record import SERVICE, encode_tail
+from store.redis import keys
+from store.redis.budget import NOT_JUDGED, Budget
+from store.redis.connection import wait_for_replicas
+from store.redis.memory import StoreMemory
+from store.redis.scripts import script
+
+Notice = tuple[str, bytes]
+"""A control message: its `id`, and all of it as JSON."""
+
+
+class Limits(NamedTuple):
+    """Members of a write-mode and a read-mode group, and read-mode groups of a user, at most."""
+
+    write: int
+    read: int
+    user: int
+
+
+class Changed(NamedTuple):
+    """id: at which the change took effect, 0 if there was nothing to change. repeated: it was done before.
+
+    told: topic to payload of the control messages that were stored now, to be published live.
+    """
+
+    id: int
+    repeated: bool
+    told: Mapping[str, bytes]
+
+
+class Command(NamedTuple):
+    """told: the users concerned, and what each is told. notice: what the group is told.
+
+    owner, mode, open, name: of a new group; mode: also the new one. successor: who becomes owner as the notice says.
+    """
+
+    kind: str
+    gid: int
+    actor: int
+    command_id: str
+    told: Mapping[int, Notice | None]
+    notice: Notice | None = None
+    owner: str = ""
+    mode: str = ""
+    open: bool = False
+    name: str = ""
+    successor: str = ""
+
+
+class Succession(NamedTuple):
+    """Nothing was done: the notice must say that this user becomes owner."""
+
+    owner: int
+
+
+class GroupScript:
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        window_us: int,
+        repeat_seconds: int,
+        outbox_limit: int,
+        limits: Limits,
+        replicas: int,
+        budget: Budget,
+        memory: StoreMemory | None,
+    ) -> None:
+        """redis: a client of one connection (`connect(…, single=True)`)."""
+        self._redis = redis
+        self._settings = (window_us, repeat_seconds, outbox_limit)
+        self._limits = limits
+        self._replicas = replicas
+        self._budget = budget
+        self._memory = memory
+        self._script = script("group")
+
+    async def run(self, command: Command, highest_id: int) -> Changed | Succession:
+        """highest_id: of those the caller was given. Raises ChannelRefused, SenderOverBudget, StoreError."""
+        change, repeated, noticed, *uids = await self._run(command, highest_id)
+        if change < 0:
+            return Succession(int(uids[0]))
+        told = {}
+        for uid in map(int, uids):
+            if notice := command.told[uid]:
+                told[inbox_topic(uid)] = notice[1]
+        if noticed and command.notice:
+            told[group_topic(command.gid)] = command.notice[1]
+        return Changed(change, bool(repeated), told)
+
+    async def _run(self, command: Command, highest_id: int) -> Any:
+        if self._memory is not None:
+            self._memory.require_room()
+        gid, actor, now = command.gid, str(command.actor), time.time_ns()
+        charge = self._budget.charge_for_many(actor)
+        names = [
+            *(keys.EPOCH, keys.CLOCK, keys.OUTBOX, keys.OUTBOX_BYTES),
+            *(keys.HEADS, keys.NEWS, keys.DORMANT, keys.INBOX),
+            *(keys.PERMISSIONS, keys.READ_GROUPS, keys.CHANNELS, keys.BUDGET),
+            keys.repeat(actor, f"{group_topic(gid)}/{command.kind}", command.command_id),
+            *(keys.group(gid), keys.members(gid), keys.kicked(gid), keys.channel(keys.group_channel(gid))),
+        ]
+        arguments: list[Any] = [
+            *(now // 1000, *self._settings, highest_id, *self._limits),
+            *(command.kind, gid, keys.group_channel(gid), command.actor),
+            *(command.owner, command.mode, int(command.open), command.name, command.successor),
+            _tail(group_topic(gid), command.notice, now),
+            *(self._budget.most, self._budget.least, "" if charge == NOT_JUDGED else charge),
+        ]
+        for uid, notice in command.told.items():
+            arguments += (uid, _tail(inbox_topic(uid), notice, now))
+        try:
+            reply = await self._script.run(self._redis, names, arguments)
+        except SenderOverBudget as over:
+            self._budget.close(actor, over.retry_after)
+            raise
+        await wait_for_replicas(self._redis, self._replicas)
+        return reply
+
+
+def inbox_topic(uid: int) -> str:
+    return f"single/{uid}"
+
+
+def group_topic(gid: int) -> str:
+    return f"group/{gid}"
+
+
+def _tail(topic: str, notice: Notice | None, now: int) -> bytes:
+    if notice is None:
+        return b""
+    client_id, payload = notice
+    return encode_tail(topic, SERVICE, client_id, now // 1_000_000, True, payload)

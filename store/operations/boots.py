@@ -1,0 +1,70 @@
+"""Which nodes of the broker have just begun to run, for all processes: a hash of the lives that were seen."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from store.errors import StoreAway
+from store.redis import keys
+
+_SAME_MS = 10_000
+"""What clocks of processes may differ by. A node that began that much later than it was held to has begun anew."""
+_YOUNG_MS = 300_000
+"""A node that was never seen before is new if it runs no longer than this: else it ran before anybody looked."""
+
+_OPEN, _CLOSED = b"open", b"closed"
+
+
+class StoreRecovery(NamedTuple):
+    """From one start of a node to its end. began, seen: when it was started, and seen first (milliseconds)."""
+
+    node: str
+    began: int
+    seen: int
+
+
+class Boots:
+    """Its calls raise StoreAway."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def begun(self, uptimes: Mapping[str, int], now: int) -> list[StoreRecovery]:
+        """The lives of these nodes that were not closed yet. uptimes: for how long each runs. All in milliseconds."""
+        if not uptimes:
+            return []
+        found: list[StoreRecovery] = []
+        new: dict[Any, Any] = {}
+        try:
+            held: Any = await self._redis.hmget(keys.BOOTS, list(uptimes))
+            for (node, uptime), value in zip(uptimes.items(), held, strict=True):
+                life, is_open = _read(node, value) if value else (None, False)
+                if life is None or now - uptime > life.began + _SAME_MS:
+                    is_open = life is not None or uptime < _YOUNG_MS
+                    life = StoreRecovery(node, now - uptime, now)
+                    new[node] = _written(life, _OPEN if is_open else _CLOSED)
+                if is_open:
+                    found.append(life)
+            if new:
+                await self._redis.hset(keys.BOOTS, mapping=new)
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"boots: {error}") from error
+        return found
+
+    async def close(self, life: StoreRecovery) -> None:
+        """Nothing more is to be done about its beginning."""
+        try:
+            await self._redis.hset(keys.BOOTS, life.node, _written(life, _CLOSED))
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"boots: {error}") from error
+
+
+def _written(life: StoreRecovery, state: bytes) -> bytes:
+    return b"%d %d %s" % (life.began, life.seen, state)
+
+
+def _read(node: str, value: bytes) -> tuple[StoreRecovery, bool]:
+    began, seen, state = value.split()
+    return StoreRecovery(node, int(began), int(seen)), state == _OPEN

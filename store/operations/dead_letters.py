@@ -1,0 +1,112 @@
+"""Dead letters: what can never succeed, kept with its reason so that an operator can look and replay."""
+
+import time
+from base64 import b64encode
+from typing import Any, NamedTuple
+
+import orjson
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from store.errors import StoreAway
+from store.redis import keys
+from store.redis.memory import StoreMemory
+from store.redis.scripts import script
+
+MAX_BODY = 64 * 1024
+MAX_OF_SENDER = 100
+MAX_BYTES = 256 * 1024 * 1024
+
+
+ARCHIVE = "archive"
+"""The source of what was in the outbox. It is kept without an epoch, too, as a rebuild empties the outbox."""
+
+
+class Kept(NamedTuple):
+    """tell: the sender has not been told of a refusal within the last second."""
+
+    number: int
+    tell: bool
+
+
+class DeadLetters:
+    def __init__(self, redis: Redis, memory: StoreMemory | None = None) -> None:
+        self._redis = redis
+        self._memory = memory
+        self._keep = script("deadletter_keep")
+        self._drop = script("deadletter_drop")
+
+    async def keep(self, *, source: str, reason: str, message: str, sender: str, body: bytes) -> Kept:
+        """Keeps what `source` (a webhook path, or `archive`) had to refuse for `reason`. A body over 64 KiB is cut.
+
+        Raises StoreAway; StoreEmpty, StoreFull unless it comes from the outbox, and makes room there.
+        """
+        if self._memory is not None and source != ARCHIVE:
+            self._memory.require_room()
+        letter = orjson.dumps(
+            {
+                "at": time.time_ns() // 1_000_000,
+                "source": source,
+                "reason": reason,
+                "message": message,
+                "sender": sender,
+                "body_b64": b64encode(body[:MAX_BODY]).decode(),
+                "cut": len(body) > MAX_BODY,
+            }
+        )
+        names = [
+            keys.EPOCH,
+            keys.DEAD_COUNTER,
+            keys.DEAD_LETTERS,
+            keys.DEAD_NUMBERS,
+            keys.DEAD_SENDERS,
+            keys.DEAD_BYTES,
+            keys.DEAD_TOLD + sender.encode(),
+            keys.DEAD_OF,
+        ]
+        arguments = [sender, letter, MAX_OF_SENDER, MAX_BYTES, int(source != ARCHIVE)]
+        number, tell = await self._keep.run(self._redis, names, arguments)
+        return Kept(number, bool(tell))
+
+    async def may_tell(self, sender: str) -> bool:
+        """Whether the sender has not been told of a refusal within the last second; they count as told now."""
+        try:
+            return bool(await self._redis.set(keys.DEAD_TOLD + sender.encode(), b"1", nx=True, ex=1))
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"dead letters: {error}") from error
+
+    async def page(self, after: int, limit: int) -> list[dict[str, Any]]:
+        """Letters with a number above `after`, oldest first: `n`, `at` (ms), `source`, `reason`, `message`, `sender`,
+        `body_b64`, `cut`."""
+        try:
+            numbers: Any = await self._redis.zrangebyscore(keys.DEAD_NUMBERS, f"({after}", "+inf", start=0, num=limit)
+            letters = await self._redis.hmget(keys.DEAD_LETTERS, numbers) if numbers else []
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"dead letters: {error}") from error
+        return [
+            {"n": int(number), **orjson.loads(letter)}
+            for number, letter in zip(numbers, letters, strict=True)
+            if letter is not None
+        ]
+
+    async def get(self, number: int) -> dict[str, Any] | None:
+        try:
+            letter = await self._redis.hget(keys.DEAD_LETTERS, str(number))
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"dead letters: {error}") from error
+        return None if letter is None else {"n": number, **orjson.loads(letter)}
+
+    async def drop(self, number: int) -> bool:
+        """False if there was none."""
+        letter = await self.get(number)
+        if letter is None:
+            return False
+        sender = letter["sender"]
+        names = [
+            keys.DEAD_LETTERS,
+            keys.DEAD_NUMBERS,
+            keys.DEAD_SENDERS,
+            keys.DEAD_BYTES,
+            keys.DEAD_OF + sender.encode(),
+        ]
+        return bool(await self._drop.run(self._redis, names, [number, sender]))

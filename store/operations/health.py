@@ -1,0 +1,101 @@
+"""What Redis and the archive are and how they are set up, for whoever looks after them. Nothing is changed."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from store.archive.archive import Archive
+from store.archive.mysql.archive import MySQLArchive
+from store.errors import StoreAway
+from store.redis import keys
+
+
+@dataclass(frozen=True)
+class RedisState:
+    """product: `redis` or `valkey`. appendfsync: None where the server does not let it be asked.
+
+    maxmemory, used, outbox: bytes; maxmemory 0 is unbounded. offset: its clock less ours, seconds.
+    """
+
+    product: str
+    version: tuple[int, ...]
+    aof: bool
+    appendfsync: str | None
+    eviction: str
+    maxmemory: int
+    used: int
+    replica: bool
+    cluster: bool
+    epoch: bool
+    outbox: int
+    offset: float
+
+
+@dataclass(frozen=True)
+class ArchiveState:
+    """product: `mysql`, `mariadb` or `sqlite`; SQLite has a version of (), no months, and our clock.
+
+    pending: migrations to apply. missing: months ahead that have no partition. offset: its clock less ours, seconds.
+    """
+
+    product: str
+    version: tuple[int, ...]
+    pending: list[str]
+    missing: list[str]
+    offset: float
+
+
+async def redis_state(redis: Redis) -> RedisState:
+    """Raises StoreAway."""
+    try:
+        asked = time.time()
+        seconds, microseconds = await redis.time()
+        offset = seconds + microseconds / 1e6 - (asked + time.time()) / 2
+        info: dict[str, Any] = await redis.info()
+        epoch, outbox = await redis.mget(keys.EPOCH, keys.OUTBOX_BYTES)
+        appendfsync = await _configured(redis, "appendfsync")
+    except (RedisError, OSError) as error:
+        raise StoreAway(str(error)) from error
+    valkey = info.get("valkey_version")
+    return RedisState(
+        product="valkey" if valkey else "redis",
+        version=_version(str(valkey or info["redis_version"])),
+        aof=bool(info["aof_enabled"]),
+        appendfsync=appendfsync,
+        eviction=info["maxmemory_policy"],
+        maxmemory=info["maxmemory"],
+        used=info["used_memory"],
+        replica=info["role"] != "master",
+        cluster=bool(info.get("cluster_enabled")),
+        epoch=epoch is not None,
+        outbox=int(outbox or 0),
+        offset=offset,
+    )
+
+
+async def archive_state(archive: Archive) -> ArchiveState:
+    """Raises ArchiveAway."""
+    await archive.ping()
+    pending = await archive.pending_migrations()
+    if not isinstance(archive, MySQLArchive):
+        return ArchiveState("sqlite", (), pending, [], 0.0)
+    asked = time.time()
+    state = await archive.server_state(time.time_ns() // 1000)
+    offset = state.clock / 1e6 - (asked + time.time()) / 2
+    product = "mariadb" if "mariadb" in state.version.lower() else "mysql"
+    return ArchiveState(product, _version(state.version), pending, state.missing if not pending else [], offset)
+
+
+async def _configured(redis: Redis, name: str) -> str | None:
+    """A hosted Redis may refuse the question."""
+    try:
+        return (await redis.config_get(name)).get(name)
+    except ResponseError:
+        return None
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("-")[0].split(".")[:3] if part.isdecimal())

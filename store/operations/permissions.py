@@ -1,0 +1,101 @@
+"""Whose permission at the broker changed: a durable list of work, written by the scripts that change memberships."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from redis.asyncio import Redis
+
+from store.redis import keys
+from store.redis.scripts import script
+from store.redis.work_list import Item, WorkList
+
+_WORKERS = "permissions"
+
+FIRST = b"0-0"
+"""Below the id of every entry."""
+
+
+class Permission(NamedTuple):
+    """granted: the user may subscribe to the topic and publish to it now; else they may no longer.
+
+    share: who caused it: a user, `0` for operators, or the channel of a tag.
+    """
+
+    id: bytes
+    share: str
+    uid: int
+    topic: str
+    granted: bool
+
+
+class Ending(NamedTuple):
+    """A dismissed group that still has members: those whose membership is ended become entries of their own."""
+
+    id: bytes
+    share: str
+    gid: int
+
+
+Entry = Permission | Ending
+
+
+class PermissionWork:
+    """What one worker reads. Entries given to it are its own until they are `done`, or it has not read for `idle` s.
+
+    Its calls raise StoreAway.
+    """
+
+    def __init__(self, redis: Redis, *, idle: float = 30.0) -> None:
+        self._redis = redis
+        self._list = WorkList(redis, keys.PERMISSIONS, _WORKERS, idle=idle)
+        self._group_end = script("group_end")
+
+    async def read(self, limit: int, *, wait: bool = True) -> list[Entry]:
+        """Up to `limit` entries in order that this worker has not been given: those another one left, else new.
+
+        Waits a second for new ones, if it is to.
+        """
+        return _entries(await self._list.read(limit, wait=wait))
+
+    async def unfinished(self, after: bytes, limit: int) -> tuple[list[Entry], bytes | None]:
+        """Up to `limit` entries that this worker was given and has not done, above an id; and the id to go on from.
+
+        None: there are no more.
+        """
+        items, go_on = await self._list.unfinished(after, limit)
+        return _entries(items), go_on
+
+    async def end_memberships(self, ending: Ending) -> int:
+        """Ends up to a thousand; how many are left. Raises StoreEmpty, too."""
+        names = [
+            *(keys.EPOCH, keys.CLOCK, keys.OUTBOX, keys.OUTBOX_BYTES, keys.NEWS),
+            *(keys.PERMISSIONS, keys.READ_GROUPS, keys.CHANNELS),
+            *(keys.group(ending.gid), keys.members(ending.gid), keys.kicked(ending.gid)),
+        ]
+        arguments = [ending.gid, keys.group_channel(ending.gid), ending.share]
+        return int(await self._group_end.run(self._redis, names, arguments))
+
+    async def done(self, entries: Sequence[Entry]) -> None:
+        """Takes entries off the list."""
+        ids = [entry.id for entry in entries]
+        if ids:
+            with self._list.answers():
+                pipeline = self._redis.pipeline(transaction=True)
+                pipeline.xack(keys.PERMISSIONS, _WORKERS, *ids)
+                pipeline.xdel(keys.PERMISSIONS, *ids)
+                await pipeline.execute()
+
+    async def leave(self) -> None:
+        """Ends this worker; what it has not finished goes to another."""
+        await self._list.leave()
+
+
+def _entries(items: Iterable[Item]) -> list[Entry]:
+    return [_entry(id_, fields) for id_, fields in items]
+
+
+def _entry(id_: bytes, fields: dict[bytes, bytes]) -> Entry:
+    share = fields.get(b"a", b"0").decode()  # a process of an earlier version writes none
+    if b"e" in fields:
+        return Ending(id_, share, int(fields[b"e"]))
+    return Permission(id_, share, int(fields[b"u"]), fields[b"t"].decode(), fields[b"g"] == b"1")

@@ -1,0 +1,47 @@
+"""What is known, by all processes together, of denials that the broker keeps and nobody decided."""
+
+from typing import NamedTuple
+
+import orjson
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from store.errors import StoreAway
+from store.redis import keys
+
+
+class Watched(NamedTuple):
+    """Times in milliseconds, 0: never.
+
+    counted: for each node of the broker the questions it had asked at the last look, all and undecided.
+    covered: as they were before its caches were dropped last. stale_at: since when there is more than that.
+    clean_at: when there was not. dropped_at, drops: the last drop, and how many more there might have been then.
+    """
+
+    counted: dict[str, list[int]]
+    covered: dict[str, list[int]]
+    clean_at: int
+    stale_at: int
+    dropped_at: int
+    drops: float
+
+
+class WatchedCaches:
+    """Its calls raise StoreAway."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def load(self) -> Watched | None:
+        """None where nobody has looked yet, or Redis was emptied since."""
+        try:
+            held = await self._redis.get(keys.CACHES)
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"caches: {error}") from error
+        return None if held is None else Watched(**orjson.loads(held))
+
+    async def save(self, watched: Watched) -> None:
+        try:
+            await self._redis.set(keys.CACHES, orjson.dumps(watched._asdict()))
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"caches: {error}") from error

@@ -1,0 +1,194 @@
+"""Who is online: a hash of devices per user, bitmaps of users, and two counts.
+
+Events come late, twice, or out of order, and the clocks of the broker's nodes differ; the scripts say which count.
+"""
+
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple, TypeVar
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from store.errors import StoreAway
+from store.redis import keys
+from store.redis.scripts import script
+
+REMEMBER_SECONDS = 600
+"""How long a disconnect is remembered whose connect has not come yet."""
+REMEMBER_HELD_SECONDS = 60
+"""How long any other is: longer than a page of the broker's list is on its way."""
+
+MAX_STEP = 5000
+"""Milliseconds by which a connection must be older than a will that ends it: a node's clock may be moved, and a process
+that is taken over may be slow. A disconnect follows the will anyway."""
+_FAR = 60_000
+"""Milliseconds by which clocks of nodes never differ: of two connections of one device that far apart one is over."""
+
+_AT_ONCE = 500
+"""Devices or users that one script call looks at; everybody else waits for it."""
+
+Item = TypeVar("Item")
+
+
+class Device(NamedTuple):
+    """One connection. connected_at: milliseconds, by the clock of its node. node: its mark; "": it is not known."""
+
+    uid: int
+    clientid: str
+    connected_at: int
+    node: str = ""
+
+
+def device_at(node: str, uid: int, clientid: str, connected_at: int) -> Device:
+    """A connection to this node of the broker. A mark stands for its name, which would double what a device takes."""
+    return Device(uid, clientid, connected_at, blake2b(node.encode(), digest_size=4).hexdigest())
+
+
+class Came(NamedTuple):
+    """devices: how many are held now that were not. too_many: uid and clientid of those that a user has too many."""
+
+    devices: int
+    too_many: list[tuple[int, str]]
+
+
+class Presence:
+    """Its calls raise StoreAway, and those that change something StoreEmpty."""
+
+    def __init__(self, redis: Redis, most_devices: int = 0) -> None:
+        """most_devices: one user may have online; 0: any number."""
+        self._redis = redis
+        self._most_devices = most_devices
+        self._connect = script("presence_connect")
+        self._disconnect = script("presence_disconnect")
+        self._devices = script("presence_devices")
+
+    async def connected(self, *devices: Device) -> Came:
+        """What came by it."""
+        calls = []
+        for some in _parts(devices):
+            names = [*_NAMES, keys.CLOCK, keys.DORMANT, *map(_gone, some)]
+            calls.append((names, [*_arguments(), _FAR, self._most_devices, *_fields(some)]))
+        replies = await self._connect.run_each(self._redis, calls)
+        too_many = [(int(uid), clientid.decode()) for reply in replies for uid, clientid in _pairs(reply[2])]
+        return Came(sum(reply[0] for reply in replies), too_many)
+
+    async def disconnected(self, device: Device, *, another_stands: bool = False) -> None:
+        """That connection is over. another_stands: the device has another one, which may not have been told of yet."""
+        await self._leave("takeover" if another_stands else "disconnect", [device], [_gone(device)])
+
+    async def died(self, device: Device) -> None:
+        """The node sent the device's will at `connected_at`: that ends a connection to the same node that is older.
+
+        To be sure, it has to be older by MAX_STEP.
+        """
+        await self._leave("will", [device], [])
+
+    async def unlisted(self, *devices: Device) -> int:
+        """The broker does not list these connections. How many devices are let go of, as they have no other."""
+        return sum([await self._leave("unlisted", some, []) for some in _parts(devices)])
+
+    async def _leave(self, kind: str, devices: Sequence[Device], gone: Sequence[bytes]) -> int:
+        arguments = [*_arguments(), kind, REMEMBER_SECONDS, REMEMBER_HELD_SECONDS, MAX_STEP, *_fields(devices)]
+        let_go, _ = await self._disconnect.run(self._redis, [*_NAMES, *gone], arguments)
+        return int(let_go)
+
+    async def devices(self, uids: Iterable[int]) -> dict[int, dict[str, int]]:
+        """For each user clientid to `connected_at` of their devices online; empty: they are offline. One round trip."""
+        held = await self.connections(uids)
+        return {uid: {each.clientid: each.connected_at for each in sorted(held[uid])} for uid in held}
+
+    async def connections(self, uids: Iterable[int]) -> dict[int, list[Device]]:
+        """For each user what their devices are held by: while one moves, it has several. One round trip."""
+        found: dict[int, list[Device]] = {uid: [] for uid in uids}
+        names = [keys.DEVICES, keys.ONLINE]
+        calls = [(names, [keys.USERS_PER_BITMAP, *some]) for some in _parts(list(found))]
+        for reply in await self._devices.run_each(self._redis, calls):
+            for uid, held in _pairs(reply):
+                found[int(uid)] = [
+                    each for clientid, value in _pairs(held) for each in _connections(int(uid), clientid, value)
+                ]
+        return found
+
+    async def everybody(self) -> AsyncIterator[list[Device]]:
+        """All connections, some at a time; who comes or goes meanwhile may be missing."""
+        cursor = 0
+        while True:
+            try:
+                cursor, numbers = await self._redis.sscan(keys.BITMAPS, cursor, count=_AT_ONCE)
+                bitmaps: Any = await self._redis.mget(map(keys.bitmap, map(int, numbers))) if numbers else []
+            except (RedisError, OSError) as error:
+                raise StoreAway(f"presence: {error}") from error
+            users = [_users(int(number), bitmap or b"") for number, bitmap in zip(numbers, bitmaps, strict=True)]
+            for uids in _parts([uid for some in users for uid in some]):
+                held = await self.connections(uids)
+                yield [each for uid in uids for each in held[uid]]
+            if not cursor:
+                return
+
+    async def seen_since(self, moment: int, most: int) -> list[int]:
+        """The users seen since then (milliseconds), the last first: whoever connected is among them."""
+        try:
+            uids: Any = await self._redis.zrevrangebyscore(keys.SEEN, "+inf", moment, 0, most)
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"presence: {error}") from error
+        return list(map(int, uids))
+
+    async def last_seen(self, uid: int) -> int | None:
+        """Milliseconds, an hour or so behind; None: never, or too long ago."""
+        try:
+            seen = await self._redis.zscore(keys.SEEN, str(uid))
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"presence: {error}") from error
+        return None if seen is None else int(seen)
+
+    async def counts(self) -> tuple[int, int]:
+        """Users and devices online now."""
+        try:
+            users, devices = await self._redis.hmget(keys.PRESENCE, ["users", "devices"])
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"presence: {error}") from error
+        return int(users or 0), int(devices or 0)
+
+
+_NAMES = [
+    *(keys.EPOCH, keys.SEEN, keys.DEVICES, keys.ONLINE),
+    *(keys.BITMAPS, keys.PRESENCE, keys.PRESENCE_FEED),
+]
+"""As in `lua/include/presence.lua`."""
+
+
+def _arguments() -> list[Any]:
+    return [keys.USERS_PER_BITMAP, time.time_ns() // 1_000_000]
+
+
+def _connections(uid: int, clientid: bytes, value: bytes) -> Iterator[Device]:
+    """As they are written in `lua/include/presence.lua`."""
+    for each in value.decode().split(","):
+        at, _, rest = each.partition(":")
+        yield Device(uid, clientid.decode(errors="replace"), int(at), rest.partition(":")[0])
+
+
+def _fields(devices: Sequence[Device]) -> list[Any]:
+    return [field for device in devices for field in device]
+
+
+def _gone(device: Device) -> bytes:
+    return keys.gone(*device)
+
+
+def _users(number: int, bitmap: bytes) -> list[int]:
+    """The users whose bits are set in a bitmap."""
+    first = number * keys.USERS_PER_BITMAP
+    return [
+        first + 8 * place + bit for place, byte in enumerate(bitmap) if byte for bit in range(8) if byte & (128 >> bit)
+    ]
+
+
+def _parts(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    return (items[start : start + _AT_ONCE] for start in range(0, len(items), _AT_ONCE))
+
+
+def _pairs(reply: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    return zip(reply[::2], reply[1::2], strict=True)

@@ -1,0 +1,1 @@
+"""Redis: connections, keys, scripts, leases and lists of work."""

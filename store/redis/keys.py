@@ -1,0 +1,212 @@
+"""The only place that knows Redis key names and shards.
+
+A shard is a hash tag, so that everything one script touches lies on one node of a Redis Cluster. There is one
+shard until scale-out is built; the keys carry the tag from the first day.
+"""
+
+from hashlib import blake2b
+
+PREFIX = b"im:{s0}:"
+
+EPOCH = PREFIX + b"epoch"
+"""String: the random name of this life of the store. Absent: Redis is empty and must be rebuilt first."""
+CLOCK = PREFIX + b"clock"
+"""String: the highest id given so far, microseconds since the Unix epoch."""
+WINDOW = PREFIX + b"window"
+"""String: how far back the timelines are kept, microseconds."""
+OUTBOX = PREFIX + b"outbox"
+"""Stream, entry id `<id>-0`: what is not archived yet. Fields `k` (kind) and `d` (data). No entry's id lies above that
+of a message in it."""
+OUTBOX_BYTES = PREFIX + b"outbox:bytes"
+"""String: bytes of data in the outbox."""
+HEADS = PREFIX + b"heads"
+"""Hash: channel name to the id of its newest message; and a long name that is no channel's, which keeps it fast."""
+NEWS = PREFIX + b"news"
+"""Pub/Sub channel: after each batch, the names of the timelines it wrote, separated by spaces."""
+DORMANT = PREFIX + b"asleep"
+"""Hash: uid to `0` for a dormant user, whose inbox is not written; for an active one to the id after which it is again."""
+SEEN = PREFIX + b"seen"
+"""Sorted set: uid by the time (milliseconds) he was last seen."""
+READ_GROUPS = PREFIX + b"readers"
+"""Hash: uid to the number of read-mode groups he is in."""
+PERMISSIONS = PREFIX + b"permissions"
+"""Stream: whose permission at the broker changed. Fields `a` (who caused it: a uid, 0 for operators, or the channel of
+a tag), `u` (uid), `t` (topic), `g` (1 granted, 0 revoked); a group that was dismissed and still has members to be dealt
+with is an entry with the fields `a` and `e` (gid)."""
+TAGS = PREFIX + b"tags"
+"""Sorted set, all scores 0: the names of the tags."""
+PROPAGATING = PREFIX + b"propagating"
+"""Hash: tag to the id at which many users gained or lost it at once, while their maps of channels do not all say so."""
+PROPAGATE_LOCK = PREFIX + b"propagate:lock"
+"""String: held by the process that propagates."""
+SWEEP_LOCK = PREFIX + b"sweep:lock"
+"""String: held by the process that sweeps."""
+REBUILD_LOCK = PREFIX + b"rebuild:lock"
+"""String: held by the process that rebuilds."""
+PRESENCE = PREFIX + b"presence"
+"""Hash: `users` and `devices` online now."""
+PRESENCE_FEED = PREFIX + b"presence:feed"
+"""Pub/Sub channel: `{"uid", "online", "at"}` (milliseconds) whenever a user comes online or goes offline."""
+BITMAPS = PREFIX + b"online"
+"""Set: numbers of the bitmaps that have a bit set."""
+RECONCILE_LOCK = PREFIX + b"reconcile:lock"
+"""String: held by the process that reconciles presence with the broker."""
+RECONCILED = PREFIX + b"reconciled"
+"""String: when the last reconciling that was completed began, milliseconds."""
+CACHES_LOCK = PREFIX + b"caches:lock"
+"""String: held by the process that looks whether the broker keeps denials that nobody decided."""
+CACHES_LOOKED = PREFIX + b"caches:looked"
+"""String: when the last look began, milliseconds."""
+CACHES = PREFIX + b"caches"
+"""String: what the last look found (JSON)."""
+BOOTS = PREFIX + b"boots"
+"""Hash: node of the broker to when it was started and when that was seen first (milliseconds), and `open` while those
+whom it let in unasked are looked for, then `closed`."""
+BOOT_LOCK = PREFIX + b"boots:lock"
+"""String: held by the process that looks for nodes that were started."""
+BOOTS_LOOKED = PREFIX + b"boots:looked"
+"""String: when the last look began, milliseconds."""
+SYNC_TOLD = PREFIX + b"sync:"
+"""Start of the names of the marks that a process is about to tell a user to pull."""
+DEAD_COUNTER = PREFIX + b"dead:counter"
+"""String: number of the newest dead letter."""
+DEAD_LETTERS = PREFIX + b"dead:letters"
+"""Hash: number to dead letter (JSON)."""
+DEAD_NUMBERS = PREFIX + b"dead:numbers"
+"""Sorted set: numbers of the dead letters, by number."""
+DEAD_SENDERS = PREFIX + b"dead:senders"
+"""Sorted set: sender by bytes of his dead letters."""
+DEAD_BYTES = PREFIX + b"dead:bytes"
+"""String: bytes of all dead letters."""
+DEAD_OF = PREFIX + b"dead:of:"
+"""Start of the names of the lists of one sender's dead letters, oldest first."""
+DEAD_TOLD = PREFIX + b"dead:told:"
+"""Start of the names of the marks that a sender was told of a refusal within the last second."""
+
+BUDGET = PREFIX + b"b:"
+"""Start of the names of what senders have written in this minute, bytes; only of those who wrote much, or to groups."""
+
+GLOBAL = "global"
+"""The channel of `business/global`."""
+
+USERS_PER_BITMAP = 1 << 12
+"""So many users share one presence bitmap."""
+
+INBOX = PREFIX + b"in:"
+"""What inboxes' names start with."""
+CHANNEL = PREFIX + b"ch:"
+"""What channels' names start with."""
+CHANNELS = PREFIX + b"chan:"
+"""What the names of users' maps of channels start with."""
+GROUP = PREFIX + b"g:"
+"""What groups' names start with."""
+HOLDERS = PREFIX + b"th:"
+"""What the names of sets of a tag's holders start with; then `source:tag`."""
+FORMER = PREFIX + b"tw:"
+"""Likewise, of the sets as they were before the change that is being propagated."""
+DEVICES = PREFIX + b"dev:"
+"""What device hashes' names start with: clientid to the connections of a user's devices online (`presence.lua`)."""
+ONLINE = PREFIX + b"on:"
+"""What the names of presence bitmaps start with: one bit per user, set while a device of his is online."""
+
+
+def inbox(uid: int) -> bytes:
+    """Sorted set: record by id, what was written to this user."""
+    return INBOX + b"%d" % uid
+
+
+def channel(name: str) -> bytes:
+    """Sorted set: record by id, what was written once for everybody who reads the channel."""
+    return CHANNEL + name.encode()
+
+
+def channels(uid: int) -> bytes:
+    """Hash: name of a channel to the intervals in which the user sees it, `J:L,J:L,J:`: ids above each J and below
+    its L, or without end. Channels that everybody sees are not in it."""
+    return CHANNELS + b"%d" % uid
+
+
+def group(gid: int) -> bytes:
+    """Hash: `owner`, `mode`, `open`, `name`, `made`, `changed` (ids of its making and last change); `dismissed` and
+    `ended` (ids of its end, and of the end of all memberships) once that is over."""
+    return GROUP + b"%d" % gid
+
+
+def members(gid: int) -> bytes:
+    """Sorted set: member by the id at which he joined."""
+    return PREFIX + b"gm:%d" % gid
+
+
+def kicked(gid: int) -> bytes:
+    """Set: who was kicked and not invited since."""
+    return PREFIX + b"gk:%d" % gid
+
+
+def group_channel(gid: int) -> str:
+    """The name of a group's channel."""
+    return f"group:{gid}"
+
+
+def gid_of(channel: str) -> int | None:
+    """The group a channel belongs to, if it does."""
+    kind, _, gid = channel.partition(":")
+    return int(gid) if kind == "group" else None
+
+
+def tag(name: str) -> bytes:
+    """Hash: `title`, `followable` (`1` or `0`), `made`, `changed` (ids of its making and of the last change, of its
+    holders too), `holders` (how many); `deleted` (id) once it is; `waiting`, in `lines`, and
+    `cursor`, in `former`, while it is being propagated."""
+    return PREFIX + b"t:" + name.encode()
+
+
+def holders(source: str, tag: str) -> bytes:
+    """Set: users who hold the tag because this source says so."""
+    return HOLDERS + f"{source}:{tag}".encode()
+
+
+def former(source: str, tag: str) -> bytes:
+    """Set: what `holders` was before the change that is being propagated, less those who are."""
+    return FORMER + f"{source}:{tag}".encode()
+
+
+def staged(job: str) -> bytes:
+    """Set: users who will be a tag's holders when the upload is complete."""
+    return PREFIX + b"ts:" + job.encode()
+
+
+def pages(name: str) -> bytes:
+    """List: these users, some hundred an element, separated by spaces. name: of the job, then of the tag."""
+    return PREFIX + b"tl:" + name.encode()
+
+
+def lines(tag: str) -> bytes:
+    """String: what has changed of a tag's holders and waits for more, to go to the archive in one."""
+    return PREFIX + b"tr:" + tag.encode()
+
+
+def tag_channel(tag: str) -> str:
+    """The name of a tag's channel."""
+    return f"tag_{tag}"
+
+
+def tag_of(channel: str) -> str | None:
+    """The tag a channel belongs to, if it does."""
+    return channel.removeprefix("tag_") if channel.startswith("tag_") else None
+
+
+def repeat(sender: str, topic: str, client_id: str) -> bytes:
+    """String: the id that the first message with this sender, topic and client id got."""
+    digest = blake2b(f"{sender}\n{topic}\n{client_id}".encode("utf-8", "surrogatepass"), digest_size=12)
+    return PREFIX + b"r:" + digest.digest()
+
+
+def bitmap(number: int) -> bytes:
+    """Of the users from `number * USERS_PER_BITMAP` on."""
+    return ONLINE + b"%d" % number
+
+
+def gone(uid: int, clientid: str, connected_at: int, node: str) -> bytes:
+    """String: this connection is over."""
+    digest = blake2b(f"{clientid}\n{connected_at}\n{node}".encode("utf-8", "surrogatepass"), digest_size=12)
+    return PREFIX + b"gone:%d:" % uid + digest.digest()

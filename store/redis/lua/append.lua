@@ -1,0 +1,243 @@
+-- Appends a batch of messages, each to any number of timelines, and to the outbox. Per entry it is all or nothing.
+--
+-- 1. Reserve the batch's ids by writing the clock first: whatever fails later, no id is given twice.
+-- 2. Per entry: recognise a repeat; look whether a group takes the message, and who is in it, or whether there is such
+--    a tag, and whether the sender may write so much, where that is to be judged; give the next id, write the timelines (those of dormant users are skipped: they read the archive when they are
+--    back).
+-- 3. Once so much was written to groups that others have waited long enough, later group messages are put off.
+-- 4. Write the outbox: as few entries as hold all messages, each under the id of its first message.
+-- 5. Tell waiting pulls, once for the batch.
+--
+-- KEYS  1-8 as in include/batch.lua, 9 what the names of senders' accounts start with;
+--       then per entry: repeat key; of one to a channel also the channel, of one to a group: group, its members, its
+--       channel, of one to a tag: tag, its channel
+-- ARGV  1-5 as in include/batch.lua, 6 '1' if a sender has his own messages in his inbox, 7 most bytes that a sender
+--       writes in a minute, 8 what a message takes of them at least;
+--       then per entry: to whom (one or two uids with a space between, or the name of a channel), record without its id,
+--       bytes that the sender's account is charged with ('': that is not judged; a group's are added to them here)
+-- Reply per entry: the id, if new; minus the id, if a repeat; 'LATER', if it was not reached; 'REFUSED <code>', if the
+--       group does not take it, or there is no such tag; 'RATE <seconds>', if the sender may write again after that;
+--       another text, if only this entry failed
+-- Error EMPTY | BEHIND | OUTBOXFULL
+
+-- include batch
+-- include outbox
+local budget_prefix, budget_most, budget_least = KEYS[9], tonumber(ARGV[7]), tonumber(ARGV[8])
+-- include budget
+local FIRST_KEY, FIRST_ARGUMENT = 10, 9
+local MAX_DELIVERIES, MAX_DELIVERED_BYTES = 2000, 4194304
+
+-- In one outbox entry: archivers bound how many entries they read, before they know how large these are.
+local MAX_TOGETHER, MAX_BYTES_TOGETHER = 64, 16384
+
+local repeat_until = digits((time[1] + repeat_seconds) * 1000)
+local entries = (#ARGV - FIRST_ARGUMENT + 1) / 3
+local dormant = {}
+if redis.call('EXISTS', dormant_key) == 1 then
+  local receivers = {}
+  for argument = FIRST_ARGUMENT, #ARGV, 3 do
+    for uid in string.gmatch(string.match(ARGV[argument], '^%d[%d ]*$') or '', '%d+') do
+      receivers[#receivers + 1] = uid
+    end
+  end
+  find_dormant(receivers, dormant)
+end
+redis.call('SET', clock_key, digits(last + entries))
+
+local replies = {}
+local deliveries, delivered_bytes = 0, 0
+
+-- The entry in hand: what must be undone if it fails.
+local claimed, record, written
+
+local function undo(repeat_key, message, timelines)
+  for _, timeline in ipairs(timelines) do
+    redis.call('ZREM', timeline, message)
+  end
+  redis.call('DEL', repeat_key)
+end
+
+local function failed(failure)
+  return 'FAILED ' .. (type(failure) == 'table' and failure.err or tostring(failure))
+end
+
+-- Messages that are not in the outbox yet.
+local together, lengths, undoing, first_mid, bytes_together = {}, {}, {}, nil, 0
+
+local function write_outbox()
+  if #together == 0 then
+    return
+  end
+  local data = table.concat(lengths, ' ') .. '\n' .. table.concat(together)
+  local ok, failure = pcall(put_into_outbox, first_mid .. '-0', 'messages', data)
+  if not ok then
+    for index, each in ipairs(undoing) do
+      local entry, repeat_key, timelines = unpack(each)
+      undo(repeat_key, together[index], timelines)
+      replies[entry] = failed(failure)
+    end
+  end
+  together, lengths, undoing, bytes_together = {}, {}, {}, 0
+end
+
+-- Members of a write-mode group: their inboxes, and their names for waiting pulls. Read once for a batch.
+local groups = {}
+local function members_of(members_key)
+  local group = groups[members_key]
+  if not group then
+    local uids = redis.call('ZRANGE', members_key, 0, -1)
+    find_dormant(uids, dormant)
+    group = { names = table.concat(uids, ' '), told = false }
+    for index, uid in ipairs(uids) do
+      group[index] = inbox_prefix .. uid
+    end
+    groups[members_key] = group
+  end
+  return group
+end
+
+-- The inboxes of a group, or nil where its channel is written; or nothing and why it does not take the message.
+local function admitted(key, sender)
+  local group = redis.call('HMGET', KEYS[key], 'mode', 'dismissed')
+  if not group[1] or group[2] then
+    return nil, 'REFUSED unknown_group'
+  end
+  if sender ~= '0' and not redis.call('ZSCORE', KEYS[key + 1], sender) then
+    return nil, 'REFUSED not_a_member'
+  end
+  return group[1] == 'write' and members_of(KEYS[key + 1]) or nil
+end
+
+-- Writes one message into timelines, `channel` is its name if they are one, and keeps it for the outbox.
+local function store(entry, repeat_key, timelines, skipped, channel, tail)
+  local id = last + entry
+  local mid = digits(id)
+  if not redis.call('SET', repeat_key, mid, 'NX', 'PXAT', repeat_until) then
+    return -tonumber(redis.call('GET', repeat_key))
+  end
+  claimed, record, written = repeat_key, mid .. '\n' .. tail, {}
+  write(timelines, skipped, mid, record, written)
+  if channel then
+    redis.call('HSET', heads_key, channel, mid)
+  end
+  local count = #together + 1
+  if count == 1 then
+    first_mid = mid
+  end
+  together[count] = record
+  lengths[count] = digits(#record)
+  undoing[count] = { entry, repeat_key, written }
+  bytes_together = bytes_together + #record
+  return id
+end
+
+local function sender_of(tail)
+  return string.match(tail, '^[^\n]*\n([^\n]*)')
+end
+
+-- A private message of a sender whose account has to be looked at.
+local function store_judged(entry, repeat_key, timelines, tail, charge)
+  local known = redis.call('GET', repeat_key)
+  if known then
+    return -tonumber(known)
+  end
+  local sender = sender_of(tail)
+  local seconds = seconds_over(sender)
+  if seconds then
+    return 'RATE ' .. seconds
+  end
+  local id = store(entry, repeat_key, timelines, dormant, nil, tail)
+  spend(sender, tonumber(charge))
+  return id
+end
+
+local function store_for_group(entry, key, channel, tail, charge)
+  local known = redis.call('GET', KEYS[key])
+  if known then
+    return -tonumber(known)
+  end
+  local sender = sender_of(tail)
+  local inboxes, refusal = admitted(key + 1, sender)
+  if refusal then
+    return refusal
+  end
+  local seconds = charge ~= '' and seconds_over(sender)
+  if seconds then
+    return 'RATE ' .. seconds
+  end
+  local skipped = dormant
+  if inboxes and ARGV[6] ~= '1' then
+    skipped = setmetatable({ [inbox_prefix .. sender] = true }, { __index = dormant })
+  end
+  local timelines = inboxes or { KEYS[key + 3] }
+  deliveries = deliveries + #timelines
+  delivered_bytes = delivered_bytes + #timelines * #tail
+  local id = store(entry, KEYS[key], timelines, skipped, not inboxes and channel, tail)
+  if charge ~= '' then
+    spend(sender, tonumber(charge) + math.max(budget_least, #record * (#written + 1)))
+  end
+  if not inboxes then
+    news[#news + 1] = channel
+  elseif not inboxes.told then
+    inboxes.told = true
+    news[#news + 1] = inboxes.names
+  end
+  return id
+end
+
+local function store_for_tag(entry, key, channel, tail)
+  local known = redis.call('GET', KEYS[key])
+  if known then
+    return -tonumber(known)
+  end
+  local tag = redis.call('HMGET', KEYS[key + 1], 'made', 'deleted')
+  if not tag[1] or tag[2] then
+    return 'REFUSED unknown_tag'
+  end
+  news[#news + 1] = channel
+  return store(entry, KEYS[key], { KEYS[key + 2] }, dormant, channel, tail)
+end
+
+local key = FIRST_KEY
+for entry = 1, entries do
+  local argument = FIRST_ARGUMENT + entry * 3 - 3
+  local to, tail, charge = ARGV[argument], ARGV[argument + 1], ARGV[argument + 2]
+  local uid, other = string.match(to, '^(%d+) ?(%d*)$')
+  local ok, reply = true, 'LATER'
+  claimed = nil
+  if uid then
+    local inboxes = { inbox_prefix .. uid, other ~= '' and inbox_prefix .. other or nil }
+    if charge == '' then
+      ok, reply = pcall(store, entry, KEYS[key], inboxes, dormant, nil, tail)
+    else
+      ok, reply = pcall(store_judged, entry, KEYS[key], inboxes, tail, charge)
+    end
+    news[#news + 1] = to
+    key = key + 1
+  elseif string.sub(to, 1, 6) == 'group:' then
+    if deliveries < MAX_DELIVERIES and delivered_bytes < MAX_DELIVERED_BYTES then
+      ok, reply = pcall(store_for_group, entry, key, to, tail, charge)
+    end
+    key = key + 4
+  elseif string.sub(to, 1, 4) == 'tag_' then
+    ok, reply = pcall(store_for_tag, entry, key, to, tail)
+    key = key + 3
+  else
+    ok, reply = pcall(store, entry, KEYS[key], { KEYS[key + 1] }, dormant, to, tail)
+    news[#news + 1] = to
+    key = key + 2
+  end
+  if not ok then
+    if claimed then
+      undo(claimed, record, written)
+    end
+    reply = failed(reply)
+  end
+  replies[entry] = reply
+  if #together == MAX_TOGETHER or bytes_together >= MAX_BYTES_TOGETHER then
+    write_outbox()
+  end
+end
+write_outbox()
+finish()
+return replies

@@ -1,0 +1,284 @@
+-- One command on one group: judged by the group's rules, then done whole, with everything that must be told.
+--
+-- 1. A repeat is answered with the id of the first time.
+-- 2. Judge it: who may, the limits. A refusal leaves no trace.
+-- 3. Write the control messages to the users concerned and, if members are left, the group's own notice: first the
+--    change gets its id, then each message one. A message that cannot be written undoes those before it.
+-- 4. Change the group, its members, their maps of channels, their counts of read-mode groups; write the work list of
+--    permissions and the outbox.
+--
+-- Of a dismissed group a thousand memberships are ended; group_end.lua goes on with the others.
+--
+-- KEYS  1-8 as in include/batch.lua, 9 permissions, 10 users' counts of read-mode groups,
+--       11 what the names of users' maps of channels start with, 12 what the names of senders' accounts start with;
+--       13 repeat key, 14 the group, 15 its members, 16 who was kicked, 17 its channel
+-- ARGV  1-5 as in include/batch.lua; 6, 7, 8 most members of a write-mode and a read-mode group, and read-mode groups
+--       of a user; 9 command: create, invite, join, leave, kick, dismiss, mode; 10 gid; 11 channel name;
+--       12 actor ('0': an operator), 13 owner (create), 14 mode (create, mode), 15 open '1' or '0' (create),
+--       16 name (create), 17 who becomes owner as the notice says ('' if nobody does),
+--       18 the notice without its id ('' if there is none), 19 most bytes that a user writes in a minute,
+--       20 what a command takes of them at least, 21 bytes that the actor's account is charged with beside what is
+--       written here ('': it is not judged);
+--       then per user concerned: uid, his control message without its id ('' if there is none)
+-- Reply { id of the change, 1 if a repeat, 1 if the notice was written, uid … of those told }; id 0: nothing to change;
+--       id -1: nothing was done, as the notice must say that the uid becomes owner
+-- Error EMPTY | BEHIND | OUTBOXFULL | REFUSED <code> | RATE <seconds> | FAILED <text>
+
+-- include batch
+local permissions_key, reads_key, map_prefix = KEYS[9], KEYS[10], KEYS[11]
+local repeat_key, group_key, members_key, kicked_key, channel_key = KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17]
+local limits = { write = tonumber(ARGV[6]), read = tonumber(ARGV[7]) }
+local user_limit = tonumber(ARGV[8])
+local command, gid, channel, actor = ARGV[9], ARGV[10], ARGV[11], ARGV[12]
+local budget_prefix, budget_most, charge = KEYS[12], tonumber(ARGV[19]), ARGV[21]
+local budget_least = tonumber(ARGV[20])
+local FIRST_USER = 22
+local MEMBERSHIP_BYTES = 256
+-- include outbox
+-- include memberships
+-- include budget
+local known = redis.call('GET', repeat_key)
+if known then
+  return { tonumber(known), 1, 0 }
+end
+local seconds = charge ~= '' and seconds_over(actor)
+if seconds then
+  return redis.error_reply('RATE ' .. seconds)
+end
+
+local function refuse(code)
+  return redis.error_reply('REFUSED ' .. code)
+end
+
+local uids, tails = {}, {}
+for argument = FIRST_USER, #ARGV, 2 do
+  uids[#uids + 1] = ARGV[argument]
+  tails[ARGV[argument]] = ARGV[argument + 1]
+end
+
+local fields = redis.call('HMGET', group_key, 'owner', 'mode', 'open', 'name', 'made', 'dismissed')
+local group = {
+  owner = fields[1], mode = fields[2], open = fields[3], name = fields[4], made = fields[5], dismissed = fields[6],
+}
+
+local function is_member(uid)
+  return redis.call('ZSCORE', members_key, uid)
+end
+
+-- Judge.
+
+if command == 'create' then
+  if group.made then
+    return refuse('gid_taken')
+  end
+elseif not group.made or group.dismissed then
+  return refuse('unknown_group')
+elseif actor ~= '0' and command ~= 'join' then
+  if not is_member(actor) then
+    return refuse('not_a_member')
+  end
+  if command ~= 'invite' and command ~= 'leave' and actor ~= group.owner then
+    return refuse('not_the_owner')
+  end
+end
+
+local count = redis.call('ZCARD', members_key)
+local joining, leaving, joined = {}, {}, {}
+local mode, owner = group.mode, group.owner
+local changes = true
+
+if command == 'create' then
+  mode, owner = ARGV[14], ARGV[13]
+  joining = uids
+elseif command == 'invite' then
+  for _, uid in ipairs(uids) do
+    if not is_member(uid) then
+      joining[#joining + 1] = uid
+    end
+  end
+  changes = #joining > 0
+elseif command == 'join' then
+  changes = not is_member(actor)
+  if changes then
+    if group.open ~= '1' then
+      return refuse('not_open')
+    end
+    if redis.call('SISMEMBER', kicked_key, actor) == 1 then
+      return refuse('kicked')
+    end
+    joining = uids
+  end
+elseif command == 'leave' or command == 'kick' then
+  for _, uid in ipairs(uids) do
+    joined[uid] = is_member(uid)
+    if not joined[uid] then
+      return refuse('not_a_member')
+    end
+  end
+  leaving = uids
+elseif command == 'mode' then
+  changes = ARGV[14] ~= mode
+  mode = ARGV[14]
+end
+if not changes then
+  if charge ~= '' then
+    spend(actor, tonumber(charge) + budget_least)
+  end
+  return { 0, 0, 0 }
+end
+
+-- Who is in one read-mode group more: they, and those whose group becomes one.
+local readers = mode == 'read' and joining or {}
+if command == 'mode' then
+  readers = mode == 'read' and redis.call('ZRANGE', members_key, 0, -1) or {}
+end
+if count + #joining - #leaving > limits[mode] and (#joining > 0 or command == 'mode') then
+  return refuse('group_limit')
+end
+for first = 1, #readers, 5000 do
+  local reads = redis.call('HMGET', reads_key, unpack(readers, first, math.min(first + 4999, #readers)))
+  for _, held in ipairs(reads) do
+    if tonumber(held or 0) >= user_limit then
+      return refuse('user_limit')
+    end
+  end
+end
+
+local left = count + #joining - #leaving
+local dismissed = command == 'dismiss' or left == 0
+if dismissed then
+  owner = ''
+elseif joined[owner] then
+  for _, uid in ipairs(redis.call('ZRANGE', members_key, 0, #leaving)) do
+    if not joined[uid] then
+      owner = uid
+      break
+    end
+  end
+  if owner ~= ARGV[17] then
+    return { -1, 0, 0, owner }
+  end
+end
+
+-- Write the messages. The change has the first id, a dismissed group ends with the last one.
+
+local change = digits(last + 1)
+redis.call('SET', clock_key, digits(last + #uids + 3))
+last = last + 1
+local records, written = {}, {}
+local reply = { tonumber(change), 0, 0 }
+local dormant = {}
+
+local function store(list, tail)
+  last = last + 1
+  local mid = digits(last)
+  local record = mid .. '\n' .. tail
+  local places = {}
+  records[#records + 1] = { mid, record }
+  written[#written + 1] = { record, places }
+  write(list, dormant, mid, record, places)
+  return mid
+end
+
+local function store_all()
+  find_dormant(uids, dormant)
+  for _, uid in ipairs(command == 'invite' and joining or uids) do
+    if tails[uid] ~= '' then
+      store({ inbox_prefix .. uid }, tails[uid])
+      reply[#reply + 1] = uid
+    end
+  end
+  if ARGV[18] == '' or left == 0 then
+    return
+  end
+  reply[3] = 1
+  if mode == 'read' then
+    redis.call('HSET', heads_key, channel, store({ channel_key }, ARGV[18]))
+    news[#news + 1] = channel
+    return
+  end
+  local staying, inboxes = {}, {}
+  for _, uid in ipairs(redis.call('ZRANGE', members_key, 0, -1)) do
+    if not joined[uid] then
+      staying[#staying + 1] = uid
+    end
+  end
+  for _, uid in ipairs(joining) do
+    staying[#staying + 1] = uid
+  end
+  find_dormant(staying, dormant)
+  for index, uid in ipairs(staying) do
+    inboxes[index] = inbox_prefix .. uid
+  end
+  store(inboxes, ARGV[18])
+  news[#news + 1] = table.concat(staying, ' ')
+end
+
+local ok, failure = pcall(store_all)
+if not ok then
+  for _, each in ipairs(written) do
+    for _, timeline in ipairs(each[2]) do
+      redis.call('ZREM', timeline, each[1])
+    end
+  end
+  return redis.error_reply('FAILED ' .. (type(failure) == 'table' and failure.err or tostring(failure)))
+end
+
+-- Change the state.
+
+redis.call('SET', repeat_key, change, 'EX', repeat_seconds)
+if charge ~= '' then
+  local bytes = MEMBERSHIP_BYTES * (#joining + #leaving)
+  for _, each in ipairs(written) do
+    bytes = bytes + #each[1] * (#each[2] + 1)
+  end
+  spend(actor, tonumber(charge) + math.max(budget_least, bytes))
+end
+if command == 'create' then
+  group = { open = ARGV[15], name = ARGV[16], made = change }
+  redis.call('HSET', group_key, 'open', group.open, 'name', group.name, 'made', change)
+end
+redis.call('HSET', group_key, 'owner', owner, 'mode', mode, 'changed', change)
+if dismissed then
+  redis.call('HSET', group_key, 'dismissed', change, 'ended', digits(last + 1))
+end
+put_into_outbox(change .. '-0', 'group', table.concat({
+  gid, owner, mode, group.open, group.made, dismissed and change or '0', change, group.name,
+}, '\n'))
+
+if #joining > 0 then
+  local parts = { gid, '0', '0' }
+  for _, uid in ipairs(joining) do
+    local map = map_prefix .. uid
+    local before = redis.call('HGET', map, channel)
+    redis.call('HSET', map, channel, (before and before .. ',' or '') .. change .. ':')
+    redis.call('ZADD', members_key, change, uid)
+    redis.call('SREM', kicked_key, uid)
+    permit(uid, '1')
+    news[#news + 1] = uid
+    parts[#parts + 1] = uid .. ':' .. change
+  end
+  put_into_outbox(change .. '-1', 'member', table.concat(parts, '\n'))
+end
+for _, uid in ipairs(readers) do
+  add_reads(uid, 1)
+end
+if command == 'mode' and mode == 'write' then
+  for _, uid in ipairs(redis.call('ZRANGE', members_key, 0, -1)) do
+    add_reads(uid, -1)
+  end
+end
+if #leaving > 0 then
+  end_memberships(leaving, joined, change, mode, command == 'kick', change .. '-1')
+end
+for _, record in ipairs(records) do
+  put_into_outbox(record[1] .. '-0', 'message', record[2])
+end
+if dismissed and left > 0 then
+  local ended = digits(last + 1)
+  if end_some(ended, mode, ended .. '-0') > 0 then
+    redis.call('XADD', permissions_key, '*', 'a', actor, 'e', gid)
+  end
+end
+finish()
+return reply

@@ -1,0 +1,129 @@
+"""Durable lists of work: a Redis stream that workers read as one consumer group."""
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from redis import exceptions as redis_errors
+from redis.asyncio import Redis
+
+from store.errors import StoreAway
+from store.redis.scripts import script
+
+BLOCK_MILLISECONDS = 1000
+_SILENCE = 86_400_000
+"""Milliseconds after which a worker that left nothing behind is forgotten."""
+
+_NO_GROUP = ("NOGROUP", "UNBLOCKED")
+"""How Redis says that the group is gone: at a command, and at one that was waiting."""
+
+Item = tuple[bytes, dict[bytes, bytes]]
+"""An entry of the stream: its id and fields."""
+
+
+class WorkList:
+    """What a worker reads. Items given to it are its own until they leave the stream, or it has not read for `idle` s.
+
+    group: the consumer group, made where there is none.
+    """
+
+    def __init__(self, redis: Redis, stream: bytes, group: str, *, idle: float) -> None:
+        self._redis = redis
+        self._stream = stream
+        self._group = group
+        self._idle = idle
+        self.worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._again = False
+        self._look_at = 0.0
+        self._seen_until = 0.0
+
+    async def read(self, limit: int, *, wait: bool = True) -> list[Item]:
+        """Up to `limit` items: those this worker did not finish, else those another one left, else new.
+
+        Waits a second for new ones, if it is to. Raises StoreAway.
+        """
+        with self.answers():
+            try:
+                return await self._next(limit, wait)
+            except redis_errors.ResponseError as error:
+                if not str(error).startswith(_NO_GROUP):
+                    raise
+            # First start, or Redis was wiped.
+            await script("work_begin").run(self._redis, [self._stream], [self._group])
+            return await self._next(limit, wait)
+
+    async def unfinished(self, after: bytes, limit: int) -> tuple[list[Item], bytes | None]:
+        """Up to `limit` items that this worker was given and has not finished, above an id; and the id to go on from.
+
+        None: there are no more. Raises StoreAway.
+        """
+        with self.answers():
+            streams: Any = {self._stream: after}
+            try:
+                reply: Any = await self._redis.xreadgroup(self._group, self.worker, streams, count=limit)
+            except redis_errors.ResponseError as error:
+                if not str(error).startswith(_NO_GROUP):
+                    raise
+                reply = None
+            items: list[Item] = reply[0][1] if reply else []
+            return await self._still_there(items), items[-1][0] if len(items) == limit else None
+
+    def read_again(self) -> None:
+        """What was read and did not leave the stream comes again."""
+        self._again = True
+
+    async def leave(self) -> None:
+        """Ends this worker; one that has not finished stays, to be taken over. Raises StoreAway."""
+        await script("work_leave").run(self._redis, [self._stream], [self._group, self.worker, _SILENCE])
+
+    @contextmanager
+    def answers(self) -> Iterator[None]:
+        """Turns what Redis raises into StoreAway."""
+        try:
+            yield
+        except (redis_errors.RedisError, OSError) as error:
+            raise StoreAway(f"{self._group}: {error}") from error
+
+    async def _next(self, limit: int, wait: bool) -> list[Item]:
+        await self._be_seen()
+        if self._again:
+            if unfinished := await self._read_group("0", limit, None):
+                return unfinished
+            self._again = False
+        if time.monotonic() >= self._look_at and (abandoned := await self._claim(limit)):
+            return abandoned
+        return await self._read_group(">", limit, BLOCK_MILLISECONDS if wait else None)
+
+    async def _be_seen(self) -> None:
+        """Before 7.2, Redis takes only reading what one was given before for a sign of life, if nothing is new."""
+        if time.monotonic() >= self._seen_until:
+            await self._read_group("0", 1, None)
+            self._seen_until = time.monotonic() + self._idle / 4
+
+    async def _read_group(self, start: str, limit: int, block: int | None) -> list[Item]:
+        streams: Any = {self._stream: start}
+        reply: Any = await self._redis.xreadgroup(self._group, self.worker, streams, count=limit, block=block)
+        return await self._still_there(reply[0][1]) if reply else []
+
+    async def _claim(self, limit: int) -> list[Item]:
+        """Items whose worker has been silent too long. Where there are no more, it rests."""
+        arguments = [self._group, self.worker, int(self._idle * 1000), limit]
+        reply = await script("work_claim").run(self._redis, [self._stream], arguments)
+        if len(reply) < limit:
+            self._look_at = time.monotonic() + self._idle / 2
+        return await self._still_there([(id_, _fields(fields)) for id_, fields in filter(None, reply)])
+
+    async def _still_there(self, items: list[Item]) -> list[Item]:
+        """Without those that another worker took out of the stream meanwhile: they are ended here."""
+        gone = [id_ for id_, fields in items if not fields]
+        if gone:
+            await self._redis.xack(self._stream, self._group, *gone)
+        return [item for item in items if item[1]]
+
+
+def _fields(flat: list[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -1,0 +1,136 @@
+"""A new set of a tag's profile holders, of any size: staged in pieces, then in effect at one id."""
+
+import asyncio
+import secrets
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.lock import Lock
+from redis.exceptions import LockError, RedisError
+
+from store.cancellation import sleep_unless
+from store.errors import OutboxFull, StoreAway, StoreError
+from store.redis import keys
+from store.tags.tags import Settled, Tags
+
+_STAGED_AT_ONCE = 1000
+_PAGE = 250
+"""Users that are looked at together."""
+
+_KEPT_SECONDS = 3600
+"""How long staged users stay without another one following."""
+
+_LOOK_SECONDS = 1.0
+_LOCK_SECONDS = 30
+_MAX_PERMISSIONS = 2000
+"""Changes that wait for the broker while propagating goes on: groups' changes wait behind them."""
+
+log = structlog.get_logger(__name__)
+
+
+class Replacement:
+    """A context: what is staged in it and did not take effect leaves no trace. Its calls raise StoreAway."""
+
+    def __init__(self, redis: Redis, tags: Tags, tag: str) -> None:
+        self._redis = redis
+        self._tags = tags
+        self._tag = tag
+        self._job = secrets.token_hex(8)
+        self._count = 0
+        self._waiting: dict[int, None] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._redis.unlink(keys.staged(self._job), keys.pages(self._job))
+        except (RedisError, OSError) as failure:
+            log.warning("staged_users_left", error=str(failure), seconds=_KEPT_SECONDS)
+
+    async def add(self, uids: Iterable[int]) -> None:
+        """One who comes twice is staged once."""
+        for uid in uids:
+            self._waiting[uid] = None
+            if len(self._waiting) == _STAGED_AT_ONCE:
+                await self._stage()
+
+    async def take_effect(self) -> int:
+        """The staged users are the tag's profile holders from this id on. Raises ChannelRefused, StoreError."""
+        await self._stage()
+        return await self._tags.replace(self._tag, self._job, self._count)
+
+    async def _stage(self) -> None:
+        if not self._waiting:
+            return
+        staged, pages = keys.staged(self._job), keys.pages(self._job)
+        uids = [str(uid) for uid in self._waiting]
+        self._waiting.clear()
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.sadd(staged, *uids)
+        pipeline.rpush(pages, *(" ".join(uids[start : start + _PAGE]) for start in range(0, len(uids), _PAGE)))
+        pipeline.expire(staged, _KEPT_SECONDS)
+        pipeline.expire(pages, _KEPT_SECONDS)
+        try:
+            added, *_ = await pipeline.execute()
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"tag: {error}") from error
+        self._count += added
+
+
+class Propagator:
+    """Settles what changed for very many users at once, one process at a time."""
+
+    def __init__(self, redis: Redis, tags: Tags) -> None:
+        self._redis = redis
+        self._tags = tags
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`. What is not propagated then is another's."""
+        while not stop.is_set():
+            try:
+                if await self._tags.propagating():
+                    await self._settle_all(stop)
+            except (StoreError, LockError, RedisError, OSError) as error:
+                log.warning("settling_waits", error=str(error))
+            await sleep_unless(stop, _LOOK_SECONDS)
+
+    async def _settle_all(self, stop: asyncio.Event) -> None:
+        lock: Lock = self._redis.lock(keys.PROPAGATE_LOCK.decode(), timeout=_LOCK_SECONDS, blocking=False)
+        if not await lock.acquire():
+            return
+        try:
+            for tag in await self._tags.propagating():
+                await self._settle(tag, lock, stop)
+        finally:
+            await lock.release()
+
+    async def _settle(self, tag: str, lock: Lock, stop: asyncio.Event) -> None:
+        looked, changed, waits_for = 0, 0, ""
+        while not stop.is_set():
+            await lock.reacquire()
+            step, waiting = await self._step(tag)
+            if waiting != waits_for and waiting:
+                log.warning("settling_waits", tag=tag, reason=waiting)
+            waits_for = waiting
+            if step is None:
+                await asyncio.sleep(_LOOK_SECONDS)
+                continue
+            looked, changed = looked + step.looked, changed + step.changed
+            if not step.more:
+                log.info("tag_settled", tag=tag, looked=looked, changed=changed)
+                return
+
+    async def _step(self, tag: str) -> tuple[Settled | None, str]:
+        """What was done, or what has to be waited for."""
+        if await self._redis.xlen(keys.PERMISSIONS) > _MAX_PERMISSIONS:
+            return None, "the broker has to catch up with permissions"
+        try:
+            return await self._tags.settle_step(tag), ""
+        except OutboxFull:
+            return None, "the archive has to catch up"

@@ -1,0 +1,46 @@
+"""Puts tags and their holders back from the archive."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from redis.asyncio import Redis
+
+from store.archive.tables.tags import TagRow, TagTables
+from store.redis import keys
+from store.redis.scripts import script
+
+_TAGS = 500
+_HOLDERS = 1000
+
+
+async def restore_tags(redis: Redis, tables: TagTables, keep_lock: Callable[[], Awaitable[object]]) -> None:
+    """What is newer in Redis stays. `keep_lock` is called time and again. Raises StoreAway, ArchiveAway, RedisError."""
+    name = ""
+    while page := await tables.tags(name, _TAGS):
+        for tag in page:
+            await _restore_tag(redis, tables, tag, keep_lock)
+        name = page[-1].tag
+
+
+async def _restore_tag(
+    redis: Redis, tables: TagTables, tag: TagRow, keep_lock: Callable[[], Awaitable[object]]
+) -> None:
+    names = [keys.tag(tag.tag), keys.TAGS, keys.HOLDERS, keys.CHANNELS]
+    known: Any = await redis.hget(keys.tag(tag.tag), "changed")
+    common: list[Any] = [
+        *(tag.tag, keys.tag_channel(tag.tag)),
+        *(int(tag.followable), tag.made, tag.deleted, tag.changed, tag.title, int(known or 0)),
+    ]
+    newest, after = tag.changed, (0, 0)
+    last = False
+    while not last:
+        holders = await tables.holders(tag.tag, after, _HOLDERS)
+        last = len(holders) < _HOLDERS
+        newest = max(newest, *(holder.changed for holder in holders)) if holders else newest
+        arguments = [*common, newest if last else ""]
+        for holder in holders:
+            arguments += (holder.uid, holder.joined, holder.left, holder.sources, holder.changed)
+        await script("restore_tag").run(redis, names, arguments)
+        await keep_lock()
+        if holders:
+            after = (holders[-1].uid, holders[-1].joined)

@@ -1,0 +1,54 @@
+"""Runs the scripts that change tags: what they all begin with, and what their refusals become."""
+
+import time
+from typing import Any
+
+from redis.asyncio import Redis
+
+from store.redis import keys
+from store.redis.connection import wait_for_replicas
+from store.redis.memory import StoreMemory
+from store.redis.scripts import script
+
+
+class TagScript:
+    """highest_id: of those it was given; a store whose clock is below it has lost them."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        window_us: int,
+        repeat_seconds: int,
+        outbox_limit: int,
+        replicas: int = 0,
+        memory: StoreMemory | None = None,
+    ) -> None:
+        """redis: a client of one connection (`connect(…, single=True)`)."""
+        self._redis = redis
+        self._settings = (window_us, repeat_seconds)
+        self._outbox_limit = outbox_limit
+        self._replicas = replicas
+        self._memory = memory
+        self.highest_id = 0
+
+    async def run(self, name: str, names: list[bytes], arguments: list[Any], *, share: int = 1) -> Any:
+        """The reply of the script `name` to what follows the keys and arguments of `include/batch.lua`.
+
+        share: leaves the outbox to others once it is full to this part of its limit. Raises ChannelRefused, StoreError.
+        """
+        if self._memory is not None:
+            self._memory.require_room()
+        common = [
+            *(keys.EPOCH, keys.CLOCK, keys.OUTBOX, keys.OUTBOX_BYTES),
+            *(keys.HEADS, keys.NEWS, keys.DORMANT, keys.INBOX),
+        ]
+        begun = [time.time_ns() // 1000, *self._settings, self._outbox_limit // share, self.highest_id]
+        reply = await script(name).run(self._redis, [*common, *names], [*begun, *arguments])
+        await wait_for_replicas(self._redis, self._replicas)
+        return reply
+
+    def given(self, id_: int) -> int:
+        """Notes an id that a script gave."""
+        self.highest_id = max(self.highest_id, id_)
+        return id_

@@ -1,0 +1,239 @@
+"""Tags, and who holds them: sets of users, one for each source; who is in any of them holds the tag.
+
+Each user's map of channels has the intervals of ids in which he held it, as for groups. A change of a few users writes
+both at once. One of very many (a new set of profile holders, the end of a tag) takes effect at one id, and is
+*propagated* afterwards: step by step their maps follow, while pulls look at the sets for those that have not yet.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from store.errors import SenderOverBudget, StoreAway, StoreEmpty
+from store.redis import keys
+from store.redis.budget import NOT_JUDGED, UNBOUNDED, Budget
+from store.tags.script import TagScript
+
+MANUAL = "manual"
+PROFILE = "profile"
+FOLLOW = "follow"
+SOURCES = (MANUAL, PROFILE, FOLLOW)
+
+_CHANGED_AT_ONCE = 250
+_LOOKED_AT_ONCE = 500
+"""Users a step of propagating changes and looks at: everybody else waits for it, some milliseconds."""
+
+_OUTBOX_SHARE = 2
+"""Settling waits while the outbox is full to one part in so many: the rest is for messages."""
+
+
+class TagInfo(NamedTuple):
+    """holders: how many; while a change of many is being propagated, those whose maps say so."""
+
+    tag: str
+    title: str
+    followable: bool
+    holders: int
+
+
+class Holding(NamedTuple):
+    """One tag that a user holds. sources: of SOURCES, those that say so."""
+
+    tag: str
+    title: str
+    sources: tuple[str, ...]
+
+
+class HoldersChanged(NamedTuple):
+    """id: at which the change took effect, 0 if there was nothing to change. repeated: it was done before.
+
+    added, removed: users whom the source gave the tag to, and took it from.
+    """
+
+    id: int
+    repeated: bool
+    added: int
+    removed: int
+
+
+class Settled(NamedTuple):
+    """One step. more: there is more to do. looked, changed: at so many users, of so many the maps."""
+
+    more: bool
+    looked: int
+    changed: int
+
+
+class Tags:
+    """Changes raise ChannelRefused (`unknown_tag`, `not_followable`), StoreError, and of users SenderOverBudget;
+    questions raise StoreAway."""
+
+    def __init__(self, redis: Redis, write_connection: Redis, *, budget: Budget = UNBOUNDED, **bounds: Any) -> None:
+        """redis: answers questions. budget: of users who follow. write_connection, bounds: those of a TagScript."""
+        self._redis = redis
+        self._budget = budget
+        self._script = TagScript(write_connection, **bounds)
+
+    @property
+    def highest_id(self) -> int:
+        """Of those it was given."""
+        return self._script.highest_id
+
+    async def put(self, tag: str, *, title: str, followable: bool) -> None:
+        """Makes a tag, or changes what it is."""
+        names = [keys.tag(tag), keys.TAGS, keys.PROPAGATING]
+        await self._once_settled(tag, "tag_put", names, [tag, title, int(followable)])
+
+    async def delete(self, tag: str) -> None:
+        """From here on nobody holds it. What is left to propagate is anybody's who propagates."""
+        names = [keys.tag(tag), keys.TAGS, keys.PROPAGATING, keys.HOLDERS, keys.FORMER]
+        await self._once_settled(tag, "tag_delete", names, [tag])
+
+    async def change(
+        self, tag: str, source: str, *, add: Sequence[int] = (), remove: Sequence[int] = ()
+    ) -> HoldersChanged:
+        """As far as this source is concerned. Nobody comes twice."""
+        return await self._change(tag, source, add, remove)
+
+    async def follow(self, tag: str, uid: int, *, command_id: str) -> HoldersChanged:
+        """At the user's own wish; a command is known again by its id."""
+        return await self._follow(tag, uid, [uid], [], _repeat(tag, uid, "follow", command_id))
+
+    async def unfollow(self, tag: str, uid: int, *, command_id: str) -> HoldersChanged:
+        """Likewise. Who follows a tag may drop it, even if nobody can follow it any more."""
+        return await self._follow(tag, uid, [], [uid], _repeat(tag, uid, "unfollow", command_id))
+
+    async def replace(self, tag: str, job: str, count: int) -> int:
+        """The users staged under `job`, so many, are the tag's profile holders from one id on: that id."""
+        names = [
+            *(keys.tag(tag), keys.PROPAGATING, keys.holders(PROFILE, tag), keys.former(PROFILE, tag)),
+            *(keys.staged(job), keys.pages(job), keys.pages(tag)),
+        ]
+        return await self._once_settled(tag, "tag_replace", names, [tag, count])
+
+    async def settle_step(self, tag: str) -> Settled:
+        """Rests as long as it took, for others. Raises OutboxFull where the archive has to catch up first."""
+        begun = time.monotonic()
+        names = [
+            *(keys.tag(tag), keys.PROPAGATING, keys.PERMISSIONS, keys.HOLDERS, keys.FORMER, keys.CHANNELS),
+            *(keys.pages(tag), keys.DEVICES, keys.lines(tag)),
+        ]
+        arguments = [tag, _CHANGED_AT_ONCE, _LOOKED_AT_ONCE]
+        more, looked, changed = await self._script.run("tag_propagate", names, arguments, share=_OUTBOX_SHARE)
+        await asyncio.sleep(time.monotonic() - begun)
+        return Settled(bool(more), looked, changed)
+
+    async def info(self, tag: str) -> TagInfo | None:
+        """None if there is none."""
+        return (await self._infos([tag]))[0]
+
+    async def page(self, after: str, limit: int) -> list[TagInfo]:
+        """Up to `limit` tags after one, by name."""
+        try:
+            first = b"(" + after.encode() if after else b"-"
+            names: Any = await self._redis.zrangebylex(keys.TAGS, first, b"+", start=0, num=limit)
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"tags: {error}") from error
+        found = await self._infos([name.decode() for name in names])
+        return [info for info in found if info is not None]
+
+    async def holds(self, tag: str, uid: int) -> bool:
+        """False also if there is no such tag. Raises StoreEmpty."""
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.exists(keys.EPOCH)
+        for source in SOURCES:
+            pipeline.sismember(keys.holders(source, tag), str(uid))
+        whole, *held = await self._replies(pipeline)
+        if not whole:
+            raise StoreEmpty(StoreEmpty.__doc__)
+        return any(held)
+
+    async def of_user(self, uid: int) -> list[Holding]:
+        """The tags he holds now, by name."""
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.hgetall(keys.channels(uid))
+        pipeline.hkeys(keys.PROPAGATING)
+        channels, propagating = await self._replies(pipeline)
+        names = {name.decode() for name in propagating}
+        for channel, intervals in channels.items():
+            if intervals.endswith(b":") and (tag := keys.tag_of(channel.decode())) is not None:
+                names.add(tag)
+        tags = sorted(names)
+        pipeline = self._redis.pipeline(transaction=False)
+        for tag in tags:
+            pipeline.hget(keys.tag(tag), "title")
+            for source in SOURCES:
+                pipeline.sismember(keys.holders(source, tag), str(uid))
+        replies = iter(await self._replies(pipeline) if tags else ())
+        found = []
+        for tag, title, *held in zip(tags, *[replies] * (1 + len(SOURCES)), strict=True):
+            if any(held):
+                sources = tuple(source for source, holds in zip(SOURCES, held, strict=True) if holds)
+                found.append(Holding(tag, (title or b"").decode(), sources))
+        return found
+
+    async def propagating(self) -> list[str]:
+        """The tags that are being propagated."""
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hkeys(keys.PROPAGATING)
+        (names,) = await self._replies(pipeline)
+        return [name.decode() for name in names]
+
+    async def _infos(self, tags: Iterable[str]) -> list[TagInfo | None]:
+        tags = list(tags)
+        pipeline = self._redis.pipeline(transaction=False)
+        for tag in tags:
+            pipeline.hmget(keys.tag(tag), ["made", "deleted", "title", "followable", "holders"])
+        replies = await self._replies(pipeline) if tags else []
+        return [
+            None if made is None or deleted else TagInfo(tag, title.decode(), followable == b"1", int(holders or 0))
+            for tag, (made, deleted, title, followable, holders) in zip(tags, replies, strict=True)
+        ]
+
+    async def _follow(
+        self, tag: str, uid: int, add: Sequence[int], remove: Sequence[int], repeat: bytes
+    ) -> HoldersChanged:
+        charge = self._budget.charge(str(uid), 0)
+        try:
+            return await self._change(tag, FOLLOW, add, remove, [repeat], "" if charge == NOT_JUDGED else charge)
+        except SenderOverBudget as over:
+            self._budget.close(str(uid), over.retry_after)
+            raise
+
+    async def _change(
+        self,
+        tag: str,
+        source: str,
+        add: Sequence[int],
+        remove: Sequence[int],
+        repeat: Sequence[bytes] = (),
+        charge: int | str = "",
+    ) -> HoldersChanged:
+        names = [
+            *(keys.tag(tag), keys.PROPAGATING, keys.PERMISSIONS, keys.HOLDERS, keys.CHANNELS, keys.BUDGET),
+            *repeat,
+        ]
+        arguments = [tag, source, self._budget.most, charge, len(add), *add, *remove]
+        id_, repeated, added, removed = await self._script.run("tag_holders", names, arguments)
+        return HoldersChanged(self._script.given(id_), bool(repeated), added, removed)
+
+    async def _once_settled(self, tag: str, name: str, names: Sequence[bytes], arguments: list[Any]) -> int:
+        """The id that the script gives, once an earlier change of the tag is propagated."""
+        while (id_ := await self._script.run(name, list(names), arguments)) < 0:
+            await self.settle_step(tag)
+        return self._script.given(id_)
+
+    @staticmethod
+    async def _replies(pipeline: Any) -> Any:
+        try:
+            return await pipeline.execute()
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"tags: {error}") from error
+
+
+def _repeat(tag: str, uid: int, command: str, command_id: str) -> bytes:
+    return keys.repeat(str(uid), f"business/{keys.tag_channel(tag)}/{command}", command_id)

@@ -1,0 +1,1 @@
+"""Timelines: written by appends, read by pulls, recovered from the archive."""

@@ -1,0 +1,262 @@
+"""Write diffusion: appends that wait together are written together.
+
+While script calls are in flight, arrivals queue, and the next call takes as many as wait. There are a few connections, so
+that this process prepares one batch while Redis writes another. The queue is bounded in entries and bytes; a full one
+refuses at once.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from redis.asyncio import Redis
+
+from store.errors import ChannelRefused, EntryFailed, Overloaded, SenderOverBudget, StoreAway
+from store.record import encode_tail
+from store.redis import keys
+from store.redis.budget import NOT_JUDGED, UNBOUNDED, Budget
+from store.redis.connection import wait_for_replicas
+from store.redis.memory import StoreMemory
+from store.redis.pipelined import RedisConnection
+from store.redis.scripts import script
+from store.timelines.destinations import destinations, receivers
+
+_QUEUED_ENTRIES = 20_000
+_QUEUED_BYTES = 64 * 1024 * 1024
+_BATCH_ENTRIES = 512
+_BATCH_BYTES = 4 * 1024 * 1024
+_BATCH_GROUPS = 64
+"""Group messages in a batch: the script puts off those it does not reach."""
+_SMALLEST_SPLIT = 4
+
+_LATER = b"LATER"
+_REFUSED = "REFUSED "
+_RATE = "RATE "
+
+CONNECTIONS = 4
+
+_CALL_SECONDS = 2.0
+"""For one call with all it takes, reconnecting included; who waits for the next one waits as long at most."""
+
+
+class Stored(NamedTuple):
+    """mid: the message's id, microseconds. repeated: it was there before, and keeps its first id."""
+
+    mid: int
+    repeated: bool
+
+
+class Entry(NamedTuple):
+    """One message on its way, as the script takes it.
+
+    names: keys; to: whom, or the channel; tail: its record without the id. weight: bytes that this writes into Redis,
+    but for a group's fan-out: that the script bounds. charge: what Redis is to judge, see `Budget`.
+    """
+
+    names: tuple[bytes, ...]
+    to: str
+    tail: bytes
+    weight: int
+    group: bool
+    charge: int
+    sender: str
+    client_id: str
+
+
+class Appender:
+    """Appends to timelines. `stop` lets it finish what was accepted.
+
+    highest_id: of those it was given; a store whose clock is below it has lost them.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        connections: int = CONNECTIONS,
+        window_us: int,
+        repeat_seconds: int,
+        outbox_limit: int,
+        sync_sender: bool = True,
+        replicas: int = 0,
+        budget: Budget = UNBOUNDED,
+        memory: StoreMemory | None = None,
+        on_batch: Callable[[int], object] | None = None,
+    ) -> None:
+        self._connections = [RedisConnection(redis) for _ in range(connections)]
+        self._settings = (window_us, repeat_seconds, outbox_limit)
+        self._sync_sender = sync_sender
+        self._replicas = replicas
+        self._budget = budget
+        self._memory = memory
+        self._on_batch = on_batch
+        self._script = script("append")
+        self._queue: list[tuple[Entry, asyncio.Future[Stored]]] = []
+        self._queued_bytes = 0
+        self._queued_groups = 0
+        self._in_flight = 0
+        self.highest_id = 0
+        # Asked for once: up to Python 3.11 each `get_running_loop` is a system call.
+        self._loop = asyncio.get_running_loop()
+        self._arrived = asyncio.Event()
+        self._stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._tasks = [
+            asyncio.create_task(self._write_batches(connection), name="append") for connection in self._connections
+        ]
+
+    async def stop(self) -> None:
+        self._stopping = True
+        self._arrived.set()
+        await asyncio.gather(*self._tasks)
+        for connection in self._connections:
+            await connection.aclose()
+
+    def append(
+        self, topic: str, sender: str, client_id: str, ts: int, json: bool, payload: bytes
+    ) -> asyncio.Future[Stored]:
+        """A message into the timelines of its topic.
+
+        Raises Overloaded, StoreFull, SenderOverBudget; the future the latter too, what else the store can refuse, and
+        ChannelRefused.
+        """
+        if self._memory is not None:
+            self._memory.require_room()
+        tail = encode_tail(topic, sender, client_id, ts, json, payload)
+        repeat_key = keys.repeat(sender, topic, client_id)
+        kind, _, name = topic.partition("/")
+        if kind == "single":
+            uids = receivers(name, sender, sync_sender=self._sync_sender)
+            weight = len(tail) * (len(uids) + 1) + 256
+            charge = self._charged(sender, client_id, weight)
+            return self._submit(Entry((repeat_key,), " ".join(uids), tail, weight, False, charge, sender, client_id))
+        timelines, channel = destinations(topic, sender, sync_sender=self._sync_sender)
+        names = (repeat_key, *_judging(channel), *timelines)
+        weight = len(tail) * 2 + 256
+        group = kind == "group"
+        charge = self._charged(sender, client_id, 0 if group else weight)
+        return self._submit(Entry(names, channel, tail, weight, group, charge, sender, client_id))
+
+    def _charged(self, sender: str, client_id: str, size: int) -> int:
+        """What Redis is to judge, of a message that writes so many bytes; 0: so many that only Redis knows."""
+        try:
+            return self._budget.charge(sender, size) if size else self._budget.charge_for_many(sender)
+        except SenderOverBudget as over:
+            raise SenderOverBudget(over.retry_after, client_id) from None
+
+    def _submit(self, entry: Entry) -> asyncio.Future[Stored]:
+        if self._stopping or len(self._queue) >= _QUEUED_ENTRIES or self._queued_bytes >= _QUEUED_BYTES:
+            raise Overloaded("the queue for Redis is full" if not self._stopping else "shutting down")
+        answer: asyncio.Future[Stored] = self._loop.create_future()
+        self._queue.append((entry, answer))
+        self._queued_bytes += entry.weight
+        self._queued_groups += entry.group
+        self._arrived.set()
+        return answer
+
+    async def _write_batches(self, connection: RedisConnection) -> None:
+        while True:
+            await self._arrived.wait()
+            if not self._queue:
+                if self._stopping:
+                    return
+                self._arrived.clear()
+                continue
+            batch = self._take()
+            self._in_flight += len(batch)
+            try:
+                async with asyncio.timeout(_CALL_SECONDS):
+                    replies = await self._write(connection, [entry for entry, _ in batch])
+            except Exception as error:
+                # What queued behind a call that failed would only wait for the next one to fail.
+                failure = StoreAway("append: Redis is too slow") if isinstance(error, TimeoutError) else error
+                for _, answer in [*batch, *self._take_all()]:
+                    if not answer.done():
+                        answer.set_exception(failure)
+                continue
+            finally:
+                self._in_flight -= len(batch)
+            later = []
+            for waiting, reply in zip(batch, replies, strict=True):
+                entry, answer = waiting
+                if reply == _LATER:
+                    later.append(waiting)
+                elif answer.done():
+                    continue
+                elif isinstance(reply, int):
+                    answer.set_result(Stored(abs(reply), reply < 0))
+                    self.highest_id = max(self.highest_id, reply)
+                else:
+                    answer.set_exception(self._failure(entry, reply.decode()))
+            self._put_back(later)
+            if self._on_batch is not None:
+                self._on_batch(len(batch) - len(later))
+
+    def _take(self) -> list[tuple[Entry, asyncio.Future[Stored]]]:
+        """The next batch off the queue: at least one, and about half of all that is under way, for the other connections."""
+        half = (len(self._queue) + self._in_flight + 1) // 2
+        most = min(_BATCH_ENTRIES, max(_SMALLEST_SPLIT, half))
+        if len(self._queue) <= most and self._queued_bytes <= _BATCH_BYTES and self._queued_groups <= _BATCH_GROUPS:
+            return self._take_all()
+        size, count, groups = 0, 0, 0
+        for entry, _ in self._queue[:most]:
+            if count and (size + entry.weight > _BATCH_BYTES or groups + entry.group > _BATCH_GROUPS):
+                break
+            size += entry.weight
+            groups += entry.group
+            count += 1
+        batch = self._queue[:count]
+        del self._queue[:count]
+        self._queued_bytes -= size
+        self._queued_groups -= groups
+        return batch
+
+    def _put_back(self, entries: list[tuple[Entry, asyncio.Future[Stored]]]) -> None:
+        """To the head of the queue, in their order."""
+        if entries:
+            self._queue[:0] = entries
+            self._queued_bytes += sum(entry.weight for entry, _ in entries)
+            self._queued_groups += sum(entry.group for entry, _ in entries)
+            self._arrived.set()
+
+    def _take_all(self) -> list[tuple[Entry, asyncio.Future[Stored]]]:
+        batch = self._queue
+        self._queue = []
+        self._queued_bytes = 0
+        self._queued_groups = 0
+        return batch
+
+    async def _write(self, connection: RedisConnection, entries: list[Entry]) -> list[Any]:
+        names = [
+            *(keys.EPOCH, keys.CLOCK, keys.OUTBOX, keys.OUTBOX_BYTES),
+            *(keys.HEADS, keys.NEWS, keys.DORMANT, keys.INBOX, keys.BUDGET),
+        ]
+        arguments: list[Any] = [
+            *(time.time_ns() // 1000, *self._settings, self.highest_id, int(self._sync_sender)),
+            *(self._budget.most, self._budget.least),
+        ]
+        for entry in entries:
+            names += entry.names
+            arguments += (entry.to, entry.tail, "" if entry.charge == NOT_JUDGED else entry.charge)
+        replies: list[Any] = await self._script.run(connection, names, arguments)
+        await wait_for_replicas(connection, self._replicas)
+        return replies
+
+    def _failure(self, entry: Entry, reply: str) -> Exception:
+        if reply.startswith(_RATE):
+            seconds = int(reply.removeprefix(_RATE))
+            self._budget.close(entry.sender, seconds)
+            return SenderOverBudget(seconds, entry.client_id)
+        return ChannelRefused(reply.removeprefix(_REFUSED)) if reply.startswith(_REFUSED) else EntryFailed(reply)
+
+
+def _judging(channel: str) -> tuple[bytes, ...]:
+    """The keys by which the script judges whether there is such a group or tag, and who is in it."""
+    if (gid := keys.gid_of(channel)) is not None:
+        return keys.group(gid), keys.members(gid)
+    if (tag := keys.tag_of(channel)) is not None:
+        return (keys.tag(tag),)
+    return ()

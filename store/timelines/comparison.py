@@ -1,0 +1,97 @@
+"""Whether Redis holds the newest of what the archive has: asked when it was started again, perhaps from an older state.
+
+Its clock says so where nothing was written since. Where something was, the newest messages and changes are looked for.
+"""
+
+import time
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from store.archive.archive import Archive
+from store.archive.tables.changes import Change
+from store.errors import StoreAway
+from store.record import Message, encode
+from store.redis import keys
+from store.timelines.destinations import destinations
+
+_COMPARED = 100
+"""Newest messages, and newest changes of groups and tags, that Redis is asked for."""
+
+_MEMBERS_ASKED = 10
+"""Members of a group that are asked for a message of it."""
+
+_MARGIN_US = 60_000_000
+"""What is so near to the window's edge may have been trimmed meanwhile."""
+
+
+class Comparison:
+    def __init__(self, redis: Redis, archive: Archive, *, window_us: int, sync_sender: bool) -> None:
+        self._redis = redis
+        self._archive = archive
+        self._window_us = window_us
+        self._sync_sender = sync_sender
+
+    async def lacks(self, highest: int) -> bool:
+        """Whether Redis lacks any of the newest that the archive has up to an id. Raises StoreAway, ArchiveAway."""
+        changes = await self._archive.newest_changes(highest, _COMPARED)
+        edge = time.time_ns() // 1000 - self._window_us + _MARGIN_US
+        messages = [each for each in await self._archive.newest(highest, _COMPARED) if each.mid > edge]
+        try:
+            if not await self._know(changes):
+                return True
+            for message in messages:
+                if not await self._held(message):
+                    return True
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"compare: {error}") from error
+        return False
+
+    async def _know(self, changes: list[Change]) -> bool:
+        """Whether all of these groups and tags have changed that far in Redis."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for channel, _ in changes:
+            pipeline.hget(_key(channel), "changed")
+        replies: list[Any] = await pipeline.execute() if changes else []
+        return all(int(known or 0) >= changed for known, (_, changed) in zip(replies, changes, strict=True))
+
+    async def _held(self, message: Message) -> bool:
+        """Whether a timeline of the message holds it, or each belongs to a user who was dormant when it came."""
+        timelines, channel = destinations(message.topic, message.sender, sync_sender=self._sync_sender)
+        record = encode(message)
+        written = bool(channel)
+        for timeline in timelines:
+            if await self._redis.zscore(timeline, record) is not None:
+                return True
+            if not channel:
+                written = written or await self._was_warm(timeline[len(keys.INBOX) :].decode(), message.mid)
+        if (gid := keys.gid_of(channel)) is not None:
+            return await self._held_by_members(gid, message, record)
+        return not written
+
+    async def _held_by_members(self, gid: int, message: Message, record: bytes) -> bool:
+        """Whether the group is there, and an inbox holds its message if one of its oldest members was active then."""
+        if not await self._redis.exists(keys.group(gid)):
+            return False
+        oldest: Any = await self._redis.zrange(keys.members(gid), 0, _MEMBERS_ASKED - 1, withscores=True)
+        written = False
+        for uid, joined in oldest:
+            if joined > message.mid or (uid.decode() == message.sender and not self._sync_sender):
+                continue
+            if await self._redis.zscore(keys.inbox(int(uid)), record) is not None:
+                return True
+            written = written or await self._was_warm(uid.decode(), message.mid)
+        return not written
+
+    async def _was_warm(self, uid: str, mid: int) -> bool:
+        """Whether the user's inbox was written when a message got its id."""
+        since: Any = await self._redis.hget(keys.DORMANT, uid)
+        return since is None or 0 < int(since) < mid
+
+
+def _key(channel: str) -> bytes:
+    """Of the group or tag that a channel belongs to."""
+    gid, tag = keys.gid_of(channel), keys.tag_of(channel)
+    assert gid is not None or tag is not None
+    return keys.group(gid) if gid is not None else keys.tag(tag or "")

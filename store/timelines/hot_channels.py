@@ -1,0 +1,215 @@
+"""Hot channels: the newest messages of channels that many pull from, held by this process.
+
+A channel is hot while so many pulls a second take news from it; then pulls take them from here, and Redis reads only
+what is newer than what is held, for the first pull that meets it. What is held never changes: it is replaced by what
+holds more, so a pull may go on with what it told the script it had.
+"""
+
+import asyncio
+import time
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import structlog
+from redis.asyncio import Redis
+
+from store.cancellation import sleep_unless
+from store.errors import StoreError
+from store.record import Message, Shared, decode
+from store.redis import keys
+from store.redis.pipelined import RedisConnection
+from store.redis.scripts import script
+
+SECONDS = 1.0
+MAX_CHANNELS = 64
+CHANNEL_BYTES = 2 * 1024 * 1024
+_SYNC_BYTES = 4 * 1024 * 1024
+"""What one call takes from Redis, about: everybody else waits for it."""
+_BESIDE_BYTES = 1024
+"""What a message takes in memory beside its payload, about."""
+
+log = structlog.get_logger(__name__)
+
+
+class CachedChannel(NamedTuple):
+    """All messages of a channel above `low`, in order; `head` is the id of the newest there was. size: in bytes."""
+
+    low: int
+    head: int
+    messages: tuple[Message, ...] = ()
+    ids: tuple[int, ...] = ()
+    size: int = 0
+
+    def between(self, intervals: Iterable[tuple[int, int]], after: int, most: int) -> list[Message]:
+        """The first ones above `after` that lie inside intervals, whose ends are excluded."""
+        found: list[Message] = []
+        for joined, left in intervals:
+            first = bisect_right(self.ids, max(joined, after))
+            end = min(bisect_left(self.ids, left), first + most - len(found))
+            found += self.messages[first:end]
+        return found
+
+    def grown(self, head: int, newer: Iterable[Message]) -> "CachedChannel":
+        """With what came up to `head`."""
+        if head <= self.head:
+            return self
+        added = tuple(message for message in newer if message.mid > self.head)
+        ids = tuple(message.mid for message in added)
+        return CachedChannel(self.low, head, self.messages + added, self.ids + ids, self.size + sum(map(_size, added)))
+
+    def bounded(self) -> "CachedChannel":
+        """Without the oldest, where that is too much."""
+        size, dropped = self.size, 0
+        while size > CHANNEL_BYTES:
+            size -= _size(self.messages[dropped])
+            dropped += 1
+        if not dropped:
+            return self
+        return CachedChannel(self.ids[dropped - 1], self.head, self.messages[dropped:], self.ids[dropped:], size)
+
+
+def _size(message: Message) -> int:
+    """As it came, and as answers give it."""
+    return 2 * len(message.payload) + _BESIDE_BYTES
+
+
+class CacheSnapshot(NamedTuple):
+    """What a pull tells the script that it has. text: as the script wants it."""
+
+    epoch: str
+    text: bytes
+    held: Mapping[str, CachedChannel]
+
+
+class CacheStats(NamedTuple):
+    """What happened since the last one. hits: channels with news that pulls took from what is held. cold, older: that
+    they read from Redis, as the channel is not hot, or as they began below what is held.
+
+    rates: hot channels, by hits a second.
+    """
+
+    hits: int
+    cold: int
+    older: int
+    rates: Mapping[str, float]
+
+
+class HotChannels:
+    """threshold: hits a second from which on a channel is hot; one that has less than half of it cools down."""
+
+    def __init__(
+        self,
+        redis: Redis | RedisConnection,
+        threshold: float,
+        on_stats: Callable[[CacheStats], object] = lambda second: None,
+    ) -> None:
+        self._redis = redis
+        self._threshold = threshold
+        self._on_second = on_stats
+        self._script = script("hot")
+        self._epoch = ""
+        self._held: dict[str, CachedChannel] = {}
+        self._offer: CacheSnapshot | None = None
+        self._rates: dict[str, float] = {}
+        self._counts: Counter[str] = Counter()
+        self._hits = self._cold = self._older = 0
+
+    def offer(self) -> CacheSnapshot:
+        if self._offer is None:
+            lines = [f"\n{name} {held.low} {held.head}" for name, held in self._held.items()]
+            self._offer = CacheSnapshot(self._epoch, "".join(lines).encode(), dict(self._held))
+        return self._offer
+
+    def begin(self, epoch: str) -> None:
+        """Empties what was held in another life of the store."""
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._held.clear()
+            self._offer = None
+
+    def take(self, offer: CacheSnapshot, name: str, head: int, records: Sequence[bytes]) -> CachedChannel:
+        """What a pull has of a channel, after the script gave it what is newer than what it offered."""
+        self._counts[name] += 1
+        self._hits += 1
+        held = offer.held[name].grown(head, [Shared(*decode(record)) for record in records])
+        now = self._held.get(name)
+        if offer.epoch == self._epoch and now is not None and now.head < head:
+            self._put(name, held)
+        return held
+
+    def missed(self, offer: CacheSnapshot, names: Iterable[str]) -> None:
+        """Channels that a pull read from Redis."""
+        for name in names:
+            self._counts[name] += 1
+            if name in offer.held:
+                self._older += 1
+            else:
+                self._cold += 1
+
+    async def run(self, stop: asyncio.Event) -> None:
+        last = time.monotonic()
+        while not stop.is_set():
+            await sleep_unless(stop, SECONDS)
+            now = time.monotonic()
+            try:
+                await self.step(now - last)
+            except StoreError as error:
+                log.warning("hot_channels_not_synced", error=str(error))
+            last = now
+
+    async def step(self, seconds: float = SECONDS) -> None:
+        """What is done once a second: says which channels are hot, and brings what is held up to date.
+
+        Raises StoreError.
+        """
+        self._judge(seconds)
+        self._on_second(CacheStats(self._hits, self._cold, self._older, dict(self._rates)))
+        self._hits = self._cold = self._older = 0
+        if self._rates:
+            await self._sync()
+
+    def _judge(self, seconds: float) -> None:
+        """Half of a channel's rate is that of the last second, the other half what it was before."""
+        counts, self._counts = self._counts, Counter()
+        rates = {name: (rate + counts[name] / seconds) / 2 for name, rate in self._rates.items()}
+        rates = {name: rate for name, rate in rates.items() if rate >= self._threshold / 2}
+        for name, count in counts.items():
+            if name not in rates and count / seconds >= self._threshold:
+                rates[name] = count / seconds
+        hottest = sorted(rates, key=rates.__getitem__, reverse=True)[:MAX_CHANNELS]
+        before, self._rates = self._rates, {name: rates[name] for name in hottest}
+        for name in self._rates.keys() - before.keys():
+            log.info("channel_hot", channel=name, hits=round(self._rates[name], 1))
+        for name in before.keys() - self._rates.keys():
+            log.info("channel_cooled", channel=name)
+            if self._held.pop(name, None) is not None:
+                self._offer = None
+
+    async def _sync(self) -> None:
+        epoch, names = self._epoch, list(self._rates)
+        arguments: list[Any] = [epoch, CHANNEL_BYTES, _BESIDE_BYTES, _SYNC_BYTES]
+        for name in names:
+            arguments += (name, self._held[name].head if name in self._held else 0)
+        found, *channels = await self._script.run(self._redis, [keys.EPOCH, keys.HEADS, keys.CHANNEL], arguments)
+        if epoch != self._epoch:
+            # A pull has met another life of the store meanwhile.
+            return
+        self.begin(found.decode())
+        for name, channel in zip(names, channels, strict=True):
+            if channel is None or name not in self._rates:
+                continue
+            low, head, messages = (
+                int(channel[0]),
+                int(channel[1]),
+                [Shared(*decode(record)) for record in channel[:1:-1]],
+            )
+            held = self._held.get(name)
+            if held is None or low > held.head:
+                held = CachedChannel(low, low)
+            self._put(name, held.grown(head, messages))
+
+    def _put(self, name: str, held: CachedChannel) -> None:
+        self._held[name] = held.bounded()
+        self._offer = None

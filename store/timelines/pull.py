@@ -1,0 +1,195 @@
+"""Read diffusion: one user's sequence, merged from sources.
+
+Each source is complete up to a watermark that was read before its data; one that was cut is complete up to its last
+message. What lies in (cursor, lowest watermark] is returned, so nothing is skipped and nothing comes twice.
+
+One id is the boundary of a pull: from it on Redis answers, below it the archive. It is the edge of Redis's window, or
+where the user's inbox began to be written again after he had been dormant.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from redis.asyncio import Redis
+
+from store.archive.archive import Archive
+from store.archive.outbox import Outbox
+from store.archive.tables.visible_range import ENDLESS, VisibleRange
+from store.errors import ArchiveAway
+from store.record import Message, decode
+from store.redis import keys
+from store.redis.pipelined import RedisConnection
+from store.redis.scripts import script
+from store.timelines.destinations import conversation
+from store.timelines.hot_channels import HotChannels
+
+MAX_BYTES = 2 * 1024 * 1024
+"""Bytes of messages one answer holds, unless a single one is larger."""
+MESSAGE_BYTES = 200
+"""What a message takes in an answer beside its payload, at most."""
+
+_SEEN_MILLISECONDS = 3_600_000
+_ARCHIVE_WAIT_SECONDS = 2.0
+_ARCHIVE_LOOK_SECONDS = 0.05
+
+
+class Source(NamedTuple):
+    """Messages in order of their ids, and the id up to which the source is complete."""
+
+    messages: Sequence[Message]
+    watermark: int
+
+
+class Pulled(NamedTuple):
+    """messages: in order of `mid`. last_id: the new cursor. more: pull again at once.
+
+    reset: the cursor belonged to another life of the store, and this answer starts at the window's edge.
+    truncated: the cursor lay before the window.
+    """
+
+    messages: list[Message]
+    last_id: int
+    more: bool
+    truncated: bool
+    reset: bool
+    epoch: str
+
+
+def merge(sources: Sequence[Source], cursor: int, clock: int, limit: int) -> tuple[list[Message], int, bool]:
+    """The messages to return, the new cursor, and whether there is more than was returned."""
+    complete = min((source.watermark for source in sources), default=clock)
+    waiting = [message for source in sources for message in source.messages if message.mid <= complete]
+    waiting.sort()
+    messages: list[Message] = []
+    size = 0
+    last = cursor
+    for message in waiting:
+        if message.mid == last:
+            # It lies in a hot channel and, sent in another mode before the store was rebuilt, in the inbox.
+            continue
+        size += _answer_bytes(message)
+        if messages and (len(messages) == limit or size > MAX_BYTES):
+            return messages, last, True
+        messages.append(message)
+        last = message.mid
+    return messages, max(cursor, complete), complete < clock
+
+
+def _answer_bytes(message: Message) -> int:
+    """What a message takes in an answer, at most; one that is not JSON is a third longer there."""
+    payload = len(message.payload) if message.json else (len(message.payload) + 2) // 3 * 4
+    return payload + MESSAGE_BYTES
+
+
+class Puller:
+    """Answers pulls: from Redis with one script call, and from the archive where the cursor lies below the boundary.
+
+    window_us: what Redis keeps. roaming_us: how far back a pull reaches, at least the window. sync_sender: whether a
+    sender's own messages are in his sequence. hot: the channels that this process holds; none, if it is not given.
+    """
+
+    def __init__(
+        self,
+        redis: Redis | RedisConnection,
+        archive: Archive,
+        outbox: Outbox,
+        *,
+        window_us: int,
+        roaming_us: int,
+        sync_sender: bool = True,
+        hot: HotChannels | None = None,
+    ) -> None:
+        self._redis = redis
+        self._hot = hot or HotChannels(redis, math.inf)
+        self._archive = archive
+        self._outbox = outbox
+        self._window_us = window_us
+        self._further_us = roaming_us - window_us
+        self._sync_sender = sync_sender
+        self._script = script("pull")
+
+    async def pull(self, uid: int, cursor: int, limit: int, epoch: str = "") -> Pulled:
+        """Up to `limit` messages after `cursor`. Raises StoreEmpty, StoreAway, ArchiveAway."""
+        offer = self._hot.offer()
+        epoch_now, clock, edge, boundary, reset, oldest, merged, read, hot, seen = await self._script.run(
+            self._redis,
+            [
+                *(keys.EPOCH, keys.CLOCK, keys.HEADS, keys.OUTBOX, keys.DORMANT, keys.SEEN),
+                *(keys.inbox(uid), keys.channels(uid), keys.CHANNEL, keys.PROPAGATING, keys.HOLDERS),
+            ],
+            [
+                *(cursor, limit, MAX_BYTES, time.time_ns() // 1000, self._window_us, epoch),
+                *(uid, _SEEN_MILLISECONDS, self._further_us, offer.epoch, offer.text, keys.GLOBAL),
+            ],
+        )
+        self._hot.begin(epoch_now.decode())
+        clock, boundary = int(clock), int(boundary)
+        lowest = int(edge) - self._further_us
+        if reset:
+            cursor = 0
+        sources = [_source(merged, clock)]
+        self._hot.missed(offer, (name.decode() for name in read))
+        for name, head, intervals, *newer in hot:
+            held = self._hot.take(offer, name.decode(), int(head), newer)
+            messages = held.between(_intervals(intervals), max(cursor, boundary - 1), limit + 1)
+            sources.append(_first(messages, limit, clock))
+        start = max(cursor, lowest - 1)
+        if start < boundary - 1:
+            await self._caught_up(int(oldest or 0), boundary)
+            sources.append(await self._archived(uid, _ranges(seen), start, boundary, clock, limit))
+        messages, last_id, more = merge(sources, cursor, clock, limit)
+        return Pulled(
+            messages=messages,
+            last_id=last_id,
+            more=more,
+            truncated=0 < cursor < lowest - 1,
+            reset=bool(reset),
+            epoch=epoch_now.decode(),
+        )
+
+    async def _archived(
+        self, uid: int, seen: Sequence[VisibleRange], start: int, boundary: int, clock: int, limit: int
+    ) -> Source:
+        """What the archive has between `start` and the boundary, both excluded."""
+        ranges = [VisibleRange(f"single/{uid}"), *seen]
+        sender = str(uid) if self._sync_sender else ""
+        return _first(await self._archive.read(ranges, sender, start, boundary, limit + 1), limit, clock)
+
+    async def _caught_up(self, oldest: int, boundary: int) -> None:
+        """Returns when the archive has everything below the boundary: nothing of it is left in the outbox."""
+        deadline = time.monotonic() + _ARCHIVE_WAIT_SECONDS
+        while oldest and oldest < boundary:
+            if time.monotonic() > deadline:
+                raise ArchiveAway("the archive has not caught up with what this pull needs")
+            await asyncio.sleep(_ARCHIVE_LOOK_SECONDS)
+            oldest = await self._outbox.oldest_id() or 0
+
+
+def _ranges(reply: list[bytes]) -> list[VisibleRange]:
+    """What of the channels' conversations is seen, from `name, intervals, …`."""
+    return [
+        VisibleRange(conversation(name.decode()), _intervals(intervals))
+        for name, intervals in zip(reply[::2], reply[1::2], strict=True)
+    ]
+
+
+def _intervals(text: bytes) -> tuple[tuple[int, int], ...]:
+    """From `J:L,J:L,J:`."""
+    pairs = (interval.partition(b":") for interval in text.split(b","))
+    return tuple((int(joined), int(left) if left else ENDLESS) for joined, _, left in pairs)
+
+
+def _first(messages: list[Message], limit: int, clock: int) -> Source:
+    """At most `limit` of them; one more says that there are more."""
+    if len(messages) <= limit:
+        return Source(messages, clock)
+    return Source(messages[:limit], messages[limit - 1].mid)
+
+
+def _source(reply: list[bytes], clock: int) -> Source:
+    cut, *records = reply
+    messages = [decode(record) for record in records]
+    return Source(messages, messages[-1].mid if cut else clock)

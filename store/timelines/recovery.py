@@ -1,0 +1,163 @@
+"""The life of the store in Redis: it has a name, the epoch, and starts above everything that was ever given.
+
+A Redis that is empty, or was restored to an older state, is put right from the archive before it is used again, under
+a new epoch: so clients are told, instead of silently missing something.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.lock import Lock
+from redis.exceptions import LockError, RedisError
+
+from store.archive.archive import Archive
+from store.archive.archiver import Archiver
+from store.errors import ArchiveAway, StoreAway, StoreEmpty
+from store.groups.restore import restore_groups
+from store.record import encode
+from store.redis import keys
+from store.redis.scripts import admit, script
+from store.tags.restore import restore_tags
+from store.timelines.comparison import Comparison
+from store.timelines.destinations import destinations
+
+_LOCK_SECONDS = 60
+_PAGE = 1000
+_COMPARE_SECONDS = 3
+log = structlog.get_logger(__name__)
+
+
+class StoreRecovery:
+    """Looks whether Redis holds what it should, and rebuilds it where it does not."""
+
+    def __init__(
+        self, redis: Redis, archive: Archive, archiver: Archiver, *, window_us: int, sync_sender: bool
+    ) -> None:
+        """archiver: carries this outbox into this archive."""
+        self._redis = redis
+        self._archive = archive
+        self._archiver = archiver
+        self._window_us = window_us
+        self._sync_sender = sync_sender
+        self._comparison = Comparison(redis, archive, window_us=window_us, sync_sender=sync_sender)
+        self._begin = script("begin_epoch")
+        self._restore = script("restore")
+        self._run = ""
+        self._clock = 0
+
+    async def epoch(self) -> str | None:
+        return (await self._look())[0]
+
+    async def ensure(self, known: int = 0) -> str:
+        """The epoch, after a rebuild if it takes one. `known`: the highest id this process was given.
+
+        Raises StoreAway, ArchiveAway; StoreEmpty while another process rebuilds.
+        """
+        epoch, clock, run = await self._look()
+        known = max(known, self._clock)
+        if epoch is None or clock < known:
+            return await self.rebuild(known)
+        if await self._kept_shorter():
+            # A rebuild begins by forgetting the epoch: not while the archive is away, as Redis has what it had.
+            await self._archive.ping()
+            return await self.rebuild(known)
+        if run != self._run:
+            try:
+                async with asyncio.timeout(_COMPARE_SECONDS):
+                    behind = await self._behind()
+            except (ArchiveAway, TimeoutError) as error:
+                # Redis has what this process knows of; the archive is asked again until it answers.
+                await admit(self._redis)
+                raise ArchiveAway(str(error) or f"no answer within {_COMPARE_SECONDS} s") from error
+            if behind:
+                return await self.rebuild(known)
+        await admit(self._redis)
+        self._run, self._clock = run, clock
+        return epoch
+
+    async def rebuild(self, known: int = 0, progress: Callable[[int], object] = lambda count: None) -> str:
+        """Puts the window's messages back into timelines and starts a new epoch above every id ever given; the epoch.
+
+        What is in Redis stays. `progress` gets the number of messages put back so far. Raises StoreAway, ArchiveAway,
+        and then nothing is forgotten but the epoch, without which nobody reads or writes; StoreEmpty while another
+        process rebuilds.
+        """
+        lock: Lock = self._redis.lock(keys.REBUILD_LOCK.decode(), timeout=_LOCK_SECONDS, blocking=False)
+        try:
+            if not await lock.acquire():
+                raise StoreEmpty("another process is rebuilding")
+            try:
+                await self._redis.delete(keys.EPOCH)
+                # From here on nothing is written. What dormant users missed is nowhere but in the outbox until it is
+                # archived, so only then is it forgotten who they are.
+                await self._archiver.archive_all(lock.reacquire)
+                await self._redis.delete(keys.DORMANT)
+                highest = max(await self._archive.highest_id(), known)
+                lowest = max(highest, time.time_ns() // 1000)
+                await restore_groups(self._redis, self._archive.groups, lowest, lock.reacquire)
+                await restore_tags(self._redis, self._archive.tags, lock.reacquire)
+                count = await self._put_back(highest, lock, progress)
+                lowest = max(lowest, time.time_ns() // 1000)
+                names = [keys.EPOCH, keys.CLOCK, keys.HEADS]
+                epoch: bytes = await self._begin.run(self._redis, names, [secrets.token_urlsafe(4), lowest])
+                await self._redis.set(keys.WINDOW, self._window_us)
+                await admit(self._redis)
+            finally:
+                await lock.release()
+        except (RedisError, LockError, OSError) as error:
+            raise StoreAway(f"rebuild: {error}") from error
+        log.warning("store_rebuilt" if count else "store_begun", epoch=epoch.decode(), messages=count)
+        return epoch.decode()
+
+    async def _look(self) -> tuple[str | None, int, str]:
+        """Epoch, clock, and the name of this run of the Redis server."""
+        try:
+            state: Any = await self._redis.mget(keys.EPOCH, keys.CLOCK)
+            server: Any = await self._redis.info("server")
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"epoch: {error}") from error
+        epoch, clock = state
+        return None if epoch is None else epoch.decode(), int(clock or 0), str(server["run_id"])
+
+    async def _kept_shorter(self) -> bool:
+        """Whether the window was raised before this process began: what lay beyond it is in the archive alone."""
+        if self._run:
+            return False
+        try:
+            kept = int(await self._redis.get(keys.WINDOW) or 0)
+            if kept > self._window_us:
+                # From now on this process drops what is older.
+                await self._redis.set(keys.WINDOW, self._window_us)
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"window: {error}") from error
+        return kept < self._window_us
+
+    async def _behind(self) -> bool:
+        """Whether Redis lacks what the archive has of the time before this run of it."""
+        highest = await self._archive.highest_id()
+        # Read after it, or what is stored and archived meanwhile would seem lost.
+        _, clock, _ = await self._look()
+        return highest > clock or await self._comparison.lacks(min(highest, self._clock or highest))
+
+    async def _put_back(self, highest: int, lock: Lock, progress: Callable[[int], object]) -> int:
+        expire = self._window_us // 1_000_000 + 3600
+        after = time.time_ns() // 1000 - self._window_us
+        count = 0
+        while page := await self._archive.scan(after, highest, _PAGE):
+            names = [keys.HEADS, keys.SEEN, keys.INBOX]
+            arguments: list[Any] = [expire, time.time_ns() // 1_000_000]
+            for message in page:
+                timelines, channel = destinations(message.topic, message.sender, sync_sender=self._sync_sender)
+                names.extend(timelines)
+                arguments += (len(timelines), channel, message.mid, encode(message))
+            await self._restore.run(self._redis, names, arguments)
+            await lock.reacquire()
+            count += len(page)
+            after = page[-1].mid
+            progress(count)
+        return count

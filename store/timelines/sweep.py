@@ -1,0 +1,66 @@
+"""Zombie timelines: users who were not seen for long become dormant, and cost nothing until they are back."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from store.cancellation import sleep_unless
+from store.errors import StoreAway, StoreError
+from store.redis import keys
+from store.redis.scripts import script
+
+INTERVAL_SECONDS = 3600
+_AT_ONCE = 200
+"""Users one script call looks at; everybody else waits for it."""
+
+log = structlog.get_logger(__name__)
+
+
+class Swept(NamedTuple):
+    """examined: users not seen for long. dormant: those made dormant. messages, memory (bytes): what that freed in Redis."""
+
+    examined: int = 0
+    dormant: int = 0
+    messages: int = 0
+    memory: int = 0
+
+
+class Sweeper:
+    def __init__(self, redis: Redis, *, zombie_days: float) -> None:
+        self._redis = redis
+        self._zombie_ms = int(zombie_days * 86_400_000)
+        self._script = script("sweep")
+
+    async def sweep(self, progress: Callable[[Swept], object] = lambda swept: None) -> Swept:
+        """Makes everybody dormant who is due. Can be interrupted and run again. Raises StoreEmpty, StoreAway."""
+        now = time.time_ns() // 1_000_000
+        total = Swept()
+        names = [keys.EPOCH, keys.SEEN, keys.DORMANT, keys.INBOX, keys.DEVICES]
+        while True:
+            found = Swept(*await self._script.run(self._redis, names, [now - self._zombie_ms, now, _AT_ONCE]))
+            total = Swept(*(before + more for before, more in zip(total, found, strict=True)))
+            progress(total)
+            if found.examined < _AT_ONCE:
+                return total
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`: sweeps once an hour, in whichever process comes first."""
+        while not stop.is_set():
+            try:
+                if await self._first():
+                    swept = await self.sweep()
+                    log.info("swept", **swept._asdict())
+            except StoreError as error:
+                log.warning("sweep_failed", error=str(error))
+            await sleep_unless(stop, INTERVAL_SECONDS / 10)
+
+    async def _first(self) -> bool:
+        try:
+            return bool(await self._redis.set(keys.SWEEP_LOCK, "1", nx=True, ex=INTERVAL_SECONDS))
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"sweep: {error}") from error

@@ -1,0 +1,215 @@
+"""The embedded broker with a stand-in for the service behind it, and clients for it."""
+
+import asyncio
+import base64
+import hmac
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+import aiohttp
+import aiomqtt
+import jwt
+import orjson
+import pytest
+from aiohttp import web
+from amqtt.mqtt.connect import ConnectPacket, ConnectPayload, ConnectVariableHeader
+
+from hooks.dev.acl import Acl
+from hooks.dev.authorization import Authorizer
+from hooks.dev.broker import Broker
+from hooks.dev.faults import Faults
+from hooks.dev.login import Login
+from hooks.dev.packets import Will
+from hooks.dev.rest import application
+from hooks.dev.rules import Rules
+from hooks.dev.webhook import Webhook
+
+SECRET = "a secret for tests that is long enough"
+TOKEN = "hook-token"
+
+
+async def until(condition: Callable[[], bool], what: str = "", seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not in {seconds} s: {what}"
+        await asyncio.sleep(0.01)
+
+
+def token(username: str, **claims: Any) -> str:
+    return jwt.encode({"sub": username, "exp": int(time.time()) + 600} | claims, SECRET, algorithm="HS256")
+
+
+def signed(payload: bytes, head: bytes = b'{"alg":"HS256"}', secret: str = SECRET) -> str:
+    """A token with any header and any claims."""
+    parts = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in (head, payload))
+    signature = base64.urlsafe_b64encode(hmac.digest(secret.encode(), parts, "sha256")).rstrip(b"=")
+    return b".".join((parts, signature)).decode()
+
+
+def bound(port: int = 0) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    return listener
+
+
+async def _ok(hook: str, body: dict[str, Any]) -> int:
+    return 204
+
+
+async def _allow(question: dict[str, Any]) -> web.Response:
+    return web.json_response({"result": "allow"})
+
+
+@dataclass
+class FakeService:
+    """Keeps what it is asked; `answer` and `authorize` may be set."""
+
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    questions: list[dict[str, Any]] = field(default_factory=list)
+    answer: Callable[[str, dict[str, Any]], Awaitable[int]] = _ok
+    authorize: Callable[[dict[str, Any]], Awaitable[web.Response]] = _allow
+
+    async def hook(self, request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == f"Bearer {TOKEN}"
+        body = orjson.loads(await request.read())
+        if request.match_info["hook"] == "authz":
+            self.questions.append(body)
+            return await self.authorize(body)
+        status = await self.answer(request.match_info["hook"], body)
+        if status == 204:
+            self.calls.append((request.match_info["hook"], body))
+        return web.Response(status=status)
+
+    def of(self, clientid: str) -> list[str]:
+        """What the service heard of a client, shortly."""
+        return [_short(hook, body) for hook, body in self.calls if body["clientid"] == clientid]
+
+
+def _short(hook: str, body: dict[str, Any]) -> str:
+    if hook != "client":
+        return f"{hook} {body['topic']}"
+    event = str(body["event"])
+    return f"{event} {body['reason']}" if event == "client.disconnected" else event
+
+
+@dataclass
+class Embedded:
+    broker: Broker
+    webhook: Webhook
+    service: FakeService
+    http: aiohttp.ClientSession
+    service_port: int
+    mqtt_port: int
+    ws_port: int
+    api: str
+
+    def client(self, username: str, device: str = "phone", **options: Any) -> aiomqtt.Client:
+        given: dict[str, Any] = {
+            "hostname": "127.0.0.1",
+            "port": self.mqtt_port,
+            "identifier": device,
+            "username": username,
+            "password": token(username),
+            "protocol": aiomqtt.ProtocolVersion.V311,
+            "timeout": 5,
+        }
+        return aiomqtt.Client(**(given | options))
+
+    @property
+    def faults(self) -> Faults:
+        """What EMQX was seen to do wrong; a test may switch it on at any time."""
+        return self.broker.faults
+
+    async def raw(self, username: str, device: str = "raw", **options: Any) -> "RawClient":
+        """Logged in, over a bare socket."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.mqtt_port)
+        client = RawClient(reader, writer)
+        await client.send(connect_packet(username, device, **options))
+        assert await client.receive() == b"\x20\x00\x00"
+        return client
+
+
+@dataclass
+class RawClient:
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def receive(self) -> bytes:
+        """First byte and body of the next packet; empty when the broker has closed."""
+        async with asyncio.timeout(10):
+            try:
+                head = await self.reader.readexactly(2)
+                return head[:1] + await self.reader.readexactly(head[1])
+            except (asyncio.IncompleteReadError, ConnectionResetError):
+                return b""
+
+    def abort(self) -> None:
+        """As when the device dies: the connection is reset."""
+        self.writer.transport.abort()
+
+
+def connect_packet(
+    username: str,
+    device: str,
+    *,
+    password: str | None = None,
+    keepalive: int = 0,
+    clean: bool = True,
+    level: int = 4,
+    will: Will | None = None,
+) -> bytes:
+    head = ConnectVariableHeader(0, keepalive, "MQTT", level)
+    head.username_flag = head.password_flag = True
+    head.clean_session_flag = clean
+    payload = ConnectPayload(device, username=username, password=password or token(username))
+    if will:
+        head.will_flag, head.will_qos, head.will_retain_flag = True, will.qos, will.retain
+        payload.will_topic, payload.will_message = will.topic, will.payload
+    packet: bytes = ConnectPacket(variable_header=head, payload=payload).to_bytes()
+    return packet
+
+
+@pytest.fixture
+async def embedded() -> AsyncIterator[Embedded]:
+    """A broker with the shipped rules and ACL file."""
+    service = FakeService()
+    application_of_service = web.Application()
+    application_of_service.router.add_post("/hooks/{hook}", service.hook)
+    runner = web.AppRunner(application_of_service)
+    await runner.setup()
+    service_socket, mqtt, websocket, api = bound(), bound(), bound(), bound()
+    await web.SockSite(runner, service_socket).start()
+    service_port = service_socket.getsockname()[1]
+    directory = files("hooks") / "rules"
+    url = f"http://127.0.0.1:{service_port}"
+    async with aiohttp.ClientSession() as http:
+        webhook = Webhook(http, url, TOKEN)
+        authorizer = Authorizer(Acl.parse((directory / "acl.conf").read_text()), http, url, TOKEN)
+        broker = Broker(Rules.load(directory), webhook, Login(SECRET), authorizer)
+        await broker.start(mqtt, websocket)
+        api_runner = web.AppRunner(application(broker, "key", "secret"))
+        await api_runner.setup()
+        await web.SockSite(api_runner, api).start()
+        yield Embedded(
+            broker,
+            webhook,
+            service,
+            http,
+            service_port,
+            mqtt.getsockname()[1],
+            websocket.getsockname()[1],
+            f"http://127.0.0.1:{api.getsockname()[1]}/api/v5",
+        )
+        await broker.stop()
+        await webhook.drain(1)
+        await api_runner.cleanup()
+        await runner.cleanup()

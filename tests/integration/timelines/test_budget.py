@@ -1,0 +1,165 @@
+"""What a user may send in a minute: over it nothing is stored and they are told when to go on; nobody is harmed."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from store.errors import SenderOverBudget
+from store.redis import keys
+from store.redis.budget import Budget
+from store.timelines.append import Appender, Stored
+from tests.integration.app import App, new_uid, running_app, until
+from tests.integration.groups.conftest import WINDOW_US, Store, notice, uids
+from tests.integration.groups.conftest import limits as limits
+from tests.integration.groups.conftest import store as store
+from tests.servers import RedisServer
+
+MESSAGES = 20
+BYTES = 1_000_000
+
+
+@pytest_asyncio.fixture
+async def app(own_redis: RedisServer, tmp_path: Path) -> AsyncIterator[App]:
+    async with running_app(own_redis.url, tmp_path, send_rate=MESSAGES, send_bytes=BYTES, operators="ops") as running:
+        yield running
+
+
+async def refusals(app: App, uid: str) -> list[dict[str, Any]]:
+    return [each["body"] for each in app.emqx.told(uid, "im.error")]
+
+
+async def test_a_flood_is_refused_and_told_and_not_kept(app: App) -> None:
+    flooder, victim, honest, friend = (new_uid() for _ in range(4))
+    begun = time.monotonic()
+    answers = []
+    for number in range(3 * MESSAGES):
+        answers.append(await app.publish(f"single/{victim}", {"id": f"m{number}"}, flooder))
+        if number % 6 == 0:
+            assert (await app.publish(f"single/{friend}", {"id": f"h{number}"}, honest)).status == 204
+    assert [answer.status for answer in answers] == [204] * MESSAGES + [400] * 2 * MESSAGES
+    assert {answer.code for answer in answers[MESSAGES:]} == {"rate"}
+    assert len(await app.messages(victim)) == MESSAGES
+    assert len(await app.messages(friend)) == MESSAGES // 2
+    assert await app.letters(flooder) == []
+    assert await app.metric("emqx_im_over_budget_total") == 2 * MESSAGES
+    told = await until(lambda: refusals(app, flooder))
+    assert len(told) <= 1 + (time.monotonic() - begun)
+    assert told[0]["ref"] == f"m{MESSAGES}"
+    assert told[0]["code"] == "rate"
+    assert 0 < told[0]["retry_after"] <= 60
+    assert await refusals(app, honest) == []
+
+
+async def test_a_flood_of_what_is_refused_is_not_kept_either(app: App) -> None:
+    flooder = new_uid()
+    codes = [(await app.publish("single/abc", {"id": f"m{number}"}, flooder)).code for number in range(3 * MESSAGES)]
+    kept = codes.count("unknown_topic")
+    assert MESSAGES <= kept <= MESSAGES + 1
+    assert codes[kept:] == ["rate"] * (3 * MESSAGES - kept)
+    assert len(await app.letters(flooder)) == kept
+
+
+async def test_commands_count_too(app: App, own_redis: RedisServer) -> None:
+    maker, follower = new_uid(), new_uid()
+    await app.admin("PUT", "/tags/t", json={"title": "", "followable": True})
+    made = [
+        (await app.command(f"group/{new_uid()}/create", {"id": f"c{number}"}, maker)).status
+        for number in range(2 * MESSAGES)
+    ]
+    assert made == [204] * MESSAGES + [400] * MESSAGES
+    asked = [
+        (await app.command("business/tag_t/follow", {"id": f"f{number}"}, follower)).status
+        for number in range(2 * MESSAGES)
+    ]
+    assert asked == [204] * MESSAGES + [400] * MESSAGES
+    for uid in (maker, follower):
+        assert (await until(partial(refusals, app, uid)))[0]["code"] == "rate"
+        assert await app.letters(uid) == []
+    # Messages and commands have one account, and operators have none.
+    assert (await app.publish(f"single/{follower}", {"id": "m"}, maker)).code == "rate"
+    for number in range(2 * MESSAGES):
+        assert (await app.publish("business/global", {"id": f"g{number}"}, "ops")).status == 204
+        created = await app.admin("POST", "/groups", json={"owner": maker, "name": "", "mode": "read", "members": []})
+        assert created.status == 200, created
+
+
+Start = Callable[[int, int], Appender]
+
+
+@pytest_asyncio.fixture
+async def start(store: Store) -> AsyncIterator[Start]:
+    """Starts what one process has: an appender with a budget of so many bytes and messages."""
+    started = []
+
+    def start_one(most: int, messages: int) -> Appender:
+        budget = Budget(most, messages)
+        appender = Appender(store.redis, window_us=WINDOW_US, repeat_seconds=3600, outbox_limit=2**30, budget=budget)
+        appender.start()
+        started.append(appender)
+        return appender
+
+    yield start_one
+    for appender in started:
+        await appender.stop()
+
+
+@pytest.mark.parametrize("mode", ["write", "read"])
+async def test_copies_count_and_processes_count_together(store: Store, start: Start, mode: str) -> None:
+    await store.create(*uids(2, 49), mode=mode)
+    copies = 51 if mode == "write" else 2
+    processes = [start(60_000, 1000) for _ in range(3)]
+    answers: list[Stored | BaseException] = []
+    for number in range(300):
+        sent = processes[number % 3].append("group/77", "1", f"m{number}", 0, True, b'{"body":"%b"}' % (b"x" * 200))
+        answers += await asyncio.gather(sent, return_exceptions=True)
+        if not isinstance(answers[-1], Stored):
+            break
+    over = answers.pop()
+    assert isinstance(over, SenderOverBudget)
+    assert 0 < over.retry_after <= 60
+    written = 200 * copies * len(answers)
+    assert 60_000 * 0.5 < written < 60_000 + 2 * 300 * copies
+    assert len(await store.texts(2)) == len(answers)
+    # Another member's account is their own; and when a minute is over it begins anew.
+    assert isinstance(await processes[1].append("group/77", "2", "n", 0, True, b"{}"), Stored)
+    assert 0 < await store.redis.ttl(keys.BUDGET + b"1") <= 60
+    await store.redis.delete(keys.BUDGET + b"1")
+    fresh = start(60_000, 1000)
+    assert isinstance(await fresh.append("group/77", "1", "o", 0, True, b"{}"), Stored)
+
+
+async def test_private_messages_from_many_processes(start: Start) -> None:
+    """Each lets through an eighth of the budget at most before it asks."""
+    processes = [start(2**30, 80) for _ in range(4)]
+    sent = [processes[number % 4].append("single/2", "1", f"m{number}", 0, True, b"{}") for number in range(400)]
+    answers = await asyncio.gather(*sent, return_exceptions=True)
+    stored = [answer for answer in answers if isinstance(answer, Stored)]
+    assert 80 <= len(stored) <= 80 + 3 * 10
+    assert all(isinstance(answer, Stored | SenderOverBudget) for answer in answers)
+    # What was stored is known again in a process that asks.
+    again = start(2**30, 80)
+    for number in range(80):
+        await again.append("single/2", "3", f"m{number}", 0, True, b"{}")
+    repeated = again.append("single/2", "3", "m79", 0, True, b"{}")
+    assert (await repeated).repeated, "a repeat writes nothing"
+
+
+async def test_an_invitation_counts_for_each_one_invited(store: Store) -> None:
+    groups = store.new_groups(budget=Budget(1_000_000, 1000))
+    await groups.create(77, 1, command_id="c", notices=notice, members=uids(2, 400), mode="read")
+    spent = int(await store.redis.get(keys.BUDGET + b"1") or 0)
+    assert spent > 400 * 256 * 2
+    for number in range(8):
+        members = uids(1000 + 400 * number, 400)
+        inviting = groups.invite(77, 1, command_id=f"i{number}", notices=notice, members=members)
+        (answer,) = await asyncio.gather(inviting, return_exceptions=True)
+        if isinstance(answer, SenderOverBudget):
+            break
+    else:
+        raise AssertionError("never refused")

@@ -1,0 +1,346 @@
+"""Any interleaving of what the store is asked gives each device each message exactly once, in order.
+
+A state machine makes the moves on a real Redis with a real archive, and plain lists say what must come of them. A new
+kind of move is one more rule: it changes the store, and the lists as far as users can tell.
+"""
+
+import asyncio
+import itertools
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multiple, rule, run_state_machine_as_test
+
+from store.archive.archive import open_archive
+from store.archive.archiver import Archiver
+from store.archive.handlers import handlers
+from store.archive.outbox import Outbox
+from store.cancellation import end
+from store.errors import EntryFailed
+from store.operations.dead_letters import DeadLetters
+from store.redis import keys
+from store.redis.connection import connect
+from store.timelines.append import Appender, Stored
+from store.timelines.pull import Pulled, Puller
+from store.timelines.recovery import StoreRecovery
+from store.timelines.sweep import Sweeper
+from tests.servers import RedisServer
+
+WINDOW_US = 7 * 86_400_000_000
+MOMENT_US = 50_000
+"""What Redis keeps once the window has passed."""
+USERS = [1, 2, 3]
+BROKEN = 4
+"""A user whose inbox cannot be written."""
+DEVICES = 2
+EVERYBODY = "business/global"
+
+users = st.sampled_from(USERS)
+limits = st.sampled_from([1, 2, 3, 1000])
+
+
+class Sent(NamedTuple):
+    """A message as its sender knows it: (sender, topic, client_id) is unique."""
+
+    sender: int
+    topic: str
+    client_id: str
+
+
+@dataclass
+class Device:
+    """One device: its cursor, those it held before, and what it received since its store began."""
+
+    uid: int
+    cursor: int = 0
+    epoch: str = ""
+    held: list[int] = field(default_factory=lambda: [0])
+    received: list[int] = field(default_factory=list)
+
+
+class Sequence(RuleBasedStateMachine):
+    server: RedisServer
+    directory: Path
+
+    sent = Bundle("sent")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.client_ids = itertools.count()
+        self.timelines: dict[int, list[int]] = {uid: [] for uid in USERS}
+        self.mids: dict[Sent, int] = {}
+        self.archived: set[int] = set()
+        self.devices = [Device(uid) for uid in USERS for _ in range(DEVICES)]
+        self.below_redis = False
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self.runner.run(work)
+
+    @initialize()
+    def start(self) -> None:
+        self.run(self._start())
+
+    async def _start(self) -> None:
+        self.redis = connect(self.server.url)
+        await self.redis.flushall()
+        archive_file = tempfile.mkdtemp(dir=self.directory)
+        self.archive = open_archive(f"sqlite:///{archive_file}/archive.db")
+        await self.archive.migrate()
+        self.outbox = Outbox(self.redis)
+        self.archiver = Archiver(self.outbox, handlers(self.archive), DeadLetters(self.redis))
+        self.life = StoreRecovery(self.redis, self.archive, self.archiver, window_us=WINDOW_US, sync_sender=True)
+        await self.life.ensure()
+        await self._break_inbox()
+        self.appender = Appender(self.redis, window_us=WINDOW_US, repeat_seconds=3600, outbox_limit=2**30)
+        self.appender.start()
+        self.puller = Puller(self.redis, self.archive, self.outbox, window_us=WINDOW_US, roaming_us=WINDOW_US)
+
+    async def _break_inbox(self) -> None:
+        await self.redis.set(keys.inbox(BROKEN), "no timeline")
+
+    def teardown(self) -> None:
+        if hasattr(self, "appender"):
+            for device in self.devices:
+                self.pull_to_the_end(device)
+                assert device.received == self.timelines[device.uid]
+            self.run(self._stop())
+        self.runner.close()
+
+    async def _stop(self) -> None:
+        await self.appender.stop()
+        await self.archive.close()
+        await self.redis.aclose()
+
+    # What users and the lists know
+
+    def readers(self, message: Sent) -> list[int]:
+        if message.topic == EVERYBODY:
+            return USERS
+        return sorted({message.sender, int(message.topic.removeprefix("single/"))})
+
+    def new(self, sender: int, topic: str) -> Sent:
+        return Sent(sender, topic, f"m{next(self.client_ids)}")
+
+    def append(self, message: Sent) -> asyncio.Future[Stored]:
+        sender = str(message.sender) if message.topic != EVERYBODY else "ops"
+        return self.appender.append(message.topic, sender, message.client_id, 0, True, b"{}")
+
+    def note(self, message: Sent, stored: Stored) -> None:
+        """A new message stands at the end of its readers' sequences; a repeat is the message it repeats."""
+        if message in self.mids:
+            assert stored == Stored(self.mids[message], True)
+            return
+        assert not stored.repeated
+        self.mids[message] = stored.mid
+        for uid in self.readers(message):
+            assert stored.mid not in self.timelines[uid]
+            self.timelines[uid] = sorted([*self.timelines[uid], stored.mid])
+
+    def check(self, device: Device, cursor: int, limit: int, pulled: Pulled, acknowledged: set[int]) -> list[int]:
+        """The mids of an answer: the next ones of the sequence, at least those acknowledged before, nothing skipped."""
+        assert pulled.reset == (device.epoch not in ("", pulled.epoch))
+        assert not pulled.truncated
+        cursor = 0 if pulled.reset else cursor
+        mids = [message.mid for message in pulled.messages]
+        after = [mid for mid in self.timelines[device.uid] if mid > cursor]
+        assert mids == after[: len(mids)]
+        assert len(mids) <= limit
+        assert pulled.last_id >= max([cursor, *mids])
+        assert not [mid for mid in after[len(mids) :] if mid <= pulled.last_id]
+        if pulled.more:
+            assert pulled.last_id > cursor
+        else:
+            assert set(mids) >= acknowledged & set(after)
+        return mids
+
+    def receive(self, device: Device, pulled: Pulled, mids: list[int]) -> None:
+        if pulled.reset:
+            device.received.clear()
+            device.held = [0]
+        device.received += mids
+        device.cursor, device.epoch = pulled.last_id, pulled.epoch
+        device.held.append(device.cursor)
+
+    async def pull(self, device: Device, cursor: int, limit: int) -> Pulled:
+        return await self.puller.pull(device.uid, cursor, limit, device.epoch)
+
+    def pull_once(self, device: Device, limit: int) -> bool:
+        """Whether there is more."""
+        if self.below_redis:
+            # What lies below Redis's part is read from the archive, once it is there.
+            self.carry_into_the_archive()
+        known = set(self.timelines[device.uid])
+        pulled = self.run(self.pull(device, device.cursor, limit))
+        self.receive(device, pulled, self.check(device, device.cursor, limit, pulled, known))
+        return bool(pulled.more)
+
+    def pull_to_the_end(self, device: Device) -> None:
+        while self.pull_once(device, 1000):
+            pass
+
+    # Moves
+
+    @rule(target=sent, sender=users, receiver=users)
+    def send_to_one(self, sender: int, receiver: int) -> Sent:
+        return self.send(self.new(sender, f"single/{receiver}"))
+
+    @rule(target=sent, sender=users)
+    def send_to_all(self, sender: int) -> Sent:
+        return self.send(self.new(sender, EVERYBODY))
+
+    def send(self, message: Sent) -> Sent:
+        highest = max(self.mids.values(), default=0)
+        self.note(message, self.run(self._appended(message)))
+        assert self.mids[message] > highest
+        return message
+
+    async def _appended(self, message: Sent) -> Stored:
+        return await self.append(message)
+
+    @rule(message=sent)
+    def send_again(self, message: Sent) -> None:
+        self.note(message, self.run(self._appended(message)))
+
+    @rule(
+        target=sent, pairs=st.lists(st.tuples(users, users | st.none()), min_size=2, max_size=12), again=st.booleans()
+    )
+    def send_many_at_once(self, pairs: list[tuple[int, int | None]], again: bool) -> Any:
+        messages = [self.new(s, f"single/{r}" if r else EVERYBODY) for s, r in pairs]
+        asked = messages * 2 if again else messages
+
+        async def appended() -> list[Stored]:
+            return await asyncio.gather(*map(self.append, asked))
+
+        answers = defaultdict(set)
+        for message, stored in zip(asked, self.run(appended()), strict=True):
+            answers[message].add(stored)
+        for message, stored_ in answers.items():
+            assert len({stored.mid for stored in stored_}) == 1
+            self.note(message, next(stored for stored in stored_ if not stored.repeated))
+        return multiple(*messages)
+
+    @rule(target=sent, sender=users, receiver=users, broken_sends=st.booleans())
+    def send_beside_one_that_fails(self, sender: int, receiver: int, broken_sends: bool) -> Sent:
+        bad = self.new(BROKEN, f"single/{receiver}") if broken_sends else self.new(sender, f"single/{BROKEN}")
+        good = self.new(sender, f"single/{receiver}")
+
+        async def appended() -> Any:
+            return await asyncio.gather(self.append(bad), self.append(good), self.append(bad), return_exceptions=True)
+
+        first, stored, second = self.run(appended())
+        assert isinstance(first, EntryFailed)
+        assert isinstance(second, EntryFailed)
+        self.note(good, stored)
+        return good
+
+    @rule(data=st.data(), limit=limits)
+    def pull_on(self, data: st.DataObject, limit: int) -> None:
+        self.pull_once(data.draw(st.sampled_from(self.devices)), limit)
+
+    @rule(data=st.data(), limit=limits)
+    def pull_again_from_a_cursor_held_before(self, data: st.DataObject, limit: int) -> None:
+        device = data.draw(st.sampled_from(self.devices))
+        cursor = data.draw(st.sampled_from(device.held))
+        if self.below_redis:
+            self.carry_into_the_archive()
+        known = set(self.timelines[device.uid])
+        self.check(device, cursor, limit, self.run(self.pull(device, cursor, limit)), known)
+
+    @rule(target=sent, data=st.data(), pairs=st.lists(st.tuples(users, users), min_size=1, max_size=8), limit=limits)
+    def pull_while_others_send(self, data: st.DataObject, pairs: list[tuple[int, int]], limit: int) -> Any:
+        messages = [self.new(sender, f"single/{receiver}") for sender, receiver in pairs]
+        pulling = data.draw(st.lists(st.sampled_from(self.devices), min_size=1, max_size=4, unique_by=id))
+        if self.below_redis:
+            self.carry_into_the_archive()
+            for device in pulling:
+                self.pull_once(device, limit)
+        known = {uid: set(mids) for uid, mids in self.timelines.items()}
+
+        async def work() -> tuple[list[Stored], list[Pulled]]:
+            pulls = (self.pull(device, device.cursor, limit) for device in pulling)
+            archiving = asyncio.create_task(self._keep_archiving()) if self.below_redis else None
+            stored, pulled = await asyncio.gather(asyncio.gather(*map(self.append, messages)), asyncio.gather(*pulls))
+            if archiving is not None:
+                await end(archiving)
+            return stored, pulled
+
+        stored, pulled = self.run(work())
+        for message, each in zip(messages, stored, strict=True):
+            self.note(message, each)
+        if self.below_redis:
+            self.carry_into_the_archive()
+        for device, answer in zip(pulling, pulled, strict=True):
+            self.receive(device, answer, self.check(device, device.cursor, limit, answer, known[device.uid]))
+        return multiple(*messages)
+
+    @rule()
+    def carry_into_the_archive(self) -> None:
+        self.run(self._archive_all())
+        self.archived = set(self.mids.values()) | self.archived
+
+    async def _archive_all(self) -> None:
+        while await self.outbox.length():
+            await self.archiver.step()
+
+    async def _keep_archiving(self) -> None:
+        while True:
+            await self._archive_all()
+            await asyncio.sleep(0.005)
+
+    @rule()
+    def let_the_window_pass(self) -> None:
+        """Redis keeps but a moment from here on and trims what is older: pulls begin in the archive and cross over."""
+        self.carry_into_the_archive()
+        self.run(self._trim())
+        self.puller = Puller(self.redis, self.archive, self.outbox, window_us=MOMENT_US, roaming_us=WINDOW_US)
+        self.below_redis = True
+
+    async def _trim(self) -> None:
+        edge = time.time_ns() // 1000 - MOMENT_US
+        for timeline in (*map(keys.inbox, USERS), keys.channel(keys.GLOBAL)):
+            await self.redis.zremrangebyscore(timeline, "-inf", edge)
+
+    @rule()
+    def let_everybody_sleep(self) -> None:
+        """All users become dormant; the next pull of each makes him active."""
+        self.run(Sweeper(self.redis, zombie_days=-1).sweep())
+        self.below_redis = True
+
+    @rule()
+    def rebuild_what_is_there(self) -> None:
+        """Nothing is lost, archived or not, and every device is told."""
+        self.run(self._rebuild())
+        self.archived |= set(self.mids.values())
+
+    async def _rebuild(self) -> None:
+        await self.redis.delete(keys.inbox(BROKEN))
+        await self.life.rebuild()
+        await self._break_inbox()
+
+    @rule()
+    def lose_redis(self) -> None:
+        """Redis is empty: what the archive has is put back, the rest is lost, and every device is told."""
+        self.run(self._wipe())
+        for uid, mids in self.timelines.items():
+            self.timelines[uid] = [mid for mid in mids if mid in self.archived]
+        self.mids.clear()
+
+    async def _wipe(self) -> None:
+        await self.redis.flushall()
+        await self.life.ensure(self.appender.highest_id)
+        await self._break_inbox()
+
+
+@pytest.mark.timeout(180)
+def test_each_device_receives_each_message_once_and_in_order(redis_server: RedisServer, tmp_path: Path) -> None:
+    machine = type("Sequence", (Sequence,), {"server": redis_server, "directory": tmp_path})
+    run_state_machine_as_test(machine, settings=settings(max_examples=100, stateful_step_count=30))

@@ -1,0 +1,197 @@
+import asyncio
+
+import pytest
+from emqx_im_client.errors import Unauthorized
+from emqx_im_client.events import Event, Message, Received, Truncated, live
+from emqx_im_client.inbox import ROOM, Inbox
+from emqx_im_client.pull import Page
+from emqx_im_client.state import MemoryState, Position
+
+
+def stored(number: int, text: str = "hi", sender: str = "1001") -> Message:
+    payload = {"id": f"m{number}", "from": sender, "body": text}
+    return Message("single/1002", sender, f"m{number}", 1, payload, number, number, number)
+
+
+def claimed(number: int, text: str = "hi", sender: str = "1001") -> Received:
+    payload = f'{{"body": "{text}", "from": "{sender}", "id": "m{number}"}}'
+    return Received(live("single/1002", payload.encode(), 1), confirmed=False)
+
+
+def page(*messages: Message, end: int = 0, epoch: str = "e", more: bool = False, truncated: bool = False) -> Page:
+    last = messages[-1].last_id if messages else None
+    return Page(list(messages), Position(end or last or 0, epoch), more, truncated, "secret")
+
+
+async def waiting(inbox: Inbox) -> list[Event]:
+    """Everything that can be read now, dealt with."""
+    events = []
+    try:
+        while True:
+            events.append(await asyncio.wait_for(inbox.next(), 0.02))
+    except TimeoutError:
+        return events
+
+
+def ids(events: list[Event]) -> list[str | None]:
+    return [event.message.id for event in events if isinstance(event, Received)]
+
+
+async def test_a_live_message_is_a_claim_and_comes_once() -> None:
+    inbox = Inbox(MemoryState())
+    inbox.offer(claimed(1))
+    inbox.offer(claimed(1))
+    await inbox.take(page(stored(1)))
+    events = await waiting(inbox)
+    assert ids(events) == ["m1"]
+    assert isinstance(events[0], Received)
+    assert not events[0].confirmed
+
+
+async def test_a_pulled_message_is_not_repeated_by_its_live_copy() -> None:
+    inbox = Inbox(MemoryState())
+    await inbox.take(page(stored(1)))
+    inbox.offer(claimed(1))
+    events = await waiting(inbox)
+    assert events == [Received(stored(1), confirmed=True)]
+
+
+async def test_a_forged_claim_does_not_hide_the_message_it_imitates() -> None:
+    inbox = Inbox(MemoryState())
+    inbox.offer(claimed(1, "forged"))
+    await inbox.take(page(stored(1, "true")))
+    inbox.offer(claimed(1, "forged again"))
+    first, second = await waiting(inbox)
+    assert isinstance(first, Received)
+    assert first.message.body == "forged"
+    assert second == Received(stored(1, "true"), confirmed=True)
+
+
+async def test_messages_that_cannot_be_recognised_are_never_dropped() -> None:
+    inbox = Inbox(MemoryState())
+    for _ in range(2):
+        inbox.offer(Received(live("single/1002", b"\x00\xff", 1), confirmed=False))
+        inbox.offer(Received(live("single/1002", b'{"id": "x"}', 1), confirmed=False))
+    assert len(await waiting(inbox)) == 4
+
+
+async def test_the_same_id_of_another_sender_or_topic_is_another_message() -> None:
+    inbox = Inbox(MemoryState())
+    inbox.offer(claimed(1))
+    inbox.offer(claimed(1, sender="1003"))
+    inbox.offer(Received(live("group/7", b'{"id": "m1", "from": "1001", "body": "hi"}', 1), confirmed=False))
+    assert len(await waiting(inbox)) == 3
+
+
+async def test_live_messages_wait_behind_what_is_being_pulled() -> None:
+    inbox = Inbox(MemoryState())
+    inbox.hold()
+    inbox.offer(claimed(3))
+    await inbox.take(page(stored(1), stored(2), more=True))
+    inbox.hold()
+    inbox.offer(claimed(4))
+    await inbox.take(page(stored(3)))
+    inbox.release()
+    assert ids(await waiting(inbox)) == ["m1", "m2", "m3", "m4"]
+
+
+async def test_the_saved_position_follows_the_reader_not_the_pull() -> None:
+    state = MemoryState()
+    inbox = Inbox(state)
+    await inbox.take(page(stored(1), stored(2), end=9))
+    assert inbox.position == Position(9, "e")
+    assert state.saved.position == Position(0, "")
+    await inbox.next()
+    assert state.saved.position == Position(0, "")
+    await inbox.next()
+    assert state.saved.position == Position(1, "e")
+    assert await waiting(inbox) == []
+    assert state.saved.position == Position(9, "e")
+
+
+async def test_a_restart_repeats_only_what_was_in_hand() -> None:
+    state = MemoryState()
+    inbox = Inbox(state)
+    inbox.offer(claimed(1))
+    inbox.offer(claimed(2))
+    await inbox.next()
+    await inbox.next()
+    after_restart = Inbox(state)
+    await after_restart.take(page(stored(1), stored(2)))
+    assert ids(await waiting(after_restart)) == ["m2"]
+
+
+async def test_another_epoch_starts_over_and_shows_nothing_again() -> None:
+    state = MemoryState()
+    inbox = Inbox(state)
+    await inbox.take(page(stored(1), stored(2)))
+    await waiting(inbox)
+    await inbox.take(page(stored(1), stored(2), Message("single/1002", "1001", "m3", 1, {}, 3, 3, 3), epoch="f"))
+    assert ids(await waiting(inbox)) == ["m3"]
+    assert state.saved.position == Position(3, "f")
+
+
+async def test_a_gap_is_told() -> None:
+    inbox = Inbox(MemoryState())
+    await inbox.take(page(stored(1), truncated=True))
+    assert await waiting(inbox) == [Truncated(), Received(stored(1), confirmed=True)]
+
+
+async def test_a_reader_who_sleeps_stops_the_pull_and_leaves_live_messages_to_it() -> None:
+    inbox = Inbox(MemoryState())
+    taking = asyncio.create_task(inbox.take(page(*(stored(number) for number in range(1, ROOM + 50)))))
+    await asyncio.sleep(0)
+    assert not taking.done()
+    assert not inbox.offer(claimed(5000))
+    for _ in range(50):
+        await inbox.next()
+    await asyncio.wait_for(taking, 1)
+
+
+async def test_many_claims_ask_for_a_pull_before_they_are_forgotten() -> None:
+    inbox = Inbox(MemoryState())
+    room = True
+    number = 0
+    while room:
+        number += 1
+        assert number < 4096
+        room = inbox.offer(claimed(number))
+        await inbox.next()
+    await inbox.take(page(stored(1)))
+    assert inbox.offer(claimed(number + 1))
+
+
+async def test_a_failure_comes_after_the_last_event() -> None:
+    inbox = Inbox(MemoryState())
+    inbox.offer(claimed(1))
+    inbox.fail(Unauthorized("token expired"))
+    assert isinstance(await inbox.next(), Received)
+    with pytest.raises(Unauthorized, match="token expired"):
+        await inbox.next()
+
+
+def test_deep_or_broken_json_is_opaque() -> None:
+    for payload in (b"[1]", b"{", b'{"a": NaN}', b'{"a":' * 400 + b"1" + b"}" * 400):
+        assert live("single/1002", payload, 1).payload == payload
+
+
+def trusted(number: int, text: str = "hi", qos: int = 1) -> Received:
+    """A live message whose sender the broker vouches for."""
+    payload = {"id": f"m{number}", "from": "1001", "body": text}
+    return Received(Message("single/1002", "1001", f"m{number}", qos, payload, number), confirmed=True)
+
+
+async def test_a_live_message_of_trusted_sending_comes_once() -> None:
+    inbox = Inbox(MemoryState())
+    inbox.offer(trusted(1))
+    inbox.offer(trusted(1))
+    await inbox.take(page(stored(1)))
+    assert await waiting(inbox) == [trusted(1)]
+
+
+async def test_what_its_sender_said_otherwise_with_qos_0_does_not_hide_what_is_stored() -> None:
+    inbox = Inbox(MemoryState())
+    inbox.offer(trusted(1, "to some", qos=0))
+    assert await waiting(inbox) == [trusted(1, "to some", qos=0)]
+    await inbox.take(page(stored(1, "to all")))
+    assert await waiting(inbox) == [Received(stored(1, "to all"), confirmed=True)]
