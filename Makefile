@@ -12,7 +12,7 @@ help: ## this list
 
 install: $(INSTALLED) ## .venv with everything pinned, and the command .venv/bin/emqx-im
 
-$(INSTALLED): requirements-dev.lock pyproject.toml
+$(INSTALLED): requirements-dev.lock pyproject.toml clients/python/pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or newer" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "$$($(PYTHON) --version) is too old: Python 3.11 or newer is needed (make install PYTHON=…)" >&2; exit 1; }
@@ -20,7 +20,7 @@ $(INSTALLED): requirements-dev.lock pyproject.toml
 	  || { echo "$(PYTHON) cannot make virtual environments: install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --require-hashes -r requirements-dev.lock
-	$(VENV)/bin/python -m pip install --quiet --no-deps -e .
+	$(VENV)/bin/python -m pip install --quiet --no-deps -e . -e clients/python
 	@touch $@
 
 run: install ## everything on this machine: broker, service, store

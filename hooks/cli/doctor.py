@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from urllib.parse import urlsplit
 import typer
 from rich.console import Console
 
-from hooks.cli.chat.command import broker_at
+from hooks.cli.mqtt_address import mqtt_address
 from hooks.cli.rules import management
 from hooks.cli.token import checked_uid, mint
 from hooks.dev.directory import DEFAULT_DIRECTORY, Running, find_running
@@ -31,7 +30,7 @@ from hooks.doctor import (
 from hooks.doctor import (
     security_checks as holes,
 )
-from hooks.doctor.probe import PROBE, probe
+from hooks.doctor.probe import PROBE, Broker, probe
 from hooks.emqx.rest import BrokerAway, BrokerRefused
 from hooks.emqx.rules.render import HOOK_URL_MISSING, Parameters, Rules
 from hooks.settings import Settings, SettingsError, load
@@ -145,9 +144,8 @@ async def _probe(target: _Target, uid: int | None, token: str) -> list[Finding]:
     def fresh_token() -> str:
         return token or mint(str(uid), str(secret), _TOKEN_SECONDS)
 
-    logging.getLogger("emqx_im_client").setLevel(logging.ERROR)
     trusted_send = target.settings.trusted_send
-    return await probe(broker_at(target.mqtt), target.url, uid, fresh_token, trusted_send=trusted_send)
+    return await probe(Broker(*mqtt_address(target.mqtt)), target.url, uid, fresh_token, trusted_send=trusted_send)
 
 
 def _show(found: list[Finding]) -> None:

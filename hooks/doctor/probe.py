@@ -1,25 +1,42 @@
 """A message through the whole chain: MQTT to EMQX, webhook, Redis, acknowledgement back by MQTT, pull."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from ssl import SSLContext
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import aiohttp
+import aiomqtt
 
 from hooks.doctor import Finding, fail, ok
-
-if TYPE_CHECKING:
-    from emqx_im_client import Broker
 
 PROBE = "probe"
 SECONDS = 15
 _MEND = "the findings above say where the chain is broken; else see the service's log and its dead letters"
+_LOGIN_REFUSED = (4, 5, 134, 135)
+"""CONNACK codes for a refused password or user, as MQTT 3.1.1 numbers them and as paho renumbers them."""
+
+
+class Broker(NamedTuple):
+    """Where MQTT is spoken; with `tls` over TLS."""
+
+    host: str
+    port: int = 1883
+    tls: SSLContext | None = None
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class _ProbeFailed(Exception):
+    """What stands in the way, as a sentence."""
 
 
 async def probe(
-    broker: "Broker",
+    broker: Broker,
     url: str,
     uid: int,
     token: Callable[[], str],
@@ -27,48 +44,71 @@ async def probe(
     *,
     trusted_send: bool = False,
 ) -> list[Finding]:
-    """Sends a message from the user to himself; what it took, step by step."""
-    # Here, as the other commands need no MQTT and start sooner without.
-    from emqx_im_client import Device, DeviceError, MemoryState, Trouble
-    from emqx_im_client.state import Position
-
-    trouble = ""
-
-    async def listen(device: Device) -> None:
-        nonlocal trouble
-        async for event in device:
-            if isinstance(event, Trouble):
-                trouble = f": {event.reason}"
-
-    state = MemoryState()
-    # From now on: what the user was sent before is nobody's business here.
-    state.saved.position = Position(time.time_ns() // 1000 - 1_000_000)
+    """Sends a message from the user to themselves; what it took, step by step."""
     started = time.monotonic()
     try:
         async with asyncio.timeout(seconds):
-            clientid = f"doctor-{uuid4().hex[:8]}"
-            device = Device(uid, token, broker, url, state, clientid=clientid, trusted_send=trusted_send)
-            async with device:
-                listening = asyncio.create_task(listen(device))
-                try:
-                    mid = await device.send(f"single/{uid}", {"text": "emqx-im doctor"}, type="doctor")
-                    acknowledged = time.monotonic()
-                    await _pulled(url, token(), mid)
-                finally:
-                    listening.cancel()
-                    await asyncio.wait([listening])
+            mid = await _acknowledged(broker, uid, token(), f"send/single/{uid}" if trusted_send else f"single/{uid}")
+            acknowledged = time.monotonic()
+            await _pulled(url, uid, token(), mid)
     except TimeoutError:
-        where = f"{broker.host}:{broker.port}"
-        late = f"a message through {where} is not acknowledged and pulled within {seconds:.0f} s{trouble}"
+        late = f"a message through {broker} is not acknowledged and pulled within {seconds:.0f} s"
         return [fail(PROBE, late, _MEND)]
-    except (DeviceError, aiohttp.ClientError, OSError, ValueError) as error:
+    except (_ProbeFailed, aiohttp.ClientError, OSError) as error:
         return [fail(PROBE, f"a message fails: {error or type(error).__name__}", _MEND)]
     sent, pulled = 1000 * (acknowledged - started), 1000 * (time.monotonic() - acknowledged)
     return [ok(PROBE, f"connected, sent, stored and acknowledged in {sent:.0f} ms; pulled in {pulled:.0f} ms")]
 
 
-async def _pulled(url: str, token: str, mid: int) -> None:
-    """Raises ValueError where the pull after it does not bring the message, ClientError where there is none."""
+async def _acknowledged(broker: Broker, uid: int, token: str, topic: str) -> int:
+    """The id under which the service stored the message. Raises _ProbeFailed."""
+    clientid, ref = f"doctor-{uuid4().hex[:8]}", uuid4().hex
+    try:
+        async with aiomqtt.Client(
+            broker.host,
+            broker.port,
+            username=str(uid),
+            password=token,
+            identifier=clientid,
+            tls_context=broker.tls,
+            timeout=SECONDS,
+        ) as client:
+            granted = await client.subscribe(f"single/{uid}", qos=1)
+            if any(int(code if isinstance(code, int) else code.value) >= 128 for code in granted):
+                raise _ProbeFailed(f"EMQX refuses the subscription to single/{uid}")
+            message = {"id": ref, "type": "doctor", "body": {"text": "emqx-im doctor"}, "ack": True}
+            await client.publish(topic, json.dumps(message), qos=1)
+            async for heard in client.messages:
+                if (mid := _answer(heard.payload, ref)) is not None:
+                    return mid
+    except aiomqtt.MqttError as error:
+        if isinstance(error, aiomqtt.MqttCodeError) and _code(error.rc) in _LOGIN_REFUSED:
+            raise _ProbeFailed(f"{broker} refuses user {uid}: {error}") from error
+        raise _ProbeFailed(f"{broker} cannot be reached or left: {error}") from error
+    raise _ProbeFailed(f"{broker} sends nothing more")
+
+
+def _code(code: Any) -> int:
+    return int(getattr(code, "value", code))
+
+
+def _answer(payload: Any, ref: str) -> int | None:
+    """The id of the message with this `ref`, where this acknowledges it. Raises _ProbeFailed where it refuses it."""
+    try:
+        notice = json.loads(payload)
+        body = notice["body"] if str(notice["type"]).startswith("im.") else {}
+    except (ValueError, TypeError, KeyError):
+        return None
+    match notice["type"], body:
+        case "im.ack", {"id": str(acknowledged), "mid": int(mid)} if acknowledged == ref:
+            return mid
+        case "im.error", {"ref": str(refused), "code": code, "message": text} if refused in (ref, ""):
+            raise _ProbeFailed(f"refused: {code}: {text}")
+    return None
+
+
+async def _pulled(url: str, uid: int, token: str, mid: int) -> None:
+    """Raises _ProbeFailed where the pull does not bring the message, ClientError where there is none."""
     async with (
         aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session,
         session.get(f"{url}/pull", params={"last_id": str(mid - 1), "limit": "1"}) as answer,
@@ -76,4 +116,4 @@ async def _pulled(url: str, token: str, mid: int) -> None:
         answer.raise_for_status()
         page = await answer.json()
     if [message["mid"] for message in page["messages"]] != [mid]:
-        raise ValueError(f"acknowledged as {mid}, and not in the pull")
+        raise _ProbeFailed(f"acknowledged as {mid} to user {uid}, and not in the pull")

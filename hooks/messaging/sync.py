@@ -9,13 +9,14 @@ Lost with the process, a notice is made good by the next pull.
 import asyncio
 import time
 from collections import deque
+from collections.abc import Mapping
+from typing import Any
 
 import structlog
 
 from hooks.messaging.outgoing import Outgoing
 from hooks.metrics import Metrics
 from hooks.topics import number
-from hooks.webhook.body import Body
 from store.cancellation import end
 from store.errors import StoreError
 from store.presence.notification_claims import NotificationClaims
@@ -67,7 +68,7 @@ class Sync:
         if topic.startswith("single/"):
             self._note_late(f"single/{sender}", received_at)
 
-    def slow(self, hook: str, body: Body) -> None:
+    def slow(self, hook: str, body: Mapping[str, Any]) -> None:
         """A hook's body was handled well, but slowly."""
         if hook == "message":
             self.stored(body["topic"], str(body["username"]), body["publish_received_at"])

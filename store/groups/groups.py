@@ -77,7 +77,7 @@ class Groups:
         budget: Budget = UNBOUNDED,
         memory: StoreMemory | None = None,
     ) -> None:
-        """redis: answers questions. write_connection: a client of one connection (`connect(…, single=True)`) for commands."""
+        """redis: answers questions. write_connection: a client of one connection, `connect(…, single=True)`."""
         self._redis = redis
         self._script = GroupScript(
             write_connection,

@@ -1,8 +1,8 @@
 """Write diffusion: appends that wait together are written together.
 
-While script calls are in flight, arrivals queue, and the next call takes as many as wait. There are a few connections, so
-that this process prepares one batch while Redis writes another. The queue is bounded in entries and bytes; a full one
-refuses at once.
+While script calls are in flight, arrivals queue, and the next call takes as many as wait. There are a few connections,
+so that this process prepares one batch while Redis writes another. The queue is bounded in entries and bytes; a full
+one refuses at once.
 """
 
 import asyncio
@@ -196,7 +196,7 @@ class Appender:
                 self._on_batch(len(batch) - len(later))
 
     def _take(self) -> list[tuple[Entry, asyncio.Future[Stored]]]:
-        """The next batch off the queue: at least one, and about half of all that is under way, for the other connections."""
+        """The next batch off the queue: at least one, and about half of all that is under way."""
         half = (len(self._queue) + self._in_flight + 1) // 2
         most = min(_BATCH_ENTRIES, max(_SMALLEST_SPLIT, half))
         if len(self._queue) <= most and self._queued_bytes <= _BATCH_BYTES and self._queued_groups <= _BATCH_GROUPS:

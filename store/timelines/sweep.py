@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 
 class Swept(NamedTuple):
-    """examined: users not seen for long. dormant: those made dormant. messages, memory (bytes): what that freed in Redis."""
+    """examined: users not seen for long. dormant: those made so. messages, memory (bytes): what that freed in Redis."""
 
     examined: int = 0
     dormant: int = 0

@@ -12,8 +12,8 @@ from typing import Any
 from uuid import uuid4
 
 import aiohttp
-from emqx_im_client import Broker, Device, State
 
+from emqx_im_client import Broker, Device, State
 from hooks.cli.token import mint
 from hooks.dev.directory import Secrets, find_running
 from tests.servers import free_port

@@ -10,8 +10,8 @@ from uuid import uuid4
 import aiohttp
 import aiomqtt
 import pytest
-from emqx_im_client import MemoryState, Received
 
+from emqx_im_client import MemoryState, Received
 from tests.e2e.clients import Aiomqtt
 from tests.e2e.stack import Service, Stack
 from tests.e2e.test_chat import chat

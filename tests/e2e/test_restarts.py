@@ -8,8 +8,8 @@ from collections import Counter
 from typing import Any
 
 import aiohttp
-from emqx_im_client import MemoryState, Received
 
+from emqx_im_client import MemoryState, Received
 from tests.e2e.clients import Aiomqtt
 from tests.e2e.stack import Service, Stack
 from tests.e2e.waiting import until

@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import aiohttp
 import pytest
-from emqx_im_client import Device, MemoryState, Message, Received
 
+from emqx_im_client import Device, MemoryState, Message, Received
 from tests.e2e.clients import Mqtt, Next
 from tests.e2e.conftest import running
 from tests.e2e.stack import Service, Stack

@@ -1,19 +1,15 @@
 """`emqx-im chat`: the reference client of emqx-im as a command."""
 
 import asyncio
-import ssl
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
+from typing import Annotated
 
 import typer
 
+from hooks.cli.mqtt_address import MqttAddress, mqtt_address
 from hooks.cli.token import checked_uid, jwt_secret, mint
 from hooks.dev.directory import DEFAULT_DIRECTORY, find_running
-
-if TYPE_CHECKING:
-    from emqx_im_client import Broker
 
 _TOKEN_SECONDS = 3600
 
@@ -33,8 +29,15 @@ def chat(
     wait: float = typer.Option(60, min=0, help="Seconds to wait for answers after the last line."),
 ) -> None:
     """Send and receive messages: one a line. ✓ is stored, ✗ refused; what a pull has not confirmed yet is dim."""
-    # Here, as the other commands need no MQTT and start sooner without.
-    from emqx_im_client import Device, DeviceError, FileState
+    # Here, as the other commands need no client, and start sooner without.
+    try:
+        from emqx_im_client import Broker, Device, DeviceError, FileState
+    except ModuleNotFoundError as error:
+        if error.name != "emqx_im_client":
+            raise
+        sys.exit(
+            "emqx-im: chat needs the reference client: pip install emqx-im-client, or clients/python of the sources"
+        )
 
     from hooks.cli.chat.conversation import Conversation, topic_of
 
@@ -51,7 +54,7 @@ def chat(
         device = Device(
             user,
             lambda: token or mint(str(user), secret, _TOKEN_SECONDS),
-            broker,
+            Broker(*broker),
             service,
             state,
             clientid=f"chat-{state.saved.device}",
@@ -63,32 +66,16 @@ def chat(
     raise typer.Exit(0 if succeeded else 1)
 
 
-def _addresses(data_dir: Path, mqtt: str, url: str) -> "tuple[Broker, str, bool]":
+def _addresses(data_dir: Path, mqtt: str, url: str) -> tuple[MqttAddress, str, bool]:
     """As given, else those of the running `emqx-im dev`, and whether it trusts in what it delivers.
 
     Ends the program where there is neither.
     """
     if mqtt and url:
-        return broker_at(mqtt), url, False
+        return mqtt_address(mqtt), url, False
     running = find_running(data_dir)
     if running is None:
         sys.exit(f"emqx-im: no emqx-im dev runs in {data_dir}: start it, or give --mqtt and --url")
     mqtt = mqtt or f"127.0.0.1:{running.ports.mqtt_port}"
     url = url or f"http://127.0.0.1:{running.ports.http_port}"
-    return broker_at(mqtt), url, running.trusted_send
-
-
-def broker_at(address: str) -> "Broker":
-    """Where `--mqtt` leads; ends the program where that is nowhere."""
-    from emqx_im_client import Broker
-
-    try:
-        parts = urlsplit(address if "://" in address else f"mqtt://{address}")
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
-        sys.exit(f"emqx-im: --mqtt: {address!r} is not HOST:PORT, mqtt://HOST:PORT or mqtts://HOST:PORT")
-    if parts.scheme == "mqtts":
-        return Broker(parts.hostname, port or 8883, ssl.create_default_context())
-    return Broker(parts.hostname, port or 1883)
+    return mqtt_address(mqtt), url, running.trusted_send

@@ -8,10 +8,10 @@ import sys
 import threading
 from collections.abc import Callable
 
-from emqx_im_client import Device, DeviceError, LoginRefused, Message, Received, Recovered, Settled, Trouble, Truncated
 from rich.console import Console
 from rich.text import Text
 
+from emqx_im_client import Device, DeviceError, LoginRefused, Message, Received, Recovered, Settled, Trouble, Truncated
 from hooks.cli.terminal import input_encoding
 from hooks.topics import number, receiver
 

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from emqx_im_client import Broker, Device, MemoryState, Received, Recovered, State, Trouble, connection, pulling
 
+from emqx_im_client import Broker, Device, MemoryState, Received, Recovered, State, Trouble, connection, pulling
 from tests.integration.client.service import Service, running, token
 
 

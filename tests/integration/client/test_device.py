@@ -4,9 +4,9 @@ import asyncio
 from copy import deepcopy
 
 import pytest
+
 from emqx_im_client import MemoryState, Settled, pulling
 from emqx_im_client.state import Saved
-
 from tests.integration.client.conftest import device, nothing, received, until
 from tests.integration.client.service import Service
 

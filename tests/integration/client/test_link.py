@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from emqx_im_client import Broker, Device, MemoryState, link
 
+from emqx_im_client import Broker, Device, MemoryState, link
 from tests.integration.client.conftest import told, until
 from tests.integration.client.service import token
 

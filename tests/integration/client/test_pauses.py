@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
+
 from emqx_im_client import Broker, Device, MemoryState, Recovered, Trouble, connection
 from emqx_im_client.backoff import Backoff
-
 from tests.integration.client.conftest import device, told, until
 from tests.integration.client.service import Service, token
 

@@ -4,13 +4,13 @@ import asyncio
 import math
 
 import pytest
+
 from emqx_im_client import MemoryState, Refused, Unanswered, doubts, sending
 from emqx_im_client.backoff import Backoff
 from emqx_im_client.doubts import Doubts, NothingAnswered
 from emqx_im_client.outbox import Outbox
 from emqx_im_client.pulling import Pulling
 from emqx_im_client.sending import Sender
-
 from tests.integration.client.conftest import device, until
 from tests.integration.client.service import Service
 

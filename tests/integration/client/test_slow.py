@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 from aiohttp import web
-from emqx_im_client import Recovered, Trouble, pull
 
+from emqx_im_client import Recovered, Trouble, pull
 from tests.integration.client.conftest import device, received, told, until
 from tests.integration.client.service import Answer, Service
 

@@ -4,8 +4,8 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
-from emqx_im_client import link, subscriptions
 
+from emqx_im_client import link, subscriptions
 from tests.integration.client.conftest import device
 from tests.integration.client.service import Service
 

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from aiohttp import web
+
 from emqx_im_client import (
     Broker,
     Device,
@@ -17,7 +18,6 @@ from emqx_im_client import (
     Unauthorized,
     health,
 )
-
 from tests.integration.client.conftest import device, received, told, until
 from tests.integration.client.service import Answer, Service, token
 

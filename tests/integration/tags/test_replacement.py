@@ -220,7 +220,7 @@ CHANGES = (
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_any_changes_against_a_model(store: Store, seed: int) -> None:
-    """Holders by source, and what each user sees, whatever happens in whatever state of propagating, and after a loss."""
+    """Holders by source, and what each user sees, whatever happens while it is propagated, and after a loss."""
     chance = random.Random(seed)
     users, tags = range(1, 13), (TAG, "b")
     model: dict[str, dict[str, set[int]]] = {}

@@ -1,6 +1,7 @@
 import asyncio
 
 import pytest
+
 from emqx_im_client.errors import Unauthorized
 from emqx_im_client.events import Event, Message, Received, Truncated, live
 from emqx_im_client.inbox import ROOM, Inbox

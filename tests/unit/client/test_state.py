@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from emqx_im_client.errors import StateDamaged, StateInUse
 from emqx_im_client.state import FileState, Outgoing, Position
 

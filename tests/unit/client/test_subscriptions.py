@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 import pytest
+
 from emqx_im_client import subscriptions
 from emqx_im_client.link import Link, LinkDown
 from emqx_im_client.subscriptions import StillRefused, Subscriptions

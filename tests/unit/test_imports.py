@@ -1,0 +1,84 @@
+"""Which room may know which: imports go one way, and in no circle."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILES = [*ROOT.glob("hooks/**/*.py"), *ROOT.glob("store/**/*.py"), *ROOT.glob("clients/python/emqx_im_client/*.py")]
+
+
+def name_of(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    parts = parts[2:] if parts[0] == "clients" else parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(file): file for file in FILES if "rules/trusted" not in str(file)}
+
+
+def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """All of them, but those that only a type checker reads."""
+    for statement in body:
+        if isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING":
+            continue
+        yield statement
+        for inner in ("body", "orelse", "finalbody"):
+            yield from statements(getattr(statement, inner, []))
+
+
+def imports(module: str) -> set[str]:
+    """The project's own modules that a module imports, anywhere in it."""
+    found = set[str]()
+    for statement in statements(ast.parse(MODULES[module].read_text()).body):
+        if isinstance(statement, ast.Import):
+            found.update(each.name for each in statement.names)
+        elif isinstance(statement, ast.ImportFrom) and statement.module is not None:
+            inner = {f"{statement.module}.{each.name}" for each in statement.names}
+            found.update(each if each in MODULES else statement.module for each in inner)
+    return {each for each in found if each in MODULES and each != module}
+
+
+GRAPH = {module: imports(module) for module in MODULES}
+
+
+def room(module: str) -> str:
+    """The folder of a module, its subfolders included: `hooks.emqx`, `store.archive`; `hooks` for what stands above."""
+    folder = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
+    return ".".join(folder.split(".")[:2])
+
+
+def test_no_circle_between_files() -> None:
+    TopologicalSorter(GRAPH).prepare()
+
+
+def test_no_circle_between_rooms() -> None:
+    rooms: dict[str, set[str]] = {}
+    for module, imported in GRAPH.items():
+        rooms.setdefault(room(module), set()).update({room(each) for each in imported} - {room(module)})
+    TopologicalSorter(rooms).prepare()
+
+
+@pytest.mark.parametrize(
+    ("top", "known"),
+    [("store", {"store"}), ("emqx_im_client", {"emqx_im_client"}), ("hooks", {"hooks", "store", "emqx_im_client"})],
+)
+def test_who_knows_whom(top: str, known: set[str]) -> None:
+    for module, imported in GRAPH.items():
+        if module.split(".")[0] == top:
+            assert {each.split(".")[0] for each in imported} <= known, module
+
+
+def test_chat_alone_uses_the_client() -> None:
+    client = {module for module in MODULES if module.startswith("emqx_im_client")}
+    users = {module for module, imported in GRAPH.items() if imported & client} - client
+    assert users == {"hooks.cli.chat.command", "hooks.cli.chat.conversation"}
+
+
+def test_the_broker_of_dev_knows_the_store_only_through_the_service() -> None:
+    for module, imported in GRAPH.items():
+        if module.startswith("hooks.dev"):
+            assert {each for each in imported if each.startswith("store.")} <= {"store.private_files"}, module
