@@ -35,9 +35,9 @@ def services() -> dict[str, Any]:
     return services
 
 
-def wheel(directory: Path) -> Path:
+def wheel(directory: Path, source: Path = ROOT) -> Path:
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(directory)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
     return next(directory.glob("*.whl"))
 
 
@@ -51,6 +51,34 @@ def test_the_wheel_is_complete_and_the_same_each_time(tmp_path: Path) -> None:
     wanted = {re.sub("^emqx-rules/", "hooks/rules/", name) for name in tracked if (ROOT / name).is_file()}
     assert {name for name in wanted if name != "hooks/rules"} <= names
     assert wheel(tmp_path / "second").read_bytes() == first.read_bytes()
+
+
+def test_the_clients_wheel_runs_without_the_server(tmp_path: Path) -> None:
+    """In an empty directory, with the client's own dependencies on the path and nothing of the checkout."""
+    with zipfile.ZipFile(wheel(tmp_path / "built", ROOT / "clients" / "python")) as packed:
+        packed.extractall(tmp_path / "installed")
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "sys.modules['hooks'] = sys.modules['store'] = None\n"
+        "import emqx_im_client as client; print(client.__file__)\n"
+        "client.Device(1001, lambda: '', client.Broker('127.0.0.1'), 'http://127.0.0.1', client.MemoryState())\n"
+    )
+    installed = str(tmp_path / "installed")
+    done = subprocess.run([sys.executable, "-c", program, installed], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.stderr, done.stdout.startswith(installed)) == ("", True)
+    assert (tmp_path / "installed" / "emqx_im_client" / "py.typed").exists()
+
+
+def test_chat_without_the_client_says_what_to_install() -> None:
+    program = (
+        "import sys; sys.modules['emqx_im_client'] = None\n"
+        "from hooks.cli import main; sys.argv = ['emqx-im', 'chat', '--uid', '1001']; main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "emqx-im: chat needs the reference client: pip install emqx-im-client, or clients/python of the sources\n"
+    )
 
 
 def test_redis_takes_its_configuration_and_wants_its_password(secrets: Path, tmp_path: Path) -> None:
