@@ -107,10 +107,10 @@ class Settings(BaseSettings):
     answer_bytes: int = Field(
         268_435_456, ge=4_194_304, description="Bytes of memory that answers to pulls may take in a process."
     )
-    public_connections: int | None = Field(
-        None,
+    public_connections: int = Field(
+        20_000,
         ge=1,
-        description="Connections a process has on `IM_PUBLIC_PORT`; unset: what leaves a quarter of its files.",
+        description="Connections a process has on `IM_PUBLIC_PORT`; fewer where that leaves no quarter of its files.",
     )
     request_seconds: float = Field(
         15.0, gt=0, le=3600, description="Seconds in which a request's head has to come, and a body may be silent."

@@ -30,9 +30,9 @@ class Member(Protocol):
 
 
 class Crowd:
-    def __init__(self, wanted: int | None, metrics: Metrics) -> None:
-        """wanted: connections; None, or more than the process has files for: what leaves a quarter of those files."""
-        self._most = min(filter(None, [wanted, _most_of_files()]))
+    def __init__(self, wanted: int, metrics: Metrics) -> None:
+        """wanted: connections; fewer are had where that would not leave a quarter of the process's files."""
+        self._most = min(wanted, _most_of_files())
         self._connections = metrics.public_connections
         self._coming = 0
         self._present = set[Member]()
