@@ -6,19 +6,26 @@ room. So the length of one share's part is no matter to the others.
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from store.operations.permissions import Ending, Entry
 
 
+class _Subject(NamedTuple):
+    """What is worked on as one: what a user loses, what they gain, or the end of a group. number: uid, or gid."""
+
+    kind: Literal["loses", "gains", "ends"]
+    number: int
+
+
 class Work(NamedTuple):
-    """All that waited of one share for one user, or of one dismissed group."""
+    """All that waited of one share for one subject."""
 
     share: str
     entries: Sequence[Entry]
 
     @property
-    def subject(self) -> tuple[str, int]:
+    def subject(self) -> _Subject:
         return _subject(self.entries[0])
 
 
@@ -26,24 +33,27 @@ class _Share:
     """revoked, granted: entries by subject. left: the id of the first entry that stayed on the list."""
 
     def __init__(self) -> None:
-        self.revoked: OrderedDict[tuple[str, int], list[Entry]] = OrderedDict()
-        self.granted: OrderedDict[tuple[str, int], list[Entry]] = OrderedDict()
+        self.revoked: OrderedDict[_Subject, list[Entry]] = OrderedDict()
+        self.granted: OrderedDict[_Subject, list[Entry]] = OrderedDict()
         self.waiting = 0
-        self.working: set[tuple[str, int]] = set()
+        self.working: set[_Subject] = set()
         self.paused = False
         self.left: bytes | None = None
 
     def put(self, entry: Entry) -> None:
-        revokes = isinstance(entry, Ending) or not entry.granted
-        (self.revoked if revokes else self.granted).setdefault(_subject(entry), []).append(entry)
+        subject = _subject(entry)
+        (self.granted if subject.kind == "gains" else self.revoked).setdefault(subject, []).append(entry)
         self.waiting += 1
 
     def take(self) -> list[Entry]:
-        """What waits of the next subject that is not being worked on; those that lose something come first."""
+        """What waits of the next subject that is not being worked on; those that lose something come first.
+
+        Nobody's loss waits for their gain, which a device that does not answer may hold up.
+        """
         for queue in (self.revoked, self.granted):
             subject = next((each for each in queue if each not in self.working), None)
             if subject is not None:
-                entries = [*self.revoked.pop(subject, []), *self.granted.pop(subject, [])]
+                entries = queue.pop(subject)
                 self.waiting -= len(entries)
                 self.working.add(subject)
                 return entries
@@ -128,8 +138,10 @@ class Backlog:
             del self._shares[name]
 
 
-def _subject(entry: Entry) -> tuple[str, int]:
-    return ("group", entry.gid) if isinstance(entry, Ending) else ("user", entry.uid)
+def _subject(entry: Entry) -> _Subject:
+    if isinstance(entry, Ending):
+        return _Subject("ends", entry.gid)
+    return _Subject("gains" if entry.granted else "loses", entry.uid)
 
 
 def _numbers(id_: bytes) -> Iterator[int]:

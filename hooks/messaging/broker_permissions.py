@@ -1,6 +1,7 @@
 """What EMQX holds of one user's rights: subscriptions, and permissions that it remembers for each of their devices."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Iterable, Mapping
 
 from hooks.emqx.rest import Client, Rest
@@ -10,10 +11,12 @@ from hooks.messaging.shares import FairSlots
 from hooks.messaging.subscriptions import Subscriptions
 from hooks.metrics import Metrics
 from hooks.topics import Group, Tag, receiver
+from store.operations.subscribing import MAX_SECONDS, Subscribing
 from store.presence.presence import Presence
 
 _AT_ONCE, _AT_ONCE_OF_SHARE = 16, 8
 """Calls of EMQX's REST API. A client that does not answer holds one of them for seconds."""
+_LOOK_SECONDS = 1.0
 
 
 class BrokerPermissions:
@@ -25,6 +28,7 @@ class BrokerPermissions:
         memberships: Memberships,
         presence: Presence,
         subscriptions: Subscriptions,
+        subscribing: Subscribing,
         metrics: Metrics,
         *,
         user_sessions: int,
@@ -34,6 +38,7 @@ class BrokerPermissions:
         self._memberships = memberships
         self._presence = presence
         self._subscriptions = subscriptions
+        self._subscribing = subscribing
         self._user_sessions = user_sessions
         self._ended = metrics.sessions_ended.labels("too_many")
         self._sessions = Sessions(rest)
@@ -51,7 +56,16 @@ class BrokerPermissions:
             now = await self._belongs(uid, topics)
             changed = {topic: belongs for topic, belongs in now.items() if belongs != held[topic]}
             held = now
+        until = time.monotonic() + MAX_SECONDS
+        while not all(held.values()) and time.monotonic() < until and await self._is_in_hand(uid):
+            await asyncio.sleep(_LOOK_SECONDS)
+            held = await self._belongs(uid, topics)
+            await self._apply(share, uid, {topic: False for topic, belongs in held.items() if not belongs})
         return held
+
+    async def _is_in_hand(self, uid: int) -> bool:
+        """Whether some process may yet have a device of the user subscribed to what they had before, or died at it."""
+        return self._subscriptions.by_server and await self._subscribing.is_in_hand(uid)
 
     async def _belongs(self, uid: int, topics: Iterable[str]) -> dict[str, bool]:
         found = {}

@@ -1,26 +1,32 @@
 """Puts devices' subscriptions right through EMQX's REST API.
 
 Where `IM_SUBSCRIBE` says that the server subscribes, they get what is missing. In any case a kept session loses what
-its user has no right to any more: he may have lost it while his device was away, with a million others.
+its user has no right to any more: they may have lost it while the device was away, with a million others.
 
-Devices that came wait in a bounded queue, so no hook waits for EMQX; what fails because EMQX or the store is away is
-tried again. What changes later comes through the list of permissions.
+Devices that came wait in a bounded queue, in which users have their turns, so no hook waits for EMQX, and nobody for
+another user's devices; what fails because EMQX or the store is away is tried again. What changes later comes through
+the list of permissions.
+
+Users may be removed while their device is being subscribed to what was read before. Their topics are read again after
+that; and lest this process dies in between, whoever carries out the removal sees that it is in hand, and looks again.
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 import structlog
 
 from hooks.emqx.rest import BrokerAway, BrokerRefused, Rest
+from hooks.messaging.shares import Shares
 from hooks.metrics import Metrics
 from store.cancellation import end
 from store.errors import StoreError
+from store.operations.subscribing import Subscribing
 
-_QUEUED = 100_000
-_AT_ONCE = 8
+_QUEUED, _QUEUED_OF_USER = 100_000, 100
+_AT_ONCE, _AT_ONCE_OF_USER = 8, 4
 _PAUSES = (0.2, 5.0)
 """Seconds before what failed is tried again: the first pause, doubled each time, and the longest."""
 _STOP_SECONDS = 5.0
@@ -44,11 +50,15 @@ class _Arrival(NamedTuple):
 class Dispatch:
     """Without a REST API it counts what it cannot do."""
 
-    def __init__(self, rest: Rest | None, metrics: Metrics) -> None:
+    def __init__(self, rest: Rest | None, subscribing: Subscribing, metrics: Metrics) -> None:
         self._rest = rest
+        self._subscribing = subscribing
         self._count = metrics.dispatches
-        self._queue: OrderedDict[str, _Arrival] = OrderedDict()
-        self._arrived = asyncio.Event()
+        self._waiting: dict[str, _Arrival] = {}
+        self._turns: Shares[str] = Shares()
+        self._of_user: Counter[int] = Counter()
+        self._working: Counter[str] = Counter()
+        self._changed = asyncio.Event()
         self._stopping = False
 
     def put(self, uid: int, clientid: str, *, resumed: bool, adds: bool) -> None:
@@ -56,12 +66,15 @@ class Dispatch:
         if self._rest is None:
             self._count.labels("no_api").inc()
             return
-        waiting = self._queue.pop(clientid, None)
-        self._queue[clientid] = _Arrival(uid, resumed or (waiting is not None and waiting.resumed), adds)
-        if len(self._queue) > _QUEUED:
-            self._queue.popitem(last=False)
-            self._count.labels("queue_full").inc()
-        self._arrived.set()
+        waiting = self._waiting.get(clientid)
+        if waiting is None:
+            if len(self._waiting) >= _QUEUED or self._of_user[uid] >= _QUEUED_OF_USER:
+                self._count.labels("queue_full").inc()
+                return
+            self._turns.put(str(uid), clientid)
+            self._of_user[uid] += 1
+        self._waiting[clientid] = _Arrival(uid, resumed or (waiting is not None and waiting.resumed), adds)
+        self._changed.set()
 
     async def run(self, topics: TopicsOf, stop: asyncio.Event) -> None:
         """Until `stop`; then whoever waits is dealt with for a few seconds more."""
@@ -72,28 +85,32 @@ class Dispatch:
         ]
         await stop.wait()
         self._stopping = True
-        self._arrived.set()
+        self._changed.set()
         _, late = await asyncio.wait(working, timeout=_STOP_SECONDS)
-        if self._queue or late:
-            log.warning("dispatch_left", devices=len(self._queue))
+        if self._waiting or late:
+            log.warning("dispatch_left", devices=len(self._waiting))
         for task in late:
             await end(task)
 
     async def _keep_working(self, rest: Rest, topics: TopicsOf) -> None:
         pause = _PAUSES[0]
-        while True:
-            while not self._queue:
-                if self._stopping:
-                    return
-                self._arrived.clear()
-                await self._arrived.wait()
-            clientid, arrival = self._queue.popitem(last=False)
+        while self._waiting or not self._stopping:
+            found = self._turns.take(lambda share: self._working[share] < _AT_ONCE_OF_USER)
+            if found is None:
+                self._changed.clear()
+                await self._changed.wait()
+                continue
+            share, clientid = found
+            arrival = self._waiting.pop(clientid)
+            self._of_user -= Counter([arrival.uid])
+            self._working[share] += 1
             try:
-                await _bring(rest, topics, clientid, arrival)
+                await self._bring(rest, topics, clientid, arrival)
             except (BrokerAway, StoreError) as error:
-                log.warning("dispatch_waiting", error=str(error), devices=len(self._queue) + 1)
+                log.warning("dispatch_waiting", error=str(error), devices=len(self._waiting) + 1)
                 self._count.labels("retried").inc()
-                self._queue.setdefault(clientid, arrival)
+                # What failed may have been done: the device is dealt with like one that has subscriptions.
+                self.put(arrival.uid, clientid, resumed=True, adds=arrival.adds)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _PAUSES[1])
             except Exception as error:
@@ -103,22 +120,27 @@ class Dispatch:
             else:
                 self._count.labels("done").inc()
                 pause = _PAUSES[0]
+            finally:
+                self._working -= Counter([share])
+                self._changed.set()
 
-
-async def _bring(rest: Rest, topics: TopicsOf, clientid: str, arrival: _Arrival) -> None:
-    """Makes the device's subscriptions what they should be."""
-    held = await rest.subscriptions(clientid) if arrival.resumed else set[str]()
-    # After what is held: who became a member meanwhile is subscribed, and must stay so.
-    wanted = await topics(arrival.uid)
-    extra = [topic for topic in held if topic.startswith(_OURS) and topic not in wanted]
-    if extra:
-        await rest.unsubscribe(clientid, extra)
-    missing = [topic for topic in wanted if topic not in held] if arrival.adds else []
-    if not missing:
-        return
-    await rest.subscribe(clientid, missing)
-    # Who was removed meanwhile was unsubscribed, perhaps before this subscribed him.
-    still = set(await topics(arrival.uid))
-    lost = [topic for topic in missing if topic not in still]
-    if lost:
-        await rest.unsubscribe(clientid, lost)
+    async def _bring(self, rest: Rest, topics: TopicsOf, clientid: str, arrival: _Arrival) -> None:
+        """Makes the device's subscriptions what they should be."""
+        held = await rest.subscriptions(clientid) if arrival.resumed else set[str]()
+        if arrival.adds:
+            await self._subscribing.begin(arrival.uid, clientid)
+        # After what is held: who became a member meanwhile is subscribed, and must stay so.
+        wanted = await topics(arrival.uid)
+        extra = [topic for topic in held if topic.startswith(_OURS) and topic not in wanted]
+        if extra:
+            await rest.unsubscribe(clientid, extra)
+        missing = [topic for topic in wanted if topic not in held] if arrival.adds else []
+        if missing:
+            await rest.subscribe(clientid, missing)
+            # Who was removed meanwhile was unsubscribed, perhaps before this subscribed them.
+            still = set(await topics(arrival.uid))
+            lost = [topic for topic in missing if topic not in still]
+            if lost:
+                await rest.unsubscribe(clientid, lost)
+        if arrival.adds:
+            await self._subscribing.end(arrival.uid, clientid)

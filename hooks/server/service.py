@@ -65,6 +65,7 @@ from store.errors import StoreError
 from store.groups.groups import Groups, Limits
 from store.operations.dead_letters import DeadLetters
 from store.operations.permissions import PermissionWork
+from store.operations.subscribing import Subscribing
 from store.operations.watched_caches import WatchedCaches
 from store.presence.notification_claims import NotificationClaims
 from store.presence.presence import Presence
@@ -193,7 +194,8 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     timelines, presence, news = Timelines(redis), Presence(redis, settings.user_sessions), Wakeups(blocking)
     stack.push_async_callback(news.stop)
     sync = Sync(presence, timelines, NotificationClaims(redis), outgoing, metrics)
-    dispatch = Dispatch(rest, metrics)
+    subscribing = Subscribing(redis)
+    dispatch = Dispatch(rest, subscribing, metrics)
     subscriptions = Subscriptions(groups, tags, timelines, outgoing, dispatch, by=settings.subscribe)
     member_cache = MemberCache()
     caches, doubts = Caches(rest, metrics), Doubts(memberships, member_cache, rest)
@@ -214,7 +216,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     broker_permissions = None
     if rest is not None:
         broker_permissions = BrokerPermissions(
-            rest, memberships, presence, subscriptions, metrics, user_sessions=settings.user_sessions
+            rest, memberships, presence, subscriptions, subscribing, metrics, user_sessions=settings.user_sessions
         )
     permissions = PermissionWorker(PermissionWork(redis, idle=LEFT_SECONDS), broker_permissions, metrics)
     hot = HotChannels(redis, settings.hot_hits, HotCounts(metrics).update)

@@ -206,6 +206,11 @@ def bitmap(number: int) -> bytes:
     return ONLINE + b"%d" % number
 
 
+def subscribing(uid: int) -> bytes:
+    """Sorted set: clientid, while a process is about to subscribe it, by when that ends at the latest (seconds)."""
+    return PREFIX + b"sub:%d" % uid
+
+
 def gone(uid: int, clientid: str, connected_at: int, node: str) -> bytes:
     """String: this connection is over."""
     digest = blake2b(f"{clientid}\n{connected_at}\n{node}".encode("utf-8", "surrogatepass"), digest_size=12)

@@ -13,6 +13,8 @@ from hooks.dev.session import Session
 from hooks.messaging.membership_answers import MembershipAnswers
 from hooks.messaging.patience import Asker
 from hooks.topics import Group, Tag
+from store.redis import keys
+from store.redis.connection import connect
 from tests.integration.app import new_uid, until
 from tests.integration.dev.served import Served, served
 from tests.servers import RedisServer
@@ -165,6 +167,30 @@ async def test_a_kick_while_the_broker_waits_for_an_answer(
             judging.decided.clear()
             await say(phone, group, "after the kick")
             assert judging.decided == [False]
+
+
+async def test_a_kick_while_the_server_subscribes(own_redis: RedisServer, tmp_path: Path) -> None:
+    """A device comes, and its user is removed, in any order: in the end it hears nothing."""
+    async with served(own_redis.url, tmp_path, subscribe="server") as world:
+        owner, members = new_uid(), [new_uid() for _ in range(20)]
+        group = f"group/{await world.app.group(owner, *members)}"
+
+        async def come_and_go(number: int, uid: str) -> str:
+            client = world.embedded.client(uid)
+            async with client:
+                await client.subscribe(f"single/{uid}", qos=1)
+                await asyncio.sleep(0.005 * number)
+                await world.app.command(f"{group}/kick", {"id": f"k{uid}", "members": [uid]}, owner)
+                await until(lambda: stays_away(uid), 20)
+            return uid
+
+        async def stays_away(uid: str) -> bool:
+            settled = not await redis.xlen(keys.PERMISSIONS) and not await redis.exists(keys.subscribing(int(uid)))
+            return settled and group not in world.embedded.broker.sessions[f"{uid}-phone"].subscriptions
+
+        redis = connect(own_redis.url)
+        assert await asyncio.gather(*(come_and_go(*each) for each in enumerate(members))) == members
+        await redis.aclose()
 
 
 async def test_whom_the_broker_let_in_while_it_started_is_disconnected(own_redis: RedisServer, tmp_path: Path) -> None:

@@ -1,10 +1,16 @@
 """`IM_SUBSCRIBE=server`: devices are subscribed through EMQX's REST API, however long that is away."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hooks.emqx.rest import Rest
+from hooks.messaging.dispatch import Dispatch
+from hooks.metrics import Metrics
+from store.operations.subscribing import Subscribing
+from store.redis.connection import connect
 from tests.integration.app import App, Session, new_uid, running_app, until
 from tests.recorded import recorded
 from tests.servers import RedisServer
@@ -131,23 +137,73 @@ async def test_who_is_removed_meanwhile_stays_so(own_redis: RedisServer, tmp_pat
         async def granted() -> bool:
             return await app.metric('emqx_im_permission_changes_total{outcome="granted"}') == 2
 
+        async def revoked() -> float:
+            return await app.metric('emqx_im_permission_changes_total{outcome="revoked"}')
+
         async def subscribing() -> bool:
             return any(request.path.endswith(f"{member}-phone/subscribe/bulk") for request in app.emqx.requests)
 
-        async def revoked() -> float:
-            return await app.metric('emqx_im_permission_changes_total{outcome="revoked"}')
+        async def revoking() -> bool:
+            return any(request.path.endswith(f"{member}-phone/unsubscribe/bulk") for request in app.emqx.requests)
 
         await until(granted, 20)
         app.emqx.subscribe_gate.clear()
         session = await on_connected(app, member)
         await until(subscribing)
         await app.command(f"{group}/kick", {"id": "k", "members": [member]}, owner)
-        await until(revoked, 20)
+        await until(revoking, 20)
         app.emqx.subscribe_gate.set()
         await subscribed(session, GLOBAL)
+        await until(revoked, 20)
 
 
 async def test_without_a_rest_api_it_is_counted(own_redis: RedisServer, tmp_path: Path) -> None:
     async with running_app(own_redis.url, tmp_path, subscribe="server", emqx_api_url=None) as app:
         await on_connected(app, new_uid())
         assert await dispatched(app, "no_api") == 1
+
+
+async def test_who_is_removed_stays_so_though_a_process_dies_meanwhile(own_redis: RedisServer, tmp_path: Path) -> None:
+    """It has read the list before the kick, and has died when EMQX carries out what it asked for."""
+    async with running_app(own_redis.url, tmp_path, subscribe="server") as app:
+        owner, member = new_uid(), new_uid()
+        group = f"group/{await app.group(owner, member)}"
+        clientid = await app.connect(member)
+        session = app.emqx.sessions[clientid]
+
+        async def granted() -> bool:
+            return await app.metric('emqx_im_permission_changes_total{outcome="granted"}') == 2
+
+        await until(granted, 20)
+        redis, rest = connect(own_redis.url), Rest(app.emqx.url, "key", "api-secret", Metrics())
+        dying, looks = Dispatch(rest, Subscribing(redis), Metrics()), list[int]()
+
+        async def topics(uid: int) -> list[str]:
+            looks.append(uid)
+            if len(looks) > 1:
+                await asyncio.Event().wait()
+            return [group]
+
+        async def calls(ending: str) -> int:
+            return sum(request.path.endswith(f"{clientid}/{ending}") for request in app.emqx.requests)
+
+        async def subscribed_after_all() -> bool:
+            return len(looks) > 1
+
+        async def unsubscribed() -> bool:
+            return group not in session.topics
+
+        stop = asyncio.Event()
+        running = asyncio.create_task(dying.run(topics, stop))
+        app.emqx.subscribe_gate.clear()
+        dying.put(int(member), clientid, resumed=False, adds=True)
+        await until(lambda: calls("subscribe/bulk"))
+        await app.command(f"{group}/kick", {"id": "k", "members": [member]}, owner)
+        await until(lambda: calls("unsubscribe/bulk"))
+        app.emqx.subscribe_gate.set()
+        await until(subscribed_after_all)
+        await until(unsubscribed)
+        stop.set()
+        await running
+        await rest.close()
+        await redis.aclose()

@@ -57,6 +57,17 @@ def test_a_user_who_is_worked_on_waits_and_others_do_not() -> None:
     assert [each.entries for each in taken(held)] == [[again]]
 
 
+def test_a_loss_does_not_wait_for_a_gain_that_is_worked_on() -> None:
+    held = backlog()
+    won, lost = entry("1", 1, granted=True), entry("1", 1)
+    held.put([won])
+    (work,) = taken(held)
+    held.put([lost])
+    assert [each.entries for each in taken(held)] == [[lost]]
+    held.done(work)
+    assert len(held) == 1
+
+
 def test_so_many_of_a_share_are_worked_on() -> None:
     held = backlog(at_once=2)
     held.put(entry("1", uid) for uid in range(5))

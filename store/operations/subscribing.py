@@ -1,0 +1,42 @@
+"""Whose devices some process is about to subscribe in the broker: by what it has read, which may be true no more."""
+
+import time
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from store.errors import StoreAway
+from store.redis import keys
+
+MAX_SECONDS = 30
+"""How long it takes at most: a process that has begun earlier has died, and what it had the broker do is done."""
+
+
+class Subscribing:
+    """Its calls raise StoreAway."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def begin(self, uid: int, clientid: str) -> None:
+        """Before it is read what the device should be subscribed to."""
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.zadd(keys.subscribing(uid), {clientid: time.time() + MAX_SECONDS})
+        pipeline.expire(keys.subscribing(uid), MAX_SECONDS)
+        await self._reply(pipeline.execute())
+
+    async def end(self, uid: int, clientid: str) -> None:
+        """The device's subscriptions are as they should be."""
+        await self._reply(self._redis.zrem(keys.subscribing(uid), clientid))
+
+    async def is_in_hand(self, uid: int) -> bool:
+        """Whether a device of the user may yet be subscribed to what it should not be."""
+        return bool(await self._reply(self._redis.zcount(keys.subscribing(uid), time.time(), "+inf")))
+
+    @staticmethod
+    async def _reply(asked: Any) -> Any:
+        try:
+            return await asked
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"subscribing: {error}") from error
