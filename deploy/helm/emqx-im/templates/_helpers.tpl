@@ -30,6 +30,13 @@ http://{{ .Values.emqx.fullnameOverride }}:18083
 {{- end -}}
 {{- end -}}
 
+{{- /* Whether a job brings the rules into EMQX: "true" or nothing. */ -}}
+{{- define "emqx-im.applyRules" -}}
+{{- if kindIs "bool" .Values.broker.applyRules | ternary .Values.broker.applyRules .Values.emqx.enabled -}}
+true
+{{- end -}}
+{{- end -}}
+
 {{- /* The value that was given, else the one in the cluster, else a new one. Takes root, secret, key, given. */ -}}
 {{- define "emqx-im.kept" -}}
 {{- $there := dig "data" .key "" (lookup "v1" "Secret" .root.Release.Namespace .secret | default dict) -}}
