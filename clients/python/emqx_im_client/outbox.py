@@ -15,7 +15,7 @@ from emqx_im_client.topics import is_topic
 from emqx_im_client.trusted import receiver_topic
 
 RATE_PAUSE = 30.0
-"""Seconds until a message over the sender's budget is sent again, where the service does not say it."""
+"""Seconds until anything is sent again after a message was over the sender's budget, where the service does not say."""
 
 _ABOUT_ONE_MESSAGE = frozenset(
     {"bad_command", "bad_id", "bad_json", "bad_type", "internal", "payload_too_large", "reserved_type", "wrong_from"}
@@ -33,14 +33,20 @@ class Outbox:
         self.changed = asyncio.Event()
         """Set when there is something to send, or it has to wait."""
         self.on_answer: Callable[[Outgoing], None] = lambda outgoing: None
-        """Called with each message that the service answers, whatever it says."""
+        """Called with each message that the service acknowledges, or refuses for good."""
+        self.on_hold: Callable[[], None] = lambda: None
+        """Called when nothing is to be sent for some time: the service refuses more than it tells."""
+        self.held_until = 0.0
+        """The time of the event loop before which nothing is sent: the service said so."""
+        self.pace: int | None = None
+        """How many of the first unsent messages may be on their way; None: all. It grows again after a hold."""
         self._uid = uid
         self._state = state
         self._patience = patience
         self._tell = tell
         self._waiting: dict[str, asyncio.Future[int]] = {}
-        self._held: dict[str, float] = {}
-        self._over_budget: dict[str, Refused] = {}
+        self._over_budget: Refused | None = None
+        """Why messages wait, while the pace is bounded."""
         self._settled = asyncio.Event()
 
     def compose(self, topic: str, fields: dict[str, Any]) -> Outgoing:
@@ -72,6 +78,9 @@ class Outbox:
     def refused(self, body: dict[str, Any]) -> None:
         """Takes the body of an `im.error`; without a `ref` it is about everything that waits for its `topic`."""
         refused = Refused(str(body["code"]), str(body.get("message", "")))
+        if refused.code == "rate":
+            self._hold(body.get("retry_after"), refused)
+            return
         if body.get("ref"):
             ids = [str(body["ref"])]
         elif isinstance(body.get("topic"), str) and refused.code not in _ABOUT_ONE_MESSAGE:
@@ -80,25 +89,27 @@ class Outbox:
         else:
             ids = []
         for client_id in ids:
-            if refused.code == "rate":
-                self._hold(client_id, body.get("retry_after"), refused)
-            else:
-                self._answered(client_id, refused)
+            self._answered(client_id, refused)
 
     def unsent(self) -> list[Outgoing]:
         """Returns what is to be sent, in order; gives up what has waited for too long."""
         for outgoing in list(self._state.saved.unsent.values()):
             if time.time() - outgoing.created > self._patience:
                 unanswered = Unanswered(f"no answer to {outgoing.id} in {self._patience:.0f} s")
-                self._settle(outgoing.id, self._over_budget.get(outgoing.id, unanswered))
+                self._settle(outgoing.id, self._over_budget or unanswered)
         return list(self._state.saved.unsent.values())
 
     def is_unsent(self, outgoing: Outgoing) -> bool:
         return outgoing.id in self._state.saved.unsent
 
-    def held_until(self, topic: str) -> float:
-        """Returns the time of the event loop before which nothing is sent there: the service said so."""
-        return self._held.get(topic, 0.0)
+    def quicken(self) -> None:
+        """Lets one more message be on its way: nothing says that the sender is still over the budget."""
+        if self.pace is None or self.held_until > asyncio.get_running_loop().time():
+            return
+        self.pace += 1
+        if self.pace > len(self._state.saved.unsent):
+            self.pace = self._over_budget = None
+        self.changed.set()
 
     async def empty(self) -> None:
         """Waits until nothing is unsent, of earlier runs too."""
@@ -112,16 +123,14 @@ class Outbox:
             if not future.done():
                 future.set_exception(failure)
 
-    def _hold(self, client_id: str, retry_after: object, refused: Refused) -> None:
-        """Keeps the message, and those behind it to the same topic, for so many seconds."""
-        outgoing = self._state.saved.unsent.get(client_id)
-        if outgoing is None:
-            return
+    def _hold(self, retry_after: object, refused: Refused) -> None:
+        """Keeps everything for so many seconds: the budget is the user's, whatever the topic and the device."""
         seconds = retry_after if isinstance(retry_after, int | float) and retry_after > 0 else RATE_PAUSE
         until = asyncio.get_running_loop().time() + min(seconds, self._patience)
-        self._held[outgoing.topic] = max(until, self._held.get(outgoing.topic, 0.0))
-        self._over_budget[client_id] = refused
-        self.on_answer(outgoing)
+        self.held_until = max(until, self.held_until)
+        self._over_budget = refused
+        self.pace = 1
+        self.on_hold()
         self.changed.set()
 
     def _answered(self, client_id: str, outcome: int | Refused) -> None:
@@ -129,12 +138,11 @@ class Outbox:
         if outgoing is not None:
             self.on_answer(outgoing)
             self._settle(client_id, outcome)
+            self.quicken()
 
     def _settle(self, client_id: str, outcome: int | Refused | Unanswered) -> None:
         """Ends a message's way. Who waits is told even where that cannot be saved: a later run only asks once more."""
         outgoing = self._state.saved.unsent.pop(client_id)
-        self._over_budget.pop(client_id, None)
-        self._held = _without_past(self._held)
         self._settled.set()
         future = self._waiting.get(client_id)
         if future is None or future.done():
@@ -144,8 +152,3 @@ class Outbox:
         else:
             future.set_exception(outcome)
         self._state.save()
-
-
-def _without_past(times: dict[str, float]) -> dict[str, float]:
-    now = asyncio.get_running_loop().time()
-    return {topic: at for topic, at in times.items() if at > now}

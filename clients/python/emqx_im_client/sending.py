@@ -1,4 +1,7 @@
-"""Sending on one connection: everything unsent at once and in order, then each again until it is answered."""
+"""Sending on one connection: everything unsent at once and in order, then each again until it is answered.
+
+After a hold it begins with one message, so that what is still over the budget is not sent, and counted, in vain.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -26,6 +29,7 @@ class Sender:
         self._due: dict[str, float] = {}
         self._pauses: dict[str, Backoff] = {}
         outbox.on_answer = self._on_answer
+        outbox.on_hold = self._on_hold
 
     async def keep_sending(self, publish: Publish) -> None:
         """Sends on a new connection until it ends. Raises NothingAnswered, and what `publish` raises."""
@@ -33,7 +37,10 @@ class Sender:
         self._doubts.begin()
         while True:
             self._outbox.changed.clear()
-            for outgoing in self._outbox.unsent():
+            pace = self._outbox.pace
+            for outgoing in self._outbox.unsent()[:pace]:
+                if self._outbox.pace != pace:
+                    break
                 if self._outbox.is_unsent(outgoing) and self._next_time(outgoing) <= _now():
                     await self._send(publish, outgoing)
             self._forget_settled()
@@ -45,8 +52,11 @@ class Sender:
 
     async def _send(self, publish: Publish, outgoing: Outgoing) -> None:
         await publish(sending_topic(outgoing.topic) if self._trusted_send else outgoing.topic, outgoing.payload)
-        if self._outbox.is_unsent(outgoing):
+        if self._outbox.is_unsent(outgoing) and self._outbox.held_until <= _now():
             self._doubts.taken(outgoing.topic)
+            if outgoing.id in self._pauses:
+                # Unanswered, but not over the budget: it keeps back no others.
+                self._outbox.quicken()
             self._due[outgoing.id] = _now() + self._pauses.setdefault(outgoing.id, Backoff(*RESEND)).pause()
 
     def _on_answer(self, outgoing: Outgoing) -> None:
@@ -54,16 +64,22 @@ class Sender:
         self._due.pop(outgoing.id, None)
         self._pauses.pop(outgoing.id, None)
 
+    def _on_hold(self) -> None:
+        """Of what was sent, nobody knows what was refused: all of it is sent again, and nothing of it is in doubt."""
+        self._due.clear()
+        self._pauses.clear()
+        self._doubts.keep_only(set())
+
     def _send_at_once(self, topics: set[str]) -> None:
         for outgoing in self._outbox.unsent():
             if outgoing.topic in topics:
                 self._due.pop(outgoing.id, None)
 
     def _next_time(self, outgoing: Outgoing) -> float:
-        return max(self._due.get(outgoing.id, 0.0), self._outbox.held_until(outgoing.topic))
+        return max(self._due.get(outgoing.id, 0.0), self._outbox.held_until)
 
     def _next_deadline(self) -> float | None:
-        times = [self._next_time(outgoing) for outgoing in self._outbox.unsent()]
+        times = [self._next_time(outgoing) for outgoing in self._outbox.unsent()[: self._outbox.pace]]
         checked = self._doubts.next_time()
         return min(times if checked is None else [*times, checked], default=None)
 

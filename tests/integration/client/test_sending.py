@@ -90,39 +90,6 @@ async def test_one_bad_message_without_an_id_says_nothing_about_others(service: 
         assert await asyncio.wait_for(sent, 10) == 5
 
 
-async def test_a_message_over_the_budget_is_sent_again_when_the_service_says(service: Service) -> None:
-    service.budget = [0.2, 0.1]
-    async with device(service, 1001) as sender:
-        await asyncio.wait_for(sender.send("single/1002", "hi"), 10)
-    assert [message["body"] for message in service.published] == ["hi"] * 3
-    assert len({message["id"] for message in service.published}) == 1
-
-
-async def test_a_message_over_the_budget_holds_its_topic_back_and_no_other(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sending, "RESEND", (0.05, 0.1))
-    service.budget = [3600]
-    async with device(service, 1001) as sender:
-        over = asyncio.create_task(sender.send("single/1002", "over"))
-        await until(lambda: not service.budget)
-        # Both on one connection and in order: when this is stored, the device has heard of the refusal.
-        await asyncio.wait_for(sender.send("single/1003", "first"), 10)
-        behind = asyncio.create_task(sender.send("single/1002", "behind"))
-        service.deaf = True
-        other = asyncio.create_task(sender.send("single/1003", "second"))
-        await until(lambda: [message["body"] for message in service.published].count("second") >= 4)
-        assert [message["body"] for message in service.published if message["body"] in ("over", "behind")] == ["over"]
-        for task in (over, behind, other):
-            task.cancel()
-
-
-async def test_what_is_over_the_budget_until_it_is_given_up_was_refused(service: Service) -> None:
-    service.budget = [3600]
-    async with device(service, 1001, patience=0.5) as sender:
-        assert await refused(asyncio.create_task(sender.send("single/1002", "hi"))) == "rate"
-
-
 async def test_a_topic_on_which_nothing_is_answered_is_tried_on_another_connection(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
