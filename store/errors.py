@@ -50,6 +50,10 @@ class SenderOverBudget(Exception):
         self.client_id = client_id
 
 
+class AccountSpent(Exception):
+    """Redis has it that the sender has written as much as they may in that minute; nothing has changed."""
+
+
 class ChannelRefused(Exception):
     """A group's or a tag's rules forbid this; nothing has changed. code: one word that says which rule."""
 

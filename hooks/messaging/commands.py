@@ -62,17 +62,24 @@ class Commands:
         self._member_cache = member_cache
         self._notices = partial(notice, secret)
 
-    async def run(self, gid: int, actor: int, command: GroupCommand, command_id: str) -> Changed:
-        """For a user, or for OPERATOR. Raises ChannelRefused, StoreError."""
-        changed = await self._run(gid, actor, command, command_id)
+    async def run(
+        self, gid: int, actor: int, command: GroupCommand, command_id: str, received_at: int | None = None
+    ) -> Changed:
+        """For a user, or for OPERATOR. received_at: by the broker; None if no budget judges it.
+
+        Raises ChannelRefused, SenderOverBudget, StoreError.
+        """
+        changed = await self._run(gid, actor, command, command_id, received_at)
         if not changed.repeated:
             self._remember(gid, actor, command)
         for topic, payload in changed.told.items():
             self._outgoing.publish(topic, payload)
         return changed
 
-    async def _run(self, gid: int, actor: int, command: GroupCommand, command_id: str) -> Changed:
-        common: Any = {"command_id": command_id, "notices": self._notices}
+    async def _run(
+        self, gid: int, actor: int, command: GroupCommand, command_id: str, received_at: int | None
+    ) -> Changed:
+        common: Any = {"command_id": command_id, "received_at": received_at, "notices": self._notices}
         match command:
             case Create():
                 return await self._groups.create(gid, actor, **command._asdict(), **common)

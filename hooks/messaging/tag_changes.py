@@ -28,14 +28,14 @@ class TagChanges:
         await self._tags.delete(tag)
         self._member_cache.forget(Tag(tag))
 
-    async def command(self, tag: str, uid: int, name: str, command_id: str) -> HoldersChanged:
-        """What a user asks for: one of TAG_COMMANDS."""
+    async def command(self, tag: str, uid: int, name: str, command_id: str, received_at: int | None) -> HoldersChanged:
+        """What a user asks for: one of TAG_COMMANDS. received_at: by the broker; None if no budget judges it."""
         assert name in TAG_COMMANDS
         if name == "follow":
-            changed = await self._tags.follow(tag, uid, command_id=command_id)
+            changed = await self._tags.follow(tag, uid, command_id=command_id, received_at=received_at)
             self._member_cache.members(Tag(tag), [uid])
         else:
-            changed = await self._tags.unfollow(tag, uid, command_id=command_id)
+            changed = await self._tags.unfollow(tag, uid, command_id=command_id, received_at=received_at)
             self._member_cache.strangers(Tag(tag), [uid])
         return changed
 

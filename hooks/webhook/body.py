@@ -1,5 +1,6 @@
 """Fields of the bodies that EMQX's rules send."""
 
+import time
 from binascii import Error as Base64Error
 from binascii import a2b_base64
 from typing import Any
@@ -10,6 +11,9 @@ from hooks.errors import BadBody
 from hooks.topics import UNDEFINED
 
 Body = dict[str, Any]
+
+_REPLAYED = "\0replayed"
+"""A mark of ours in a body: no field of a rule's can be called so."""
 
 
 def parse(raw: bytes) -> Body:
@@ -66,3 +70,18 @@ def payload(body: Body) -> bytes:
         return a2b_base64(encoded, strict_mode=True)
     except (Base64Error, ValueError) as error:
         raise BadBody(f"`payload_b64` is not base64: {error}") from None
+
+
+def mark_replayed(body: Body) -> None:
+    """An operator has it handled again: what its sender may send is no matter."""
+    body[_REPLAYED] = True
+
+
+def is_replayed(body: Body) -> bool:
+    return _REPLAYED in body
+
+
+def received_at(body: Body) -> int:
+    """When the broker received it, milliseconds; now, where the body does not say it."""
+    value = body.get("publish_received_at")
+    return value if type(value) is int and value >= 0 else time.time_ns() // 1_000_000

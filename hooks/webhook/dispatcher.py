@@ -147,8 +147,10 @@ class Webhook:
             self._spawn(_within(QUESTION_SECONDS if question else HANDLE_SECONDS, result)).add_done_callback(settle)
 
     async def replay(self, name: str, raw: bytes) -> None:
-        """Handles a dead letter's body again. Raises what stands against it."""
-        result = self._handlers[name](parse(raw))
+        """Handles a dead letter's body again, whatever its sender has sent. Raises what stands against it."""
+        body = parse(raw)
+        fields.mark_replayed(body)
+        result = self._handlers[name](body)
         if result is not None:
             await result
 
@@ -236,7 +238,7 @@ class Webhook:
         sender = _sender(body)
         try:
             if sender:
-                self._budget.charge_refused(sender, len(raw))
+                self._budget.charge_refused(sender, len(raw), fields.received_at(body))
         except SenderOverBudget as over:
             ref = error.ref if isinstance(error, Refused) else ""
             return self._refuse_over_budget(body, OverBudget(ref, over.retry_after))

@@ -28,7 +28,7 @@ class GroupHook:
     async def __call__(self, body: Body) -> None:
         """Raises BadBody, Refused, StoreError."""
         topic, broker_id = text(body, "topic"), text(body, "id")
-        moment(body, "publish_received_at")
+        received_at = moment(body, "publish_received_at")
         user, qos = username(body), fields.qos(body)
         if qos == 0 or user is None:
             return
@@ -44,7 +44,7 @@ class GroupHook:
         if given is None or given.get("id") is None:
             raise Refused("bad_command", ref, "a command is a JSON object with an `id`")
         try:
-            changed = await self._run(asked, actor, given, ref)
+            changed = await self._run(asked, actor, given, ref, None if fields.is_replayed(body) else received_at)
         except ChannelRefused as refusal:
             raise Refused(refusal.code, ref) from None
         except SenderOverBudget as over:
@@ -54,10 +54,14 @@ class GroupHook:
         if payload.ack:
             self._acknowledgements.stored(user, ref, changed)
 
-    async def _run(self, asked: Command, actor: int, given: Mapping[str, Any], command_id: str) -> int:
-        """The id of the change. Raises ValueError, ChannelRefused, StoreError."""
+    async def _run(
+        self, asked: Command, actor: int, given: Mapping[str, Any], command_id: str, received_at: int | None
+    ) -> int:
+        """The id of the change. Raises ValueError, ChannelRefused, SenderOverBudget, StoreError."""
         match asked.of:
             case Group(gid):
-                return (await self._commands.run(gid, actor, read_command(asked.name, given), command_id)).id
+                return (
+                    await self._commands.run(gid, actor, read_command(asked.name, given), command_id, received_at)
+                ).id
             case Tag(tag):
-                return (await self._tags.command(tag, actor, asked.name, command_id)).id
+                return (await self._tags.command(tag, actor, asked.name, command_id, received_at)).id

@@ -44,7 +44,7 @@ class MessageHook:
         sender = SERVICE if user is None else user
         raw = fields.payload(body)
         payload = read(raw, sender, broker_id, self._most_payload)
-        stored = self._store(topic, sender, payload, ts, raw)
+        stored = self._store(topic, sender, payload, ts, raw, not fields.is_replayed(body))
         if payload.ack and number(sender) is not None:
             stored.add_done_callback(partial(self._acknowledge, sender, payload.client_id))
         if time.time() * 1000 - ts > NEARLY_LATE_MS:
@@ -53,7 +53,9 @@ class MessageHook:
             return _judged(stored, payload.client_id)
         return stored
 
-    def _store(self, topic: str, sender: str, payload: Payload, ts: int, raw: bytes) -> asyncio.Future[Stored]:
+    def _store(
+        self, topic: str, sender: str, payload: Payload, ts: int, raw: bytes, judged: bool
+    ) -> asyncio.Future[Stored]:
         to = receiver(topic)
         if isinstance(to, Single | Group):
             if number(sender) is None:
@@ -63,7 +65,7 @@ class MessageHook:
                 raise Refused("not_an_operator", payload.client_id)
         else:
             raise Refused("unknown_topic", payload.client_id)
-        return self._appender.append(topic, sender, payload.client_id, ts, payload.json, raw)
+        return self._appender.append(topic, sender, payload.client_id, ts, payload.json, raw, judged=judged)
 
     def _acknowledge(self, sender: str, client_id: str, stored: asyncio.Future[Stored]) -> None:
         if not stored.cancelled() and stored.exception() is None:

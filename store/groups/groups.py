@@ -59,6 +59,7 @@ class Membership(NamedTuple):
 class Groups:
     """Commands raise ChannelRefused, SenderOverBudget, StoreError; questions StoreAway, and `is_member` StoreEmpty.
 
+    received_at: when the broker received a user's command, milliseconds; without it no budget judges the command.
     A command is known again by its actor, kind, gid and `command_id`; a refused one leaves no trace.
 
     highest_id: of those it was given; a store whose clock is below it has lost them.
@@ -97,6 +98,7 @@ class Groups:
         actor: int,
         *,
         command_id: str,
+        received_at: int | None = None,
         notices: Notices,
         members: Iterable[int] = (),
         name: str = "",
@@ -114,11 +116,30 @@ class Groups:
         told = {owner: notices(inbox_topic(owner), "im.group.created", {"gid": str(gid), "name": name, "mode": mode})}
         told |= _invitations(_named(members, without=owner), gid, actor, name, mode, notices)
         return await self._do(
-            Command("create", gid, actor, command_id, told, owner=str(owner), mode=mode, open=open, name=name)
+            Command(
+                "create",
+                gid,
+                actor,
+                command_id,
+                told,
+                None,
+                received_at,
+                owner=str(owner),
+                mode=mode,
+                open=open,
+                name=name,
+            )
         )
 
     async def invite(
-        self, gid: int, actor: int, *, command_id: str, notices: Notices, members: Iterable[int]
+        self,
+        gid: int,
+        actor: int,
+        *,
+        command_id: str,
+        received_at: int | None = None,
+        notices: Notices,
+        members: Iterable[int],
     ) -> Changed:
         """Makes users members; those who are stay as they are. Tells `im.group.invite`, and the group."""
         invited = _named(members)
@@ -131,26 +152,47 @@ class Groups:
         told = _invitations(invited, gid, actor, name, mode, notices)
         new = [uid for uid, since in zip(invited, joined, strict=True) if since is None]
         return await self._do(
-            Command("invite", gid, actor, command_id, told, _change(gid, actor, "invited", notices, members=new))
+            Command(
+                "invite",
+                gid,
+                actor,
+                command_id,
+                told,
+                _change(gid, actor, "invited", notices, members=new),
+                received_at,
+            )
         )
 
-    async def join(self, gid: int, actor: int, *, command_id: str, notices: Notices) -> Changed:
+    async def join(
+        self, gid: int, actor: int, *, command_id: str, received_at: int | None = None, notices: Notices
+    ) -> Changed:
         """Makes the actor a member of an open group; one who is stays as he is. Tells the group."""
         if actor == OPERATOR:
             raise ChannelRefused("bad_command")
         notice = _change(gid, actor, "joined", notices, members=[actor])
-        return await self._do(Command("join", gid, actor, command_id, {actor: None}, notice))
+        return await self._do(Command("join", gid, actor, command_id, {actor: None}, notice, received_at))
 
-    async def leave(self, gid: int, actor: int, *, command_id: str, notices: Notices) -> Changed:
+    async def leave(
+        self, gid: int, actor: int, *, command_id: str, received_at: int | None = None, notices: Notices
+    ) -> Changed:
         """Ends the actor's membership. The longest member follows an owner; with the last member the group ends.
 
         Tells `im.group.left` to him, and the group.
         """
         if actor == OPERATOR:
             raise ChannelRefused("bad_command")
-        return await self._end_memberships("leave", "left", gid, actor, [actor], command_id, notices)
+        return await self._end_memberships("leave", "left", gid, actor, [actor], command_id, received_at, notices)
 
-    async def kick(self, gid: int, actor: int, *, command_id: str, notices: Notices, members: Iterable[int]) -> Changed:
+    async def kick(
+        self,
+        gid: int,
+        actor: int,
+        *,
+        command_id: str,
+        received_at: int | None = None,
+        notices: Notices,
+        members: Iterable[int],
+    ) -> Changed:
         """Ends memberships; who was kicked cannot join until he is invited. Tells `im.group.kicked`, and the group.
 
         An owner leaves instead of kicking himself.
@@ -158,19 +200,23 @@ class Groups:
         kicked = _named(members)
         if actor in kicked:
             raise ChannelRefused("bad_command")
-        return await self._end_memberships("kick", "kicked", gid, actor, kicked, command_id, notices)
+        return await self._end_memberships("kick", "kicked", gid, actor, kicked, command_id, received_at, notices)
 
-    async def dismiss(self, gid: int, actor: int, *, command_id: str, notices: Notices) -> Changed:
+    async def dismiss(
+        self, gid: int, actor: int, *, command_id: str, received_at: int | None = None, notices: Notices
+    ) -> Changed:
         """Ends the group. Tells the group `im.group.dismissed`."""
         notice = notices(group_topic(gid), "im.group.dismissed", {"gid": str(gid), "by": str(actor)})
-        return await self._do(Command("dismiss", gid, actor, command_id, {}, notice))
+        return await self._do(Command("dismiss", gid, actor, command_id, {}, notice, received_at))
 
-    async def change_mode(self, gid: int, actor: int, *, command_id: str, notices: Notices, mode: str) -> Changed:
+    async def change_mode(
+        self, gid: int, actor: int, *, command_id: str, received_at: int | None = None, notices: Notices, mode: str
+    ) -> Changed:
         """Changes how messages are spread from here on. Tells the group."""
         if mode not in MODES:
             raise ChannelRefused("bad_command")
         notice = _change(gid, actor, "mode", notices, mode=mode)
-        return await self._do(Command("mode", gid, actor, command_id, {}, notice, mode=mode))
+        return await self._do(Command("mode", gid, actor, command_id, {}, notice, received_at, mode=mode))
 
     async def info(self, gid: int) -> GroupInfo | None:
         """None if there is none, or it was dismissed."""
@@ -246,12 +292,14 @@ class Groups:
         actor: int,
         leaving: Sequence[int],
         command_id: str,
+        received_at: int | None,
         notices: Notices,
     ) -> Changed:
         """Who becomes owner is known only inside the script, which asks for a notice that says so."""
         body = {"gid": str(gid), "by": str(actor)}
         told = {uid: notices(inbox_topic(uid), f"im.group.{change}", body) for uid in leaving}
-        command = Command(kind, gid, actor, command_id, told, _change(gid, actor, change, notices, members=leaving))
+        notice = _change(gid, actor, change, notices, members=leaving)
+        command = Command(kind, gid, actor, command_id, told, notice, received_at)
         while isinstance(done := await self._run(command), Succession):
             owner = str(done.owner)
             notice = _change(gid, actor, change, notices, members=leaving, owner=owner)

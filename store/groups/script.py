@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 
-from store.errors import SenderOverBudget
+from store.errors import AccountSpent
 from store.record import SERVICE, encode_tail
 from store.redis import keys
-from store.redis.budget import NOT_JUDGED, Budget
+from store.redis.budget import NOT_JUDGED, Budget, account
 from store.redis.connection import wait_for_replicas
 from store.redis.memory import StoreMemory
 from store.redis.scripts import script
@@ -40,6 +40,7 @@ class Changed(NamedTuple):
 class Command(NamedTuple):
     """told: the users concerned, and what each is told. notice: what the group is told.
 
+    received_at: when the broker received it, milliseconds; None if no budget judges it.
     owner, mode, open, name: of a new group; mode: also the new one. successor: who becomes owner as the notice says.
     """
 
@@ -49,6 +50,7 @@ class Command(NamedTuple):
     command_id: str
     told: Mapping[int, Notice | None]
     notice: Notice | None = None
+    received_at: int | None = None
     owner: str = ""
     mode: str = ""
     open: bool = False
@@ -101,11 +103,12 @@ class GroupScript:
         if self._memory is not None:
             self._memory.require_room()
         gid, actor, now = command.gid, str(command.actor), time.time_ns()
-        charge = self._budget.charge_for_many(actor)
+        charge = self._budget.charge_for_many(actor, command.received_at)
         names = [
             *(keys.EPOCH, keys.CLOCK, keys.OUTBOX, keys.OUTBOX_BYTES),
             *(keys.HEADS, keys.NEWS, keys.DORMANT, keys.INBOX),
-            *(keys.PERMISSIONS, keys.READ_GROUPS, keys.CHANNELS, keys.BUDGET),
+            *(keys.PERMISSIONS, keys.READ_GROUPS, keys.CHANNELS),
+            keys.BUDGET + account(command.received_at),
             keys.repeat(actor, f"{group_topic(gid)}/{command.kind}", command.command_id),
             *(keys.group(gid), keys.members(gid), keys.kicked(gid), keys.channel(keys.group_channel(gid))),
         ]
@@ -120,9 +123,9 @@ class GroupScript:
             arguments += (uid, _tail(inbox_topic(uid), notice, now))
         try:
             reply = await self._script.run(self._redis, names, arguments)
-        except SenderOverBudget as over:
-            self._budget.close(actor, over.retry_after)
-            raise
+        except AccountSpent:
+            assert command.received_at is not None
+            raise self._budget.close(actor, command.received_at) from None
         await wait_for_replicas(self._redis, self._replicas)
         return reply
 

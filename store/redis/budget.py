@@ -1,104 +1,148 @@
 """What one sender may write in a minute: bytes, each copy counted, and messages, in one account.
 
-A message takes what it writes, or its part of the messages if that is more. Most senders never come near the end of it,
-so each process counts for itself, and asks Redis, where all count together, only about those who have used up an eighth
-of it here within this minute, and about whatever goes to many: there it costs nothing beside the copies.
+A message takes what it writes, or its part of the messages if that is more. It counts in the minute in which the broker
+received it, by the broker's clock: EMQX hands over what it kept during an outage at once, and nobody loses what they
+were allowed to send. No other clock is asked, so a wrong one shifts an account and gives no second one; and of a queue
+no more is taken than the budget of each minute in which EMQX received it.
+
+Most senders never come near the end of it, so each process counts for itself, and asks Redis, where all count together,
+only about those who have used up an eighth of it here, and about whatever goes to many: there it costs nothing beside
+the copies.
 """
 
-import math
 from collections.abc import Iterable
 from time import monotonic
 
 from store.errors import SenderOverBudget
 from store.record import SERVICE
 
-_SECONDS = 60.0
+_MINUTE_MS = 60_000
 _SHARE = 8
+
+_FORGET_SECONDS = 60.0
+_KEPT_SECONDS = 120.0
+"""The minute, and as much for what comes late; in Redis an account is kept as long. So a clock that stands still shuts
+nobody out."""
 
 NOT_JUDGED = -1
 """The charge of what Redis is not asked about."""
 
 
+class _Minute:
+    """What this process knows of one minute. begun: when it first heard of it.
+
+    spent: by sender, what Redis has not been told of; NOT_JUDGED once it is told of everything.
+    over: who may write no more.
+    """
+
+    __slots__ = ("begun", "over", "refused", "spent")
+
+    def __init__(self, begun: float) -> None:
+        self.begun = begun
+        self.spent: dict[str, int] = {}
+        self.refused: dict[str, int] = {}
+        self.over: set[str] = set()
+
+
 class Budget:
-    """most: bytes in a minute. least: what anything takes of them."""
+    """most: bytes in a minute. least: what anything takes of them.
+
+    received_at: when the broker received it, milliseconds; None for what is not judged.
+    """
 
     def __init__(self, most: int, messages: int, unbounded: Iterable[str] = ()) -> None:
         """unbounded: senders who write what they like, beside the service itself."""
         self.most = most
         self.least = -(-most // messages)
         self._unbounded = frozenset((SERVICE, *unbounded))
-        self._spent: dict[str, int] = {}
-        """By sender: what Redis has not been told of; NOT_JUDGED once it is told of everything."""
-        self._refused: dict[str, int] = {}
-        self._over: dict[str, float] = {}
-        self._end = 0.0
+        self._minutes: dict[int, _Minute] = {}
+        self._forget_at = 0.0
 
-    def charge(self, sender: str, size: int) -> int:
+    def charge(self, sender: str, size: int, received_at: int | None) -> int:
         """What Redis is to judge, and to add to the sender's account; NOT_JUDGED if it need not.
 
         Raises SenderOverBudget.
         """
-        if sender in self._unbounded:
+        if received_at is None or sender in self._unbounded:
             return NOT_JUDGED
-        self._require(sender)
+        minute = self._open(sender, received_at)
         cost = size if size > self.least else self.least
-        before = self._spent.get(sender, 0)
+        before = minute.spent.get(sender, 0)
         if before == NOT_JUDGED:
             return cost
         spent = before + cost
         if spent * _SHARE <= self.most:
-            self._spent[sender] = spent
+            minute.spent[sender] = spent
             return NOT_JUDGED
-        self._spent[sender] = NOT_JUDGED
+        minute.spent[sender] = NOT_JUDGED
         return spent
 
-    def charge_for_many(self, sender: str) -> int:
+    def charge_for_many(self, sender: str, received_at: int | None) -> int:
         """What Redis is to add beside what it finds that is written; NOT_JUDGED where that is nobody's account.
 
         Raises SenderOverBudget.
         """
-        if sender in self._unbounded:
+        if received_at is None or sender in self._unbounded:
             return NOT_JUDGED
-        self._require(sender)
-        before = self._spent.get(sender, 0)
+        minute = self._open(sender, received_at)
+        before = minute.spent.get(sender, 0)
         if before == NOT_JUDGED:
             return 0
-        self._spent[sender] = 0
+        minute.spent[sender] = 0
         return before
 
-    def charge_refused(self, sender: str, size: int) -> None:
+    def charge_refused(self, sender: str, size: int, received_at: int) -> None:
         """What was refused counts in this process alone. Raises SenderOverBudget."""
         if sender in self._unbounded:
             return
-        self._require(sender)
-        refused = self._refused.get(sender, 0) + max(size, self.least)
-        self._refused[sender] = refused
+        minute = self._open(sender, received_at)
+        refused = minute.refused.get(sender, 0) + max(size, self.least)
+        minute.refused[sender] = refused
         if refused > self.most:
-            self.close(sender, math.ceil(self._end - monotonic()))
+            minute.over.add(sender)
 
-    def close(self, sender: str, seconds: int) -> None:
-        """Redis says that the sender is over it for so long: until then it is not asked."""
-        self._over[sender] = monotonic() + seconds
+    def close(self, sender: str, received_at: int) -> SenderOverBudget:
+        """Redis says that the account of that minute is used up: it is not asked about it again."""
+        self._minute(received_at).over.add(sender)
+        return _over(received_at)
 
-    def _require(self, sender: str) -> None:
+    def _open(self, sender: str, received_at: int) -> _Minute:
+        """The minute, if the sender may still write in it. Raises SenderOverBudget."""
+        minute = self._minute(received_at)
+        if sender in minute.over:
+            raise _over(received_at)
+        return minute
+
+    def _minute(self, received_at: int) -> _Minute:
         now = monotonic()
-        if now >= self._end:
-            self._end = now + _SECONDS
-            self._spent.clear()
-            self._refused.clear()
-            self._over = {each: until for each, until in self._over.items() if until > now}
-        if self._over and (until := self._over.get(sender, 0.0)) > now:
-            raise SenderOverBudget(math.ceil(until - now))
+        if now >= self._forget_at:
+            self._forget_at = now + _FORGET_SECONDS
+            oldest = now - _KEPT_SECONDS
+            self._minutes = {number: minute for number, minute in self._minutes.items() if minute.begun > oldest}
+        minute = self._minutes.get(received_at // _MINUTE_MS)
+        if minute is None:
+            minute = self._minutes[received_at // _MINUTE_MS] = _Minute(now)
+        return minute
 
 
 class _Unbounded(Budget):
     """Nobody's account is looked at."""
 
-    def charge(self, sender: str, size: int) -> int:
+    def charge(self, sender: str, size: int, received_at: int | None) -> int:
         return NOT_JUDGED
 
-    def charge_for_many(self, sender: str) -> int:
+    def charge_for_many(self, sender: str, received_at: int | None) -> int:
         return NOT_JUDGED
 
 
 UNBOUNDED = _Unbounded(0, 1)
+
+
+def account(received_at: int | None) -> bytes:
+    """What comes before the sender in the name of an account of that minute."""
+    return b"%d:" % ((received_at or 0) // _MINUTE_MS)
+
+
+def _over(received_at: int) -> SenderOverBudget:
+    """Until the minute is over by the clock that says when the message was received."""
+    return SenderOverBudget(60 - received_at // 1000 % 60)

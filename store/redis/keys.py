@@ -84,7 +84,7 @@ DEAD_TOLD = PREFIX + b"dead:told:"
 """Start of the names of the marks that a sender was told of a refusal within the last second."""
 
 BUDGET = PREFIX + b"b:"
-"""Start of the names of what senders have written in this minute, bytes; only of those who wrote much, or to groups."""
+"""Start of the names of what senders have written in a minute, bytes; only of those who wrote much, or to groups."""
 
 GLOBAL = "global"
 """The channel of `business/global`."""

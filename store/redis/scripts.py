@@ -11,10 +11,10 @@ from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
 from store.errors import (
+    AccountSpent,
     ChannelRefused,
     EntryFailed,
     OutboxFull,
-    SenderOverBudget,
     StoreAway,
     StoreBehind,
     StoreEmpty,
@@ -99,7 +99,7 @@ class Script:
             if code == "REFUSED":
                 return ChannelRefused(rest)
             if code == "RATE":
-                return SenderOverBudget(int(rest))
+                return AccountSpent()
             if code == "FAILED":
                 return EntryFailed(rest)
             if refusal := _REFUSALS.get(code):

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from store.errors import SenderOverBudget, StoreAway, StoreEmpty
+from store.errors import AccountSpent, StoreAway, StoreEmpty
 from store.redis import keys
-from store.redis.budget import NOT_JUDGED, UNBOUNDED, Budget
+from store.redis.budget import NOT_JUDGED, UNBOUNDED, Budget, account
 from store.tags.script import TagScript
 
 MANUAL = "manual"
@@ -99,13 +99,13 @@ class Tags:
         """As far as this source is concerned. Nobody comes twice."""
         return await self._change(tag, source, add, remove)
 
-    async def follow(self, tag: str, uid: int, *, command_id: str) -> HoldersChanged:
-        """At the user's own wish; a command is known again by its id."""
-        return await self._follow(tag, uid, [uid], [], _repeat(tag, uid, "follow", command_id))
+    async def follow(self, tag: str, uid: int, *, command_id: str, received_at: int | None = None) -> HoldersChanged:
+        """At the user's own wish; a command is known again by its id. received_at: as for a group's command."""
+        return await self._follow(tag, uid, [uid], [], _repeat(tag, uid, "follow", command_id), received_at)
 
-    async def unfollow(self, tag: str, uid: int, *, command_id: str) -> HoldersChanged:
+    async def unfollow(self, tag: str, uid: int, *, command_id: str, received_at: int | None = None) -> HoldersChanged:
         """Likewise. Who follows a tag may drop it, even if nobody can follow it any more."""
-        return await self._follow(tag, uid, [], [uid], _repeat(tag, uid, "unfollow", command_id))
+        return await self._follow(tag, uid, [], [uid], _repeat(tag, uid, "unfollow", command_id), received_at)
 
     async def replace(self, tag: str, job: str, count: int) -> int:
         """The users staged under `job`, so many, are the tag's profile holders from one id on: that id."""
@@ -195,14 +195,15 @@ class Tags:
         ]
 
     async def _follow(
-        self, tag: str, uid: int, add: Sequence[int], remove: Sequence[int], repeat: bytes
+        self, tag: str, uid: int, add: Sequence[int], remove: Sequence[int], repeat: bytes, received_at: int | None
     ) -> HoldersChanged:
-        charge = self._budget.charge(str(uid), 0)
+        charge = self._budget.charge(str(uid), 0, received_at)
+        judged = "" if charge == NOT_JUDGED else charge
         try:
-            return await self._change(tag, FOLLOW, add, remove, [repeat], "" if charge == NOT_JUDGED else charge)
-        except SenderOverBudget as over:
-            self._budget.close(str(uid), over.retry_after)
-            raise
+            return await self._change(tag, FOLLOW, add, remove, [repeat], judged, account(received_at))
+        except AccountSpent:
+            assert received_at is not None
+            raise self._budget.close(str(uid), received_at) from None
 
     async def _change(
         self,
@@ -212,9 +213,11 @@ class Tags:
         remove: Sequence[int],
         repeat: Sequence[bytes] = (),
         charge: int | str = "",
+        minute: bytes = b"",
     ) -> HoldersChanged:
         names = [
-            *(keys.tag(tag), keys.PROPAGATING, keys.PERMISSIONS, keys.HOLDERS, keys.CHANNELS, keys.BUDGET),
+            *(keys.tag(tag), keys.PROPAGATING, keys.PERMISSIONS, keys.HOLDERS, keys.CHANNELS),
+            keys.BUDGET + minute,
             *repeat,
         ]
         arguments = [tag, source, self._budget.most, charge, len(add), *add, *remove]

@@ -32,7 +32,7 @@ _SMALLEST_SPLIT = 4
 
 _LATER = b"LATER"
 _REFUSED = "REFUSED "
-_RATE = "RATE "
+_RATE = "RATE"
 
 CONNECTIONS = 4
 
@@ -52,6 +52,7 @@ class Entry(NamedTuple):
 
     names: keys; to: whom, or the channel; tail: its record without the id. weight: bytes that this writes into Redis,
     but for a group's fan-out: that the script bounds. charge: what Redis is to judge, see `Budget`.
+    received_at: by the broker, milliseconds.
     """
 
     names: tuple[bytes, ...]
@@ -62,6 +63,7 @@ class Entry(NamedTuple):
     charge: int
     sender: str
     client_id: str
+    received_at: int
 
 
 class Appender:
@@ -116,9 +118,9 @@ class Appender:
             await connection.aclose()
 
     def append(
-        self, topic: str, sender: str, client_id: str, ts: int, json: bool, payload: bytes
+        self, topic: str, sender: str, client_id: str, ts: int, json: bool, payload: bytes, *, judged: bool = True
     ) -> asyncio.Future[Stored]:
-        """A message into the timelines of its topic.
+        """A message into the timelines of its topic. judged: whether it counts in the sender's budget.
 
         Raises Overloaded, StoreFull, SenderOverBudget; the future the latter too, what else the store can refuse, and
         ChannelRefused.
@@ -131,19 +133,20 @@ class Appender:
         if kind == "single":
             uids = receivers(name, sender, sync_sender=self._sync_sender)
             weight = len(tail) * (len(uids) + 1) + 256
-            charge = self._charged(sender, client_id, weight)
-            return self._submit(Entry((repeat_key,), " ".join(uids), tail, weight, False, charge, sender, client_id))
+            charge = self._charged(sender, client_id, weight, ts) if judged else NOT_JUDGED
+            to = " ".join(uids)
+            return self._submit(Entry((repeat_key,), to, tail, weight, False, charge, sender, client_id, ts))
         timelines, channel = destinations(topic, sender, sync_sender=self._sync_sender)
         names = (repeat_key, *_judging(channel), *timelines)
         weight = len(tail) * 2 + 256
         group = kind == "group"
-        charge = self._charged(sender, client_id, 0 if group else weight)
-        return self._submit(Entry(names, channel, tail, weight, group, charge, sender, client_id))
+        charge = self._charged(sender, client_id, 0 if group else weight, ts) if judged else NOT_JUDGED
+        return self._submit(Entry(names, channel, tail, weight, group, charge, sender, client_id, ts))
 
-    def _charged(self, sender: str, client_id: str, size: int) -> int:
+    def _charged(self, sender: str, client_id: str, size: int, ts: int) -> int:
         """What Redis is to judge, of a message that writes so many bytes; 0: so many that only Redis knows."""
         try:
-            return self._budget.charge(sender, size) if size else self._budget.charge_for_many(sender)
+            return self._budget.charge(sender, size, ts) if size else self._budget.charge_for_many(sender, ts)
         except SenderOverBudget as over:
             raise SenderOverBudget(over.retry_after, client_id) from None
 
@@ -246,10 +249,8 @@ class Appender:
         return replies
 
     def _failure(self, entry: Entry, reply: str) -> Exception:
-        if reply.startswith(_RATE):
-            seconds = int(reply.removeprefix(_RATE))
-            self._budget.close(entry.sender, seconds)
-            return SenderOverBudget(seconds, entry.client_id)
+        if reply == _RATE:
+            return SenderOverBudget(self._budget.close(entry.sender, entry.received_at).retry_after, entry.client_id)
         return ChannelRefused(reply.removeprefix(_REFUSED)) if reply.startswith(_REFUSED) else EntryFailed(reply)
 
 

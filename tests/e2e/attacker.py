@@ -75,7 +75,8 @@ async def floods_a_group(ground: Ground, pair: Pair) -> None:
     status, page = await ground.pull(ground.stack.token(attacker))
     assert status == 200
     kept = [each for each in page["messages"] if each["topic"] == topic and each["from"] == str(attacker)]
-    assert len(kept) * 400 * len(_LARGE) < 2 * SEND_BYTES
+    # A message that passes the limit is kept, and the flood may have come in two minutes.
+    assert len(kept) * 400 * len(_LARGE) < 3 * SEND_BYTES
 
 
 async def leaves_many_groups(ground: Ground, pair: Pair) -> None:

@@ -8,7 +8,7 @@
 -- 4. Write the outbox: as few entries as hold all messages, each under the id of its first message.
 -- 5. Tell waiting pulls, once for the batch.
 --
--- KEYS  1-8 as in include/batch.lua, 9 what the names of senders' accounts start with;
+-- KEYS  1-8 as in include/batch.lua, 9 what the names of accounts start with;
 --       then per entry: repeat key; of one to a channel also the channel, of one to a group: group, its members, its
 --       channel, of one to a tag: tag, its channel
 -- ARGV  1-5 as in include/batch.lua, 6 '1' if a sender has his own messages in his inbox, 7 most bytes that a sender
@@ -16,7 +16,7 @@
 --       then per entry: to whom (one or two uids with a space between, or the name of a channel), record without its id,
 --       bytes that the sender's account is charged with ('': that is not judged; a group's are added to them here)
 -- Reply per entry: the id, if new; minus the id, if a repeat; 'LATER', if it was not reached; 'REFUSED <code>', if the
---       group does not take it, or there is no such tag; 'RATE <seconds>', if the sender may write again after that;
+--       group does not take it, or there is no such tag; 'RATE', if the sender may write no more in that minute;
 --       another text, if only this entry failed
 -- Error EMPTY | BEHIND | OUTBOXFULL
 
@@ -131,8 +131,10 @@ local function store(entry, repeat_key, timelines, skipped, channel, tail)
   return id
 end
 
+-- The sender, and the name of their account in the minute in which the broker received the message.
 local function sender_of(tail)
-  return string.match(tail, '^[^\n]*\n([^\n]*)')
+  local sender, received_at = string.match(tail, '^[^\n]*\n([^\n]*)\n[^\n]*\n(%d+)')
+  return sender, digits(math.floor(tonumber(received_at) / 60000)) .. ':' .. sender
 end
 
 -- A private message of a sender whose account has to be looked at.
@@ -141,13 +143,12 @@ local function store_judged(entry, repeat_key, timelines, tail, charge)
   if known then
     return -tonumber(known)
   end
-  local sender = sender_of(tail)
-  local seconds = seconds_over(sender)
-  if seconds then
-    return 'RATE ' .. seconds
+  local _, account = sender_of(tail)
+  if is_spent(account) then
+    return 'RATE'
   end
   local id = store(entry, repeat_key, timelines, dormant, nil, tail)
-  spend(sender, tonumber(charge))
+  spend(account, tonumber(charge))
   return id
 end
 
@@ -156,14 +157,13 @@ local function store_for_group(entry, key, channel, tail, charge)
   if known then
     return -tonumber(known)
   end
-  local sender = sender_of(tail)
+  local sender, account = sender_of(tail)
   local inboxes, refusal = admitted(key + 1, sender)
   if refusal then
     return refusal
   end
-  local seconds = charge ~= '' and seconds_over(sender)
-  if seconds then
-    return 'RATE ' .. seconds
+  if charge ~= '' and is_spent(account) then
+    return 'RATE'
   end
   local skipped = dormant
   if inboxes and ARGV[6] ~= '1' then
@@ -174,7 +174,7 @@ local function store_for_group(entry, key, channel, tail, charge)
   delivered_bytes = delivered_bytes + #timelines * #tail
   local id = store(entry, KEYS[key], timelines, skipped, not inboxes and channel, tail)
   if charge ~= '' then
-    spend(sender, tonumber(charge) + math.max(budget_least, #record * (#written + 1)))
+    spend(account, tonumber(charge) + math.max(budget_least, #record * (#written + 1)))
   end
   if not inboxes then
     news[#news + 1] = channel

@@ -10,7 +10,7 @@
 -- Of a dismissed group a thousand memberships are ended; group_end.lua goes on with the others.
 --
 -- KEYS  1-8 as in include/batch.lua, 9 permissions, 10 users' counts of read-mode groups,
---       11 what the names of users' maps of channels start with, 12 what the names of senders' accounts start with;
+--       11 what the names of users' maps of channels start with, 12 what the names of this minute's accounts start with;
 --       13 repeat key, 14 the group, 15 its members, 16 who was kicked, 17 its channel
 -- ARGV  1-5 as in include/batch.lua; 6, 7, 8 most members of a write-mode and a read-mode group, and read-mode groups
 --       of a user; 9 command: create, invite, join, leave, kick, dismiss, mode; 10 gid; 11 channel name;
@@ -22,7 +22,7 @@
 --       then per user concerned: uid, his control message without its id ('' if there is none)
 -- Reply { id of the change, 1 if a repeat, 1 if the notice was written, uid … of those told }; id 0: nothing to change;
 --       id -1: nothing was done, as the notice must say that the uid becomes owner
--- Error EMPTY | BEHIND | OUTBOXFULL | REFUSED <code> | RATE <seconds> | FAILED <text>
+-- Error EMPTY | BEHIND | OUTBOXFULL | REFUSED <code> | RATE | FAILED <text>
 
 -- include batch
 local permissions_key, reads_key, map_prefix = KEYS[9], KEYS[10], KEYS[11]
@@ -41,9 +41,8 @@ local known = redis.call('GET', repeat_key)
 if known then
   return { tonumber(known), 1, 0 }
 end
-local seconds = charge ~= '' and seconds_over(actor)
-if seconds then
-  return redis.error_reply('RATE ' .. seconds)
+if charge ~= '' and is_spent(actor) then
+  return redis.error_reply('RATE')
 end
 
 local function refuse(code)

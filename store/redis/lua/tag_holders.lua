@@ -7,12 +7,12 @@
 --
 -- KEYS  1-8 as in include/batch.lua, 9 the tag, 10 propagating, 11 permissions,
 --       12 what the names of sets of holders start with, 13 what the names of users' maps of channels start with,
---       14 what the names of senders' accounts start with, 15 repeat key, of a user's command
+--       14 what the names of this minute's accounts start with, 15 repeat key, of a user's command
 -- ARGV  1-5 as in include/batch.lua, 6 tag, 7 source, 8 most bytes that a user writes in a minute, 9 bytes that the
 --       user's account is charged with ('': it is not judged), 10 number of users to give it to; then they; then those
 --       to take it from
 -- Reply { id of the change (0: nothing to change), 1 if a repeat, users the source gave it to, users it took it from }
--- Error EMPTY | BEHIND | OUTBOXFULL | REFUSED <code> | RATE <seconds>
+-- Error EMPTY | BEHIND | OUTBOXFULL | REFUSED <code> | RATE
 
 -- include batch
 local tag_key, propagating_key, permissions_key, holders_prefix, map_prefix, budget_prefix, repeat_key =
@@ -28,9 +28,8 @@ local known = repeat_key and redis.call('GET', repeat_key)
 if known then
   return { tonumber(known), 1, 0, 0 }
 end
-local seconds = charge ~= '' and seconds_over(ARGV[FIRST_USER])
-if seconds then
-  return redis.error_reply('RATE ' .. seconds)
+if charge ~= '' and is_spent(ARGV[FIRST_USER]) then
+  return redis.error_reply('RATE')
 end
 
 local source_key = holders_prefix .. source .. ':' .. tag

@@ -1,19 +1,16 @@
--- What one sender may write in a minute: an account of bytes.
+-- What one sender may write in a minute: an account of bytes. An account is named by the minute in which the broker received
+-- the message, and the sender.
 --
 -- Expects budget_prefix, budget_most
 
--- Seconds for which the sender is over it; nil if they are not.
-local function seconds_over(sender)
-  local key = budget_prefix .. sender
-  local spent = redis.call('GET', key)
-  if spent and tonumber(spent) >= budget_most then
-    return math.max(redis.call('TTL', key), 1)
-  end
+local function is_spent(account)
+  return tonumber(redis.call('GET', budget_prefix .. account) or 0) >= budget_most
 end
 
-local function spend(sender, bytes)
-  local key = budget_prefix .. sender
+-- It is kept for that minute, and as long for what comes late.
+local function spend(account, bytes)
+  local key = budget_prefix .. account
   if redis.call('INCRBY', key, digits(bytes)) == bytes then
-    redis.call('EXPIRE', key, 60)
+    redis.call('EXPIRE', key, 120)
   end
 end
