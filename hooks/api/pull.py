@@ -18,6 +18,7 @@ from hooks.metrics import Metrics
 from hooks.tokens.bearer import UserTokens, receiver_key
 from hooks.topics import MAX_ID
 from store.record import Message, Shared
+from store.redis.memory import StoreMemory
 from store.timelines.pull import Pulled, Puller
 from store.timelines.summary import Timelines
 from store.timelines.wakeups import Wakeups
@@ -53,6 +54,7 @@ class PullApi:
         timelines: Timelines,
         news: Wakeups,
         tokens: UserTokens,
+        memory: StoreMemory,
         metrics: Metrics,
         *,
         secret: str,
@@ -63,6 +65,7 @@ class PullApi:
         self._timelines = timelines
         self._news = news
         self._tokens = tokens
+        self._memory = memory
         self._metrics = metrics
         self._secret = secret
         self._rate = PullRate(rate)
@@ -102,7 +105,7 @@ class PullApi:
                 await place.take()
                 pulled = await self._puller.pull(uid, cursor, limit, epoch)
                 self._metrics.pull_seconds.observe(time.perf_counter() - started)
-            body = render(pulled, receiver_key(self._secret, uid))
+            body = render(pulled, receiver_key(self._secret, uid), writes_wait=self._memory.writes_wait)
             del pulled
             place.fill(len(body))
             return await _sent(request, body)
@@ -148,7 +151,7 @@ async def _sent(request: web.Request, body: bytes) -> web.Response:
     return response
 
 
-def render(pulled: Pulled, key: str) -> bytes:
+def render(pulled: Pulled, key: str, *, writes_wait: bool = False) -> bytes:
     """The answer as JSON; a payload that is JSON is put in as the bytes that came."""
     tail = {
         "last_id": pulled.last_id,
@@ -158,6 +161,8 @@ def render(pulled: Pulled, key: str) -> bytes:
     }
     if pulled.reset:
         tail["reset"] = True
+    if writes_wait:
+        tail["writes_wait"] = True
     return b'{"messages":[%b],%b' % (
         b",".join([_message(message) for message in pulled.messages]),
         orjson.dumps({**tail, "key": key})[1:],

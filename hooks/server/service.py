@@ -8,8 +8,6 @@ from functools import partial
 from typing import Any, Protocol
 
 import structlog
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from hooks.api.admin import AdminApi
 from hooks.api.deadletters import DeadLettersApi
@@ -72,7 +70,7 @@ from store.presence.presence import Presence
 from store.redis.budget import Budget
 from store.redis.connection import connect
 from store.redis.lease import watching
-from store.redis.memory import StoreMemory
+from store.redis.memory import StoreMemory, default_outbox_limit
 from store.redis.pipelined import PipelinedConnection
 from store.tags.replacement import Propagator
 from store.tags.tags import Tags
@@ -157,7 +155,8 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         stack.push_async_callback(client.aclose)
 
     outbox = Outbox(redis)
-    memory = StoreMemory(redis, settings.redis_high_water)
+    outbox_limit = settings.outbox_limit or await default_outbox_limit(redis)
+    memory = StoreMemory(redis, settings.redis_high_water, outbox_limit=outbox_limit)
     dead_letters = DeadLetters(redis, memory)
     archiver = Archiver(outbox, handlers(archive), dead_letters)
     archive_counts = ArchiveCounts(archiver, metrics)
@@ -174,7 +173,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     bounds: dict[str, Any] = {
         "window_us": settings.window_us,
         "repeat_seconds": settings.dedupe_seconds,
-        "outbox_limit": settings.outbox_limit or await _default_outbox_limit(redis),
+        "outbox_limit": outbox_limit,
         "replicas": settings.redis_wait,
         "budget": budget,
         "memory": memory,
@@ -288,6 +287,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
             timelines,
             news,
             user_tokens,
+            memory,
             metrics,
             secret=settings.secret,
             rate=settings.pull_rate,
@@ -305,15 +305,6 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         ),
         news=news,
     )
-
-
-async def _default_outbox_limit(redis: Redis) -> int:
-    """A quarter of what Redis may use, or 1 GiB where that is not bounded or not known yet."""
-    try:
-        memory = await redis.info("memory")
-    except (RedisError, OSError):
-        memory = {}
-    return int(memory.get("maxmemory") or 4 * 1024**3) // 4
 
 
 async def _keep_life(

@@ -4,6 +4,8 @@ Writes stop while there is still some left: for pulls, which trim, for presence,
 """
 
 import asyncio
+import math
+from time import monotonic
 
 import structlog
 from redis.asyncio import Redis
@@ -11,8 +13,12 @@ from redis.exceptions import RedisError
 
 from store.cancellation import sleep_unless
 from store.errors import StoreAway, StoreFull
+from store.redis import keys
 
 _LOOK_SECONDS = 1.0
+
+LATELY_SECONDS = 60.0
+"""A store that makes room for a few messages at a time is full again soon, and what was refused is still on its way."""
 
 log = structlog.get_logger(__name__)
 
@@ -20,16 +26,27 @@ log = structlog.get_logger(__name__)
 class StoreMemory:
     """used, most: bytes that count for Redis's `maxmemory`, and that; most is 0 where it is unbounded."""
 
-    def __init__(self, redis: Redis, high_water: float) -> None:
-        """high_water: nothing is written from this share of `maxmemory` on."""
+    def __init__(self, redis: Redis, high_water: float, *, outbox_limit: int) -> None:
+        """Takes what bounds writes.
+
+        high_water: nothing is written from this share of `maxmemory` on. outbox_limit: nor while so many bytes wait for
+        the archive, which the scripts see to.
+        """
         self._redis = redis
         self._high_water = high_water
+        self._outbox_limit = outbox_limit
+        self._full_at = -math.inf
         self.used = 0
         self.most = 0
 
     @property
     def full(self) -> bool:
         return 0 < self.most * self._high_water <= self.used
+
+    @property
+    def writes_wait(self) -> bool:
+        """Whether nothing was written lately, as Redis or the outbox was full."""
+        return monotonic() - self._full_at < LATELY_SECONDS
 
     def require_room(self) -> None:
         """Raises StoreFull where nothing is to be written."""
@@ -49,12 +66,26 @@ class StoreMemory:
         """Raises StoreAway; what was known stays then."""
         before = self.full
         try:
-            memory = await self._redis.info("memory")
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.info("memory")
+            pipeline.get(keys.OUTBOX_BYTES)
+            memory, outbox_bytes = await pipeline.execute()
         except (RedisError, OSError) as error:
             raise StoreAway(f"memory: {error}") from error
         self.used = int(memory["used_memory"]) - int(memory.get("mem_not_counted_for_evict", 0))
         self.most = int(memory["maxmemory"])
+        if self.full or int(outbox_bytes or 0) >= self._outbox_limit:
+            self._full_at = monotonic()
         if self.full and not before:
             log.error("store_full", used=self.used, maxmemory=self.most)
         elif before and not self.full:
             log.warning("store_has_room", used=self.used, maxmemory=self.most)
+
+
+async def default_outbox_limit(redis: Redis) -> int:
+    """A quarter of what Redis may use, or 1 GiB where that is not bounded or not known yet."""
+    try:
+        memory = await redis.info("memory")
+    except (RedisError, OSError):
+        memory = {}
+    return int(memory.get("maxmemory") or 4 * 1024**3) // 4

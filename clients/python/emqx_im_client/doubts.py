@@ -2,7 +2,8 @@
 
 EMQX keeps for an hour what it decided about a connection, and MQTT 3.1.1 does not tell who is refused: after a denial
 of the moment when the service was away, the broker takes what is sent and drops it. Only another connection helps then.
-It costs a question about each topic that the device hears, so it is not the answer to a service that is away, or slow.
+It costs a question about each topic that the device hears, so it is not the answer to a service that is away, or slow,
+or has no room to store anything.
 """
 
 import asyncio
@@ -63,15 +64,19 @@ class Doubts:
         for topic, deadline in self._deadlines.items():
             if deadline > _now():
                 continue
-            if topic in self._last_chance:
+            pause = PROOF
+            if self._pulling.answered_at <= self._doubted_at.setdefault(topic, _now()):
+                self._pulling.ask()
+            elif self._pulling.writes_wait:
+                self._doubted_at.pop(topic)
+                self._last_chance.discard(topic)
+                pause = self._longer[topic].pause()
+            elif topic in self._last_chance:
                 raise NothingAnswered(f"nothing that is sent to {topic} is answered")
-            doubted_at = self._doubted_at.setdefault(topic, _now())
-            if self._pulling.answered_at > doubted_at:
+            else:
                 self._last_chance.add(topic)
                 again.add(topic)
-            else:
-                self._pulling.ask()
-            self._deadlines[topic] = _now() + PROOF
+            self._deadlines[topic] = _now() + pause
         return again
 
 

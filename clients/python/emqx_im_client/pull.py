@@ -35,13 +35,18 @@ class PullFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One answer. position: what to ask with next time; key: the service's secret with this user."""
+    """One answer.
+
+    position: what to ask with next time; key: the service's secret with this user; writes_wait: the service stores
+    nothing now, or did not lately, as it has no room.
+    """
 
     messages: list[Message]
     position: Position
     more: bool
     truncated: bool
     key: str
+    writes_wait: bool
 
 
 class Puller:
@@ -129,6 +134,7 @@ def _page(answer: dict[str, object]) -> Page:
         more=answer["more"] is True,
         truncated=answer["truncated"] is True,
         key=key,
+        writes_wait=answer.get("writes_wait") is True,
     )
 
 

@@ -31,6 +31,8 @@ class Pulling:
         """Set once everything has been pulled since this connection began."""
         self.answered_at = -math.inf
         """When the service answered a pull last, as a time of the event loop."""
+        self.writes_wait = False
+        """Whether it said then that it stores nothing, as it has no room."""
         self._puller = puller
         self._inbox = inbox
         self._health = health
@@ -80,7 +82,7 @@ class Pulling:
                 continue
             pauses.reset()
             self._health.accepted("pull")
-            self.answered_at = _now()
+            self.answered_at, self.writes_wait = _now(), page.writes_wait
             self.on_key(page.key)
             await self._inbox.take(page)
             more = page.more

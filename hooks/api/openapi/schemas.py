@@ -65,7 +65,7 @@ SCHEMAS: dict[str, Schema] = {
             **{"messages": list_of(ref("Message")), "last_id": MICROSECONDS, "more": FLAG, "truncated": FLAG},
             **{"epoch": TEXT, "key": TEXT},
         },
-        {"reset": {"const": True}},
+        {"reset": {"const": True}, "writes_wait": {"const": True}},
     ),
     "Readiness": object_of(
         {

@@ -50,6 +50,8 @@ class Service:
         self.http_port = free_port()
         self.epoch = "first"
         self.deaf = False
+        self.writes_wait = False
+        """What pages say: with `deaf` a store that is full."""
         self.page = 200
         self.trouble: list[tuple[int, dict[str, str]] | Answer] = []
         self.refuse: set[str] = set()
@@ -128,7 +130,8 @@ class Service:
             "truncated": False,
             "epoch": self.epoch,
         }
-        return web.json_response(answer | {"key": key(uid)} | ({"reset": True} if reset else {}))
+        flags = {"reset": reset, "writes_wait": self.writes_wait}
+        return web.json_response(answer | {"key": key(uid)} | {name: True for name, on in flags.items() if on})
 
     async def start_broker(self) -> None:
         """On the port it had before, with nothing left of its sessions."""

@@ -52,6 +52,7 @@ async def test_over_the_budget_nothing_is_sent_whatever_the_topic(service: Servi
 class AlwaysAnswering(Pulling):
     def __init__(self) -> None:
         self.answered_at = math.inf
+        self.writes_wait = False
 
     def ask(self) -> None:
         pass

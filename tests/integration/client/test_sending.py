@@ -148,6 +148,25 @@ async def test_a_service_that_is_away_is_waited_for_on_the_same_connection(
     assert len(service.connects) == 1
 
 
+async def test_a_store_that_is_full_is_waited_for_on_the_same_connection(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pulls are answered and nothing is stored: that is not the connection's fault."""
+    monkeypatch.setattr(sending, "RESEND", (0.05, 0.1))
+    monkeypatch.setattr(doubts, "ANSWER", (0.05, 0.1))
+    monkeypatch.setattr(doubts, "PROOF", 0.05)
+    service.deaf = service.writes_wait = True
+    async with device(service, 1001) as sender:
+        sent = [asyncio.create_task(sender.send(f"single/{uid}", "hi")) for uid in (1002, 1003, 1003)]
+        # Each pull after the first is a doubt that began.
+        await until(lambda: len(service.pulls) >= 10 and len(service.published) >= 10)
+        assert len(service.connects) == 1
+        service.deaf = False
+        await asyncio.wait_for(asyncio.gather(*sent), 10)
+    assert len(service.connects) == 1
+    assert [len(service.timelines[uid]) for uid in ("1002", "1003")] == [1, 2]
+
+
 async def test_a_broker_that_has_not_taken_a_message_yet_is_not_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be busy with the questions of all devices: whether it lives is for the connection to say."""
     monkeypatch.setattr(doubts, "ANSWER", (0.02, 0.02))
@@ -171,6 +190,7 @@ async def test_a_broker_that_has_not_taken_a_message_yet_is_not_doubted(monkeypa
 class AlwaysAnswering(Pulling):
     def __init__(self) -> None:
         self.answered_at = math.inf
+        self.writes_wait = False
 
     def ask(self) -> None:
         pass

@@ -173,6 +173,11 @@ async def test_a_full_outbox_refuses_writes_until_the_archive_is_back(
                 assert accepted < 100
             assert (answer.status, answer.code, answer.headers["Retry-After"]) == (503, "outbox_full", "1")
             assert len(await app.messages(uid)) == 1 + accepted, "pulls go on"
+
+            async def writes_wait() -> bool:
+                return (await app.pull(uid)).json.get("writes_wait") is True
+
+            await until(writes_wait)
             ready = await app.request("GET", "/readyz")
             assert ready.status == 200, "and so does the service"
             assert ready.json["archive"]["outbox_bytes"] >= 2000

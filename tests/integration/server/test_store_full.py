@@ -12,7 +12,8 @@ from store.errors import StoreFull
 from store.groups.groups import Limits
 from store.operations.dead_letters import DeadLetters
 from store.presence.presence import Device, Presence
-from store.redis import keys
+from store.redis import keys, memory
+from store.redis.memory import StoreMemory
 from store.tags.tags import Tags
 from store.timelines.sweep import Sweeper
 from tests.integration.app import App, message_body, new_uid, running_app, until
@@ -81,10 +82,20 @@ async def store_full(app: App) -> bool:
     return await app.metric("emqx_im_store_full") == 1
 
 
-async def test_writes_stop_below_maxmemory_and_go_on_when_there_is_room(own_redis: RedisServer, tmp_path: Path) -> None:
+async def writes_wait(app: App, uid: str) -> bool:
+    page = (await app.pull(uid)).json
+    assert page.get("writes_wait", True) is True
+    return "writes_wait" in page
+
+
+async def test_writes_stop_below_maxmemory_and_go_on_when_there_is_room(
+    own_redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "LATELY_SECONDS", 0.1)
     receiver, sender = new_uid(), new_uid()
     async with Redis.from_url(own_redis.url) as redis, running_app(own_redis.url, tmp_path) as app:
         assert (await app.publish(f"single/{receiver}", {"id": "first"}, sender)).status == 204
+        assert not await writes_wait(app, receiver)
         await redis.config_set("maxmemory", await used(redis) + 40_000_000)
         archive = sqlite3.connect(tmp_path / "archive.db", isolation_level=None, timeout=0)
         with closing(archive) as other_writer:
@@ -97,6 +108,7 @@ async def test_writes_stop_below_maxmemory_and_go_on_when_there_is_room(own_redi
                 assert accepted < 2000
             assert (answer.code, answer.headers["Retry-After"]) == ("store_full", "1")
             await until(lambda: store_full(app))
+            await until(lambda: writes_wait(app, receiver))
             assert await app.metric("emqx_im_redis_maxmemory_bytes") > 40_000_000
             assert await app.metric("emqx_im_redis_memory_bytes") > 36_000_000
 
@@ -122,3 +134,21 @@ async def test_writes_stop_below_maxmemory_and_go_on_when_there_is_room(own_redi
         assert (await app.request("GET", "/readyz")).status == 200
         assert not await store_full(app)
         assert [each["id"] for each in await app.messages(receiver)][-1] == "last"
+
+        async def writes_go_on() -> bool:
+            return not await writes_wait(app, receiver)
+
+        await until(writes_go_on)
+
+
+async def test_a_store_that_was_full_a_moment_ago_may_be_so_again(redis: Redis) -> None:
+    """Where the archive makes room for a few messages at a time, devices must not hear that all is well in between."""
+    room = StoreMemory(redis, 0.9, outbox_limit=2**30)
+    await room.look()
+    assert not room.writes_wait
+    async with no_room(redis):
+        await room.look()
+        assert room.writes_wait
+    await room.look()
+    assert not room.full
+    assert room.writes_wait

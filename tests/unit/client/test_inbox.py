@@ -21,7 +21,7 @@ def claimed(number: int, text: str = "hi", sender: str = "1001") -> Received:
 
 def page(*messages: Message, end: int = 0, epoch: str = "e", more: bool = False, truncated: bool = False) -> Page:
     last = messages[-1].last_id if messages else None
-    return Page(list(messages), Position(end or last or 0, epoch), more, truncated, "secret")
+    return Page(list(messages), Position(end or last or 0, epoch), more, truncated, "secret", writes_wait=False)
 
 
 async def waiting(inbox: Inbox) -> list[Event]:
