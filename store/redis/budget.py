@@ -77,6 +77,13 @@ class Budget:
         minute.spent[sender] = NOT_JUDGED
         return spent
 
+    def give_back(self, sender: str, size: int, received_at: int) -> None:
+        """Of what Redis need not judge, this was not written: it comes again, and is charged again."""
+        spent = self._minute(received_at).spent
+        before = spent.get(sender, NOT_JUDGED)
+        if before != NOT_JUDGED:
+            spent[sender] = max(before - max(size, self.least), 0)
+
     def charge_for_many(self, sender: str, received_at: int | None) -> int:
         """What Redis is to add beside what it finds that is written; NOT_JUDGED where that is nobody's account.
 

@@ -125,6 +125,8 @@ class Appender:
         Raises Overloaded, StoreFull, SenderOverBudget; the future the latter too, what else the store can refuse, and
         ChannelRefused.
         """
+        if self._stopping or len(self._queue) >= _QUEUED_ENTRIES or self._queued_bytes >= _QUEUED_BYTES:
+            raise Overloaded("the queue for Redis is full" if not self._stopping else "shutting down")
         if self._memory is not None:
             self._memory.require_room()
         tail = encode_tail(topic, sender, client_id, ts, json, payload)
@@ -151,8 +153,6 @@ class Appender:
             raise SenderOverBudget(over.retry_after, client_id) from None
 
     def _submit(self, entry: Entry) -> asyncio.Future[Stored]:
-        if self._stopping or len(self._queue) >= _QUEUED_ENTRIES or self._queued_bytes >= _QUEUED_BYTES:
-            raise Overloaded("the queue for Redis is full" if not self._stopping else "shutting down")
         answer: asyncio.Future[Stored] = self._loop.create_future()
         self._queue.append((entry, answer))
         self._queued_bytes += entry.weight
@@ -176,7 +176,9 @@ class Appender:
             except Exception as error:
                 # What queued behind a call that failed would only wait for the next one to fail.
                 failure = StoreAway("append: Redis is too slow") if isinstance(error, TimeoutError) else error
-                for _, answer in [*batch, *self._take_all()]:
+                for entry, answer in [*batch, *self._take_all()]:
+                    if entry.charge == NOT_JUDGED:
+                        self._budget.give_back(entry.sender, entry.weight, entry.received_at)
                     if not answer.done():
                         answer.set_exception(failure)
                 continue

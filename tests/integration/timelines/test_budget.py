@@ -5,14 +5,15 @@ import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import pytest_asyncio
 
-from store.errors import SenderOverBudget
+from store.errors import Overloaded, SenderOverBudget, StoreAway, StoreError
 from store.redis import keys
 from store.redis.budget import Budget
+from store.timelines import append
 from store.timelines.append import Appender, Stored
 from tests.integration.app import App, new_uid, running_app, until
 from tests.integration.groups.conftest import WINDOW_US, Store, notice, uids
@@ -200,6 +201,30 @@ async def test_private_messages_from_many_processes(start: Start) -> None:
         await again.append("single/2", "3", f"m{number}", 0, True, b"{}")
     repeated = again.append("single/2", "3", "m79", 0, True, b"{}")
     assert (await repeated).repeated, "a repeat writes nothing"
+
+
+@pytest.mark.parametrize("failure", [StoreAway, Overloaded])
+async def test_what_could_not_be_written_counts_once(
+    start: Start, monkeypatch: pytest.MonkeyPatch, failure: type[StoreError]
+) -> None:
+    """EMQX tries it again until Redis is back: it was sent once all the same."""
+    process = start(2**30, 80)
+
+    def fail(*_: object) -> NoReturn:
+        raise StoreAway("away")
+
+    with monkeypatch.context() as patched:
+        if failure is StoreAway:
+            patched.setattr(process, "_write", fail)
+        else:
+            patched.setattr(append, "_QUEUED_ENTRIES", 0)
+        for _ in range(9):
+            with pytest.raises(failure):
+                await process.append("single/2", "1", "m0", 0, True, b"{}")
+    for number in range(80):
+        assert isinstance(await process.append("single/2", "1", f"m{number}", 0, True, b"{}"), Stored)
+    with pytest.raises(SenderOverBudget):
+        await process.append("single/2", "1", "n", 0, True, b"{}")
 
 
 async def test_an_invitation_counts_for_each_one_invited(store: Store) -> None:
