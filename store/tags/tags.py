@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from store.errors import AccountSpent, StoreAway, StoreEmpty
+from store.errors import AccountSpent, StoreAway, StoreEmpty, StoreError
 from store.redis import keys
 from store.redis.budget import NOT_JUDGED, UNBOUNDED, Budget, account
 from store.tags.script import TagScript
@@ -204,6 +204,10 @@ class Tags:
         except AccountSpent:
             assert received_at is not None
             raise self._budget.close(str(uid), received_at) from None
+        except StoreError:
+            if charge == NOT_JUDGED and received_at is not None:
+                self._budget.give_back(str(uid), 0, received_at)
+            raise
 
     async def _change(
         self,

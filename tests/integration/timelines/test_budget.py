@@ -13,6 +13,7 @@ import pytest_asyncio
 from store.errors import Overloaded, SenderOverBudget, StoreAway, StoreError
 from store.redis import keys
 from store.redis.budget import Budget
+from store.tags.tags import Tags
 from store.timelines import append
 from store.timelines.append import Appender, Stored
 from tests.integration.app import App, new_uid, running_app, until
@@ -225,6 +226,27 @@ async def test_what_could_not_be_written_counts_once(
         assert isinstance(await process.append("single/2", "1", f"m{number}", 0, True, b"{}"), Stored)
     with pytest.raises(SenderOverBudget):
         await process.append("single/2", "1", "n", 0, True, b"{}")
+
+
+async def test_a_wish_to_follow_that_could_not_be_written_counts_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounds: Any = {"window_us": WINDOW_US, "repeat_seconds": 3600, "outbox_limit": 2**30}
+    tags = Tags(store.redis, store.write_connection, budget=Budget(2**30, 80), **bounds)
+    await tags.put("t", title="", followable=True)
+
+    async def fail(*_: object) -> NoReturn:
+        raise StoreAway("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tags, "_change", fail)
+        for _ in range(9):
+            with pytest.raises(StoreAway):
+                await tags.follow("t", 1, command_id="c0", received_at=0)
+    for number in range(80):
+        await tags.follow("t", 1, command_id=f"c{number}", received_at=0)
+    with pytest.raises(SenderOverBudget):
+        await tags.follow("t", 1, command_id="d", received_at=0)
 
 
 async def test_an_invitation_counts_for_each_one_invited(store: Store) -> None:
