@@ -71,8 +71,10 @@ class Subscriptions:
             await self._tell(uid, "im.unsubscribe", [{"topic": topic, "qos": 1} for topic in topics])
 
     async def _topics(self, uid: int) -> list[Topic]:
+        """In the order in which to subscribe: whoever puts the user into many groups puts these at the end."""
         groups, tags = await self._groups.of_user(uid), await self._tags.of_user(uid)
-        return [_GLOBAL, *map(_of_group, groups), *map(_of_tag, tags)]
+        groups.sort(key=lambda group: group.joined)
+        return [_GLOBAL, *map(_of_tag, tags), *map(_of_group, groups)]
 
     async def _tell(self, uid: int, kind: str, topics: Sequence[Topic]) -> None:
         head = await self._timelines.head(uid)

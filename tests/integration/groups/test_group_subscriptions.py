@@ -68,6 +68,18 @@ async def test_other_topics_and_other_clients_change_nothing(app: App, uid: str)
     assert (await app.hook("client", event)).status == 204
 
 
+async def test_the_groups_a_user_is_in_longest_come_first(app: App, uid: str) -> None:
+    """Whoever puts them into very many groups does not keep their device from its own."""
+    later, earlier = new_uid(), new_uid()
+    for gid in (earlier, later):
+        create = {"id": f"create-{gid}", "members": [uid]}
+        assert (await app.command(f"group/{gid}/create", create, new_uid())).status == 204
+    await subscribes(app, uid, f"single/{uid}")
+    (message,) = await told(app, uid, 1)
+    topics = [topic["topic"] for topic in message["body"]["topics"]]
+    assert topics == ["business/global", f"group/{earlier}", f"group/{later}"]
+
+
 async def test_a_long_list_comes_in_parts(app: App, uid: str) -> None:
     owner, name = new_uid(), "é" * 255
     gids = [await app.group(owner, uid, name=name) for _ in range(100)]

@@ -136,3 +136,22 @@ async def test_many_changes_of_one_user_hold_nobody_else_up(
         await brought(own_redis.url)
         assert not any(session.topics for session in kept)
         assert await app.metric("emqx_im_permissions_waiting") == 0
+
+
+async def test_a_strangers_many_invitations_cost_a_device_few_calls(own_redis: RedisServer, tmp_path: Path) -> None:
+    """What is brought to the broker of one user goes there together; a device forgets its permissions seldom."""
+    async with running_app(own_redis.url, tmp_path) as app:
+        stranger, victim = new_uid(), new_uid()
+        await app.connect(victim)
+        app.emqx.delay = 0.1
+        gids = [await app.group(stranger, victim) for _ in range(200)]
+        await brought(own_redis.url)
+        app.emqx.delay = 0
+        assert calls(app, victim, "/authorization/cache") < 50
+
+        async def told() -> bool:
+            bodies = [message["body"] for message in app.emqx.told(victim, "im.subscribe")]
+            return {topic["topic"] for body in bodies for topic in body["topics"]} >= {f"group/{gid}" for gid in gids}
+
+        await until(told)
+        assert len(app.emqx.told(victim, "im.subscribe")) < 50
