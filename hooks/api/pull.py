@@ -1,7 +1,6 @@
 """`GET /pull`: everything a user may see after his cursor."""
 
 import asyncio
-import contextlib
 import re
 import time
 from base64 import b64encode
@@ -14,6 +13,7 @@ from hooks.api.arguments import integer
 from hooks.api.room import Place, Room
 from hooks.errors import Problem
 from hooks.http.aiohttp_connection import AiohttpConnection
+from hooks.http.origins import Origins
 from hooks.metrics import Metrics
 from hooks.tokens.bearer import UserTokens, receiver_key
 from hooks.topics import MAX_ID
@@ -60,6 +60,7 @@ class PullApi:
         secret: str,
         rate: float,
         room: Room,
+        origins: Origins,
     ) -> None:
         self._puller = puller
         self._timelines = timelines
@@ -70,6 +71,7 @@ class PullApi:
         self._secret = secret
         self._rate = PullRate(rate)
         self._room = room
+        self._origins = origins
         self._waiting: Counter[int] = Counter()
         self.draining = False
 
@@ -108,9 +110,21 @@ class PullApi:
             body = render(pulled, receiver_key(self._secret, uid), writes_wait=self._memory.writes_wait)
             del pulled
             place.fill(len(body))
-            return await _sent(request, body)
+            return await self._sent(request, body)
         finally:
             place.leave()
+
+    async def _sent(self, request: web.Request, body: bytes) -> web.Response:
+        """The answer, once the client has read it, or is gone."""
+        headers = {"Content-Type": "application/json", **self._origins.of_request(request)}
+        response = web.Response(body=body, headers=headers)
+        try:
+            await response.prepare(request)
+            await response.write_eof()
+        except ConnectionError:
+            # aiohttp finds that out again, and ends the connection.
+            pass
+        return response
 
     async def _wait(self, place: Place, uid: int, cursor: int, limit: int, epoch: str, seconds: int) -> Pulled:
         """What there is once there is something, or the time is over. While it waits it takes no place."""
@@ -140,15 +154,6 @@ class PullApi:
             if not self._waiting[uid]:
                 del self._waiting[uid]
             self._metrics.waiting_pulls.dec()
-
-
-async def _sent(request: web.Request, body: bytes) -> web.Response:
-    """The answer, once the client has read it, or is gone."""
-    response = web.Response(body=body, content_type="application/json")
-    with contextlib.suppress(ConnectionError):
-        await response.prepare(request)
-        await response.write_eof()
-    return response
 
 
 def render(pulled: Pulled, key: str, *, writes_wait: bool = False) -> bytes:

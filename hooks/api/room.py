@@ -6,7 +6,7 @@ build, a pull waits in line; where unread answers leave no room it is refused, f
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 
 from hooks.errors import Problem
 from store.timelines.pull import MAX_BYTES
@@ -23,7 +23,7 @@ class Room:
         self._free = most_bytes
         self._spare = most_bytes
         """What unread answers leave: free but for the pages that are being built."""
-        self._open: Counter[int] = Counter()
+        self._open: dict[int, int] = {}
         self._line: deque[asyncio.Future[None]] = deque()
 
     def place(self, uid: int) -> "Place":
@@ -31,9 +31,10 @@ class Room:
 
     async def take(self, uid: int) -> None:
         """Takes room for a page. Raises Problem `too_many_open`, `answers_unread`."""
-        if self._open[uid] >= self._most_of_user:
+        its = self._open.get(uid, 0)
+        if its >= self._most_of_user:
             raise Problem("too_many_open")
-        self._open[uid] += 1
+        self._open[uid] = its + 1
         try:
             if self._spare < PAGE_BYTES:
                 raise Problem("answers_unread")

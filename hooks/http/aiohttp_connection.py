@@ -154,7 +154,9 @@ class AiohttpConnection(web.RequestHandler):
             return
         if self._malformed:
             return
-        if self._body.is_eof():
+        ends = data.endswith(b"\r\n\r\n")
+        whole = ends and not self._head_length and self._body is EMPTY_PAYLOAD
+        if not whole and self._body.is_eof():
             self._head = self._head or data
             self._head_length += len(data)
         requests = self._request_count
@@ -165,6 +167,18 @@ class AiohttpConnection(web.RequestHandler):
             self.log_exception("", exc_info=error)
             self.force_close()
             return
+        if whole and len(data) <= self._bounds.head and self._request_count == requests + 1:
+            request, body = self._messages[-1]
+            if body is EMPTY_PAYLOAD and isinstance(request, RawRequestMessage):
+                # Nearly all requests: a head that came whole and alone.
+                if self._late is not None:
+                    self._expect_nothing()
+                if self._crowd is not None:
+                    self._crowd.busy(self)
+                return
+        if whole:
+            self._head = data
+            self._head_length = len(data)
         if self._request_count > requests:
             request, self._body = self._messages[-1]
             self._malformed = not isinstance(request, RawRequestMessage)

@@ -31,6 +31,14 @@ class Origins:
             "Vary": "Origin",
         }
 
+    def of_request(self, request: web.BaseRequest) -> dict[str, str]:
+        """What every answer to this request says, errors too."""
+        headers = {"Cache-Control": "no-store"} if request.path == "/pull" else {}
+        origin = request.headers.get("Origin")
+        if origin is not None:
+            headers |= self.headers(request.path, origin)
+        return headers
+
     def of_head(self, head: bytes) -> dict[str, str]:
         """The same for the answer to a head that could not be read; `head`: its beginning.
 

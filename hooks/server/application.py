@@ -33,9 +33,7 @@ class Parts:
     news: Wakeups
 
     def _empty_application(self) -> web.Application:
-        app = web.Application(middlewares=[self._answer_errors], client_max_size=MAX_BODY)
-        app.on_response_prepare.append(self._add_headers)
-        return app
+        return web.Application(middlewares=[self._answer_errors], client_max_size=MAX_BODY)
 
     def application(self) -> web.Application:
         app = self._empty_application()
@@ -67,6 +65,15 @@ class Parts:
     async def _answer_errors(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
+        response = await self._answer(request, handler)
+        if not response.prepared:
+            for name, value in self.origins.of_request(request).items():
+                response.headers.setdefault(name, value)
+        return response
+
+    async def _answer(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
         try:
             if request.method == "OPTIONS" and (allowed := self.origins.preflight(request.path, request.headers)):
                 return allowed
@@ -88,12 +95,3 @@ class Parts:
                 log.error("request_failed", path=route.canonical if route else "", exc_info=error)
                 answer = Problem("error")
             return error_response(answer)
-
-    async def _add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
-        """What every answer says, errors too."""
-        if request.path == "/pull":
-            response.headers["Cache-Control"] = "no-store"
-        origin = request.headers.get("Origin")
-        if origin is not None:
-            for name, value in self.origins.headers(request.path, origin).items():
-                response.headers.setdefault(name, value)

@@ -270,9 +270,10 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         metrics=metrics,
         budget=budget,
     )
+    origins = Origins(settings.cors_origins)
     return Parts(
         metrics=metrics,
-        origins=Origins(settings.cors_origins),
+        origins=origins,
         webhook=webhook,
         pull=PullApi(
             Puller(
@@ -292,6 +293,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
             secret=settings.secret,
             rate=settings.pull_rate,
             room=Room(settings.answer_bytes, settings.open_pulls),
+            origins=origins,
         ),
         health=HealthApi(life, memory, outbox, archiver, archive_counts, presence, acknowledgements, metrics),
         admin=AdminApi(

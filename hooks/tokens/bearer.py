@@ -71,17 +71,17 @@ class UserTokens:
 
     async def uid(self, authorization: str) -> int:
         """The user of the `Authorization` header. Raises Problem `unauthorized`, `not_a_uid`, `failed`."""
+        known = self._verified.get(authorization)
+        if known is not None and known.expires > time.time() and not (known.key and known.key.withdrawn):
+            return known.uid
         token = bearer(authorization)
         if token is None:
             raise Problem("unauthorized", "no bearer token")
-        known = self._verified.get(token)
-        if known is not None and known.expires > time.time() and not (known.key and known.key.withdrawn):
-            return known.uid
         try:
             verified = await self._verify(jwts.read(token))
         except BadToken as error:
             raise Problem("unauthorized", str(error)) from None
-        self._remember(token, verified)
+        self._remember(authorization, verified)
         return verified.uid
 
     async def _verify(self, token: Jwt) -> _Verified:
@@ -107,10 +107,10 @@ class UserTokens:
             raise BadToken("tokens of this algorithm are not accepted")
         return await self._jwks.key(token)
 
-    def _remember(self, token: str, verified: _Verified) -> None:
-        if token not in self._verified:
-            self._characters += len(token)
-        self._verified[token] = verified
+    def _remember(self, authorization: str, verified: _Verified) -> None:
+        if authorization not in self._verified:
+            self._characters += len(authorization)
+        self._verified[authorization] = verified
         while len(self._verified) > _REMEMBERED or self._characters > _REMEMBERED_CHARACTERS:
             oldest, _ = self._verified.popitem(last=False)
             self._characters -= len(oldest)
