@@ -115,7 +115,9 @@ class Budget:
 
     def _open(self, sender: str, received_at: int) -> _Minute:
         """The minute, if the sender may still write in it. Raises SenderOverBudget."""
-        minute = self._minute(received_at)
+        minute = self._minutes.get(received_at // _MINUTE_MS)
+        if minute is None or monotonic() >= self._forget_at:
+            minute = self._minute(received_at)
         if sender in minute.over:
             raise _over(received_at)
         return minute
