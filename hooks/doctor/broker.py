@@ -8,7 +8,7 @@ from hooks.emqx.management import Management
 from hooks.emqx.rest import BrokerAway, BrokerRefused
 from hooks.emqx.rules.render import Rules
 from hooks.emqx.rules.resources import manageable
-from hooks.emqx.versions import OLDEST, open_at_boot, version_of, versions_of
+from hooks.emqx.versions import NEW_LIMITS, OLDEST, open_at_boot, version_of, versions_of
 
 EMQX = "EMQX"
 _LICENSED = (5, 9, 0)
@@ -34,7 +34,8 @@ async def nodes(api: Management) -> tuple[list[Node], list[Finding]]:
         ]
     stopped = [str(node["node"]) for node in held if node.get("node_status", "running") != "running"]
     found = [fail(EMQX, f"node {name} is not running", "start it, or remove it from the cluster") for name in stopped]
-    return held, [ok(EMQX, f"REST API answers: {len(held)} node(s)"), *found, *versions(held), boot(held)]
+    found += [*versions(held), boot(held), *floods(held)]
+    return held, [ok(EMQX, f"REST API answers: {len(held)} node(s)"), *found]
 
 
 def versions(held: list[Node]) -> list[Finding]:
@@ -53,6 +54,17 @@ def boot(held: list[Node]) -> Finding:
     what = "this version lets anybody in while a node starts, as anybody, for a second or two"
     mend = "let clients come through what asks /status twice before it sends anybody: docs/operators/install.md"
     return warn(EMQX, what, mend)
+
+
+def floods(held: list[Node]) -> list[Finding]:
+    """From 5.9 on no rate is set, as EMQX would drop what is over it; what was delivered the service sees later."""
+    if versions_of(held)[-1] < NEW_LIMITS:
+        return []
+    what = (
+        "nothing slows a client that floods others with what is delivered live: from 5.9 on a rate would lose messages"
+    )
+    mend = "what is stored is bounded by the service; what EMQX offers for the rest: docs/operators/rules.md#rates"
+    return [warn(EMQX, what, mend)]
 
 
 async def license_needed(api: Management, held: list[Node]) -> list[Finding]:

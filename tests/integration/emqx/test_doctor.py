@@ -12,7 +12,7 @@ from hooks.emqx.management import Management
 from hooks.emqx.rules.render import Parameters, Rules
 from tests.integration.emqx.conftest import HOOK_TOKEN, JWT_SECRET, Run
 from tests.integration.emqx.fake import KEY, SECRET, FakeEmqx
-from tests.integration.emqx.findings import bad, only
+from tests.integration.emqx.findings import NO_RATES, bad, only
 from tests.integration.emqx.shapes import STOCK_ACL
 
 RULES = Rules(Parameters("emqx_im", "http://emqx-im:8080", HOOK_TOKEN, JWT_SECRET, None))
@@ -225,6 +225,15 @@ async def test_whether_a_node_that_starts_lets_anybody_in(
     _, found = await broker.nodes(api)
     (finding,) = [each for each in found if "while a node starts" in each.what]
     assert (finding.state, "/status" in finding.mend) == (state, state is State.WARN)
+
+
+@pytest.mark.parametrize(("version", "warned"), [("5.8.9", 0), ("5.8.12", 0), ("5.9.0", 1), ("6.2.3", 1)])
+async def test_whether_anything_slows_a_flood(version: str, warned: int, emqx: FakeEmqx, api: Management) -> None:
+    emqx.version, emqx.nodes = version, 3
+    _, found = await broker.nodes(api)
+    told = [each for each in found if NO_RATES in each.what]
+    assert [each.state for each in told] == [State.WARN] * warned
+    assert all("docs/operators/rules.md" in each.mend for each in told)
 
 
 async def test_a_disabled_authenticator_is_none(applied: FakeEmqx, api: Management) -> None:
