@@ -64,7 +64,8 @@ def read(token: str) -> Jwt:
     if not isinstance(algorithm, str):
         raise BadToken("the token's header names no algorithm")
     kid = header.get("kid")
-    signed = token.rpartition(".")[0].encode()
+    # Of the parts as the standard has them: EMQX takes padding that was put behind them.
+    signed = ".".join(parts.groups()[:2]).encode()
     return Jwt(algorithm, kid if isinstance(kid, str) else None, signed, payload, signature)
 
 

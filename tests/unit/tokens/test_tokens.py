@@ -139,6 +139,11 @@ async def test_an_expiry_that_emqx_cannot_set_a_timer_for_pulls_all_the_same(by_
         await Login(SECRET).check("1001", token.removeprefix("Bearer "))
 
 
+async def test_parts_may_be_padded(by_secret: UserTokens) -> None:
+    parts = bearer().removeprefix("Bearer ").split(".")
+    assert await by_secret.uid("Bearer " + ".".join(part + "=" * (-len(part) % 4) for part in parts)) == 1001
+
+
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
 async def test_the_secret_signs_by_any_hmac(by_secret: UserTokens, algorithm: str) -> None:
     assert await by_secret.uid(bearer(algorithm=algorithm)) == 1001
