@@ -1,7 +1,7 @@
 """The sessions that EMQX holds for users, kept ones of absent devices too.
 
 EMQX looks through all its clients for a question, however many users it names: so what is asked meanwhile goes into the
-next question, and one is asked at a time.
+next question, and few are asked at a time.
 """
 
 import asyncio
@@ -12,6 +12,9 @@ from hooks.emqx.rest import MAX_USERNAMES, Client, Rest
 from hooks.messaging.shares import Shares
 from store.cancellation import end
 
+_AT_ONCE = 2
+"""Questions: while the many sessions of one user are listed, others are asked about."""
+
 _Asked = tuple[int, asyncio.Future[list[Client]]]
 
 
@@ -20,14 +23,14 @@ class Sessions:
         self._rest = rest
         self._waiting: Shares[_Asked] = Shares()
         self._asking: set[asyncio.Task[None]] = set()
-        self._busy = False
+        self._loops = 0
 
     async def of(self, share: str, uid: int) -> list[Client]:
         """Every session of the user. Raises BrokerAway, BrokerRefused."""
         answer: asyncio.Future[list[Client]] = asyncio.get_running_loop().create_future()
         self._waiting.put(share, (uid, answer))
-        if not self._busy:
-            self._busy = True
+        if self._loops < _AT_ONCE:
+            self._loops += 1
             self._start(self._ask_all())
         return await answer
 
@@ -45,7 +48,7 @@ class Sessions:
             while asked := self._next():
                 await self._ask(asked)
         finally:
-            self._busy = False
+            self._loops -= 1
 
     def _next(self) -> list[_Asked]:
         asked: list[_Asked] = []
