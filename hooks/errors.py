@@ -48,7 +48,12 @@ CODES: dict[str, Code] = {
     "not_open": Code(400, "The group is not open: a member has to invite."),
     "kicked": Code(400, "Who was kicked joins again only when he is invited."),
     "group_limit": Code(400, "The group would have more members than `IM_GROUP_WRITE_LIMIT` or `IM_GROUP_READ_LIMIT`."),
-    "user_limit": Code(400, "A user would be in more read-mode groups than `IM_GROUP_USER_LIMIT`."),
+    "user_limit": Code(
+        400,
+        "A user would be in more groups than `IM_USER_GROUPS`, or more read-mode groups than `IM_GROUP_USER_LIMIT`.",
+    ),
+    "groups_per_day": Code(400, "The user has made as many groups in a day as `IM_GROUPS_PER_DAY` allows."),
+    "not_known": Code(400, "One who is named has not written to the user (`IM_INVITE_KNOWN`); nobody was invited."),
     "bad_command": Code(400, "The command is not a JSON object with an `id` and the fields it takes."),
     "not_a_user": Code(400, "Only users send private and group messages, and commands."),
     "not_an_operator": Code(400, "Only operators publish to `business/…`."),

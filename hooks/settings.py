@@ -125,6 +125,11 @@ class Settings(BaseSettings):
     group_write_limit: int = Field(500, ge=1, description="Members a write-mode group may have.")
     group_read_limit: int = Field(100_000, ge=1, description="Members a read-mode group may have.")
     group_user_limit: int = Field(500, ge=1, description="Read-mode groups one user may be in.")
+    user_groups: int = Field(1000, ge=1, description="Groups one user may be in, of both modes.")
+    groups_per_day: int = Field(100, ge=0, description="Groups one user may make in a day.")
+    invite_known: bool = Field(
+        False, description="Whether users put only those into groups who have written to them before."
+    )
     user_sessions: int = Field(32, ge=1, description="Sessions one user may have in EMQX; the oldest are ended.")
     subscribe: Literal["message", "server", "both"] = Field(
         "message", description="Who subscribes a device to its topics: itself when told, the server, or both."

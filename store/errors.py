@@ -69,6 +69,8 @@ CHANNEL_CODES = (
     "not_the_owner",
     "group_limit",
     "user_limit",
+    "groups_per_day",
+    "not_known",
     "not_open",
     "kicked",
     "bad_command",

@@ -4,6 +4,7 @@ Users send them over MQTT, operators over `/admin`; from here on both are the sa
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from hooks.messaging.member_cache import MemberCache
 from hooks.messaging.notices import notice
 from hooks.messaging.outgoing import Outgoing
 from hooks.topics import Group, number
+from store.errors import ChannelRefused
 from store.groups.groups import MAX_MEMBERS, READ, WRITE, Changed, Groups
 
 MAX_NAME = 255
@@ -35,7 +37,9 @@ class Join(NamedTuple):
 
 
 class Leave(NamedTuple):
-    pass
+    """all_of_owner: whether they leave every group that has the same owner."""
+
+    all_of_owner: bool = False
 
 
 class Kick(NamedTuple):
@@ -69,12 +73,20 @@ class Commands:
 
         Raises ChannelRefused, SenderOverBudget, StoreError.
         """
+        if isinstance(command, Leave) and command.all_of_owner:
+            await self._leave_others(gid, actor, command_id, received_at)
         changed = await self._run(gid, actor, command, command_id, received_at)
         if not changed.repeated:
             self._remember(gid, actor, command)
         for topic, payload in changed.told.items():
             self._outgoing.publish(topic, payload)
         return changed
+
+    async def _leave_others(self, gid: int, actor: int, command_id: str, received_at: int | None) -> None:
+        """The group that is named comes last: until it is left, the command when tried again goes on where it ended."""
+        for other in await self._groups.of_same_owner(gid, actor, command_id):
+            with suppress(ChannelRefused):  # left, or dismissed, meanwhile
+                await self.run(other, actor, Leave(), command_id, received_at)
 
     async def _run(
         self, gid: int, actor: int, command: GroupCommand, command_id: str, received_at: int | None
@@ -128,7 +140,7 @@ def read(name: str, fields: Mapping[str, Any]) -> GroupCommand:
         case "join":
             return Join()
         case "leave":
-            return Leave()
+            return Leave(_flag(fields, "all_of_owner"))
         case "kick":
             return Kick(_somebody(fields))
         case "dismiss":

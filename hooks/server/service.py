@@ -187,7 +187,14 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     appender.start()
     stack.push_async_callback(appender.stop)
 
-    limits = Limits(settings.group_write_limit, settings.group_read_limit, settings.group_user_limit)
+    limits = Limits(
+        write=settings.group_write_limit,
+        read=settings.group_read_limit,
+        user=settings.group_user_limit,
+        groups=settings.user_groups,
+        made=settings.groups_per_day,
+        known=settings.invite_known,
+    )
     groups, tags = Groups(redis, write_connection, **bounds, limits=limits), Tags(redis, write_connection, **bounds)
     memberships = Memberships(groups, tags)
     timelines, presence, news = Timelines(redis), Presence(redis, settings.user_sessions), Wakeups(blocking)

@@ -254,6 +254,21 @@ class Groups:
 
     async def of_user(self, uid: int) -> list[Membership]:
         """The groups he is in now, by gid."""
+        return [membership for membership, _ in await self._of_user(uid)]
+
+    async def of_same_owner(self, gid: int, uid: int, command_id: str) -> list[int]:
+        """Those of his other groups that have the owner of this one. None if he is not in it, or the command to leave
+        it was done: a repeat leaves no group that he came into since.
+        """
+        try:
+            done = await self._redis.exists(keys.repeat(str(uid), f"{group_topic(gid)}/leave", command_id))
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"groups: {error}") from error
+        owners = {} if done else {membership.gid: owner for membership, owner in await self._of_user(uid)}
+        return [other for other, owner in owners.items() if other != gid and owner == owners.get(gid)]
+
+    async def _of_user(self, uid: int) -> list[tuple[Membership, int]]:
+        """With the owner of each."""
         try:
             channels: Any = await self._redis.hgetall(keys.channels(uid))
             joined = {}
@@ -268,7 +283,10 @@ class Groups:
         except (RedisError, OSError) as error:
             raise StoreAway(f"groups: {error}") from error
         return sorted(
-            Membership(gid, name.decode(), mode.decode(), "owner" if int(owner) == uid else "member", since)
+            (
+                Membership(gid, name.decode(), mode.decode(), "owner" if int(owner) == uid else "member", since),
+                int(owner),
+            )
             for (gid, since), (name, mode, owner, dismissed) in zip(joined.items(), groups, strict=True)
             if dismissed is None
         )

@@ -26,7 +26,7 @@ async def restore_groups(
             await _restore_group(redis, tables, group, above)
             await keep_lock()
         gid = page[-1].gid
-    await _count_reads(redis)
+    await _count_groups(redis)
     await keep_lock()
 
 
@@ -51,10 +51,10 @@ async def _restore_group(redis: Redis, tables: GroupTables, group: GroupRow, abo
         after = (members[-1].uid, members[-1].joined)
 
 
-async def _count_reads(redis: Redis) -> None:
+async def _count_groups(redis: Redis) -> None:
     """Of every group in Redis, also of those that the archive does not have yet."""
-    await redis.delete(keys.READ_GROUPS)
+    await redis.delete(keys.READ_GROUPS, keys.USER_GROUPS)
     async for key in redis.scan_iter(match=keys.GROUP + b"*", count=1000):
         gid = int(key.removeprefix(keys.GROUP))
-        names = [keys.group(gid), keys.members(gid), keys.READ_GROUPS]
-        await script("restore_reads").run(redis, names, [])
+        names = [keys.group(gid), keys.members(gid), keys.READ_GROUPS, keys.USER_GROUPS]
+        await script("restore_counts").run(redis, names, [])

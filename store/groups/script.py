@@ -19,11 +19,18 @@ Notice = tuple[str, bytes]
 
 
 class Limits(NamedTuple):
-    """Members of a write-mode and a read-mode group, and read-mode groups of a user, at most."""
+    """write, read: members of a group of that mode, at most. user: read-mode groups of a user, at most.
+
+    groups: of a user, of both modes; made: those one makes in a day. known: users put only those who have written to
+    them into groups.
+    """
 
     write: int
     read: int
     user: int
+    groups: int
+    made: int
+    known: bool
 
 
 class Changed(NamedTuple):
@@ -102,7 +109,7 @@ class GroupScript:
     async def _run(self, command: Command, highest_id: int) -> Any:
         if self._memory is not None:
             self._memory.require_room()
-        gid, actor, now = command.gid, str(command.actor), time.time_ns()
+        gid, actor, limits, now = command.gid, str(command.actor), self._limits, time.time_ns()
         charge = self._budget.charge_for_many(actor, command.received_at)
         names = [
             *(keys.EPOCH, keys.CLOCK, keys.OUTBOX, keys.OUTBOX_BYTES),
@@ -111,13 +118,15 @@ class GroupScript:
             keys.BUDGET + account(command.received_at),
             keys.repeat(actor, f"{group_topic(gid)}/{command.kind}", command.command_id),
             *(keys.group(gid), keys.members(gid), keys.kicked(gid), keys.channel(keys.group_channel(gid))),
+            *(keys.USER_GROUPS, keys.groups_made(command.actor)),
         ]
         arguments: list[Any] = [
-            *(now // 1000, *self._settings, highest_id, *self._limits),
+            *(now // 1000, *self._settings, highest_id, limits.write, limits.read, limits.user),
             *(command.kind, gid, keys.group_channel(gid), command.actor),
             *(command.owner, command.mode, int(command.open), command.name, command.successor),
             _tail(group_topic(gid), command.notice, now),
             *(self._budget.most, self._budget.least, "" if charge == NOT_JUDGED else charge),
+            *(limits.groups, limits.made, int(limits.known)),
         ]
         for uid, notice in command.told.items():
             arguments += (uid, _tail(inbox_topic(uid), notice, now))

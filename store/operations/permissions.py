@@ -71,6 +71,7 @@ class PermissionWork:
             *(keys.EPOCH, keys.CLOCK, keys.OUTBOX, keys.OUTBOX_BYTES, keys.NEWS),
             *(keys.PERMISSIONS, keys.READ_GROUPS, keys.CHANNELS),
             *(keys.group(ending.gid), keys.members(ending.gid), keys.kicked(ending.gid)),
+            keys.USER_GROUPS,
         ]
         arguments = [ending.gid, keys.group_channel(ending.gid), ending.share]
         return int(await self._group_end.run(self._redis, names, arguments))

@@ -29,6 +29,8 @@ SEEN = PREFIX + b"seen"
 """Sorted set: uid by the time (milliseconds) he was last seen."""
 READ_GROUPS = PREFIX + b"readers"
 """Hash: uid to the number of read-mode groups he is in."""
+USER_GROUPS = PREFIX + b"groups"
+"""Hash: uid to the number of groups they are in."""
 PERMISSIONS = PREFIX + b"permissions"
 """Stream: whose permission at the broker changed. Fields `a` (who caused it: a uid, 0 for operators, or the channel of
 a tag), `u` (uid), `t` (topic), `g` (1 granted, 0 revoked); a group that was dismissed and still has members to be dealt
@@ -140,6 +142,11 @@ def members(gid: int) -> bytes:
 def kicked(gid: int) -> bytes:
     """Set: who was kicked and not invited since."""
     return PREFIX + b"gk:%d" % gid
+
+
+def groups_made(uid: int) -> bytes:
+    """String: how many groups this user has made in the day that began with the first of them."""
+    return PREFIX + b"gd:%d" % uid
 
 
 def group_channel(gid: int) -> str:

@@ -178,7 +178,7 @@ async def _memberships(report: Report, store: Redis) -> dict[str, float]:
             connect(store.server.url, timeout=30, single=True),
         )
         await admit(client)
-        work = Groups(client, write_connection, **BOUNDS, limits=Limits(500, 100_000, 500))
+        work = Groups(client, write_connection, **BOUNDS, limits=Limits(500, 100_000, 500, 1000, 10**6, False))
         before = store.used()
         for number in range(groups):
             members = [FIRST + (number * size + each) % people for each in range(size)]

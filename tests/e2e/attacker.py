@@ -20,6 +20,8 @@ from tests.e2e.waiting import until
 PUBLISHER = Aiomqtt()
 USER_SESSIONS = 8
 GROUP_USER_LIMIT = 20
+GROUPS_PER_DAY = 30
+USER_GROUPS = 40
 SEND_BYTES = 8 * 1024 * 1024
 
 _SESSIONS_ENDED = 'emqx_im_sessions_ended_total{reason="too_many"}'
@@ -179,14 +181,40 @@ async def goes_around_the_rules(ground: Ground, pair: Pair) -> None:
         assert str(attacker) not in {sender for sender, _ in pair.pulled[uid]}
 
 
+async def makes_groups(device: Phone, most: int, code: str, **fields: Any) -> None:
+    """As many as there may be, and then one after the other until that is told, which it is once a second at most."""
+    for _ in range(most):
+        await device.publish(f"{new_group()}/create", **fields)
+
+    async def refused() -> dict[str, Any] | None:
+        await device.publish(f"{new_group()}/create", **fields)
+        return next((error for error in errors(device) if error["code"] == code), None)
+
+    await until(refused, SECONDS)
+
+
 async def invites_to_everything(ground: Ground, pair: Pair) -> None:
-    """A stranger puts somebody into one group after the other."""
-    attacker, victim = ground.new_user(), ground.new_user()
-    async with phone(ground.stack, attacker) as device:
-        for number in range(2 * GROUP_USER_LIMIT):
-            await device.publish(f"{new_group()}/create", id=f"g{number}", mode="read", members=[victim])
-        await told(device, "user_limit")
-    assert len((await ground.admin(f"users/{victim}"))["groups"]) <= GROUP_USER_LIMIT
+    """Strangers put somebody into one group after the other, of one mode and of the other, who then leaves them all."""
+    victim = ground.new_user()
+
+    async def groups_of(count: int) -> list[str]:
+        async def there() -> list[str] | None:
+            groups = [f"group/{group['gid']}" for group in (await ground.admin(f"users/{victim}"))["groups"]]
+            assert len(groups) <= USER_GROUPS
+            return groups if len(groups) == count else None
+
+        return await until(there, SECONDS)
+
+    async with phone(ground.stack, victim) as theirs:
+        async with phone(ground.stack, ground.new_user()) as device:
+            await makes_groups(device, GROUP_USER_LIMIT, "user_limit", mode="read", members=[victim])
+            await makes_groups(device, GROUPS_PER_DAY - GROUP_USER_LIMIT, "groups_per_day", members=[victim])
+            first = await groups_of(GROUPS_PER_DAY)
+        async with phone(ground.stack, ground.new_user()) as device:
+            await makes_groups(device, USER_GROUPS - GROUPS_PER_DAY, "user_limit", members=[victim])
+        await groups_of(USER_GROUPS)
+        await theirs.publish(f"{first[0]}/leave", all_of_owner=True)
+        assert not set(first) & set(await groups_of(USER_GROUPS - GROUPS_PER_DAY))
 
 
 ODD_NAMES = ["{}\n", "{}\r", " {}", "{} ", "0{}", "+{}", "{}.0", "{}e0", "{}\u0085", "{}\u2028", "{}/x", "\uff11{}"]

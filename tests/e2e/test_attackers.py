@@ -49,6 +49,8 @@ def attacked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         "IM_SEND_BYTES": attacker.SEND_BYTES,
         "IM_USER_SESSIONS": attacker.USER_SESSIONS,
         "IM_GROUP_USER_LIMIT": attacker.GROUP_USER_LIMIT,
+        "IM_GROUPS_PER_DAY": attacker.GROUPS_PER_DAY,
+        "IM_USER_GROUPS": attacker.USER_GROUPS,
         "IM_PUBLIC_CONNECTIONS": stranger.PUBLIC_CONNECTIONS,
         "IM_OPEN_PULLS": stranger.OPEN_PULLS,
         "IM_REQUEST_SECONDS": stranger.REQUEST_SECONDS,

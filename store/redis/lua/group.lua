@@ -4,21 +4,23 @@
 -- 2. Judge it: who may, the limits. A refusal leaves no trace.
 -- 3. Write the control messages to the users concerned and, if members are left, the group's own notice: first the
 --    change gets its id, then each message one. A message that cannot be written undoes those before it.
--- 4. Change the group, its members, their maps of channels, their counts of read-mode groups; write the work list of
---    permissions and the outbox.
+-- 4. Change the group, its members, their maps of channels, their counts of groups; write the work list of permissions
+--    and the outbox.
 --
 -- Of a dismissed group a thousand memberships are ended; group_end.lua goes on with the others.
 --
 -- KEYS  1-8 as in include/batch.lua, 9 permissions, 10 users' counts of read-mode groups,
 --       11 what the names of users' maps of channels start with, 12 what the names of this minute's accounts start with;
---       13 repeat key, 14 the group, 15 its members, 16 who was kicked, 17 its channel
+--       13 repeat key, 14 the group, 15 its members, 16 who was kicked, 17 its channel,
+--       18 users' counts of groups, 19 how many groups the actor made today
 -- ARGV  1-5 as in include/batch.lua; 6, 7, 8 most members of a write-mode and a read-mode group, and read-mode groups
 --       of a user; 9 command: create, invite, join, leave, kick, dismiss, mode; 10 gid; 11 channel name;
 --       12 actor ('0': an operator), 13 owner (create), 14 mode (create, mode), 15 open '1' or '0' (create),
 --       16 name (create), 17 who becomes owner as the notice says ('' if nobody does),
 --       18 the notice without its id ('' if there is none), 19 most bytes that a user writes in a minute,
 --       20 what a command takes of them at least, 21 bytes that the actor's account is charged with beside what is
---       written here ('': it is not judged);
+--       written here ('': it is not judged); 22 groups of a user, and 23 those that one makes in a day, at most,
+--       24 '1' if users put only those into groups who have written to them;
 --       then per user concerned: uid, his control message without its id ('' if there is none)
 -- Reply { id of the change, 1 if a repeat, 1 if the notice was written, uid … of those told }; id 0: nothing to change;
 --       id -1: nothing was done, as the notice must say that the uid becomes owner
@@ -32,7 +34,12 @@ local user_limit = tonumber(ARGV[8])
 local command, gid, channel, actor = ARGV[9], ARGV[10], ARGV[11], ARGV[12]
 local budget_prefix, budget_most, charge = KEYS[12], tonumber(ARGV[19]), ARGV[21]
 local budget_least = tonumber(ARGV[20])
-local FIRST_USER = 22
+local groups_key, made_key = KEYS[18], KEYS[19]
+local most_groups, most_made, known_only = tonumber(ARGV[22]), tonumber(ARGV[23]), ARGV[24] == '1'
+local FIRST_USER = 25
+local DAY_SECONDS = 86400
+-- What is looked at of an inbox to see who has written to its user.
+local LOOKED_AT_RECORDS, LOOKED_AT_BYTES = 2000, 1048576
 local MEMBERSHIP_BYTES = 256
 -- include outbox
 -- include memberships
@@ -62,6 +69,45 @@ local group = {
 
 local function is_member(uid)
   return redis.call('ZSCORE', members_key, uid)
+end
+
+-- Whether one of these users is in as many groups as they may.
+local function has_as_many(counts_key, among, most)
+  for first = 1, #among, 5000 do
+    local counts = redis.call('HMGET', counts_key, unpack(among, first, math.min(first + 4999, #among)))
+    for _, held in ipairs(counts) do
+      if tonumber(held or 0) >= most then
+        return true
+      end
+    end
+  end
+  return false
+end
+
+-- Whether each of these users, but for the actor, has written to the actor, as far as the newest messages say.
+local function have_written(invited)
+  local missing, left = {}, 0
+  for _, uid in ipairs(invited) do
+    if uid ~= actor then
+      missing[uid] = true
+      left = left + 1
+    end
+  end
+  local head = '^%d+\nsingle/' .. actor .. '\n(%d+)\n'
+  local first, bytes = 0, 0
+  while left > 0 and first < LOOKED_AT_RECORDS and bytes < LOOKED_AT_BYTES do
+    local page = redis.call('ZREVRANGE', inbox_prefix .. actor, first, first + 99)
+    for _, record in ipairs(page) do
+      bytes = bytes + #record
+      local sender = string.match(record, head)
+      if sender and missing[sender] then
+        missing[sender] = nil
+        left = left - 1
+      end
+    end
+    first = #page < 100 and LOOKED_AT_RECORDS or first + 100
+  end
+  return left == 0
 end
 
 -- Judge.
@@ -134,12 +180,15 @@ end
 if count + #joining - #leaving > limits[mode] and (#joining > 0 or command == 'mode') then
   return refuse('group_limit')
 end
-for first = 1, #readers, 5000 do
-  local reads = redis.call('HMGET', reads_key, unpack(readers, first, math.min(first + 4999, #readers)))
-  for _, held in ipairs(reads) do
-    if tonumber(held or 0) >= user_limit then
-      return refuse('user_limit')
-    end
+if has_as_many(reads_key, readers, user_limit) or has_as_many(groups_key, joining, most_groups) then
+  return refuse('user_limit')
+end
+if actor ~= '0' then
+  if command == 'create' and tonumber(redis.call('GET', made_key) or 0) >= most_made then
+    return refuse('groups_per_day')
+  end
+  if known_only and command ~= 'join' and not have_written(joining) then
+    return refuse('not_known')
   end
 end
 
@@ -236,6 +285,9 @@ end
 if command == 'create' then
   group = { open = ARGV[15], name = ARGV[16], made = change }
   redis.call('HSET', group_key, 'open', group.open, 'name', group.name, 'made', change)
+  if actor ~= '0' and redis.call('INCR', made_key) == 1 then
+    redis.call('EXPIRE', made_key, DAY_SECONDS)
+  end
 end
 redis.call('HSET', group_key, 'owner', owner, 'mode', mode, 'changed', change)
 if dismissed then
@@ -253,6 +305,7 @@ if #joining > 0 then
     redis.call('HSET', map, channel, (before and before .. ',' or '') .. change .. ':')
     redis.call('ZADD', members_key, change, uid)
     redis.call('SREM', kicked_key, uid)
+    count_group(groups_key, uid, 1)
     permit(uid, '1')
     news[#news + 1] = uid
     parts[#parts + 1] = uid .. ':' .. change
@@ -260,11 +313,11 @@ if #joining > 0 then
   put_into_outbox(change .. '-1', 'member', table.concat(parts, '\n'))
 end
 for _, uid in ipairs(readers) do
-  add_reads(uid, 1)
+  count_group(reads_key, uid, 1)
 end
 if command == 'mode' and mode == 'write' then
   for _, uid in ipairs(redis.call('ZRANGE', members_key, 0, -1)) do
-    add_reads(uid, -1)
+    count_group(reads_key, uid, -1)
   end
 end
 if #leaving > 0 then

@@ -179,7 +179,7 @@ def said(controls: Iterable[Control]) -> list[str]:
 
 @pytest.fixture
 def limits() -> Limits:
-    return Limits(write=500, read=100_000, user=500)
+    return Limits(write=500, read=100_000, user=500, groups=1000, made=100, known=False)
 
 
 @pytest_asyncio.fixture

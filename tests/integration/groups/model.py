@@ -43,6 +43,7 @@ class Model:
         self.groups: dict[int, Group] = {}
         self.seen: defaultdict[int, list[tuple[int, str]]] = defaultdict(list)
         self._commands = 0
+        self._made: defaultdict[int, int] = defaultdict(int)
 
     def show(self, users: Iterable[int], place: int, client_id: str) -> None:
         for uid in set(users):
@@ -80,13 +81,18 @@ class Model:
             raise _Refused("not_the_owner")
         return group
 
+    def _groups(self, uid: int) -> int:
+        return sum(uid in group.members for group in self.groups.values())
+
     def _reads(self, uid: int) -> int:
         return sum(uid in group.members and group.mode == "read" for group in self.groups.values())
 
-    def _check_limits(self, size: int, mode: str, readers: Iterable[int]) -> None:
+    def _check_limits(self, size: int, mode: str, readers: Iterable[int], joining: Iterable[int]) -> None:
         if size > (self.limits.write if mode == "write" else self.limits.read):
             raise _Refused("group_limit")
         if mode == "read" and any(self._reads(uid) >= self.limits.user for uid in readers):
+            raise _Refused("user_limit")
+        if any(self._groups(uid) >= self.limits.groups for uid in joining):
             raise _Refused("user_limit")
 
     def _add(self, group: Group, users: Iterable[int]) -> None:
@@ -108,7 +114,10 @@ class Model:
         if gid in self.groups:
             raise _Refused("gid_taken")
         joining = list(dict.fromkeys([actor, *members]))
-        self._check_limits(len(joining), mode, joining)
+        self._check_limits(len(joining), mode, joining, joining)
+        if self._made[actor] >= self.limits.made:
+            raise _Refused("groups_per_day")
+        self._made[actor] += 1
         self.groups[gid] = Group(actor, mode, open)
         self._add(self.groups[gid], joining)
         return Told(joining)
@@ -118,7 +127,7 @@ class Model:
         joining = [uid for uid in dict.fromkeys(members) if uid not in group.members]
         if not joining:
             return Told()
-        self._check_limits(len(group.members) + len(joining), group.mode, joining)
+        self._check_limits(len(group.members) + len(joining), group.mode, joining, joining)
         self._add(group, joining)
         return Told(joining, list(group.members))
 
@@ -130,7 +139,7 @@ class Model:
             raise _Refused("not_open")
         if actor in group.kicked:
             raise _Refused("kicked")
-        self._check_limits(len(group.members) + 1, group.mode, [actor])
+        self._check_limits(len(group.members) + 1, group.mode, [actor], [actor])
         self._add(group, [actor])
         return Told([], list(group.members))
 
@@ -159,6 +168,6 @@ class Model:
         group = self._of(gid, actor, owner=True)
         if mode == group.mode:
             return Told()
-        self._check_limits(len(group.members), mode, group.members)
+        self._check_limits(len(group.members), mode, group.members, [])
         group.mode = mode
         return Told([], list(group.members))

@@ -10,7 +10,7 @@ from tests.integration.groups.conftest import GID, Store, uids
 
 @pytest.fixture
 def limits() -> Limits:
-    return Limits(write=3, read=5, user=2)
+    return Limits(write=3, read=5, user=2, groups=4, made=3, known=False)
 
 
 async def refused(store: Store, kind: str, gid: int, actor: int, **arguments: object) -> str:
@@ -76,10 +76,76 @@ async def test_the_count_follows_every_change(store: Store) -> None:
     assert await reads(store) == {}
 
 
+async def test_groups_of_a_user(store: Store) -> None:
+    """Of both modes, whoever made them."""
+    for gid in range(1, 5):
+        await store.create(2, gid=gid, owner=10 + gid, open=True, mode="write" if gid % 2 else "read")
+    await store.create(gid=5, owner=15, open=True)
+    assert await refused(store, "create", 6, 16, members=[3, 2]) == "user_limit"
+    assert await refused(store, "create", 6, 0, owner=16, members=[2]) == "user_limit"
+    assert await refused(store, "create", 6, 2) == "user_limit"
+    assert await refused(store, "invite", 5, 15, members=[2]) == "user_limit"
+    assert await refused(store, "join", 5, 2) == "user_limit"
+    await store.command("invite", 1, 11, members=[2])
+    await store.command("leave", 1, 2)
+    await store.command("join", 5, 2)
+    assert await refused(store, "join", 1, 2) == "user_limit"
+    await store.command("kick", 5, 15, members=[2])
+    await store.command("dismiss", 2, 12)
+    assert await store.redis.hget(keys.USER_GROUPS, "2") == b"2"
+    assert await store.redis.hget(keys.USER_GROUPS, "12") is None
+
+
+async def test_groups_made_in_a_day(store: Store) -> None:
+    for gid in range(1, 4):
+        made = await store.create(2, gid=gid, owner=9, command_id=f"made {gid}")
+        assert (await store.create(2, gid=gid, owner=9, command_id=f"made {gid}")).repeated
+        assert made.id
+    await store.command("dismiss", 3, 9)
+    assert await refused(store, "create", 4, 9) == "groups_per_day"
+    await store.command("create", 4, 0, owner=9)
+    await store.create(gid=5, owner=2)
+    assert 0 < await store.redis.ttl(keys.groups_made(9)) <= 86_400
+    await store.redis.delete(keys.groups_made(9))
+    await store.create(gid=6, owner=9)
+
+
+class TestKnown:
+    @pytest.fixture
+    def limits(self) -> Limits:
+        return Limits(write=500, read=100_000, user=500, groups=1000, made=100, known=True)
+
+    async def test_users_put_only_those_into_groups_who_have_written_to_them(self, store: Store) -> None:
+        assert await refused(store, "create", GID, 1, members=[2]) == "not_known"
+        await store.create()
+        await store.say(1, -2)
+        assert await refused(store, "invite", GID, 1, members=[2]) == "not_known"
+        await store.say(2, -1)
+        await store.say(22, -1)
+        await store.command("invite", GID, 1, members=[2])
+        assert await refused(store, "invite", GID, 1, members=[2, 3]) == "not_known"
+        assert await refused(store, "create", 78, 2, members=[22]) == "not_known"
+        await store.create(2, 22, gid=79)
+        await store.command("invite", GID, 0, members=[3])
+        await store.command("create", 80, 0, owner=3, members=[4])
+
+    async def test_what_was_said_in_groups_makes_nobody_known(self, store: Store) -> None:
+        await store.create(open=True)
+        await store.command("join", GID, 2)
+        await store.say(2)
+        assert await refused(store, "create", 78, 1, members=[2]) == "not_known"
+
+    async def test_an_old_message_is_found_below_newer_ones(self, store: Store) -> None:
+        await store.say(2, -1)
+        for _ in range(150):
+            await store.say(3, -1)
+        await store.create(2)
+
+
 class TestLarge:
     @pytest.fixture
     def limits(self) -> Limits:
-        return Limits(write=500, read=100_000, user=500)
+        return Limits(write=500, read=100_000, user=500, groups=1000, made=100, known=False)
 
     async def evalshas(self, store: Store) -> int:
         stats = await store.redis.info("commandstats")

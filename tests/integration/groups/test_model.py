@@ -29,8 +29,8 @@ from tests.integration.groups.model import Model
 from tests.servers import RedisServer
 
 USERS = [1, 2, 3, 4, 5]
-GIDS = [71, 72, 73]
-LIMITS = Limits(write=3, read=4, user=2)
+GIDS = [71, 72, 73, 74]
+LIMITS = Limits(write=3, read=4, user=2, groups=3, made=2, known=False)
 DEVICES = 2
 
 users = st.sampled_from(USERS)

@@ -46,7 +46,7 @@ async def known(store: Store) -> object:
         found.append(await store.redis.smembers(keys.kicked(gid)))
     for uid in range(1, 8):
         found += [await store.groups.of_user(uid), await store.texts(uid), await store.controls(uid)]
-    found.append(await store.redis.hgetall(keys.READ_GROUPS))
+    found += [await store.redis.hgetall(counts) for counts in (keys.READ_GROUPS, keys.USER_GROUPS)]
     return found
 
 
@@ -121,7 +121,8 @@ async def test_a_dismissal_that_was_not_finished_is_finished(store: Store) -> No
     await store.life.ensure()
     assert await store.groups.of_user(1) == []
     assert await store.changes() == [(1, "group/78", False), (2, "group/78", False)]
-    assert await store.redis.hgetall(keys.READ_GROUPS) == {}
+    for counts in (keys.READ_GROUPS, keys.USER_GROUPS):
+        assert await store.redis.hgetall(counts) == {}
     assert await store.texts(2) == [sent]
 
 

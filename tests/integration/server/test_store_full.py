@@ -41,7 +41,7 @@ async def no_room(redis: Redis) -> AsyncIterator[None]:
 
 @pytest.fixture
 async def store(redis: Redis, redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[Store]:
-    running = Store(redis_server.url, tmp_path, Limits(500, 100_000, 500))
+    running = Store(redis_server.url, tmp_path, Limits(500, 100_000, 500, 1000, 10**6, False))
     await running.start()
     yield running
     await running.stop()

@@ -62,7 +62,7 @@ class Store(GroupStore):
 
 @pytest.fixture
 def limits() -> Limits:
-    return Limits(write=500, read=100_000, user=500)
+    return Limits(write=500, read=100_000, user=500, groups=1000, made=100, known=False)
 
 
 @pytest_asyncio.fixture

@@ -1,13 +1,13 @@
 -- Ending memberships of a group, whatever the reason.
 --
--- Expects members_key, kicked_key, permissions_key, reads_key, map_prefix, gid, channel, actor; put_into_outbox, news
+-- Expects members_key, kicked_key, permissions_key, reads_key, groups_key, map_prefix, gid, channel, actor; put_into_outbox, news
 
 local topic = 'group/' .. gid
 
--- One read-mode group more, or less.
-local function add_reads(uid, count)
-  if redis.call('HINCRBY', reads_key, uid, count) <= 0 then
-    redis.call('HDEL', reads_key, uid)
+-- One group more, or less, among those that a hash counts.
+local function count_group(counts_key, uid, count)
+  if redis.call('HINCRBY', counts_key, uid, count) <= 0 then
+    redis.call('HDEL', counts_key, uid)
   end
 end
 
@@ -25,8 +25,9 @@ local function end_memberships(leaving, joined, at, mode, kicked, entry_id)
     if kicked then
       redis.call('SADD', kicked_key, uid)
     end
+    count_group(groups_key, uid, -1)
     if mode == 'read' then
-      add_reads(uid, -1)
+      count_group(reads_key, uid, -1)
     end
     permit(uid, '0')
     news[#news + 1] = uid
