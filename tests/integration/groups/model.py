@@ -45,6 +45,10 @@ class Model:
         self._commands = 0
         self._made: defaultdict[int, int] = defaultdict(int)
 
+    def lose_counts(self) -> None:
+        """Of what was done in a day nothing is archived."""
+        self._made.clear()
+
     def show(self, users: Iterable[int], place: int, client_id: str) -> None:
         for uid in set(users):
             insort(self.seen[uid], (place, client_id))

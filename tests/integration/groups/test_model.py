@@ -269,6 +269,7 @@ class Members(RuleBasedStateMachine):
         await self.store.archive_all()
         if empty:
             await self.store.redis.flushall()
+            self.model.lose_counts()
         await self.store.life.rebuild(max(self.store.appender.highest_id, self.store.groups.highest_id))
 
 
