@@ -74,6 +74,7 @@ class World:
             "IM_EMQX_API_KEY": "key",
             "IM_OPERATORS": "ops",
             "IM_PULL_RATE": "100000",
+            "IM_OPEN_PULLS": "1000",
             "IM_SEND_BYTES": str(2**40),
             "IM_SEND_RATE": "1000000",
             **settings,
