@@ -21,7 +21,7 @@ from hooks.emqx.versions import open_at_boot, version_of
 from hooks.messaging.session_ender import SessionEnder
 from store.cancellation import end
 from store.errors import StoreError
-from store.operations.boots import Boots, StoreRecovery
+from store.operations.boots import Boots, NodeLife
 from store.redis.lease import Lease
 
 _LOOK_SECONDS = 3.0
@@ -45,7 +45,7 @@ class Broker(Protocol):
         """Raises BrokerAway, BrokerRefused."""
 
 
-async def begun(broker: Broker, boots: Boots) -> list[StoreRecovery]:
+async def begun(broker: Broker, boots: Boots) -> list[NodeLife]:
     """The nodes that have just started and let in anybody then. Raises StoreError, BrokerAway, BrokerRefused."""
     nodes = await broker.nodes()
     return await boots.begun(
@@ -87,7 +87,7 @@ class BootSweep:
         self._boots = boots
         self._turn = turn
         self._ender = ender
-        self._beginnings: dict[StoreRecovery, _Beginning] = {}
+        self._beginnings: dict[NodeLife, _Beginning] = {}
         self._trouble = ""
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -136,7 +136,7 @@ class BootSweep:
         for life, beginning in self._beginnings.items():
             await self._sweep(life, beginning)
 
-    async def _sweep(self, life: StoreRecovery, beginning: _Beginning) -> None:
+    async def _sweep(self, life: NodeLife, beginning: _Beginning) -> None:
         over = _now() >= life.seen + _WINDOW_MS
         clientids = [each.clientid for each in beginning.suspects(again=over)]
         for clientid in clientids:

@@ -17,7 +17,7 @@ _YOUNG_MS = 300_000
 _OPEN, _CLOSED = b"open", b"closed"
 
 
-class StoreRecovery(NamedTuple):
+class NodeLife(NamedTuple):
     """From one start of a node to its end. began, seen: when it was started, and seen first (milliseconds)."""
 
     node: str
@@ -31,11 +31,11 @@ class Boots:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    async def begun(self, uptimes: Mapping[str, int], now: int) -> list[StoreRecovery]:
+    async def begun(self, uptimes: Mapping[str, int], now: int) -> list[NodeLife]:
         """The lives of these nodes that were not closed yet. uptimes: for how long each runs. All in milliseconds."""
         if not uptimes:
             return []
-        found: list[StoreRecovery] = []
+        found: list[NodeLife] = []
         new: dict[Any, Any] = {}
         try:
             held: Any = await self._redis.hmget(keys.BOOTS, list(uptimes))
@@ -43,7 +43,7 @@ class Boots:
                 life, is_open = _read(node, value) if value else (None, False)
                 if life is None or now - uptime > life.began + _SAME_MS:
                     is_open = life is not None or uptime < _YOUNG_MS
-                    life = StoreRecovery(node, now - uptime, now)
+                    life = NodeLife(node, now - uptime, now)
                     new[node] = _written(life, _OPEN if is_open else _CLOSED)
                 if is_open:
                     found.append(life)
@@ -53,7 +53,7 @@ class Boots:
             raise StoreAway(f"boots: {error}") from error
         return found
 
-    async def close(self, life: StoreRecovery) -> None:
+    async def close(self, life: NodeLife) -> None:
         """Nothing more is to be done about its beginning."""
         try:
             await self._redis.hset(keys.BOOTS, life.node, _written(life, _CLOSED))
@@ -61,10 +61,10 @@ class Boots:
             raise StoreAway(f"boots: {error}") from error
 
 
-def _written(life: StoreRecovery, state: bytes) -> bytes:
+def _written(life: NodeLife, state: bytes) -> bytes:
     return b"%d %d %s" % (life.began, life.seen, state)
 
 
-def _read(node: str, value: bytes) -> tuple[StoreRecovery, bool]:
+def _read(node: str, value: bytes) -> tuple[NodeLife, bool]:
     began, seen, state = value.split()
-    return StoreRecovery(node, int(began), int(seen)), state == _OPEN
+    return NodeLife(node, int(began), int(seen)), state == _OPEN
