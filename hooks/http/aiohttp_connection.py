@@ -286,7 +286,13 @@ class AiohttpConnection(web.RequestHandler):
         return response
 
     def log_exception(self, *args: Any, exc_info: BaseException | None = None, **rest: Any) -> None:
-        """Logs an error by its class and where it was raised; its message may hold what was sent."""
+        """Logs an error by its class and where it was raised; its message may hold what was sent.
+
+        A client that has gone is no error.
+        """
+        if isinstance(exc_info, ConnectionError):
+            log.info("client_left", error=type(exc_info).__name__)
+            return
         frames = traceback.extract_tb(exc_info.__traceback__) if exc_info is not None else []
         at = [f"{frame.filename}:{frame.lineno}" for frame in frames[-3:]]
         log.error("connection_failed", error=type(exc_info).__name__, at=at)
