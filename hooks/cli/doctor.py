@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 import typer
 from rich.console import Console
 
-from hooks.cli.mqtt_address import mqtt_address
 from hooks.cli.rules import management
 from hooks.cli.token import checked_uid, mint
 from hooks.dev.directory import DEFAULT_DIRECTORY, Running, find_running
@@ -30,9 +29,10 @@ from hooks.doctor import (
 from hooks.doctor import (
     security_checks as holes,
 )
-from hooks.doctor.probe import PROBE, Broker, probe
+from hooks.doctor.probe import PROBE, probe
 from hooks.emqx.rest import BrokerAway, BrokerRefused
 from hooks.emqx.rules.render import HOOK_URL_MISSING, Parameters, Rules
+from hooks.mqtt_address import mqtt_address
 from hooks.settings import Settings, SettingsError, load
 
 _MARKS = {State.OK: ("✓", "green"), State.WARN: ("!", "yellow"), State.FAIL: ("✗", "red"), State.SKIPPED: ("-", "dim")}
@@ -145,7 +145,7 @@ async def _probe(target: _Target, uid: int | None, token: str) -> list[Finding]:
         return token or mint(str(uid), str(secret), _TOKEN_SECONDS)
 
     trusted_send = target.settings.trusted_send
-    return await probe(Broker(*mqtt_address(target.mqtt)), target.url, uid, fresh_token, trusted_send=trusted_send)
+    return await probe(mqtt_address(target.mqtt), target.url, uid, fresh_token, trusted_send=trusted_send)
 
 
 def _show(found: list[Finding]) -> None:

@@ -4,14 +4,14 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
-from ssl import SSLContext
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 import aiohttp
 import aiomqtt
 
 from hooks.doctor import Finding, fail, ok
+from hooks.mqtt_address import MqttAddress
 
 PROBE = "probe"
 SECONDS = 15
@@ -20,23 +20,12 @@ _LOGIN_REFUSED = (4, 5, 134, 135)
 """CONNACK codes for a refused password or user, as MQTT 3.1.1 numbers them and as paho renumbers them."""
 
 
-class Broker(NamedTuple):
-    """Where MQTT is spoken; with `tls` over TLS."""
-
-    host: str
-    port: int = 1883
-    tls: SSLContext | None = None
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-
 class _ProbeFailed(Exception):
     """What stands in the way, as a sentence."""
 
 
 async def probe(
-    broker: Broker,
+    broker: MqttAddress,
     url: str,
     uid: int,
     token: Callable[[], str],
@@ -60,7 +49,7 @@ async def probe(
     return [ok(PROBE, f"connected, sent, stored and acknowledged in {sent:.0f} ms; pulled in {pulled:.0f} ms")]
 
 
-async def _acknowledged(broker: Broker, uid: int, token: str, topic: str) -> int:
+async def _acknowledged(broker: MqttAddress, uid: int, token: str, topic: str) -> int:
     """The id under which the service stored the message. Raises _ProbeFailed."""
     clientid, ref = f"doctor-{uuid4().hex[:8]}", uuid4().hex
     try:

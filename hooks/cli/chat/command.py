@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from hooks.cli.mqtt_address import MqttAddress, mqtt_address
 from hooks.cli.token import checked_uid, jwt_secret, mint
 from hooks.dev.directory import DEFAULT_DIRECTORY, find_running
+from hooks.mqtt_address import MqttAddress, mqtt_address
 
 _TOKEN_SECONDS = 3600
 
