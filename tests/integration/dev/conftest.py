@@ -27,6 +27,7 @@ from hooks.dev.packets import Will
 from hooks.dev.rest import application
 from hooks.dev.rules import Rules
 from hooks.dev.webhook import Webhook
+from tests.servers import free_port
 
 SECRET = "a secret for tests that is long enough"
 TOKEN = "hook-token"
@@ -53,7 +54,7 @@ def signed(payload: bytes, head: bytes = b'{"alg":"HS256"}', secret: str = SECRE
 def bound(port: int = 0) -> socket.socket:
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
+    listener.bind(("127.0.0.1", port or free_port()))
     return listener
 
 
