@@ -55,7 +55,7 @@ def _run(work: Callable[[Settings, Redis], Awaitable[None]]) -> None:
 
 async def _sweep(settings: Settings, redis: Redis) -> None:
     with console.status("sweeping") as status:
-        swept = await Sweeper(redis, zombie_days=settings.zombie_days).sweep(
+        swept = await Sweeper(redis, zombie_days=settings.zombie_days, roaming_us=settings.roaming_us).sweep(
             lambda so_far: status.update(f"sweeping: {_describe(so_far)}")
         )
     typer.echo(_describe(swept))

@@ -218,7 +218,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     await acknowledgements.step()
     stack.push_async_callback(end, asyncio.create_task(acknowledgements.run(), name="acknowledgements"))
     stop = asyncio.Event()
-    sweeper = Sweeper(redis, zombie_days=settings.zombie_days)
+    sweeper = Sweeper(redis, zombie_days=settings.zombie_days, roaming_us=settings.roaming_us)
     broker_permissions = None
     if rest is not None:
         broker_permissions = BrokerPermissions(

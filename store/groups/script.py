@@ -112,8 +112,7 @@ class GroupScript:
         gid, actor, limits, now = command.gid, str(command.actor), self._limits, time.time_ns()
         charge = self._budget.charge_for_many(actor, command.received_at)
         names = [
-            *(keys.EPOCH, keys.CLOCK, keys.OUTBOX, keys.OUTBOX_BYTES),
-            *(keys.HEADS, keys.NEWS, keys.DORMANT, keys.INBOX),
+            *keys.BATCH,
             *(keys.PERMISSIONS, keys.READ_GROUPS, keys.CHANNELS),
             keys.BUDGET + account(command.received_at),
             keys.repeat(actor, f"{group_topic(gid)}/{command.kind}", command.command_id),

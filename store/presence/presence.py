@@ -68,7 +68,7 @@ class Presence:
         """What came by it."""
         calls = []
         for some in _parts(devices):
-            names = [*_NAMES, keys.CLOCK, keys.DORMANT, *map(_gone, some)]
+            names = [*_NAMES, keys.CLOCK, keys.DORMANT, keys.UNSEEN, *map(_gone, some)]
             calls.append((names, [*_arguments(), _FAR, self._most_devices, *_fields(some)]))
         replies = await self._connect.run_each(self._redis, calls)
         too_many = [(int(uid), clientid.decode()) for reply in replies for uid, clientid in _pairs(reply[2])]

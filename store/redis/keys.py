@@ -27,6 +27,9 @@ DORMANT = PREFIX + b"asleep"
 """Hash: uid to `0` for a dormant user, whose inbox is not written; else to the id after which it is written again."""
 SEEN = PREFIX + b"seen"
 """Sorted set: uid by the time (milliseconds) he was last seen."""
+UNSEEN = PREFIX + b"unseen"
+"""Sorted set: uids of users who were never seen and whose inboxes were skipped, by the time (milliseconds) of the last
+one, or an hour before it."""
 READ_GROUPS = PREFIX + b"readers"
 """Hash: uid to the number of read-mode groups he is in."""
 USER_GROUPS = PREFIX + b"groups"
@@ -96,6 +99,8 @@ USERS_PER_BITMAP = 1 << 12
 
 INBOX = PREFIX + b"in:"
 """What inboxes' names start with."""
+BATCH = (EPOCH, CLOCK, OUTBOX, OUTBOX_BYTES, HEADS, NEWS, DORMANT, INBOX, SEEN, UNSEEN)
+"""What every batch of writes begins with, as in `lua/include/batch.lua`."""
 CHANNEL = PREFIX + b"ch:"
 """What channels' names start with."""
 CHANNELS = PREFIX + b"chan:"

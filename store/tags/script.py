@@ -39,12 +39,8 @@ class TagScript:
         """
         if self._memory is not None:
             self._memory.require_room()
-        common = [
-            *(keys.EPOCH, keys.CLOCK, keys.OUTBOX, keys.OUTBOX_BYTES),
-            *(keys.HEADS, keys.NEWS, keys.DORMANT, keys.INBOX),
-        ]
         begun = [time.time_ns() // 1000, *self._settings, self._outbox_limit // share, self.highest_id]
-        reply = await script(name).run(self._redis, [*common, *names], [*begun, *arguments])
+        reply = await script(name).run(self._redis, [*keys.BATCH, *names], [*begun, *arguments])
         await wait_for_replicas(self._redis, self._replicas)
         return reply
 

@@ -235,10 +235,7 @@ class Appender:
         return batch
 
     async def _write(self, connection: RedisConnection, entries: list[Entry]) -> list[Any]:
-        names = [
-            *(keys.EPOCH, keys.CLOCK, keys.OUTBOX, keys.OUTBOX_BYTES),
-            *(keys.HEADS, keys.NEWS, keys.DORMANT, keys.INBOX, keys.BUDGET),
-        ]
+        names = [*keys.BATCH, keys.BUDGET]
         arguments: list[Any] = [
             *(time.time_ns() // 1000, *self._settings, self.highest_id, int(self._sync_sender)),
             *(self._budget.most, self._budget.least),

@@ -87,7 +87,9 @@ class Comparison:
     async def _was_warm(self, uid: str, mid: int) -> bool:
         """Whether the user's inbox was written when a message got its id."""
         since: Any = await self._redis.hget(keys.DORMANT, uid)
-        return since is None or 0 < int(since) < mid
+        if since is None:
+            return await self._redis.zscore(keys.UNSEEN, uid) is None
+        return 0 < int(since) < mid
 
 
 def _key(channel: str) -> bytes:

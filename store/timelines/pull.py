@@ -119,6 +119,7 @@ class Puller:
             [
                 *(keys.EPOCH, keys.CLOCK, keys.HEADS, keys.OUTBOX, keys.DORMANT, keys.SEEN),
                 *(keys.inbox(uid), keys.channels(uid), keys.CHANNEL, keys.PROPAGATING, keys.HOLDERS),
+                keys.UNSEEN,
             ],
             [
                 *(cursor, limit, MAX_BYTES, time.time_ns() // 1000, self._window_us, epoch),

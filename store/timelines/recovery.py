@@ -96,7 +96,7 @@ class StoreRecovery:
                 # From here on nothing is written. What dormant users missed is nowhere but in the outbox until it is
                 # archived, so only then is it forgotten who they are.
                 await self._archiver.archive_all(lock.reacquire)
-                await self._redis.delete(keys.DORMANT)
+                await self._redis.delete(keys.DORMANT, keys.UNSEEN)
                 highest = max(await self._archive.highest_id(), known)
                 lowest = max(highest, time.time_ns() // 1000)
                 await restore_groups(self._redis, self._archive.groups, lowest, lock.reacquire)

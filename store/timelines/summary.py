@@ -47,7 +47,8 @@ class Timelines:
         ]
 
     async def head(self, uid: int) -> int:
-        """The id of the newest message in what the user reads, his own time or not; 0 if there is none."""
+        """The id of the newest message in what the user reads, his own time or not, or of the moment from which on
+        Redis has their inbox; 0 if there is none."""
         return (await self.heads([uid]))[uid]
 
     async def heads(self, uids: Sequence[int]) -> dict[int, int]:
@@ -56,13 +57,14 @@ class Timelines:
         channels = sorted({name for names in read for name in names})
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.hmget(keys.HEADS, channels)
+        pipeline.hmget(keys.DORMANT, [str(uid) for uid in uids])
         for uid in uids:
             pipeline.zrange(keys.inbox(uid), -1, -1, withscores=True)
-        heads, *newest = await _replies(pipeline)
+        heads, active_since, *newest = await _replies(pipeline)
         ids = {name: int(head or 0) for name, head in zip(channels, heads, strict=True)}
         return {
-            uid: max(_id(entry) or 0, *(ids[name] for name in names))
-            for uid, names, entry in zip(uids, read, newest, strict=True)
+            uid: max(_id(entry) or 0, int(since or 0), *(ids[name] for name in names))
+            for uid, names, since, entry in zip(uids, read, active_since, newest, strict=True)
         }
 
 

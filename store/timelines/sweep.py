@@ -1,4 +1,7 @@
-"""Zombie timelines: users who were not seen for long become dormant, and cost nothing until they are back."""
+"""Zombie timelines: users who were not seen for long become dormant, and cost nothing until they are back.
+
+Those who were never seen cost next to nothing from the start.
+"""
 
 import asyncio
 import time
@@ -18,6 +21,9 @@ INTERVAL_SECONDS = 3600
 _AT_ONCE = 200
 """Users one script call looks at; everybody else waits for it."""
 
+_UNSEEN_MARGIN_MS = 2 * 3_600_000
+"""When the inbox of a user never seen was skipped last is noted each hour."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -31,14 +37,23 @@ class Swept(NamedTuple):
 
 
 class Sweeper:
-    def __init__(self, redis: Redis, *, zombie_days: float) -> None:
+    def __init__(self, redis: Redis, *, zombie_days: float, roaming_us: int) -> None:
+        """roaming_us: how far back pulls reach."""
         self._redis = redis
         self._zombie_ms = int(zombie_days * 86_400_000)
+        self._roaming_ms = roaming_us // 1000
         self._script = script("sweep")
+        self._forget = script("forget_unseen")
 
     async def sweep(self, progress: Callable[[Swept], object] = lambda swept: None) -> Swept:
-        """Makes everybody dormant who is due. Can be interrupted and run again. Raises StoreEmpty, StoreAway."""
+        """Makes everybody dormant who is due, and forgets users never seen for whom nothing is kept any more.
+
+        Can be interrupted and run again. Raises StoreEmpty, StoreAway.
+        """
         now = time.time_ns() // 1_000_000
+        skipped_before = now - self._roaming_ms - _UNSEEN_MARGIN_MS
+        while await self._forget.run(self._redis, [keys.UNSEEN], [skipped_before, _AT_ONCE]) == _AT_ONCE:
+            pass
         total = Swept()
         names = [keys.EPOCH, keys.SEEN, keys.DORMANT, keys.INBOX, keys.DEVICES]
         while True:

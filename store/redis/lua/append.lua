@@ -2,13 +2,13 @@
 --
 -- 1. Reserve the batch's ids by writing the clock first: whatever fails later, no id is given twice.
 -- 2. Per entry: recognise a repeat; look whether a group takes the message, and who is in it, or whether there is such
---    a tag, and whether the sender may write so much, where that is to be judged; give the next id, write the timelines (those of dormant users are skipped: they read the archive when they are
---    back).
+--    a tag, and whether the sender may write so much, where that is to be judged; give the next id, write the timelines
+--    (those of dormant users, and of users who were never seen, are skipped: they read the archive when they come).
 -- 3. Once so much was written to groups that others have waited long enough, later group messages are put off.
 -- 4. Write the outbox: as few entries as hold all messages, each under the id of its first message.
 -- 5. Tell waiting pulls, once for the batch.
 --
--- KEYS  1-8 as in include/batch.lua, 9 what the names of accounts start with;
+-- KEYS  1-10 as in include/batch.lua, 11 what the names of accounts start with;
 --       then per entry: repeat key; of one to a channel also the channel, of one to a group: group, its members, its
 --       channel, of one to a tag: tag, its channel
 -- ARGV  1-5 as in include/batch.lua, 6 '1' if a sender has his own messages in his inbox, 7 most bytes that a sender
@@ -22,9 +22,9 @@
 
 -- include batch
 -- include outbox
-local budget_prefix, budget_most, budget_least = KEYS[9], tonumber(ARGV[7]), tonumber(ARGV[8])
+local budget_prefix, budget_most, budget_least = KEYS[11], tonumber(ARGV[7]), tonumber(ARGV[8])
 -- include budget
-local FIRST_KEY, FIRST_ARGUMENT = 10, 9
+local FIRST_KEY, FIRST_ARGUMENT = 12, 9
 local MAX_DELIVERIES, MAX_DELIVERED_BYTES = 2000, 4194304
 
 -- In one outbox entry: archivers bound how many entries they read, before they know how large these are.
@@ -87,6 +87,7 @@ local function members_of(members_key)
   if not group then
     local uids = redis.call('ZRANGE', members_key, 0, -1)
     find_dormant(uids, dormant)
+    find_unseen(uids, dormant)
     group = { names = table.concat(uids, ' '), told = false }
     for index, uid in ipairs(uids) do
       group[index] = inbox_prefix .. uid

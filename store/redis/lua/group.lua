@@ -9,10 +9,10 @@
 --
 -- Of a dismissed group a thousand memberships are ended; group_end.lua goes on with the others.
 --
--- KEYS  1-8 as in include/batch.lua, 9 permissions, 10 users' counts of read-mode groups,
---       11 what the names of users' maps of channels start with, 12 what the names of this minute's accounts start with;
---       13 repeat key, 14 the group, 15 its members, 16 who was kicked, 17 its channel,
---       18 users' counts of groups, 19 how many groups the actor made today
+-- KEYS  1-10 as in include/batch.lua, 11 permissions, 12 users' counts of read-mode groups,
+--       13 what the names of users' maps of channels start with, 14 what the names of this minute's accounts start with;
+--       15 repeat key, 16 the group, 17 its members, 18 who was kicked, 19 its channel,
+--       20 users' counts of groups, 21 how many groups the actor made today
 -- ARGV  1-5 as in include/batch.lua; 6, 7, 8 most members of a write-mode and a read-mode group, and read-mode groups
 --       of a user; 9 command: create, invite, join, leave, kick, dismiss, mode; 10 gid; 11 channel name;
 --       12 actor ('0': an operator), 13 owner (create), 14 mode (create, mode), 15 open '1' or '0' (create),
@@ -27,14 +27,14 @@
 -- Error EMPTY | BEHIND | OUTBOXFULL | REFUSED <code> | RATE | FAILED <text>
 
 -- include batch
-local permissions_key, reads_key, map_prefix = KEYS[9], KEYS[10], KEYS[11]
-local repeat_key, group_key, members_key, kicked_key, channel_key = KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17]
+local permissions_key, reads_key, map_prefix = KEYS[11], KEYS[12], KEYS[13]
+local repeat_key, group_key, members_key, kicked_key, channel_key = KEYS[15], KEYS[16], KEYS[17], KEYS[18], KEYS[19]
 local limits = { write = tonumber(ARGV[6]), read = tonumber(ARGV[7]) }
 local user_limit = tonumber(ARGV[8])
 local command, gid, channel, actor = ARGV[9], ARGV[10], ARGV[11], ARGV[12]
-local budget_prefix, budget_most, charge = KEYS[12], tonumber(ARGV[19]), ARGV[21]
+local budget_prefix, budget_most, charge = KEYS[14], tonumber(ARGV[19]), ARGV[21]
 local budget_least = tonumber(ARGV[20])
-local groups_key, made_key = KEYS[18], KEYS[19]
+local groups_key, made_key = KEYS[20], KEYS[21]
 local most_groups, most_made, known_only = tonumber(ARGV[22]), tonumber(ARGV[23]), ARGV[24] == '1'
 local FIRST_USER = 25
 local DAY_SECONDS = 86400
@@ -255,6 +255,7 @@ local function store_all()
     staying[#staying + 1] = uid
   end
   find_dormant(staying, dormant)
+  find_unseen(staying, dormant)
   for index, uid in ipairs(staying) do
     inboxes[index] = inbox_prefix .. uid
   end

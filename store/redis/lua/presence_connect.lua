@@ -1,10 +1,11 @@
 #!lua flags=allow-oom
 -- Devices connected. Each connection is held beside the others of its clientid until it is told that they are over: the
 -- clocks of nodes differ, and events come in any order, so times say which one stands only where they are far apart. One
--- that is over already is not held. Its user is seen, and active if they were dormant: from this clock on their inbox is
--- written again.
+-- that is over already is not held. Its user is seen, and active if they were dormant or never seen before: from this
+-- clock on their inbox is written.
 --
--- KEYS  1-7 as in include/presence.lua, 8 clock, 9 dormant; then per device the remembered end of this connection
+-- KEYS  1-7 as in include/presence.lua, 8 clock, 9 dormant, 10 unseen; then per device the remembered end of this
+--       connection
 -- ARGV  1-2 as in include/presence.lua, 3 milliseconds that are far apart, 4 devices that a user may have (0: any number);
 --       then per device: uid, clientid, connected_at (ms), mark of its node
 -- Reply { devices that are held by it and were not, users who came online, { uid, clientid, … of the oldest devices of
@@ -12,9 +13,9 @@
 -- Error EMPTY
 
 -- include presence
-local clock_key, dormant_key = KEYS[8], KEYS[9]
+local clock_key, dormant_key, unseen_key = KEYS[8], KEYS[9], KEYS[10]
 local far, most = tonumber(ARGV[3]), tonumber(ARGV[4])
-local FIRST_KEY, FIRST_ARGUMENT = 10, 5
+local FIRST_KEY, FIRST_ARGUMENT = 11, 5
 
 -- Adds to a list the devices that a user has too many, of those that connected longest ago.
 local function add_too_many(list, uid, newest)
@@ -53,8 +54,8 @@ for index = 0, #KEYS - FIRST_KEY do
     old = old or tonumber(connection.at) > tonumber(at) + far
   end
   if not known and not old then
-    redis.call('ZADD', seen_key, now, uid)
-    if redis.call('HGET', dormant_key, uid) == '0' then
+    local first = redis.call('ZADD', seen_key, now, uid) == 1
+    if redis.call('HGET', dormant_key, uid) == '0' or first and redis.call('ZREM', unseen_key, uid) == 1 then
       redis.call('HSET', dormant_key, uid, redis.call('GET', clock_key))
     end
     local standing = those(held, function(connection)

@@ -2,15 +2,16 @@
 -- Reads what one user has not seen: his inbox and the channels he reads, merged by id, from the cursor on; and marks
 -- him seen.
 --
--- A dormant user is active again: from this clock on his inbox is written again, what lies before is in the archive. The
--- boundary says from where on Redis is complete for this user; records below it are not given, even if they are there.
+-- A dormant user, or one who was never seen before and for whom something was skipped, is active now: from this clock on
+-- their inbox is written, what lies before is in the archive. The boundary says from where on Redis is complete for this user; records below it are not given, even if they are there.
 --
 -- Only channels whose newest message lies above the cursor are read, each only in the intervals in which he sees it: a
 -- small page each, and more of whichever runs out first, until the answer is full. A channel that the caller has at
 -- hand is not read, but for what is newer than what he has.
 --
 -- KEYS  1 epoch, 2 clock, 3 heads, 4 outbox, 5 dormant, 6 seen, 7 inbox, 8 the user's map of channels,
---       9 what channels' names start with, 10 propagating, 11 what the names of sets of holders start with
+--       9 what channels' names start with, 10 propagating, 11 what the names of sets of holders start with,
+--       12 unseen
 -- ARGV  1 cursor (us), 2 most records, 3 most bytes, 4 caller's time (us), 5 window (us),
 --       6 the epoch the client knows ('' for none), 7 uid, 8 how fresh "seen" is kept (ms),
 --       9 how far the archive is read below the window (us), 10 the epoch of what the caller has at hand,
@@ -28,7 +29,7 @@
 
 local epoch_key, clock_key, heads_key, outbox_key, dormant_key, seen_key, inbox_key, map_key, channel_prefix =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
-local propagating_key, holders_prefix = KEYS[10], KEYS[11]
+local propagating_key, holders_prefix, unseen_key = KEYS[10], KEYS[11], KEYS[12]
 local cursor, most_records, most_bytes = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local window, known_epoch, uid, seen_fresh = tonumber(ARGV[5]), ARGV[6], ARGV[7], tonumber(ARGV[8])
 local further, at_hand = tonumber(ARGV[9]), ARGV[11]
@@ -90,6 +91,9 @@ local function forget_ended()
 end
 
 local seen = redis.call('ZSCORE', seen_key, uid)
+if not seen and redis.call('ZREM', unseen_key, uid) == 1 then
+  redis.call('HSET', dormant_key, uid, '0')
+end
 if not seen or now / 1000 - tonumber(seen) > seen_fresh then
   redis.call('ZADD', seen_key, digits(now / 1000), uid)
   forget_ended()

@@ -1,13 +1,13 @@
 -- Deletes a tag: from here on nobody holds it. tag_propagate.lua brings that to its holders' maps, and ends it.
 --
--- KEYS  1-8 as in include/batch.lua, 9 the tag, 10 tags, 11 propagating, 12 what the names of sets of holders start with,
---       13 likewise of former holders
+-- KEYS  1-10 as in include/batch.lua, 11 the tag, 12 tags, 13 propagating, 14 what the names of sets of holders start with,
+--       15 likewise of former holders
 -- ARGV  1-5 as in include/batch.lua, 6 tag
 -- Reply id of the change; -1: an earlier change is being propagated, propagate it first
 -- Error EMPTY | BEHIND | OUTBOXFULL | REFUSED unknown_tag
 
 -- include batch
-local tag_key, tags_key, propagating_key, holders_prefix, former_prefix = KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13]
+local tag_key, tags_key, propagating_key, holders_prefix, former_prefix = KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
 local tag = ARGV[6]
 -- include outbox
 -- include holding

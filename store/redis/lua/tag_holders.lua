@@ -5,9 +5,9 @@
 -- 3. Users whose maps have not followed an earlier change yet are brought to that first.
 -- 4. Change the source's set; bring the users' maps into line; write the list of permissions and the outbox.
 --
--- KEYS  1-8 as in include/batch.lua, 9 the tag, 10 propagating, 11 permissions,
---       12 what the names of sets of holders start with, 13 what the names of users' maps of channels start with,
---       14 what the names of this minute's accounts start with, 15 repeat key, of a user's command
+-- KEYS  1-10 as in include/batch.lua, 11 the tag, 12 propagating, 13 permissions,
+--       14 what the names of sets of holders start with, 15 what the names of users' maps of channels start with,
+--       16 what the names of this minute's accounts start with, 17 repeat key, of a user's command
 -- ARGV  1-5 as in include/batch.lua, 6 tag, 7 source, 8 most bytes that a user writes in a minute, 9 bytes that the
 --       user's account is charged with ('': it is not judged), 10 number of users to give it to; then they; then those
 --       to take it from
@@ -16,7 +16,7 @@
 
 -- include batch
 local tag_key, propagating_key, permissions_key, holders_prefix, map_prefix, budget_prefix, repeat_key =
-  KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
+  KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17]
 local tag, source, budget_most, charge, adding = ARGV[6], ARGV[7], tonumber(ARGV[8]), ARGV[9], tonumber(ARGV[10])
 local FIRST_USER = 11
 local actor = repeat_key and ARGV[FIRST_USER] or 'tag_' .. tag

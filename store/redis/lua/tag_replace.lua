@@ -1,15 +1,15 @@
 -- Replaces all users who hold a tag by their profile: from here on the staged ones do, all at one id. tag_propagate.lua
 -- brings that to their maps.
 --
--- KEYS  1-8 as in include/batch.lua, 9 the tag, 10 propagating, 11 profile holders, 12 former profile holders,
---       13 staged users, 14 the same in pages, 15 pages of the tag
+-- KEYS  1-10 as in include/batch.lua, 11 the tag, 12 propagating, 13 profile holders, 14 former profile holders,
+--       15 staged users, 16 the same in pages, 17 pages of the tag
 -- ARGV  1-5 as in include/batch.lua, 6 tag, 7 how many were staged
 -- Reply id of the change; -1: an earlier change is being propagated, propagate it first
 -- Error EMPTY | BEHIND | OUTBOXFULL | REFUSED unknown_tag | FAILED <text>
 
 -- include batch
 local tag_key, propagating_key, profile_key, former_key, staged_key, staged_pages_key, pages_key =
-  KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
+  KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17]
 local tag, count = ARGV[6], tonumber(ARGV[7])
 -- include outbox
 

@@ -239,8 +239,8 @@ async def test_a_user_nobody_knows(app: App, uid: str) -> None:
 
 
 async def test_a_user_as_he_is(app: App, uid: str) -> None:
-    gid = await app.group(uid, name="mine")
     clientid = await app.connect(uid)
+    gid = await app.group(uid, name="mine")
     for client_id in ("a", "b"):
         await app.publish(f"single/{uid}", {"id": client_id})
     user = (await app.admin("GET", f"/users/{uid}")).json

@@ -30,6 +30,7 @@ async def subscribes(app: App, uid: str, topic: str) -> None:
 
 
 async def test_who_subscribes_his_own_topic_is_told_the_rest(app: App, uid: str) -> None:
+    await app.end(uid)
     own = await app.group(uid, name="mine")
     other = await app.group(new_uid(), uid, mode="read", name="theirs")
     await subscribes(app, uid, f"single/{uid}")

@@ -13,7 +13,7 @@ from store.timelines.hot_channels import CachedChannel, HotChannels
 from store.timelines.pull import Pulled
 from store.timelines.sweep import Sweeper
 from tests.integration.app import until
-from tests.integration.groups.conftest import GID, Store, uids
+from tests.integration.groups.conftest import GID, WINDOW_US, Store, uids
 
 CHANNEL = f"group:{GID}"
 Move = Callable[[Store], Awaitable[None]]
@@ -344,7 +344,7 @@ async def test_the_cold_read_the_archive_and_what_is_held(store: Store) -> None:
     await store.create(2, 3, mode="read")
     early = await say(store, 3)
     await heat(store, 3)
-    await Sweeper(store.redis, zombie_days=-1).sweep()
+    await Sweeper(store.redis, zombie_days=-1, roaming_us=WINDOW_US).sweep()
     await store.archive_all()
     await store.pull(2)
     later = await say(store, 3)

@@ -115,7 +115,7 @@ async def test_the_cold_are_skipped_and_read_the_archive(store: Store) -> None:
     early = await say(store, 1)
     for uid in (1, 2, 3):
         assert await store.texts(uid) == early
-    await Sweeper(store.redis, zombie_days=-1).sweep()
+    await Sweeper(store.redis, zombie_days=-1, roaming_us=WINDOW_US).sweep()
     await store.archive_all()
     await store.puller.pull(1, 0, 10)
     dormant = await say(store, 1)

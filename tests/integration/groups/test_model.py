@@ -62,6 +62,9 @@ class Members(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.client_ids = itertools.count()
         self.model = Model(LIMITS)
+        self.archiving = asyncio.Lock()
+        self.unseen = False
+        """Nobody is known to have been seen: what they are sent before they pull is in the archive alone."""
         self.devices = [Device(uid) for uid in USERS for _ in range(DEVICES)]
         self.run(self._start())
 
@@ -205,9 +208,17 @@ class Members(RuleBasedStateMachine):
     def _acknowledged(self, device: Device) -> set[str]:
         return {client_id for _, client_id in self.model.seen[device.uid]}
 
+    async def _pulled(self, process: int, device: Device, cursor: int, limit: int) -> Pulled:
+        """The answer of a process; meanwhile what it has to wait for is archived."""
+        pulling = asyncio.create_task(self.pullers[process].pull(device.uid, cursor, limit, device.epoch))
+        while self.unseen and not (await asyncio.wait([pulling], timeout=0.02))[0]:
+            async with self.archiving:
+                await self.store.archive_all()
+        return await pulling
+
     def _pull(self, device: Device, process: int, limit: int) -> bool:
         """Whether there is more."""
-        pulled = self.run(self.pullers[process].pull(device.uid, device.cursor, limit, device.epoch))
+        pulled = self.run(self._pulled(process, device, device.cursor, limit))
         got = self._check(device, device.cursor, limit, pulled, self._acknowledged(device))
         self._receive(device, pulled, got)
         return bool(pulled.more)
@@ -220,7 +231,7 @@ class Members(RuleBasedStateMachine):
     def pull_a_page_for_everybody_from_the_start(self, process: int, limit: int) -> None:
         """Whatever has messages becomes hot."""
         for device in self.devices[::DEVICES]:
-            pulled = self.run(self.pullers[process].pull(device.uid, 0, limit, device.epoch))
+            pulled = self.run(self._pulled(process, device, 0, limit))
             self._check(device, 0, limit, pulled, self._acknowledged(device))
         self.let_a_second_pass(process, 1.0)
 
@@ -228,7 +239,7 @@ class Members(RuleBasedStateMachine):
     def pull_from_a_cursor_held_before(self, data: st.DataObject, process: int, limit: int) -> None:
         device = data.draw(st.sampled_from(self.devices))
         cursor = data.draw(st.sampled_from(device.held))
-        pulled = self.run(self.pullers[process].pull(device.uid, cursor, limit, device.epoch))
+        pulled = self.run(self._pulled(process, device, cursor, limit))
         self._check(device, cursor, limit, pulled, self._acknowledged(device))
 
     @rule(data=st.data(), said=st.lists(st.tuples(users, gids), min_size=1, max_size=6), limit=limits)
@@ -239,9 +250,7 @@ class Members(RuleBasedStateMachine):
         async def work() -> Any:
             ids, waiting = zip(*(self._say(sender, gid) for sender, gid in said), strict=True)
             syncing = asyncio.gather(*(each.step() for each in self.hot))
-            pulls = asyncio.gather(
-                *(self.pullers[process].pull(each.uid, each.cursor, limit, each.epoch) for each, process in pulling)
-            )
+            pulls = asyncio.gather(*(self._pulled(process, each, each.cursor, limit) for each, process in pulling))
             stored = await asyncio.gather(*waiting, return_exceptions=True)
             await syncing
             return zip(said, ids, stored, strict=True), [(each.cursor, each) for each, _ in pulling], await pulls
@@ -270,6 +279,7 @@ class Members(RuleBasedStateMachine):
         if empty:
             await self.store.redis.flushall()
             self.model.lose_counts()
+            self.unseen = True
         await self.store.life.rebuild(max(self.store.appender.highest_id, self.store.groups.highest_id))
 
 

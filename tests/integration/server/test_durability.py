@@ -76,6 +76,7 @@ async def test_synced_at_every_write(own_redis: RedisServer, tmp_path: Path, uid
 async def test_synced_every_second(lazy_redis: RedisServer, tmp_path: Path, uid: str, other_uid: str) -> None:
     async with running_app(lazy_redis.url, tmp_path) as app:
         assert await aof(app) == "everysec"
+        await app.end(uid)
         async with archive_held(tmp_path):
             await stored(app, uid, "x")
             await stored(app, other_uid, "y")

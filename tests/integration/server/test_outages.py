@@ -163,6 +163,7 @@ async def test_a_full_outbox_refuses_writes_until_the_archive_is_back(
     own_redis: RedisServer, tmp_path: Path, uid: str
 ) -> None:
     async with running_app(own_redis.url, tmp_path, outbox_limit=2000) as app:
+        await app.end(uid)
         await stored(app, uid, "first")
         archive = sqlite3.connect(tmp_path / "archive.db", isolation_level=None, timeout=0)
         with closing(archive) as other_writer:

@@ -49,6 +49,7 @@ async def test_sigterm_ends_it_gently(serve: Serve, asking: Callable[[Served], A
     served = serve()
     await served.wait_for("serving")
     app = asking(served)
+    await app.end(uid)
     assert (await app.publish(f"single/{uid}", {"id": "x"})).status == 204
     assert len(await app.messages(uid)) == 1
     assert await served.stop() == 0
@@ -61,6 +62,7 @@ async def test_nothing_that_was_acknowledged_is_lost_in_a_stop(
     """A broker's queues go on through a restart: each event again until it is done."""
     served = serve("--workers", "2")
     await served.wait_for("serving", 2)
+    await asking(served).end(uid)
     acknowledged: list[str] = []
     statuses: set[int] = set()
     stopped = asyncio.Event()
@@ -99,6 +101,7 @@ async def test_workers_share_the_port_and_the_counts(serve: Serve, asking: Calla
     served = serve("--workers", "2")
     await served.wait_for("serving", 2)
     assert len(served.children()) == 2
+    await asking(served).end(uid)
     for number in range(40):
         async with aiohttp.ClientSession() as fresh:
             app = App(fresh, fresh, served.port, None, EmqxApi())

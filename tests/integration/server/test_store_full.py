@@ -74,7 +74,7 @@ async def test_at_maxmemory_redis_is_read_and_emptied_and_not_written(redis: Red
         await letters.keep(source="archive", reason="archive_refused", message="", sender="1", body=b"{}")
         await store.archive_all()
         assert await store.outbox.size() == 0
-        assert (await Sweeper(store.redis, zombie_days=1).sweep()).dormant == 1
+        assert (await Sweeper(store.redis, zombie_days=1, roaming_us=WINDOW_US).sweep()).dormant == 1
     assert not (await store.say(1)).repeated, "nothing of what was refused is there"
 
 
@@ -94,6 +94,8 @@ async def test_writes_stop_below_maxmemory_and_go_on_when_there_is_room(
     monkeypatch.setattr(memory, "LATELY_SECONDS", 0.1)
     receiver, sender = new_uid(), new_uid()
     async with Redis.from_url(own_redis.url) as redis, running_app(own_redis.url, tmp_path) as app:
+        for uid in (receiver, sender):
+            await app.end(uid)
         assert (await app.publish(f"single/{receiver}", {"id": "first"}, sender)).status == 204
         assert not await writes_wait(app, receiver)
         await redis.config_set("maxmemory", await used(redis) + 40_000_000)

@@ -22,6 +22,7 @@ WINDOW_US = 3_600_000_000
 async def appender(redis: Redis) -> AsyncIterator[Appender]:
     """One connection: messages sent together are one call."""
     await redis.set(keys.EPOCH, "test")
+    await redis.zadd(keys.SEEN, {str(uid): 1 for uid in range(1, 1000)})
     await admit(redis)
     appender = Appender(redis, connections=1, window_us=WINDOW_US, repeat_seconds=3600, outbox_limit=2**30)
     appender.start()

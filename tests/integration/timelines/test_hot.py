@@ -9,6 +9,7 @@ from tests.servers import RedisServer
 async def test_metrics_say_which_channels_are_hot(own_redis: RedisServer, tmp_path: Path) -> None:
     owner, member = new_uid(), new_uid()
     async with running_app(own_redis.url, tmp_path, hot_hits=0.5) as app:
+        await app.end(member)
         gid = await app.group(owner, member, mode="read")
         sent: list[str] = []
 

@@ -26,6 +26,7 @@ from store.archive.outbox import Outbox
 from store.cancellation import end
 from store.errors import EntryFailed
 from store.operations.dead_letters import DeadLetters
+from store.presence.presence import Device, Presence
 from store.redis import keys
 from store.redis.connection import connect
 from store.timelines.append import Appender, Stored
@@ -56,7 +57,7 @@ class Sent(NamedTuple):
 
 
 @dataclass
-class Device:
+class Phone:
     """One device: its cursor, those it held before, and what it received since its store began."""
 
     uid: int
@@ -79,17 +80,19 @@ class Sequence(RuleBasedStateMachine):
         self.timelines: dict[int, list[int]] = {uid: [] for uid in USERS}
         self.mids: dict[Sent, int] = {}
         self.archived: set[int] = set()
-        self.devices = [Device(uid) for uid in USERS for _ in range(DEVICES)]
+        self.devices = [Phone(uid) for uid in USERS for _ in range(DEVICES)]
         self.below_redis = False
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.runner.run(work)
 
-    @initialize()
-    def start(self) -> None:
-        self.run(self._start())
+    @initialize(unseen=st.booleans())
+    def start(self, unseen: bool) -> None:
+        """unseen: nobody was seen before their first pull, so what they were sent is in the archive alone."""
+        self.below_redis = unseen
+        self.run(self._start(unseen))
 
-    async def _start(self) -> None:
+    async def _start(self, unseen: bool) -> None:
         self.redis = connect(self.server.url)
         await self.redis.flushall()
         archive_file = tempfile.mkdtemp(dir=self.directory)
@@ -99,6 +102,8 @@ class Sequence(RuleBasedStateMachine):
         self.archiver = Archiver(self.outbox, handlers(self.archive), DeadLetters(self.redis))
         self.life = StoreRecovery(self.redis, self.archive, self.archiver, window_us=WINDOW_US, sync_sender=True)
         await self.life.ensure()
+        if not unseen:
+            await self.redis.zadd(keys.SEEN, {str(uid): time.time_ns() // 1_000_000 for uid in USERS})
         await self._break_inbox()
         self.appender = Appender(self.redis, window_us=WINDOW_US, repeat_seconds=3600, outbox_limit=2**30)
         self.appender.start()
@@ -145,7 +150,7 @@ class Sequence(RuleBasedStateMachine):
             assert stored.mid not in self.timelines[uid]
             self.timelines[uid] = sorted([*self.timelines[uid], stored.mid])
 
-    def check(self, device: Device, cursor: int, limit: int, pulled: Pulled, acknowledged: set[int]) -> list[int]:
+    def check(self, device: Phone, cursor: int, limit: int, pulled: Pulled, acknowledged: set[int]) -> list[int]:
         """The mids of an answer: the next ones of the sequence, at least those acknowledged before, nothing skipped."""
         assert pulled.reset == (device.epoch not in ("", pulled.epoch))
         assert not pulled.truncated
@@ -162,7 +167,7 @@ class Sequence(RuleBasedStateMachine):
             assert set(mids) >= acknowledged & set(after)
         return mids
 
-    def receive(self, device: Device, pulled: Pulled, mids: list[int]) -> None:
+    def receive(self, device: Phone, pulled: Pulled, mids: list[int]) -> None:
         if pulled.reset:
             device.received.clear()
             device.held = [0]
@@ -170,10 +175,10 @@ class Sequence(RuleBasedStateMachine):
         device.cursor, device.epoch = pulled.last_id, pulled.epoch
         device.held.append(device.cursor)
 
-    async def pull(self, device: Device, cursor: int, limit: int) -> Pulled:
+    async def pull(self, device: Phone, cursor: int, limit: int) -> Pulled:
         return await self.puller.pull(device.uid, cursor, limit, device.epoch)
 
-    def pull_once(self, device: Device, limit: int) -> bool:
+    def pull_once(self, device: Phone, limit: int) -> bool:
         """Whether there is more."""
         if self.below_redis:
             # What lies below Redis's part is read from the archive, once it is there.
@@ -183,7 +188,7 @@ class Sequence(RuleBasedStateMachine):
         self.receive(device, pulled, self.check(device, device.cursor, limit, pulled, known))
         return bool(pulled.more)
 
-    def pull_to_the_end(self, device: Device) -> None:
+    def pull_to_the_end(self, device: Phone) -> None:
         while self.pull_once(device, 1000):
             pass
 
@@ -309,10 +314,14 @@ class Sequence(RuleBasedStateMachine):
         for timeline in (*map(keys.inbox, USERS), keys.channel(keys.GLOBAL)):
             await self.redis.zremrangebyscore(timeline, "-inf", edge)
 
+    @rule(user=users)
+    def connect(self, user: int) -> None:
+        self.run(Presence(self.redis).connected(Device(user, f"{user}-phone", time.time_ns() // 1_000_000)))
+
     @rule()
     def let_everybody_sleep(self) -> None:
         """All users become dormant; the next pull of each makes him active."""
-        self.run(Sweeper(self.redis, zombie_days=-1).sweep())
+        self.run(Sweeper(self.redis, zombie_days=-1, roaming_us=WINDOW_US).sweep())
         self.below_redis = True
 
     @rule()
@@ -335,6 +344,7 @@ class Sequence(RuleBasedStateMachine):
         self.mids.clear()
 
     async def _wipe(self) -> None:
+        self.below_redis = True  # Nobody is seen any more.
         await self.redis.flushall()
         await self.life.ensure(self.appender.highest_id)
         await self._break_inbox()

@@ -45,6 +45,7 @@ async def test_a_zombie_leaves_redis_and_finds_everything_when_he_is_back(
     url = redis_server.url
     async with running_app(url, tmp_path) as app:
         zombie, friend = new_uid(), new_uid()
+        assert await ids(app, zombie) == await ids(app, friend) == []
         before = [await said(app, friend, zombie) for _ in range(3)]
         assert await ids(app, zombie) == before
         await ids(app, friend)
@@ -121,6 +122,7 @@ async def test_a_window_that_was_raised_is_put_back(redis: Redis, redis_server: 
     url = redis_server.url
     sender, receiver = new_uid(), new_uid()
     async with running_app(url, tmp_path, retention_days=1) as app:
+        assert await ids(app, receiver) == await ids(app, sender) == []
         sent = [await said(app, sender, receiver) for _ in range(3)]
         await until(lambda: archived(redis))
     # As it is when the day has passed.

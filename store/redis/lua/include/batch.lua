@@ -5,13 +5,14 @@
 -- 2. Ids are given from `last` + 1 on. The script reserves them by writing the clock before anything else.
 --
 -- KEYS  1 epoch, 2 clock, 3 outbox, 4 outbox bytes, 5 heads, 6 news (Pub/Sub channel), 7 dormant,
---       8 what inboxes' names start with
+--       8 what inboxes' names start with, 9 seen, 10 unseen
 -- ARGV  1 caller's time (us), 2 window (us), 3 seconds a repeat is recognised, 4 outbox limit (bytes),
 --       5 highest id the caller was given
 -- Error EMPTY | BEHIND | OUTBOXFULL
 
 local epoch_key, clock_key, outbox_key, outbox_bytes_key, heads_key, news_channel, dormant_key, inbox_prefix =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local seen_key, unseen_key = KEYS[9], KEYS[10]
 local window, repeat_seconds = tonumber(ARGV[2]), ARGV[3]
 
 local state = redis.call('MGET', epoch_key, clock_key, outbox_bytes_key)
@@ -50,6 +51,49 @@ local function find_dormant(uids, dormant)
   end
 end
 
+-- Users who were never seen have no inbox until they are: they find what is skipped in the archive, as those who are
+-- dormant do. When one was last skipped says how long that matters; for many at once it is noted each hour.
+local now_ms = math.floor(now / 1000)
+local NOTED_MS = 3600000
+
+-- Adds to `dormant` the inboxes of those users who are known to be unseen.
+local function find_unseen(uids, dormant)
+  if #uids == 0 or redis.call('EXISTS', unseen_key) == 0 then
+    return
+  end
+  for first = 1, #uids, 3000 do
+    local skipped = redis.call('ZMSCORE', unseen_key, unpack(uids, first, math.min(first + 2999, #uids)))
+    local stale = {}
+    for index, at in ipairs(skipped) do
+      if at then
+        local uid = uids[first + index - 1]
+        dormant[inbox_prefix .. uid] = true
+        if tonumber(at) < now_ms - NOTED_MS then
+          stale[#stale + 1] = now_ms
+          stale[#stale + 1] = uid
+        end
+      end
+    end
+    if #stale > 0 then
+      redis.call('ZADD', unseen_key, unpack(stale))
+    end
+  end
+end
+
+-- Whether a timeline that was made just now is the inbox of a user who was never seen: then it goes again.
+local function is_unseen(timeline)
+  if string.sub(timeline, 1, #inbox_prefix) ~= inbox_prefix or redis.call('ZCARD', timeline) > 1 then
+    return false
+  end
+  local uid = string.sub(timeline, #inbox_prefix + 1)
+  if redis.call('ZSCORE', seen_key, uid) then
+    return false
+  end
+  redis.call('DEL', timeline)
+  redis.call('ZADD', unseen_key, now_ms, uid)
+  return true
+end
+
 -- Writes a record into the timelines of a list, but for those to be skipped; what was written is added to `written`.
 -- A timeline is trimmed whenever it is written; one of a large fan-out when its expiry is renewed, each half hour at
 -- most. Pulls trim always.
@@ -59,13 +103,18 @@ local function write(list, skipped, mid, record, written)
   for _, timeline in ipairs(list) do
     if not skipped[timeline] then
       redis.call('ZADD', timeline, mid, record)
-      written[#written + 1] = timeline
-      local renewed = redis.call('TTL', timeline) < expires_soon
-      if few or renewed then
-        redis.call('ZREMRANGEBYSCORE', timeline, '-inf', trim_below)
-      end
-      if renewed then
-        redis.call('EXPIRE', timeline, expire_seconds)
+      local left = redis.call('TTL', timeline)
+      local renewed = left < expires_soon
+      if left == -1 and is_unseen(timeline) then
+        skipped[timeline] = true
+      else
+        written[#written + 1] = timeline
+        if few or renewed then
+          redis.call('ZREMRANGEBYSCORE', timeline, '-inf', trim_below)
+        end
+        if renewed then
+          redis.call('EXPIRE', timeline, expire_seconds)
+        end
       end
     end
   end
