@@ -1,23 +1,21 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install run test chaos lint bench docs lock servers clean
+.PHONY: help install run test chaos lint bench docs lock servers measuring clean
 
 VENV := .venv
 PYTHON ?= python3
 INSTALLED := $(VENV)/.installed
 
-help: ## this list
+help: ## this list; with INSTALL=no, system packages that a verb needs are only named
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 install: $(INSTALLED) ## .venv with everything pinned, and the command .venv/bin/emqx-im
 
 $(INSTALLED): requirements-dev.lock pyproject.toml clients/python/pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or newer" >&2; exit 1; }
+	@PYTHON="$(PYTHON)" .ci/need python
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "$$($(PYTHON) --version) is too old: Python 3.11 or newer is needed (make install PYTHON=…)" >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
-	  || { echo "$(PYTHON) cannot make virtual environments: install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --require-hashes -r requirements-dev.lock
 	$(VENV)/bin/python -m pip install --quiet --no-deps -e . -e clients/python
@@ -26,13 +24,17 @@ $(INSTALLED): requirements-dev.lock pyproject.toml clients/python/pyproject.toml
 run: install ## everything on this machine: broker, service, store
 	$(VENV)/bin/emqx-im dev
 
+# Before `install`, and with what that will ask for, so that everything missing is named at once.
 servers:
-	@.ci/need redis-server=redis-server mariadbd=mariadb-server mosquitto_pub=mosquitto-clients faketime=faketime
+	@PYTHON="$(PYTHON)" .ci/need servers $(if $(wildcard $(INSTALLED)),,python)
 
-test: install servers ## all tests; ARGS=… goes to pytest
+measuring:
+	@PYTHON="$(PYTHON)" .ci/need servers bench $(if $(wildcard $(INSTALLED)),,python)
+
+test: servers install ## all tests; ARGS=… goes to pytest
 	$(VENV)/bin/pytest -n 2 --dist loadfile $(ARGS)
 
-chaos: install servers ## fifty rounds of each fault test, an hour; CHAOS_SEED=… plays one again
+chaos: servers install ## fifty rounds of each fault test, an hour; CHAOS_SEED=… plays one again
 	CHAOS_ROUNDS=$${CHAOS_ROUNDS:-50} $(VENV)/bin/pytest tests/integration/faults $(ARGS)
 
 lint: install ## ruff and mypy
@@ -40,8 +42,7 @@ lint: install ## ruff and mypy
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 
-bench: install servers ## the benchmarks, half an hour, into docs/benchmarks; ARGS=… goes to them
-	@.ci/need wrk=wrk ejabberdctl=ejabberd,erlang-p1-mysql
+bench: measuring install ## the benchmarks, half an hour, into docs/benchmarks; ARGS=… goes to them
 	$(VENV)/bin/python -m tests.bench $(ARGS)
 
 docs: install ## what docs/ promises, held against the code
