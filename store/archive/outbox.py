@@ -69,12 +69,11 @@ class Outbox:
 
     async def done(self, entries: Sequence[Entry]) -> int:
         """Takes entries out of the outbox, with all they hold; how many of the stream's were still there."""
-        names = [keys.OUTBOX, keys.OUTBOX_BYTES]
         sizes = [each for entry in {entry.id: entry for entry in entries}.values() for each in (entry.id, entry.size)]
         deleted = 0
         for start in range(0, len(sizes), DONE_AT_ONCE * 2):
-            arguments: list[Any] = [GROUP, *sizes[start : start + DONE_AT_ONCE * 2]]
-            deleted += await script("outbox_done").run(self._redis, names, arguments)
+            taken = sizes[start : start + DONE_AT_ONCE * 2]
+            deleted += await script("outbox_done").run(self._redis, more_arguments=taken, group=GROUP)
         return deleted
 
     async def length(self) -> int:

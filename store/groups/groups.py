@@ -270,7 +270,7 @@ class Groups:
     async def _of_user(self, uid: int) -> list[tuple[Membership, int]]:
         """With the owner of each."""
         try:
-            channels: Any = await self._redis.hgetall(keys.channels(uid))
+            channels: Any = await self._redis.hgetall(keys.channel_map(uid))
             joined = {}
             for channel, intervals in channels.items():
                 gid = keys.gid_of(channel.decode())

@@ -31,21 +31,29 @@ async def restore_groups(
 
 
 async def _restore_group(redis: Redis, tables: GroupTables, group: GroupRow, above: int) -> None:
-    names = [
-        *(keys.group(group.gid), keys.members(group.gid), keys.kicked(group.gid)),
-        *(keys.PERMISSIONS, keys.CHANNELS),
-    ]
-    common: list[Any] = [
-        *(group.gid, keys.group_channel(group.gid), above),
-        *(group.owner or "", group.mode, int(group.open), group.made, group.dismissed, group.changed, group.name),
-    ]
     after = (0, 0)
     while True:
         members = await tables.members(group.gid, after, _MEMBERS)
-        arguments = list(common)
+        arguments: list[Any] = []
         for member in members:
             arguments += (member.uid, member.joined, member.left, int(member.kicked))
-        await script("restore_group").run(redis, names, arguments)
+        await script("restore_group").run(
+            redis,
+            more_arguments=arguments,
+            group_key=keys.group(group.gid),
+            members_key=keys.members(group.gid),
+            kicked_key=keys.kicked(group.gid),
+            gid=group.gid,
+            channel=keys.group_channel(group.gid),
+            above=above,
+            owner=group.owner or "",
+            mode=group.mode,
+            open=int(group.open),
+            made=group.made,
+            dismissed=group.dismissed,
+            changed=group.changed,
+            name=group.name,
+        )
         if len(members) < _MEMBERS:
             return
         after = (members[-1].uid, members[-1].joined)
@@ -54,7 +62,6 @@ async def _restore_group(redis: Redis, tables: GroupTables, group: GroupRow, abo
 async def _count_groups(redis: Redis) -> None:
     """Of every group in Redis, also of those that the archive does not have yet."""
     await redis.delete(keys.READ_GROUPS, keys.USER_GROUPS)
-    async for key in redis.scan_iter(match=keys.GROUP + b"*", count=1000):
-        gid = int(key.removeprefix(keys.GROUP))
-        names = [keys.group(gid), keys.members(gid), keys.READ_GROUPS, keys.USER_GROUPS]
-        await script("restore_counts").run(redis, names, [])
+    async for key in redis.scan_iter(match=keys.GROUP_PREFIX + b"*", count=1000):
+        gid = int(key.removeprefix(keys.GROUP_PREFIX))
+        await script("restore_counts").run(redis, group_key=keys.group(gid), members_key=keys.members(gid))

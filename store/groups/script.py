@@ -86,7 +86,9 @@ class GroupScript:
     ) -> None:
         """redis: a client of one connection (`connect(…, single=True)`)."""
         self._redis = redis
-        self._settings = (window_us, repeat_seconds, outbox_limit)
+        self._window_us = window_us
+        self._repeat_seconds = repeat_seconds
+        self._outbox_limit = outbox_limit
         self._limits = limits
         self._replicas = replicas
         self._budget = budget
@@ -111,26 +113,45 @@ class GroupScript:
             self._memory.require_room()
         gid, actor, limits, now = command.gid, str(command.actor), self._limits, time.time_ns()
         charge = self._budget.charge_for_many(actor, command.received_at)
-        names = [
-            *keys.BATCH,
-            *(keys.PERMISSIONS, keys.READ_GROUPS, keys.CHANNELS),
-            keys.BUDGET + account(command.received_at),
-            keys.repeat(actor, f"{group_topic(gid)}/{command.kind}", command.command_id),
-            *(keys.group(gid), keys.members(gid), keys.kicked(gid), keys.channel(keys.group_channel(gid))),
-            *(keys.USER_GROUPS, keys.groups_made(command.actor)),
-        ]
-        arguments: list[Any] = [
-            *(now // 1000, *self._settings, highest_id, limits.write, limits.read, limits.user),
-            *(command.kind, gid, keys.group_channel(gid), command.actor),
-            *(command.owner, command.mode, int(command.open), command.name, command.successor),
-            _tail(group_topic(gid), command.notice, now),
-            *(self._budget.most, self._budget.least, "" if charge == NOT_JUDGED else charge),
-            *(limits.groups, limits.made, int(limits.known)),
-        ]
+        arguments: list[Any] = []
         for uid, notice in command.told.items():
             arguments += (uid, _tail(inbox_topic(uid), notice, now))
         try:
-            reply = await self._script.run(self._redis, names, arguments)
+            reply = await self._script.run(
+                self._redis,
+                more_arguments=arguments,
+                repeat_key=keys.repeat(actor, f"{group_topic(gid)}/{command.kind}", command.command_id),
+                group_key=keys.group(gid),
+                members_key=keys.members(gid),
+                kicked_key=keys.kicked(gid),
+                channel_key=keys.channel(keys.group_channel(gid)),
+                groups_made_key=keys.groups_made(command.actor),
+                caller_time=now // 1000,
+                window=self._window_us,
+                repeat_seconds=self._repeat_seconds,
+                outbox_limit=self._outbox_limit,
+                highest_id=highest_id,
+                most_written=limits.write,
+                most_read=limits.read,
+                most_reading=limits.user,
+                most_groups=limits.groups,
+                most_made=limits.made,
+                known_only=int(limits.known),
+                command=command.kind,
+                gid=gid,
+                channel=keys.group_channel(gid),
+                actor=actor,
+                new_owner=command.owner,
+                new_mode=command.mode,
+                new_open=int(command.open),
+                new_name=command.name,
+                successor=command.successor,
+                notice=_tail(group_topic(gid), command.notice, now),
+                account=account(command.received_at, actor),
+                budget_most=self._budget.most,
+                budget_least=self._budget.least,
+                charge="" if charge == NOT_JUDGED else charge,
+            )
         except AccountSpent:
             assert command.received_at is not None
             raise self._budget.close(actor, command.received_at) from None

@@ -54,24 +54,21 @@ class DeadLetters:
                 "cut": len(body) > MAX_BODY,
             }
         )
-        names = [
-            keys.EPOCH,
-            keys.DEAD_COUNTER,
-            keys.DEAD_LETTERS,
-            keys.DEAD_NUMBERS,
-            keys.DEAD_SENDERS,
-            keys.DEAD_BYTES,
-            keys.DEAD_TOLD + sender.encode(),
-            keys.DEAD_OF,
-        ]
-        arguments = [sender, letter, MAX_OF_SENDER, MAX_BYTES, int(source != ARCHIVE)]
-        number, tell = await self._keep.run(self._redis, names, arguments)
+        number, tell = await self._keep.run(
+            self._redis,
+            dead_told_key=keys.dead_told(sender),
+            sender=sender,
+            letter=letter,
+            most_of_sender=MAX_OF_SENDER,
+            most_bytes=MAX_BYTES,
+            needs_epoch=int(source != ARCHIVE),
+        )
         return Kept(number, bool(tell))
 
     async def may_tell(self, sender: str) -> bool:
         """Whether the sender has not been told of a refusal within the last second; they count as told now."""
         try:
-            return bool(await self._redis.set(keys.DEAD_TOLD + sender.encode(), b"1", nx=True, ex=1))
+            return bool(await self._redis.set(keys.dead_told(sender), b"1", nx=True, ex=1))
         except (RedisError, OSError) as error:
             raise StoreAway(f"dead letters: {error}") from error
 
@@ -102,11 +99,4 @@ class DeadLetters:
         if letter is None:
             return False
         sender = letter["sender"]
-        names = [
-            keys.DEAD_LETTERS,
-            keys.DEAD_NUMBERS,
-            keys.DEAD_SENDERS,
-            keys.DEAD_BYTES,
-            keys.DEAD_OF + sender.encode(),
-        ]
-        return bool(await self._drop.run(self._redis, names, [number, sender]))
+        return bool(await self._drop.run(self._redis, dead_of_key=keys.dead_of(sender), number=number, sender=sender))

@@ -67,14 +67,16 @@ class PermissionWork:
 
     async def end_memberships(self, ending: Ending) -> int:
         """Ends up to a thousand; how many are left. Raises StoreEmpty, too."""
-        names = [
-            *(keys.EPOCH, keys.CLOCK, keys.OUTBOX, keys.OUTBOX_BYTES, keys.NEWS),
-            *(keys.PERMISSIONS, keys.READ_GROUPS, keys.CHANNELS),
-            *(keys.group(ending.gid), keys.members(ending.gid), keys.kicked(ending.gid)),
-            keys.USER_GROUPS,
-        ]
-        arguments = [ending.gid, keys.group_channel(ending.gid), ending.share]
-        return int(await self._group_end.run(self._redis, names, arguments))
+        left = await self._group_end.run(
+            self._redis,
+            group_key=keys.group(ending.gid),
+            members_key=keys.members(ending.gid),
+            kicked_key=keys.kicked(ending.gid),
+            gid=ending.gid,
+            channel=keys.group_channel(ending.gid),
+            actor=ending.share,
+        )
+        return int(left)
 
     async def done(self, entries: Sequence[Entry]) -> None:
         """Takes entries off the list."""

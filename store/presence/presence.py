@@ -68,8 +68,16 @@ class Presence:
         """What came by it."""
         calls = []
         for some in _parts(devices):
-            names = [*_NAMES, keys.CLOCK, keys.DORMANT, keys.UNSEEN, *map(_gone, some)]
-            calls.append((names, [*_arguments(), _FAR, self._most_devices, *_fields(some)]))
+            calls.append(
+                self._connect.call(
+                    more_keys=[*map(_gone, some)],
+                    more_arguments=_fields(some),
+                    users_per_bitmap=keys.USERS_PER_BITMAP,
+                    now=_now(),
+                    far=_FAR,
+                    most=self._most_devices,
+                )
+            )
         replies = await self._connect.run_each(self._redis, calls)
         too_many = [(int(uid), clientid.decode()) for reply in replies for uid, clientid in _pairs(reply[2])]
         return Came(sum(reply[0] for reply in replies), too_many)
@@ -90,8 +98,17 @@ class Presence:
         return sum([await self._leave("unlisted", some, []) for some in _parts(devices)])
 
     async def _leave(self, kind: str, devices: Sequence[Device], gone: Sequence[bytes]) -> int:
-        arguments = [*_arguments(), kind, REMEMBER_SECONDS, REMEMBER_HELD_SECONDS, MAX_STEP, *_fields(devices)]
-        let_go, _ = await self._disconnect.run(self._redis, [*_NAMES, *gone], arguments)
+        let_go, _ = await self._disconnect.run(
+            self._redis,
+            more_keys=gone,
+            more_arguments=_fields(devices),
+            users_per_bitmap=keys.USERS_PER_BITMAP,
+            now=_now(),
+            kind=kind,
+            remember_unheld=REMEMBER_SECONDS,
+            remember_held=REMEMBER_HELD_SECONDS,
+            older=MAX_STEP,
+        )
         return int(let_go)
 
     async def devices(self, uids: Iterable[int]) -> dict[int, dict[str, int]]:
@@ -102,8 +119,10 @@ class Presence:
     async def connections(self, uids: Iterable[int]) -> dict[int, list[Device]]:
         """For each user what their devices are held by: while one moves, it has several. One round trip."""
         found: dict[int, list[Device]] = {uid: [] for uid in uids}
-        names = [keys.DEVICES, keys.ONLINE]
-        calls = [(names, [keys.USERS_PER_BITMAP, *some]) for some in _parts(list(found))]
+        calls = [
+            self._devices.call(more_arguments=some, users_per_bitmap=keys.USERS_PER_BITMAP)
+            for some in _parts(list(found))
+        ]
         for reply in await self._devices.run_each(self._redis, calls):
             for uid, held in _pairs(reply):
                 found[int(uid)] = [
@@ -152,15 +171,8 @@ class Presence:
         return int(users or 0), int(devices or 0)
 
 
-_NAMES = [
-    *(keys.EPOCH, keys.SEEN, keys.DEVICES, keys.ONLINE),
-    *(keys.BITMAPS, keys.PRESENCE, keys.PRESENCE_FEED),
-]
-"""As in `lua/include/presence.lua`."""
-
-
-def _arguments() -> list[Any]:
-    return [keys.USERS_PER_BITMAP, time.time_ns() // 1_000_000]
+def _now() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _connections(uid: int, clientid: bytes, value: bytes) -> Iterator[Device]:

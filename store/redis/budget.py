@@ -147,9 +147,9 @@ class _Unbounded(Budget):
 UNBOUNDED = _Unbounded(0, 1)
 
 
-def account(received_at: int | None) -> bytes:
-    """What comes before the sender in the name of an account of that minute."""
-    return b"%d:" % ((received_at or 0) // _MINUTE_MS)
+def account(received_at: int | None, sender: str) -> str:
+    """The name of a sender's account of that minute."""
+    return f"{(received_at or 0) // _MINUTE_MS}:{sender}"
 
 
 def _over(received_at: int) -> SenderOverBudget:

@@ -83,13 +83,13 @@ DEAD_SENDERS = PREFIX + b"dead:senders"
 """Sorted set: sender by bytes of his dead letters."""
 DEAD_BYTES = PREFIX + b"dead:bytes"
 """String: bytes of all dead letters."""
-DEAD_OF = PREFIX + b"dead:of:"
+DEAD_OF_PREFIX = PREFIX + b"dead:of:"
 """Start of the names of the lists of one sender's dead letters, oldest first."""
-DEAD_TOLD = PREFIX + b"dead:told:"
-"""Start of the names of the marks that a sender was told of a refusal within the last second."""
-
-BUDGET = PREFIX + b"b:"
+BUDGET_PREFIX = PREFIX + b"b:"
 """Start of the names of what senders have written in a minute, bytes; only of those who wrote much, or to groups."""
+
+HANDED_IN = ("stream",)
+"""Names in the headers of scripts that work on one of several keys: a list of work."""
 
 GLOBAL = "global"
 """The channel of `business/global`."""
@@ -97,46 +97,44 @@ GLOBAL = "global"
 USERS_PER_BITMAP = 1 << 12
 """So many users share one presence bitmap."""
 
-INBOX = PREFIX + b"in:"
+INBOX_PREFIX = PREFIX + b"in:"
 """What inboxes' names start with."""
-BATCH = (EPOCH, CLOCK, OUTBOX, OUTBOX_BYTES, HEADS, NEWS, DORMANT, INBOX, SEEN, UNSEEN)
-"""What every batch of writes begins with, as in `lua/include/batch.lua`."""
-CHANNEL = PREFIX + b"ch:"
+CHANNEL_PREFIX = PREFIX + b"ch:"
 """What channels' names start with."""
-CHANNELS = PREFIX + b"chan:"
+CHANNEL_MAP_PREFIX = PREFIX + b"chan:"
 """What the names of users' maps of channels start with."""
-GROUP = PREFIX + b"g:"
+GROUP_PREFIX = PREFIX + b"g:"
 """What groups' names start with."""
-HOLDERS = PREFIX + b"th:"
+HOLDERS_PREFIX = PREFIX + b"th:"
 """What the names of sets of a tag's holders start with; then `source:tag`."""
-FORMER = PREFIX + b"tw:"
+FORMER_PREFIX = PREFIX + b"tw:"
 """Likewise, of the sets as they were before the change that is being propagated."""
-DEVICES = PREFIX + b"dev:"
+DEVICES_PREFIX = PREFIX + b"dev:"
 """What device hashes' names start with: clientid to the connections of a user's devices online (`presence.lua`)."""
-ONLINE = PREFIX + b"on:"
+BITMAP_PREFIX = PREFIX + b"on:"
 """What the names of presence bitmaps start with: one bit per user, set while a device of his is online."""
 
 
 def inbox(uid: int) -> bytes:
     """Sorted set: record by id, what was written to this user."""
-    return INBOX + b"%d" % uid
+    return INBOX_PREFIX + b"%d" % uid
 
 
 def channel(name: str) -> bytes:
     """Sorted set: record by id, what was written once for everybody who reads the channel."""
-    return CHANNEL + name.encode()
+    return CHANNEL_PREFIX + name.encode()
 
 
-def channels(uid: int) -> bytes:
+def channel_map(uid: int) -> bytes:
     """Hash: name of a channel to the intervals in which the user sees it, `J:L,J:L,J:`: ids above each J and below
     its L, or without end. Channels that everybody sees are not in it."""
-    return CHANNELS + b"%d" % uid
+    return CHANNEL_MAP_PREFIX + b"%d" % uid
 
 
 def group(gid: int) -> bytes:
     """Hash: `owner`, `mode`, `open`, `name`, `made`, `changed` (ids of its making and last change); `dismissed` and
     `ended` (ids of its end, and of the end of all memberships) once that is over."""
-    return GROUP + b"%d" % gid
+    return GROUP_PREFIX + b"%d" % gid
 
 
 def members(gid: int) -> bytes:
@@ -174,12 +172,12 @@ def tag(name: str) -> bytes:
 
 def holders(source: str, tag: str) -> bytes:
     """Set: users who hold the tag because this source says so."""
-    return HOLDERS + f"{source}:{tag}".encode()
+    return HOLDERS_PREFIX + f"{source}:{tag}".encode()
 
 
 def former(source: str, tag: str) -> bytes:
     """Set: what `holders` was before the change that is being propagated, less those who are."""
-    return FORMER + f"{source}:{tag}".encode()
+    return FORMER_PREFIX + f"{source}:{tag}".encode()
 
 
 def staged(job: str) -> bytes:
@@ -187,9 +185,10 @@ def staged(job: str) -> bytes:
     return PREFIX + b"ts:" + job.encode()
 
 
-def pages(name: str) -> bytes:
-    """List: these users, some hundred an element, separated by spaces. name: of the job, then of the tag."""
-    return PREFIX + b"tl:" + name.encode()
+def pages(tag: str) -> bytes:
+    """List: users who hold the tag by their profile and are not propagated yet, some hundred an element, separated by
+    spaces."""
+    return PREFIX + b"tl:" + tag.encode()
 
 
 def lines(tag: str) -> bytes:
@@ -207,6 +206,21 @@ def tag_of(channel: str) -> str | None:
     return channel.removeprefix("tag_") if channel.startswith("tag_") else None
 
 
+def staged_pages(job: str) -> bytes:
+    """List: the users who were staged, as in `pages`."""
+    return PREFIX + b"tl:" + job.encode()
+
+
+def dead_of(sender: str) -> bytes:
+    """List: numbers of this sender's dead letters, oldest first."""
+    return DEAD_OF_PREFIX + sender.encode()
+
+
+def dead_told(sender: str) -> bytes:
+    """String: this sender was told of a refusal within the last second."""
+    return PREFIX + b"dead:told:" + sender.encode()
+
+
 def repeat(sender: str, topic: str, client_id: str) -> bytes:
     """String: the id that the first message with this sender, topic and client id got."""
     digest = blake2b(f"{sender}\n{topic}\n{client_id}".encode("utf-8", "surrogatepass"), digest_size=12)
@@ -215,7 +229,7 @@ def repeat(sender: str, topic: str, client_id: str) -> bytes:
 
 def bitmap(number: int) -> bytes:
     """Of the users from `number * USERS_PER_BITMAP` on."""
-    return ONLINE + b"%d" % number
+    return BITMAP_PREFIX + b"%d" % number
 
 
 def subscribing(uid: int) -> bytes:

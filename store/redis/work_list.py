@@ -53,7 +53,7 @@ class WorkList:
                 if not str(error).startswith(_NO_GROUP):
                     raise
             # First start, or Redis was wiped.
-            await script("work_begin").run(self._redis, [self._stream], [self._group])
+            await script("work_begin").run(self._redis, stream_key=self._stream, group=self._group)
             return await self._next(limit, wait)
 
     async def unfinished(self, after: bytes, limit: int) -> tuple[list[Item], bytes | None]:
@@ -78,7 +78,9 @@ class WorkList:
 
     async def leave(self) -> None:
         """Ends this worker; one that has not finished stays, to be taken over. Raises StoreAway."""
-        await script("work_leave").run(self._redis, [self._stream], [self._group, self.worker, _SILENCE])
+        await script("work_leave").run(
+            self._redis, stream_key=self._stream, group=self._group, leaving=self.worker, silence=_SILENCE
+        )
 
     @contextmanager
     def answers(self) -> Iterator[None]:
@@ -111,8 +113,14 @@ class WorkList:
 
     async def _claim(self, limit: int) -> list[Item]:
         """Items whose worker has been silent too long. Where there are no more, it rests."""
-        arguments = [self._group, self.worker, int(self._idle * 1000), limit]
-        reply = await script("work_claim").run(self._redis, [self._stream], arguments)
+        reply = await script("work_claim").run(
+            self._redis,
+            stream_key=self._stream,
+            group=self._group,
+            taking=self.worker,
+            silence=int(self._idle * 1000),
+            most=limit,
+        )
         if len(reply) < limit:
             self._look_at = time.monotonic() + self._idle / 2
         return await self._still_there([(id_, _fields(fields)) for id_, fields in filter(None, reply)])

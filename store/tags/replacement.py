@@ -49,7 +49,7 @@ class Replacement:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            await self._redis.unlink(keys.staged(self._job), keys.pages(self._job))
+            await self._redis.unlink(keys.staged(self._job), keys.staged_pages(self._job))
         except (RedisError, OSError) as failure:
             log.warning("staged_users_left", error=str(failure), seconds=_KEPT_SECONDS)
 
@@ -68,7 +68,7 @@ class Replacement:
     async def _stage(self) -> None:
         if not self._waiting:
             return
-        staged, pages = keys.staged(self._job), keys.pages(self._job)
+        staged, pages = keys.staged(self._job), keys.staged_pages(self._job)
         uids = [str(uid) for uid in self._waiting]
         self._waiting.clear()
         pipeline = self._redis.pipeline(transaction=True)

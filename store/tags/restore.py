@@ -25,22 +25,30 @@ async def restore_tags(redis: Redis, tables: TagTables, keep_lock: Callable[[], 
 async def _restore_tag(
     redis: Redis, tables: TagTables, tag: TagRow, keep_lock: Callable[[], Awaitable[object]]
 ) -> None:
-    names = [keys.tag(tag.tag), keys.TAGS, keys.HOLDERS, keys.CHANNELS]
     known: Any = await redis.hget(keys.tag(tag.tag), "changed")
-    common: list[Any] = [
-        *(tag.tag, keys.tag_channel(tag.tag)),
-        *(int(tag.followable), tag.made, tag.deleted, tag.changed, tag.title, int(known or 0)),
-    ]
     newest, after = tag.changed, (0, 0)
     last = False
     while not last:
         holders = await tables.holders(tag.tag, after, _HOLDERS)
         last = len(holders) < _HOLDERS
         newest = max(newest, *(holder.changed for holder in holders)) if holders else newest
-        arguments = [*common, newest if last else ""]
+        arguments: list[Any] = []
         for holder in holders:
             arguments += (holder.uid, holder.joined, holder.left, holder.sources, holder.changed)
-        await script("restore_tag").run(redis, names, arguments)
+        await script("restore_tag").run(
+            redis,
+            more_arguments=arguments,
+            tag_key=keys.tag(tag.tag),
+            tag=tag.tag,
+            channel=keys.tag_channel(tag.tag),
+            followable=int(tag.followable),
+            made=tag.made,
+            deleted=tag.deleted,
+            changed=tag.changed,
+            title=tag.title,
+            known=int(known or 0),
+            newest=newest if last else "",
+        )
         await keep_lock()
         if holders:
             after = (holders[-1].uid, holders[-1].joined)

@@ -5,7 +5,6 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from store.redis import keys
 from store.redis.connection import wait_for_replicas
 from store.redis.memory import StoreMemory
 from store.redis.scripts import script
@@ -26,21 +25,28 @@ class TagScript:
     ) -> None:
         """redis: a client of one connection (`connect(…, single=True)`)."""
         self._redis = redis
-        self._settings = (window_us, repeat_seconds)
+        self._window_us = window_us
+        self.repeat_seconds = repeat_seconds
         self._outbox_limit = outbox_limit
         self._replicas = replicas
         self._memory = memory
         self.highest_id = 0
 
-    async def run(self, name: str, names: list[bytes], arguments: list[Any], *, share: int = 1) -> Any:
-        """The reply of the script `name` to what follows the keys and arguments of `include/batch.lua`.
+    async def run(self, name: str, *, share: int = 1, **values: Any) -> Any:
+        """The reply of the script `name` to these values beside those of `include/batch.lua`.
 
         share: leaves the outbox to others once it is full to this part of its limit. Raises ChannelRefused, StoreError.
         """
         if self._memory is not None:
             self._memory.require_room()
-        begun = [time.time_ns() // 1000, *self._settings, self._outbox_limit // share, self.highest_id]
-        reply = await script(name).run(self._redis, [*keys.BATCH, *names], [*begun, *arguments])
+        reply = await script(name).run(
+            self._redis,
+            caller_time=time.time_ns() // 1000,
+            window=self._window_us,
+            outbox_limit=self._outbox_limit // share,
+            highest_id=self.highest_id,
+            **values,
+        )
         await wait_for_replicas(self._redis, self._replicas)
         return reply
 

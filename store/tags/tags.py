@@ -85,13 +85,11 @@ class Tags:
 
     async def put(self, tag: str, *, title: str, followable: bool) -> None:
         """Makes a tag, or changes what it is."""
-        names = [keys.tag(tag), keys.TAGS, keys.PROPAGATING]
-        await self._once_settled(tag, "tag_put", names, [tag, title, int(followable)])
+        await self._once_settled(tag, "tag_put", title=title, followable=int(followable))
 
     async def delete(self, tag: str) -> None:
         """From here on nobody holds it. What is left to propagate is anybody's who propagates."""
-        names = [keys.tag(tag), keys.TAGS, keys.PROPAGATING, keys.HOLDERS, keys.FORMER]
-        await self._once_settled(tag, "tag_delete", names, [tag])
+        await self._once_settled(tag, "tag_delete")
 
     async def change(
         self, tag: str, source: str, *, add: Sequence[int] = (), remove: Sequence[int] = ()
@@ -109,21 +107,30 @@ class Tags:
 
     async def replace(self, tag: str, job: str, count: int) -> int:
         """The users staged under `job`, so many, are the tag's profile holders from one id on: that id."""
-        names = [
-            *(keys.tag(tag), keys.PROPAGATING, keys.holders(PROFILE, tag), keys.former(PROFILE, tag)),
-            *(keys.staged(job), keys.pages(job), keys.pages(tag)),
-        ]
-        return await self._once_settled(tag, "tag_replace", names, [tag, count])
+        return await self._once_settled(
+            tag,
+            "tag_replace",
+            holders_key=keys.holders(PROFILE, tag),
+            former_key=keys.former(PROFILE, tag),
+            staged_key=keys.staged(job),
+            staged_pages_key=keys.staged_pages(job),
+            pages_key=keys.pages(tag),
+            count=count,
+        )
 
     async def settle_step(self, tag: str) -> Settled:
         """Rests as long as it took, for others. Raises OutboxFull where the archive has to catch up first."""
         begun = time.monotonic()
-        names = [
-            *(keys.tag(tag), keys.PROPAGATING, keys.PERMISSIONS, keys.HOLDERS, keys.FORMER, keys.CHANNELS),
-            *(keys.pages(tag), keys.DEVICES, keys.lines(tag)),
-        ]
-        arguments = [tag, _CHANGED_AT_ONCE, _LOOKED_AT_ONCE]
-        more, looked, changed = await self._script.run("tag_propagate", names, arguments, share=_OUTBOX_SHARE)
+        more, looked, changed = await self._script.run(
+            "tag_propagate",
+            share=_OUTBOX_SHARE,
+            tag_key=keys.tag(tag),
+            pages_key=keys.pages(tag),
+            lines_key=keys.lines(tag),
+            tag=tag,
+            most_changed=_CHANGED_AT_ONCE,
+            most_looked=_LOOKED_AT_ONCE,
+        )
         await asyncio.sleep(time.monotonic() - begun)
         return Settled(bool(more), looked, changed)
 
@@ -155,7 +162,7 @@ class Tags:
     async def of_user(self, uid: int) -> list[Holding]:
         """The tags he holds now, by name."""
         pipeline = self._redis.pipeline(transaction=True)
-        pipeline.hgetall(keys.channels(uid))
+        pipeline.hgetall(keys.channel_map(uid))
         pipeline.hkeys(keys.PROPAGATING)
         channels, propagating = await self._replies(pipeline)
         names = {name.decode() for name in propagating}
@@ -200,7 +207,7 @@ class Tags:
         charge = self._budget.charge(str(uid), 0, received_at)
         judged = "" if charge == NOT_JUDGED else charge
         try:
-            return await self._change(tag, FOLLOW, add, remove, [repeat], judged, account(received_at))
+            return await self._change(tag, FOLLOW, add, remove, [repeat], judged, account(received_at, str(uid)))
         except AccountSpent:
             assert received_at is not None
             raise self._budget.close(str(uid), received_at) from None
@@ -217,20 +224,26 @@ class Tags:
         remove: Sequence[int],
         repeat: Sequence[bytes] = (),
         charge: int | str = "",
-        minute: bytes = b"",
+        account: str = "",
     ) -> HoldersChanged:
-        names = [
-            *(keys.tag(tag), keys.PROPAGATING, keys.PERMISSIONS, keys.HOLDERS, keys.CHANNELS),
-            keys.BUDGET + minute,
-            *repeat,
-        ]
-        arguments = [tag, source, self._budget.most, charge, len(add), *add, *remove]
-        id_, repeated, added, removed = await self._script.run("tag_holders", names, arguments)
+        id_, repeated, added, removed = await self._script.run(
+            "tag_holders",
+            more_keys=repeat,
+            more_arguments=[*add, *remove],
+            tag_key=keys.tag(tag),
+            tag=tag,
+            source=source,
+            account=account,
+            budget_most=self._budget.most,
+            charge=charge,
+            adding=len(add),
+            repeat_seconds=self._script.repeat_seconds,
+        )
         return HoldersChanged(self._script.given(id_), bool(repeated), added, removed)
 
-    async def _once_settled(self, tag: str, name: str, names: Sequence[bytes], arguments: list[Any]) -> int:
+    async def _once_settled(self, tag: str, name: str, **values: Any) -> int:
         """The id that the script gives, once an earlier change of the tag is propagated."""
-        while (id_ := await self._script.run(name, list(names), arguments)) < 0:
+        while (id_ := await self._script.run(name, tag_key=keys.tag(tag), tag=tag, **values)) < 0:
             await self.settle_step(tag)
         return self._script.given(id_)
 

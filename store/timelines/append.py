@@ -87,7 +87,9 @@ class Appender:
         on_batch: Callable[[int], object] | None = None,
     ) -> None:
         self._connections = [RedisConnection(redis) for _ in range(connections)]
-        self._settings = (window_us, repeat_seconds, outbox_limit)
+        self._window_us = window_us
+        self._repeat_seconds = repeat_seconds
+        self._outbox_limit = outbox_limit
         self._sync_sender = sync_sender
         self._replicas = replicas
         self._budget = budget
@@ -235,15 +237,24 @@ class Appender:
         return batch
 
     async def _write(self, connection: RedisConnection, entries: list[Entry]) -> list[Any]:
-        names = [*keys.BATCH, keys.BUDGET]
-        arguments: list[Any] = [
-            *(time.time_ns() // 1000, *self._settings, self.highest_id, int(self._sync_sender)),
-            *(self._budget.most, self._budget.least),
-        ]
+        names: list[bytes] = []
+        arguments: list[Any] = []
         for entry in entries:
             names += entry.names
             arguments += (entry.to, entry.tail, "" if entry.charge == NOT_JUDGED else entry.charge)
-        replies: list[Any] = await self._script.run(connection, names, arguments)
+        replies: list[Any] = await self._script.run(
+            connection,
+            more_keys=names,
+            more_arguments=arguments,
+            caller_time=time.time_ns() // 1000,
+            window=self._window_us,
+            repeat_seconds=self._repeat_seconds,
+            outbox_limit=self._outbox_limit,
+            highest_id=self.highest_id,
+            own_copies=int(self._sync_sender),
+            budget_most=self._budget.most,
+            budget_least=self._budget.least,
+        )
         await wait_for_replicas(connection, self._replicas)
         return replies
 

@@ -65,7 +65,7 @@ class Comparison:
             if await self._redis.zscore(timeline, record) is not None:
                 return True
             if not channel:
-                written = written or await self._was_warm(timeline[len(keys.INBOX) :].decode(), message.mid)
+                written = written or await self._was_warm(timeline[len(keys.INBOX_PREFIX) :].decode(), message.mid)
         if (gid := keys.gid_of(channel)) is not None:
             return await self._held_by_members(gid, message, record)
         return not written

@@ -18,7 +18,6 @@ from redis.asyncio import Redis
 from store.cancellation import sleep_unless
 from store.errors import StoreError
 from store.record import Message, Shared, decode
-from store.redis import keys
 from store.redis.pipelined import RedisConnection
 from store.redis.scripts import script
 
@@ -189,10 +188,17 @@ class HotChannels:
 
     async def _sync(self) -> None:
         epoch, names = self._epoch, list(self._rates)
-        arguments: list[Any] = [epoch, CHANNEL_BYTES, _BESIDE_BYTES, _SYNC_BYTES]
+        arguments: list[Any] = []
         for name in names:
             arguments += (name, self._held[name].head if name in self._held else 0)
-        found, *channels = await self._script.run(self._redis, [keys.EPOCH, keys.HEADS, keys.CHANNEL], arguments)
+        found, *channels = await self._script.run(
+            self._redis,
+            more_arguments=arguments,
+            known_epoch=epoch,
+            most_bytes=CHANNEL_BYTES,
+            beside=_BESIDE_BYTES,
+            most_of_all=_SYNC_BYTES,
+        )
         if epoch != self._epoch:
             # A pull has met another life of the store meanwhile.
             return

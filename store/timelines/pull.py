@@ -116,15 +116,20 @@ class Puller:
         offer = self._hot.offer()
         epoch_now, clock, edge, boundary, reset, oldest, merged, read, hot, seen = await self._script.run(
             self._redis,
-            [
-                *(keys.EPOCH, keys.CLOCK, keys.HEADS, keys.OUTBOX, keys.DORMANT, keys.SEEN),
-                *(keys.inbox(uid), keys.channels(uid), keys.CHANNEL, keys.PROPAGATING, keys.HOLDERS),
-                keys.UNSEEN,
-            ],
-            [
-                *(cursor, limit, MAX_BYTES, time.time_ns() // 1000, self._window_us, epoch),
-                *(uid, _SEEN_MILLISECONDS, self._further_us, offer.epoch, offer.text, keys.GLOBAL),
-            ],
+            more_arguments=(keys.GLOBAL,),
+            inbox_key=keys.inbox(uid),
+            channel_map_key=keys.channel_map(uid),
+            cursor=cursor,
+            most_records=limit,
+            most_bytes=MAX_BYTES,
+            caller_time=time.time_ns() // 1000,
+            window=self._window_us,
+            known_epoch=epoch,
+            uid=uid,
+            seen_fresh=_SEEN_MILLISECONDS,
+            further=self._further_us,
+            held_epoch=offer.epoch,
+            at_hand=offer.text,
         )
         self._hot.begin(epoch_now.decode())
         clock, boundary = int(clock), int(boundary)

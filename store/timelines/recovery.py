@@ -103,8 +103,9 @@ class StoreRecovery:
                 await restore_tags(self._redis, self._archive.tags, lock.reacquire)
                 count = await self._put_back(highest, lock, progress)
                 lowest = max(lowest, time.time_ns() // 1000)
-                names = [keys.EPOCH, keys.CLOCK, keys.HEADS]
-                epoch: bytes = await self._begin.run(self._redis, names, [secrets.token_urlsafe(4), lowest])
+                epoch: bytes = await self._begin.run(
+                    self._redis, new_epoch=secrets.token_urlsafe(4), lowest_clock=lowest
+                )
                 await self._redis.set(keys.WINDOW, self._window_us)
                 await admit(self._redis)
             finally:
@@ -149,13 +150,19 @@ class StoreRecovery:
         after = time.time_ns() // 1000 - self._window_us
         count = 0
         while page := await self._archive.scan(after, highest, _PAGE):
-            names = [keys.HEADS, keys.SEEN, keys.INBOX]
-            arguments: list[Any] = [expire, time.time_ns() // 1_000_000]
+            names: list[bytes] = []
+            arguments: list[Any] = []
             for message in page:
                 timelines, channel = destinations(message.topic, message.sender, sync_sender=self._sync_sender)
                 names.extend(timelines)
                 arguments += (len(timelines), channel, message.mid, encode(message))
-            await self._restore.run(self._redis, names, arguments)
+            await self._restore.run(
+                self._redis,
+                more_keys=names,
+                more_arguments=arguments,
+                expire_seconds=expire,
+                now=time.time_ns() // 1_000_000,
+            )
             await lock.reacquire()
             count += len(page)
             after = page[-1].mid

@@ -40,7 +40,7 @@ class Timelines:
         """`channels` of each of these users, in one round trip."""
         pipeline = self._redis.pipeline(transaction=False)
         for uid in uids:
-            pipeline.hgetall(keys.channels(uid))
+            pipeline.hgetall(keys.channel_map(uid))
         return [
             [keys.GLOBAL, *(name.decode() for name, intervals in held.items() if intervals.endswith(b":"))]
             for held in await _replies(pipeline)

@@ -52,12 +52,11 @@ class Sweeper:
         """
         now = time.time_ns() // 1_000_000
         skipped_before = now - self._roaming_ms - _UNSEEN_MARGIN_MS
-        while await self._forget.run(self._redis, [keys.UNSEEN], [skipped_before, _AT_ONCE]) == _AT_ONCE:
+        while await self._forget.run(self._redis, skipped_before=skipped_before, most=_AT_ONCE) == _AT_ONCE:
             pass
         total = Swept()
-        names = [keys.EPOCH, keys.SEEN, keys.DORMANT, keys.INBOX, keys.DEVICES]
         while True:
-            found = Swept(*await self._script.run(self._redis, names, [now - self._zombie_ms, now, _AT_ONCE]))
+            found = Swept(*await self._script.run(self._redis, since=now - self._zombie_ms, now=now, most=_AT_ONCE))
             total = Swept(*(before + more for before, more in zip(total, found, strict=True)))
             progress(total)
             if found.examined < _AT_ONCE:

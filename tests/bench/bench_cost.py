@@ -186,7 +186,7 @@ async def _memberships(report: Report, store: Redis) -> dict[str, float]:
                 number + 1, members[0], command_id="made", notices=_notice, members=members, name="A group", mode=mode
             )
         store.client.delete(keys.OUTBOX, keys.OUTBOX_BYTES, keys.PERMISSIONS)
-        store.forget(keys.INBOX, keys.PREFIX + b"r:")
+        store.forget(keys.INBOX_PREFIX, keys.PREFIX + b"r:")
         found[f"a membership in a {mode}-mode group"] = (store.used() - before) / (groups * size)
         await client.aclose()
         await write_connection.aclose()

@@ -71,7 +71,7 @@ def make_group(redis: Redis, gid: int, mode: str, members: range) -> None:
     redis.zadd(keys.members(gid), {str(uid): now for uid in members})
     with redis.pipeline(transaction=False) as pipeline:
         for uid in members:
-            pipeline.hset(keys.channels(uid), keys.group_channel(gid), f"{now}:")
+            pipeline.hset(keys.channel_map(uid), keys.group_channel(gid), f"{now}:")
         pipeline.execute()
 
 
@@ -254,7 +254,7 @@ def finding(report: Report, redis: Redis) -> None:
     redis.zadd("news:1", {name: 10**15 + each for each, name in enumerate(channels)})
     cursor = 10**15 + GROUPS - 1 - WITH_NEWS
     reads = {
-        "heads": (HEADS_READ, [keys.channels(OWNER), keys.HEADS]),
+        "heads": (HEADS_READ, [keys.channel_map(OWNER), keys.HEADS]),
         "set": (SET_READ, [b"news:1"]),
     }
     for name, (text, names) in reads.items():

@@ -123,9 +123,9 @@ def one_set(redis: "Redis") -> Kept:
 def devices(redis: "Redis") -> Kept:
     return InRedis(
         redis,
-        lambda pipeline, uid: pipeline.hset(keys.DEVICES + b"%d" % uid, f"{uid}-phone", AT),
-        lambda pipeline, uid: pipeline.hdel(keys.DEVICES + b"%d" % uid, f"{uid}-phone"),
-        lambda pipeline, uid: pipeline.exists(keys.DEVICES + b"%d" % uid),
+        lambda pipeline, uid: pipeline.hset(keys.DEVICES_PREFIX + b"%d" % uid, f"{uid}-phone", AT),
+        lambda pipeline, uid: pipeline.hdel(keys.DEVICES_PREFIX + b"%d" % uid, f"{uid}-phone"),
+        lambda pipeline, uid: pipeline.exists(keys.DEVICES_PREFIX + b"%d" % uid),
     )
 
 
@@ -246,7 +246,7 @@ async def serve(report: Report, url: str, users: Users) -> None:
             started = time.perf_counter()
             pipeline = redis.pipeline(transaction=False)
             for uid in asked:
-                pipeline.hgetall(keys.DEVICES + b"%d" % uid)
+                pipeline.hgetall(keys.DEVICES_PREFIX + b"%d" % uid)
             await pipeline.execute()
             plainly.append((time.perf_counter() - started) * 1000)
         what = f"presence, {users.kind}, {len(asked):,} users asked at once"

@@ -32,13 +32,14 @@ def fill(redis: Redis, messages: Iterable[Message], *, sync_sender: bool = False
     now = time.time_ns() // 1_000_000
     count = 0
     for page in _pages(messages):
-        names: list[bytes] = [keys.HEADS, keys.SEEN, keys.INBOX]
-        arguments: list[Any] = [_EXPIRE_SECONDS, now]
+        names: list[bytes] = []
+        arguments: list[Any] = []
         for each in page:
             timelines, channel = destinations(each.topic, each.sender, sync_sender=sync_sender)
             names += timelines
             arguments += (len(timelines), channel, each.mid, encode(each))
-        count += int(redis.evalsha(digest, len(names), *names, *arguments))
+        call = restore.call(more_keys=names, more_arguments=arguments, expire_seconds=_EXPIRE_SECONDS, now=now)
+        count += int(redis.evalsha(digest, *call))
     while (state := redis.info("persistence"))["aof_rewrite_in_progress"] or state["aof_rewrite_scheduled"]:
         time.sleep(0.05)
     return count
@@ -47,7 +48,7 @@ def fill(redis: Redis, messages: Iterable[Message], *, sync_sender: bool = False
 def join(redis: Redis, uid: int, channels: Sequence[str]) -> None:
     """The user reads these channels, from their beginning."""
     if channels:
-        redis.hset(keys.channels(uid), mapping=dict.fromkeys(channels, "0:"))
+        redis.hset(keys.channel_map(uid), mapping=dict.fromkeys(channels, "0:"))
 
 
 def _pages(messages: Iterable[Message]) -> Iterator[list[Message]]:

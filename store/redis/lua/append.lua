@@ -8,23 +8,25 @@
 -- 4. Write the outbox: as few entries as hold all messages, each under the id of its first message.
 -- 5. Tell waiting pulls, once for the batch.
 --
--- KEYS  1-10 as in include/batch.lua, 11 what the names of accounts start with;
---       then per entry: repeat key; of one to a channel also the channel, of one to a group: group, its members, its
---       channel, of one to a tag: tag, its channel
--- ARGV  1-5 as in include/batch.lua, 6 '1' if a sender has his own messages in his inbox, 7 most bytes that a sender
---       writes in a minute, 8 what a message takes of them at least;
---       then per entry: to whom (one or two uids with a space between, or the name of a channel), record without its id,
---       bytes that the sender's account is charged with ('': that is not judged; a group's are added to them here)
--- Reply per entry: the id, if new; minus the id, if a repeat; 'LATER', if it was not reached; 'REFUSED <code>', if the
---       group does not take it, or there is no such tag; 'RATE', if the sender may write no more in that minute;
---       another text, if only this entry failed
--- Error EMPTY | BEHIND | OUTBOXFULL
+-- A repeat is recognised for `repeat_seconds`. `own_copies` is '1' if senders have their own messages in their inboxes.
+-- A sender's account has `budget_most` a minute, of which a message takes `budget_least` at least.
+--
+-- The keys of an entry: its repeat key; of one to a channel then the channel, of one to a group the group, its members
+-- and its channel, of one to a tag the tag and its channel. Its arguments: to whom (one or two uids with a space
+-- between, or the name of a channel), its record without the id, the bytes that the sender's account is charged with
+-- ('': that is not judged; a group's are added to them here).
+--
+-- The reply has for each entry the id, if it is new; minus the id, if a repeat; 'LATER', if it was not reached;
+-- 'REFUSED <code>', if the group does not take it, or there is no such tag; 'RATE', if the sender may write no more in
+-- that minute; another text, if only this entry failed.
+--
+-- include batch outbox budget
+-- guarded
+-- KEYS heads (entry)...
+-- ARGV repeat_seconds:s own_copies:flag budget_least:bytes (to:text tail:text charge:text)...
+-- REPLY outcomes
+-- ERROR EMPTY BEHIND OUTBOXFULL
 
--- include batch
--- include outbox
-local budget_prefix, budget_most, budget_least = KEYS[11], tonumber(ARGV[7]), tonumber(ARGV[8])
--- include budget
-local FIRST_KEY, FIRST_ARGUMENT = 12, 9
 local MAX_DELIVERIES, MAX_DELIVERED_BYTES = 2000, 4194304
 
 -- In one outbox entry: archivers bound how many entries they read, before they know how large these are.
@@ -167,7 +169,7 @@ local function store_for_group(entry, key, channel, tail, charge)
     return 'RATE'
   end
   local skipped = dormant
-  if inboxes and ARGV[6] ~= '1' then
+  if inboxes and own_copies ~= '1' then
     skipped = setmetatable({ [inbox_prefix .. sender] = true }, { __index = dormant })
   end
   local timelines = inboxes or { KEYS[key + 3] }

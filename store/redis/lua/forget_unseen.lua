@@ -1,12 +1,14 @@
 #!lua flags=allow-oom
 -- Forgets users who were never seen, once all that was skipped for them is older than what a pull reaches.
 --
--- KEYS  1 unseen
--- ARGV  1 nothing was skipped for them since (ms), 2 most users to forget
--- Reply how many were forgotten
+-- At `skipped_before` and later nothing was skipped for them.
+--
+-- KEYS unseen
+-- ARGV skipped_before:ms most:count
+-- REPLY forgotten
 
-local uids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[1], 'LIMIT', 0, ARGV[2])
+local uids = redis.call('ZRANGEBYSCORE', unseen_key, '-inf', '(' .. skipped_before, 'LIMIT', 0, most)
 if #uids > 0 then
-  redis.call('ZREM', KEYS[1], unpack(uids))
+  redis.call('ZREM', unseen_key, unpack(uids))
 end
 return #uids

@@ -9,46 +9,38 @@
 --
 -- Of a dismissed group a thousand memberships are ended; group_end.lua goes on with the others.
 --
--- KEYS  1-10 as in include/batch.lua, 11 permissions, 12 users' counts of read-mode groups,
---       13 what the names of users' maps of channels start with, 14 what the names of this minute's accounts start with;
---       15 repeat key, 16 the group, 17 its members, 18 who was kicked, 19 its channel,
---       20 users' counts of groups, 21 how many groups the actor made today
--- ARGV  1-5 as in include/batch.lua; 6, 7, 8 most members of a write-mode and a read-mode group, and read-mode groups
---       of a user; 9 command: create, invite, join, leave, kick, dismiss, mode; 10 gid; 11 channel name;
---       12 actor ('0': an operator), 13 owner (create), 14 mode (create, mode), 15 open '1' or '0' (create),
---       16 name (create), 17 who becomes owner as the notice says ('' if nobody does),
---       18 the notice without its id ('' if there is none), 19 most bytes that a user writes in a minute,
---       20 what a command takes of them at least, 21 bytes that the actor's account is charged with beside what is
---       written here ('': it is not judged); 22 groups of a user, and 23 those that one makes in a day, at most,
---       24 '1' if users put only those into groups who have written to them;
---       then per user concerned: uid, his control message without its id ('' if there is none)
--- Reply { id of the change, 1 if a repeat, 1 if the notice was written, uid … of those told }; id 0: nothing to change;
---       id -1: nothing was done, as the notice must say that the uid becomes owner
--- Error EMPTY | BEHIND | OUTBOXFULL | REFUSED <code> | RATE | FAILED <text>
+-- `most_written`, `most_read`: members of a write-mode and a read-mode group; `most_reading`, `most_groups`: read-mode
+-- groups, and groups, of a user; `most_made`: groups that one makes in a day. `command`: create, invite, join, leave,
+-- kick, dismiss, mode. `actor`: '0' is an operator. `new_owner`, `new_open` and `new_name` are those of create,
+-- `new_mode` that of create and mode. `successor`: who becomes owner as the notice says ('' if nobody does). `notice`:
+-- without its id ('' if there is none). The actor's `account` may have `budget_most`, of which a command takes
+-- `budget_least` at least, and is charged with `charge` beside what is written here ('': it is not judged).
+-- `known_only`: '1' if users put only those into groups who have written to them. Then per user concerned: uid, and the
+-- control message without its id ('' if there is none).
+--
+-- The reply: the id of the change (0: nothing to change); 1 if it is a repeat; 1 if the notice was written; the uids of
+-- those told. With -1 for the id nothing was done, as the notice must say that the uid becomes owner.
+--
+-- include batch outbox memberships budget
+-- guarded
+-- KEYS heads permissions read_groups channel_map_prefix repeat group members kicked channel user_groups groups_made
+-- ARGV repeat_seconds:s most_written:count most_read:count most_reading:count
+--   command:text gid:gid channel:text actor:text new_owner:text new_mode:text new_open:flag new_name:text
+--   successor:text notice:text account:text budget_least:bytes charge:text
+--   most_groups:count most_made:count known_only:flag (uid:uid tail:text)...
+-- REPLY change repeated noticed uids
+-- ERROR EMPTY BEHIND OUTBOXFULL REFUSED RATE FAILED
 
--- include batch
-local permissions_key, reads_key, map_prefix = KEYS[11], KEYS[12], KEYS[13]
-local repeat_key, group_key, members_key, kicked_key, channel_key = KEYS[15], KEYS[16], KEYS[17], KEYS[18], KEYS[19]
-local limits = { write = tonumber(ARGV[6]), read = tonumber(ARGV[7]) }
-local user_limit = tonumber(ARGV[8])
-local command, gid, channel, actor = ARGV[9], ARGV[10], ARGV[11], ARGV[12]
-local budget_prefix, budget_most, charge = KEYS[14], tonumber(ARGV[19]), ARGV[21]
-local budget_least = tonumber(ARGV[20])
-local groups_key, made_key = KEYS[20], KEYS[21]
-local most_groups, most_made, known_only = tonumber(ARGV[22]), tonumber(ARGV[23]), ARGV[24] == '1'
-local FIRST_USER = 25
+local limits = { write = most_written, read = most_read }
 local DAY_SECONDS = 86400
 -- What is looked at of an inbox to see who has written to its user.
 local LOOKED_AT_RECORDS, LOOKED_AT_BYTES = 2000, 1048576
 local MEMBERSHIP_BYTES = 256
--- include outbox
--- include memberships
--- include budget
 local known = redis.call('GET', repeat_key)
 if known then
   return { tonumber(known), 1, 0 }
 end
-if charge ~= '' and is_spent(actor) then
+if charge ~= '' and is_spent(account) then
   return redis.error_reply('RATE')
 end
 
@@ -57,7 +49,7 @@ local function refuse(code)
 end
 
 local uids, tails = {}, {}
-for argument = FIRST_USER, #ARGV, 2 do
+for argument = FIRST_ARGUMENT, #ARGV, 2 do
   uids[#uids + 1] = ARGV[argument]
   tails[ARGV[argument]] = ARGV[argument + 1]
 end
@@ -133,7 +125,7 @@ local mode, owner = group.mode, group.owner
 local changes = true
 
 if command == 'create' then
-  mode, owner = ARGV[14], ARGV[13]
+  mode, owner = new_mode, new_owner
   joining = uids
 elseif command == 'invite' then
   for _, uid in ipairs(uids) do
@@ -162,12 +154,12 @@ elseif command == 'leave' or command == 'kick' then
   end
   leaving = uids
 elseif command == 'mode' then
-  changes = ARGV[14] ~= mode
-  mode = ARGV[14]
+  changes = new_mode ~= mode
+  mode = new_mode
 end
 if not changes then
   if charge ~= '' then
-    spend(actor, tonumber(charge) + budget_least)
+    spend(account, tonumber(charge) + budget_least)
   end
   return { 0, 0, 0 }
 end
@@ -180,14 +172,14 @@ end
 if count + #joining - #leaving > limits[mode] and (#joining > 0 or command == 'mode') then
   return refuse('group_limit')
 end
-if has_as_many(reads_key, readers, user_limit) or has_as_many(groups_key, joining, most_groups) then
+if has_as_many(read_groups_key, readers, most_reading) or has_as_many(user_groups_key, joining, most_groups) then
   return refuse('user_limit')
 end
 if actor ~= '0' then
-  if command == 'create' and tonumber(redis.call('GET', made_key) or 0) >= most_made then
+  if command == 'create' and tonumber(redis.call('GET', groups_made_key) or 0) >= most_made then
     return refuse('groups_per_day')
   end
-  if known_only and command ~= 'join' and not have_written(joining) then
+  if known_only == '1' and command ~= 'join' and not have_written(joining) then
     return refuse('not_known')
   end
 end
@@ -203,7 +195,7 @@ elseif joined[owner] then
       break
     end
   end
-  if owner ~= ARGV[17] then
+  if owner ~= successor then
     return { -1, 0, 0, owner }
   end
 end
@@ -236,12 +228,12 @@ local function store_all()
       reply[#reply + 1] = uid
     end
   end
-  if ARGV[18] == '' or left == 0 then
+  if notice == '' or left == 0 then
     return
   end
   reply[3] = 1
   if mode == 'read' then
-    redis.call('HSET', heads_key, channel, store({ channel_key }, ARGV[18]))
+    redis.call('HSET', heads_key, channel, store({ channel_key }, notice))
     news[#news + 1] = channel
     return
   end
@@ -259,7 +251,7 @@ local function store_all()
   for index, uid in ipairs(staying) do
     inboxes[index] = inbox_prefix .. uid
   end
-  store(inboxes, ARGV[18])
+  store(inboxes, notice)
   news[#news + 1] = table.concat(staying, ' ')
 end
 
@@ -281,13 +273,13 @@ if charge ~= '' then
   for _, each in ipairs(written) do
     bytes = bytes + #each[1] * (#each[2] + 1)
   end
-  spend(actor, tonumber(charge) + math.max(budget_least, bytes))
+  spend(account, tonumber(charge) + math.max(budget_least, bytes))
 end
 if command == 'create' then
-  group = { open = ARGV[15], name = ARGV[16], made = change }
+  group = { open = new_open, name = new_name, made = change }
   redis.call('HSET', group_key, 'open', group.open, 'name', group.name, 'made', change)
-  if actor ~= '0' and redis.call('INCR', made_key) == 1 then
-    redis.call('EXPIRE', made_key, DAY_SECONDS)
+  if actor ~= '0' and redis.call('INCR', groups_made_key) == 1 then
+    redis.call('EXPIRE', groups_made_key, DAY_SECONDS)
   end
 end
 redis.call('HSET', group_key, 'owner', owner, 'mode', mode, 'changed', change)
@@ -301,12 +293,12 @@ put_into_outbox(change .. '-0', 'group', table.concat({
 if #joining > 0 then
   local parts = { gid, '0', '0' }
   for _, uid in ipairs(joining) do
-    local map = map_prefix .. uid
+    local map = channel_map_prefix .. uid
     local before = redis.call('HGET', map, channel)
     redis.call('HSET', map, channel, (before and before .. ',' or '') .. change .. ':')
     redis.call('ZADD', members_key, change, uid)
     redis.call('SREM', kicked_key, uid)
-    count_group(groups_key, uid, 1)
+    count_group(user_groups_key, uid, 1)
     permit(uid, '1')
     news[#news + 1] = uid
     parts[#parts + 1] = uid .. ':' .. change
@@ -314,11 +306,11 @@ if #joining > 0 then
   put_into_outbox(change .. '-1', 'member', table.concat(parts, '\n'))
 end
 for _, uid in ipairs(readers) do
-  count_group(reads_key, uid, 1)
+  count_group(read_groups_key, uid, 1)
 end
 if command == 'mode' and mode == 'write' then
   for _, uid in ipairs(redis.call('ZRANGE', members_key, 0, -1)) do
-    count_group(reads_key, uid, -1)
+    count_group(read_groups_key, uid, -1)
   end
 end
 if #leaving > 0 then

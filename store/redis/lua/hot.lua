@@ -1,16 +1,18 @@
 -- Reads the newest records of channels, for a process that holds those of hot ones: of each what is newer than what it
 -- has, or as many as it may hold.
 --
--- KEYS  1 epoch, 2 heads, 3 what channels' names start with
--- ARGV  1 the epoch of what the caller has ('' for none), 2 most bytes of a channel, 3 bytes that a record takes beside
---       its own, 4 most bytes of all; then per channel: name, id of the newest that the caller knows of
--- Reply { epoch, per channel { id above which the records are all there are, id of the newest, record, … newest first },
---         or nil if it was not reached }
--- Error EMPTY
+-- `known_epoch` is that of what the caller has ('' for none). A record takes `beside` beside its own bytes. Then per
+-- channel its name and the id of the newest that the caller knows of.
+--
+-- The reply: the epoch; then per channel { id above which the records are all there are, id of the newest, record, …
+-- newest first }, or nil if it was not reached.
+--
+-- guarded
+-- KEYS epoch heads channel_prefix
+-- ARGV known_epoch:text most_bytes:bytes beside:bytes most_of_all:bytes (name:text known:id)...
+-- REPLY epoch channels
+-- ERROR EMPTY
 
-local epoch_key, heads_key, channel_prefix = KEYS[1], KEYS[2], KEYS[3]
-local most_bytes, beside, most_of_all = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local FIRST_CHANNEL = 5
 local PAGE = 64
 
 local epoch = redis.call('GET', epoch_key)
@@ -19,8 +21,8 @@ if not epoch then
 end
 
 local reply, all = { epoch }, 0
-for argument = FIRST_CHANNEL, #ARGV, 2 do
-  local name, known = ARGV[argument], epoch == ARGV[1] and ARGV[argument + 1] or '0'
+for argument = FIRST_ARGUMENT, #ARGV, 2 do
+  local name, known = ARGV[argument], epoch == known_epoch and ARGV[argument + 1] or '0'
   if all >= most_of_all then
     reply[#reply + 1] = false
   else

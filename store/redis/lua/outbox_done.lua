@@ -5,21 +5,21 @@
 -- 2. Deletes them, and takes the bytes of those that were still there off the outbox's size: an entry that
 --    another archiver finished first is not counted twice.
 --
--- KEYS: 1 outbox (stream), 2 outbox:bytes (string)
--- ARGV: 1 consumer group, then per entry: id, bytes it was counted with
--- Reply: how many were still there
-local outbox, size = KEYS[1], KEYS[2]
-local group = ARGV[1]
+-- `counted` is what the entry was counted with. The reply is how many were still there.
+--
+-- KEYS outbox outbox_bytes
+-- ARGV group:text (id:id counted:bytes)...
+-- REPLY deleted
 
 local deleted, bytes = 0, 0
-for i = 2, #ARGV, 2 do
-    redis.call('XACK', outbox, group, ARGV[i])
-    if redis.call('XDEL', outbox, ARGV[i]) == 1 then
-        deleted = deleted + 1
-        bytes = bytes + ARGV[i + 1]
-    end
+for index = FIRST_ARGUMENT, #ARGV, 2 do
+  redis.call('XACK', outbox_key, group, ARGV[index])
+  if redis.call('XDEL', outbox_key, ARGV[index]) == 1 then
+    deleted = deleted + 1
+    bytes = bytes + ARGV[index + 1]
+  end
 end
 if bytes > 0 then
-    redis.call('DECRBY', size, bytes)
+  redis.call('DECRBY', outbox_bytes_key, bytes)
 end
 return deleted

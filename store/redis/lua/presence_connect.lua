@@ -1,21 +1,20 @@
 #!lua flags=allow-oom
 -- Devices connected. Each connection is held beside the others of its clientid until it is told that they are over: the
--- clocks of nodes differ, and events come in any order, so times say which one stands only where they are far apart. One
--- that is over already is not held. Its user is seen, and active if they were dormant or never seen before: from this
--- clock on their inbox is written.
+-- clocks of nodes differ, and events come in any order, so times say which one stands only where they are far apart.
+-- One that is over already is not held. Its user is seen, and active if they were dormant or never seen before: from
+-- this clock on their inbox is written.
 --
--- KEYS  1-7 as in include/presence.lua, 8 clock, 9 dormant, 10 unseen; then per device the remembered end of this
---       connection
--- ARGV  1-2 as in include/presence.lua, 3 milliseconds that are far apart, 4 devices that a user may have (0: any number);
---       then per device: uid, clientid, connected_at (ms), mark of its node
--- Reply { devices that are held by it and were not, users who came online, { uid, clientid, … of the oldest devices of
---       users to whom one came that was too many } }
--- Error EMPTY
-
+-- Times that differ by `far` are far apart. A user may have `most` devices (0: any number). Per device there is the key
+-- of the remembered end of this connection, and its uid, clientid, connected_at and the mark of its node.
+--
+-- The reply: devices that are held by it and were not; users who came online; { uid, clientid, … of the oldest devices
+-- of users to whom one came that was too many }.
+--
 -- include presence
-local clock_key, dormant_key, unseen_key = KEYS[8], KEYS[9], KEYS[10]
-local far, most = tonumber(ARGV[3]), tonumber(ARGV[4])
-local FIRST_KEY, FIRST_ARGUMENT = 11, 5
+-- KEYS clock dormant unseen (gone)...
+-- ARGV far:ms most:count (uid:uid clientid:text connected_at:ms node:text)...
+-- REPLY devices users too_many
+-- ERROR EMPTY
 
 -- Adds to a list the devices that a user has too many, of those that connected longest ago.
 local function add_too_many(list, uid, newest)

@@ -1,15 +1,14 @@
 -- The devices of those users who are online, by one look at each bitmap.
 --
--- KEYS  1 what device hashes' names start with, 2 what bitmaps' names start with
--- ARGV  1 users that share a bitmap; then uids
--- Reply per user who is online: uid, { clientid, connected_at, … }
-
-local devices_prefix, bitmap_prefix = KEYS[1], KEYS[2]
-local users_per_bitmap = tonumber(ARGV[1])
+-- The reply has, per user who is online: uid, { clientid, connected_at, … }.
+--
+-- KEYS devices_prefix bitmap_prefix
+-- ARGV users_per_bitmap:count (uid:uid)...
+-- REPLY users
 
 local bitmaps = {}
 local reply = {}
-for index = 2, #ARGV do
+for index = FIRST_ARGUMENT, #ARGV do
   local uid = ARGV[index]
   local bit_number = tonumber(uid) % users_per_bitmap
   local name = string.format('%.0f', (tonumber(uid) - bit_number) / users_per_bitmap)

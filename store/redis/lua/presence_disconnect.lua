@@ -4,17 +4,18 @@
 -- told of. Disconnects and takeovers are remembered: the connect may come later where it is not held, and a list of
 -- clients that was begun before may still name it.
 --
--- KEYS  1-7 as in include/presence.lua; for disconnects and takeovers then per device the key that remembers it
--- ARGV  1-2 as in include/presence.lua, 3 'disconnect', 'takeover', 'will' or 'unlisted',
---       4 seconds to remember one that is not held, 5 one that is, 6 milliseconds by which a connection must be older
---       than its will; then per device: uid, clientid, connected_at or the will's publish_received_at (ms), mark of the
---       node
--- Reply { devices that were let go, users who went offline }
--- Error EMPTY
-
+-- `kind` is 'disconnect', 'takeover', 'will' or 'unlisted'. A connection that is held is remembered for
+-- `remember_held`, else for `remember_unheld`; it must be older than its will by `older`. Disconnects and takeovers
+-- come with the key that remembers each. Per device: uid, clientid, connected_at or the will's publish_received_at, the
+-- mark of the node.
+--
+-- The reply: devices that were let go; users who went offline.
+--
 -- include presence
-local kind, remember_unheld, remember_held, older = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
-local FIRST_KEY, FIRST_ARGUMENT = 8, 7
+-- KEYS (gone)...
+-- ARGV kind:text remember_unheld:s remember_held:s older:ms (uid:uid clientid:text moment:ms node:text)...
+-- REPLY devices users
+-- ERROR EMPTY
 
 local devices, users = 0, 0
 for index = 0, (#ARGV - FIRST_ARGUMENT - 3) / 4 do

@@ -2,44 +2,39 @@
 -- Reads what one user has not seen: his inbox and the channels he reads, merged by id, from the cursor on; and marks
 -- him seen.
 --
--- A dormant user, or one who was never seen before and for whom something was skipped, is active now: from this clock on
--- their inbox is written, what lies before is in the archive. The boundary says from where on Redis is complete for this user; records below it are not given, even if they are there.
+-- A dormant user, or one who was never seen before and for whom something was skipped, is active now: from this clock
+-- on their inbox is written, what lies before is in the archive. The boundary says from where on Redis is complete for
+-- this user; records below it are not given, even if they are there.
 --
 -- Only channels whose newest message lies above the cursor are read, each only in the intervals in which he sees it: a
 -- small page each, and more of whichever runs out first, until the answer is full. A channel that the caller has at
 -- hand is not read, but for what is newer than what he has.
 --
--- KEYS  1 epoch, 2 clock, 3 heads, 4 outbox, 5 dormant, 6 seen, 7 inbox, 8 the user's map of channels,
---       9 what channels' names start with, 10 propagating, 11 what the names of sets of holders start with,
---       12 unseen
--- ARGV  1 cursor (us), 2 most records, 3 most bytes, 4 caller's time (us), 5 window (us),
---       6 the epoch the client knows ('' for none), 7 uid, 8 how fresh "seen" is kept (ms),
---       9 how far the archive is read below the window (us), 10 the epoch of what the caller has at hand,
---       11 what he has at hand: per channel a line break, then its name, the id above which he has all of it, and the
---       id of the newest he knows of, with a space between; from 12 on the names of channels everybody reads
--- Reply { epoch, clock, edge of the window, boundary, 1 if the cursor belongs to another epoch,
---         oldest id in the outbox ('' if it is empty or nothing is missing below the boundary),
---         { 1 if cut before its end, record, … },
---         { name of each channel that was read, … },
---         { { name, id of its newest message, intervals, record newer than what is at hand, … }
---           of each channel with news that is at hand, … },
---         { name, intervals, … of all he reads, if something is missing below the boundary } }
---       Records that are not cut are complete up to the clock; those that are, up to the last one.
--- Error EMPTY
+-- `known_epoch` is the one the client knows ('' for none). "Seen" is kept as fresh as `seen_fresh`. The archive is read
+-- `further` below the window. `held_epoch` is that of what the caller has `at_hand`: per channel a line break, then its
+-- name, the id above which it has all of it, and the id of the newest it knows of, with a space between. Then the names
+-- of channels everybody reads.
+--
+-- The reply: the epoch; the clock; the edge of the window; the boundary; 1 if the cursor belongs to another epoch; the
+-- oldest id in the outbox ('' if it is empty or nothing is missing below the boundary); { 1 if cut before its end,
+-- record, … }; { name of each channel that was read, … }; { { name, id of its newest message, intervals, record newer
+-- than what is at hand, … } of each channel with news that is at hand, … }; { name, intervals, … of all they read, if
+-- something is missing below the boundary }. Records that are not cut are complete up to the clock; those that are, up
+-- to the last one.
+--
+-- include holding
+-- guarded
+-- KEYS epoch clock heads outbox dormant seen inbox channel_map channel_prefix propagating unseen
+-- ARGV cursor:us most_records:count most_bytes:bytes caller_time:us window:us known_epoch:text uid:uid seen_fresh:ms
+--   further:us held_epoch:text at_hand:text (common:text)...
+-- REPLY epoch clock edge boundary reset oldest merged read hot channels
+-- ERROR EMPTY
 
-local epoch_key, clock_key, heads_key, outbox_key, dormant_key, seen_key, inbox_key, map_key, channel_prefix =
-  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
-local propagating_key, holders_prefix, unseen_key = KEYS[10], KEYS[11], KEYS[12]
-local cursor, most_records, most_bytes = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local window, known_epoch, uid, seen_fresh = tonumber(ARGV[5]), ARGV[6], ARGV[7], tonumber(ARGV[8])
-local further, at_hand = tonumber(ARGV[9]), ARGV[11]
-local FIRST_COMMON = 12
 local MAX_PAGE = 128
 -- Of a channel at hand. With more it is read as others are, until the caller has caught up.
 local MAX_NEWER = 32
 -- Digits of an id, and a colon.
 local ONE_INTERVAL = 17
--- include holding
 
 local state = redis.call('MGET', epoch_key, clock_key)
 local epoch, clock = state[1], tonumber(state[2] or 0)
@@ -48,7 +43,7 @@ if not epoch then
 end
 
 local time = redis.call('TIME')
-local now = math.min(time[1] * 1000000 + time[2], tonumber(ARGV[4]) + 5000000)
+local now = math.min(time[1] * 1000000 + time[2], caller_time + 5000000)
 
 local reset = (known_epoch ~= '' and known_epoch ~= epoch) or cursor > math.max(clock, now) + 5000000
 if reset then
@@ -70,7 +65,7 @@ local lowest = edge - further
 
 -- Intervals that ended before anything that is kept are forgotten.
 local function forget_ended()
-  local map = redis.call('HGETALL', map_key)
+  local map = redis.call('HGETALL', channel_map_key)
   for index = 1, #map, 2 do
     local name, spans = map[index], map[index + 1]
     if #spans > ONE_INTERVAL then
@@ -82,9 +77,9 @@ local function forget_ended()
       end
       local shorter = table.concat(kept, ',')
       if shorter == '' then
-        redis.call('HDEL', map_key, name)
+        redis.call('HDEL', channel_map_key, name)
       elseif shorter ~= spans then
-        redis.call('HSET', map_key, name, shorter)
+        redis.call('HSET', channel_map_key, name, shorter)
       end
     end
   end
@@ -129,7 +124,7 @@ end
 
 -- What is newer than what is at hand of a channel; nothing if it must be read as others are.
 local function newer(name, head)
-  if ARGV[10] ~= epoch then
+  if held_epoch ~= epoch then
     return nil
   end
   local _, found = string.find(at_hand, '\n' .. name .. ' ', 1, true)
@@ -149,18 +144,18 @@ end
 
 -- The channels with news: of those he reads, and of those everybody does. Of tags that many users gained or lost at
 -- once his map may not say so yet.
-local names, following = redis.call('HKEYS', map_key), {}
+local names, following = redis.call('HKEYS', channel_map_key), {}
 local propagating = redis.call('HGETALL', propagating_key)
 for index = 1, #propagating, 2 do
   local name = 'tag_' .. propagating[index]
-  local before = redis.call('HGET', map_key, name)
+  local before = redis.call('HGET', channel_map_key, name)
   following[name] = propagated(before or '', sources_of(propagating[index], uid) > 0, propagating[index + 1])
   if not before then
     names[#names + 1] = name
   end
 end
 local own = #names
-for index = FIRST_COMMON, #ARGV do
+for index = FIRST_ARGUMENT, #ARGV do
   names[#names + 1] = ARGV[index]
 end
 local with_news, heads = {}, {}
@@ -184,12 +179,12 @@ end
 -- When he sees them. Where many have news, all of his map is read: asking for each of many fields takes longer.
 local intervals = {}
 if own_with_news > 32 then
-  local map = redis.call('HGETALL', map_key)
+  local map = redis.call('HGETALL', channel_map_key)
   for index = 1, #map, 2 do
     intervals[map[index]] = map[index + 1]
   end
 elseif own_with_news > 0 then
-  local found = redis.call('HMGET', map_key, unpack(with_news, 1, own_with_news))
+  local found = redis.call('HMGET', channel_map_key, unpack(with_news, 1, own_with_news))
   for index = 1, own_with_news do
     intervals[with_news[index]] = found[index]
   end
@@ -301,7 +296,7 @@ local oldest, reply_map = '', {}
 if missing then
   local first = redis.call('XRANGE', outbox_key, '-', '+', 'COUNT', 1)
   oldest = first[1] and string.match(first[1][1], '^%d+') or ''
-  reply_map = redis.call('HGETALL', map_key)
+  reply_map = redis.call('HGETALL', channel_map_key)
   for index = 1, #reply_map, 2 do
     local name = reply_map[index]
     reply_map[index + 1], following[name] = following[name] or reply_map[index + 1], nil
@@ -312,7 +307,7 @@ if missing then
       reply_map[#reply_map + 1] = spans
     end
   end
-  for index = FIRST_COMMON, #ARGV do
+  for index = FIRST_ARGUMENT, #ARGV do
     reply_map[#reply_map + 1] = ARGV[index]
     reply_map[#reply_map + 1] = '0:'
   end

@@ -1,14 +1,12 @@
 -- Puts archived messages back into timelines, under the ids they had. Putting one back twice changes nothing.
 --
--- KEYS  1 heads, 2 seen, 3 what inboxes' names start with; then per message: timelines
--- ARGV  1 seconds until a timeline expires, 2 now (ms);
---       then per message: number of timelines, channel name ('' for inboxes), id, record
--- Reply messages put back
+-- A message to a channel has its name for `channel`, one to inboxes ''. The reply is how many were put back.
+--
+-- KEYS heads seen inbox_prefix (timeline)...
+-- ARGV expire_seconds:s now:ms (timelines:count channel:text id:id record:text)...
+-- REPLY messages
 
-local heads_key, seen_key, inbox_prefix = KEYS[1], KEYS[2], KEYS[3]
-local expire_seconds, now = ARGV[1], ARGV[2]
-
-local key, argument, messages = 4, 3, 0
+local key, argument, messages = FIRST_KEY, FIRST_ARGUMENT, 0
 while argument <= #ARGV do
   local count, channel, id, record = tonumber(ARGV[argument]), ARGV[argument + 1], ARGV[argument + 2], ARGV[argument + 3]
   for index = key, key + count - 1 do

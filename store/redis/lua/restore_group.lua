@@ -1,18 +1,12 @@
 -- Puts an archived group and memberships of it back. What Redis holds stays where it is newer; doing it twice changes
 -- nothing.
 --
--- KEYS  1 the group, 2 its members, 3 who was kicked, 4 permissions,
---       5 what the names of users' maps of channels start with
--- ARGV  1 gid, 2 channel name, 3 id above every id ever given;
---       4 owner, 5 mode, 6 open, 7 made, 8 dismissed ('0': it lives), 9 changed, 10 name;
---       then per membership: uid, joined, left ('0': it lasts), 1 if he was kicked
--- Reply OK
-
-local group_key, members_key, kicked_key, permissions_key, map_prefix = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local gid, channel, above = ARGV[1], ARGV[2], ARGV[3]
-local owner, mode, open, made, dismissed, changed, name =
-  ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
-local FIRST_MEMBER = 11
+-- `above` is an id above every id ever given. `dismissed` and `left` are '0' while it lasts.
+--
+-- KEYS group members kicked permissions channel_map_prefix
+-- ARGV gid:gid channel:text above:id owner:text mode:text open:flag made:id dismissed:id changed:id name:text
+--   (uid:uid joined:id left:id kicked:flag)...
+-- REPLY ok
 
 if tonumber(redis.call('HGET', group_key, 'changed') or 0) < tonumber(changed) then
   redis.call('HSET', group_key, 'owner', owner, 'mode', mode, 'open', open, 'made', made, 'changed', changed,
@@ -22,9 +16,9 @@ if tonumber(redis.call('HGET', group_key, 'changed') or 0) < tonumber(changed) t
   end
 end
 
-for argument = FIRST_MEMBER, #ARGV, 4 do
+for argument = FIRST_ARGUMENT, #ARGV, 4 do
   local uid, joined, left, kicked = ARGV[argument], ARGV[argument + 1], ARGV[argument + 2], ARGV[argument + 3]
-  local map = map_prefix .. uid
+  local map = channel_map_prefix .. uid
   local ends, joins = { [joined] = left == '0' and '' or left }, { joined }
   for since, till in string.gmatch(redis.call('HGET', map, channel) or '', '(%d+):(%d*)') do
     if since ~= joined then

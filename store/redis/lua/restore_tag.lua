@@ -1,25 +1,21 @@
 -- Puts archived holders of a tag back, and with the last of them the tag. What Redis holds stays where it is newer;
 -- doing it twice changes nothing.
 --
--- An interval that lasts although it began in an earlier life of the tag, or although the tag is deleted, ends with that
--- life: it was not ended in the archive when Redis was lost.
+-- An interval that lasts although it began in an earlier life of the tag, or although the tag is deleted, ends with
+-- that life: it was not ended in the archive when Redis was lost.
 --
--- KEYS  1 the tag, 2 tags, 3 what the names of sets of holders start with, 4 what the names of users' maps of channels
---       start with
--- ARGV  1 tag, 2 channel name, 3 followable, 4 made, 5 deleted ('0': it lives), 6 changed, 7 title;
---       8 id of the newest change that Redis knew of before this rebuild,
---       9 id of the newest change in the archive, with the last of its holders; before '';
---       then per interval, a user's in order: uid, joined, left ('0': it lasts), sources (bits), id of its last change
--- Reply OK
-
-local tag_key, tags_key, holders_prefix, map_prefix = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local tag, channel, followable, made, deleted, changed, title =
-  ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-local known, newest = tonumber(ARGV[8]), ARGV[9]
-local FIRST_HOLDER = 10
+-- `deleted` and `left` are '0' while it lasts. `known` is the id of the newest change that Redis knew of before this
+-- rebuild. `newest` comes with the last of the holders: the id of the newest change in the archive; before ''. Then per
+-- interval, a user's in order: uid, joined, left, the sources (bits), the id of its last change.
+--
 -- include holding
+-- KEYS tag tags channel_map_prefix
+-- ARGV tag:text channel:text followable:flag made:id deleted:id changed:id title:text known:us newest:id
+--   (uid:uid joined:id left:id sources:count at:id)...
+-- REPLY ok
+
 local more = 0
-for argument = FIRST_HOLDER, #ARGV, 5 do
+for argument = FIRST_ARGUMENT, #ARGV, 5 do
   local uid, joined, left = ARGV[argument], ARGV[argument + 1], ARGV[argument + 2]
   local sources, at = tonumber(ARGV[argument + 3]), tonumber(ARGV[argument + 4])
   if left == '0' and (deleted ~= '0' or tonumber(joined) < tonumber(made)) then
@@ -27,7 +23,7 @@ for argument = FIRST_HOLDER, #ARGV, 5 do
     at = math.max(at, tonumber(left))
   end
   if at > known then
-    local map = map_prefix .. uid
+    local map = channel_map_prefix .. uid
     local before = redis.call('HGET', map, channel) or ''
     local spans = {}
     for since, till in string.gmatch(before, '(%d+):(%d*)') do

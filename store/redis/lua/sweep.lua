@@ -1,13 +1,13 @@
 #!lua flags=allow-oom
 -- Makes users dormant who were not seen for long and have no device online: their inboxes go, and appends skip them.
 --
--- KEYS  1 epoch, 2 seen, 3 dormant; 4 what inboxes' names start with, 5 what device hashes' names start with
--- ARGV  1 not seen since (ms), 2 now (ms), 3 most users to look at
--- Reply { users looked at, made dormant, messages freed, bytes freed }
--- Error EMPTY
-
-local epoch_key, seen_key, dormant_key, inbox_prefix, devices_prefix = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local since, now, most = ARGV[1], ARGV[2], ARGV[3]
+-- Those are looked at who were not seen `since`, `most` at once. The reply: users looked at, users made dormant,
+-- messages freed, bytes freed.
+--
+-- KEYS epoch seen dormant inbox_prefix devices_prefix
+-- ARGV since:ms now:ms most:count
+-- REPLY examined dormant messages memory
+-- ERROR EMPTY
 
 if redis.call('EXISTS', epoch_key) == 0 then
   return redis.error_reply('EMPTY no epoch')

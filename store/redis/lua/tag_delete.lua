@@ -1,16 +1,14 @@
 -- Deletes a tag: from here on nobody holds it. tag_propagate.lua brings that to its holders' maps, and ends it.
 --
--- KEYS  1-10 as in include/batch.lua, 11 the tag, 12 tags, 13 propagating, 14 what the names of sets of holders start with,
---       15 likewise of former holders
--- ARGV  1-5 as in include/batch.lua, 6 tag
--- Reply id of the change; -1: an earlier change is being propagated, propagate it first
--- Error EMPTY | BEHIND | OUTBOXFULL | REFUSED unknown_tag
+-- The reply is the id of the change, or -1: an earlier change is being propagated, propagate it first.
+--
+-- include batch outbox holding
+-- guarded
+-- KEYS tag tags propagating former_prefix
+-- ARGV tag:text
+-- REPLY id
+-- ERROR EMPTY BEHIND OUTBOXFULL REFUSED
 
--- include batch
-local tag_key, tags_key, propagating_key, holders_prefix, former_prefix = KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
-local tag = ARGV[6]
--- include outbox
--- include holding
 local fields = redis.call('HMGET', tag_key, 'made', 'deleted', 'title', 'followable')
 if not fields[1] or fields[2] then
   return redis.error_reply('REFUSED unknown_tag')

@@ -4,24 +4,18 @@
 -- left as he is; the others gain or lose the tag at the id of the change. The archive gets a thousand of them in one
 -- entry. Only those who are online are put on the list of permissions: the others get the whole list when they come.
 --
--- KEYS  1-10 as in include/batch.lua, 11 the tag, 12 propagating, 13 permissions,
---       14 what the names of sets of holders start with, 15 likewise of former holders,
---       16 what the names of users' maps of channels start with, 17 pages of the tag,
---       18 what device hashes' names start with, 19 lines that wait for the archive
--- ARGV  1-5 as in include/batch.lua, 6 tag, 7 users to change, 8 users to look at, in one step and about
--- Reply { 1 if there is more to do, users looked at, users whose map was changed }
--- Error EMPTY | BEHIND | OUTBOXFULL
+-- One step changes about `most_changed` users and looks at about `most_looked`. The reply: 1 if there is more to do;
+-- users looked at; users whose map was changed.
+--
+-- include batch outbox holding holders
+-- guarded
+-- KEYS tag propagating former_prefix pages devices_prefix lines
+-- ARGV most_changed:count most_looked:count
+-- REPLY more looked changed
+-- ERROR EMPTY BEHIND OUTBOXFULL
 
--- include batch
-local tag_key, propagating_key, permissions_key, holders_prefix, former_prefix, map_prefix, pages_key, devices_prefix =
-  KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17], KEYS[18]
-local lines_key = KEYS[19]
-local tag, most_changed, most_looked = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
 local actor = 'tag_' .. tag
 local PAGE, MAX_PAGES, MAX_LINES = 250, 20, 1000
--- include outbox
--- include holding
--- include holders
 local at = redis.call('HGET', propagating_key, tag)
 if not at then
   return { 0, 0, 0 }
@@ -89,7 +83,7 @@ for index, uid in ipairs(changing) do
   if bring(uid, sources[index], at) then
     changed = changed + 1
     if redis.call('EXISTS', devices_prefix .. uid) == 1 then
-      permit(uid, sources[index] > 0)
+      permit(actor, uid, sources[index] > 0)
     end
   end
 end

@@ -1,14 +1,13 @@
 -- Makes a tag, or changes what it is.
 --
--- KEYS  1-10 as in include/batch.lua, 11 the tag, 12 tags, 13 propagating
--- ARGV  1-5 as in include/batch.lua, 6 tag, 7 title, 8 followable '1' or '0'
--- Reply id of the change; 0: nothing to change; -1: the tag is being deleted, propagate it first
--- Error EMPTY | BEHIND | OUTBOXFULL
-
--- include batch
-local tag_key, tags_key, propagating_key = KEYS[11], KEYS[12], KEYS[13]
-local tag, title, followable = ARGV[6], ARGV[7], ARGV[8]
--- include outbox
+-- The reply is the id of the change; 0: nothing to change; -1: the tag is being deleted, propagate it first.
+--
+-- include batch outbox
+-- guarded
+-- KEYS tag tags propagating
+-- ARGV tag:text title:text followable:flag
+-- REPLY id
+-- ERROR EMPTY BEHIND OUTBOXFULL
 
 local fields = redis.call('HMGET', tag_key, 'made', 'deleted', 'title', 'followable')
 local deleted = fields[2]

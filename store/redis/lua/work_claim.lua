@@ -3,15 +3,14 @@
 --
 -- How long an entry was not finished says nothing: a living worker may hold it while it serves others first.
 --
--- KEYS  1 the list of work (stream)
--- ARGV  1 consumer group, 2 consumer that takes over, 3 milliseconds of silence after which another one is dead,
---       4 entries at most
--- Reply the entries as XCLAIM gives them; none also if there is no such group
+-- A consumer is dead after `silence`. The reply has the entries as XCLAIM gives them, `most` at once; none also if
+-- there is no such group.
+--
+-- KEYS stream
+-- ARGV group:text taking:text silence:ms most:count
+-- REPLY entries
 
-local list = KEYS[1]
-local group, taking, silence, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-
-local consumers = redis.pcall('XINFO', 'CONSUMERS', list, group)
+local consumers = redis.pcall('XINFO', 'CONSUMERS', stream_key, group)
 if consumers.err then
   return {}
 end
@@ -24,10 +23,10 @@ for _, fields in ipairs(consumers) do
   local left = most - #taken
   if left > 0 and consumer.pending > 0 and consumer.name ~= taking and consumer.idle >= silence then
     local ids = {}
-    for _, entry in ipairs(redis.call('XPENDING', list, group, '-', '+', left, consumer.name)) do
+    for _, entry in ipairs(redis.call('XPENDING', stream_key, group, '-', '+', left, consumer.name)) do
       ids[#ids + 1] = entry[1]
     end
-    for _, entry in ipairs(redis.call('XCLAIM', list, group, taking, 0, unpack(ids))) do
+    for _, entry in ipairs(redis.call('XCLAIM', stream_key, group, taking, 0, unpack(ids))) do
       taken[#taken + 1] = entry
     end
   end

@@ -3,14 +3,13 @@
 --
 -- A consumer with pending entries stays: without it they would be given to nobody.
 --
--- KEYS  1 the list of work (stream)
--- ARGV  1 consumer group, 2 consumer that leaves, 3 milliseconds of silence after which another one is dead
--- Reply how many consumers went; 0 also if there is no such group
+-- A consumer is dead after `silence`. The reply is how many consumers went; 0 also if there is no such group.
+--
+-- KEYS stream
+-- ARGV group:text leaving:text silence:ms
+-- REPLY ended
 
-local list = KEYS[1]
-local group, leaving, silence = ARGV[1], ARGV[2], tonumber(ARGV[3])
-
-local consumers = redis.pcall('XINFO', 'CONSUMERS', list, group)
+local consumers = redis.pcall('XINFO', 'CONSUMERS', stream_key, group)
 if consumers.err then
   return 0
 end
@@ -21,7 +20,7 @@ for _, fields in ipairs(consumers) do
     consumer[fields[index]] = fields[index + 1]
   end
   if consumer.pending == 0 and (consumer.name == leaving or consumer.idle > silence) then
-    redis.call('XGROUP', 'DELCONSUMER', list, group, consumer.name)
+    redis.call('XGROUP', 'DELCONSUMER', stream_key, group, consumer.name)
     ended = ended + 1
   end
 end

@@ -75,8 +75,8 @@ async def test_consumers_of_dead_archivers_go_once_nothing_is_left_with_them(liv
     await leaving.leave()
     names = {consumer["name"].decode() for consumer in await live_redis.xinfo_consumers(keys.OUTBOX, GROUP)}
     assert names == {holding.worker, dead.worker}
-    at_once = [GROUP, leaving.worker, -1]
-    assert await script("work_leave").run(live_redis, [keys.OUTBOX], at_once) == 1
+    leave = script("work_leave")
+    assert await leave.run(live_redis, stream_key=keys.OUTBOX, group=GROUP, leaving=leaving.worker, silence=-1) == 1
     names = {consumer["name"].decode() for consumer in await live_redis.xinfo_consumers(keys.OUTBOX, GROUP)}
     assert names == {holding.worker}
 

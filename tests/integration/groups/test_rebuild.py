@@ -13,7 +13,7 @@ from store.redis import keys
 from store.timelines.recovery import StoreRecovery
 from tests.integration.groups.conftest import GID, WINDOW_US, Store
 
-GROUP_KEYS = (keys.GROUP, keys.CHANNELS, keys.PREFIX + b"gm:", keys.PREFIX + b"gk:")
+GROUP_KEYS = (keys.GROUP_PREFIX, keys.CHANNEL_MAP_PREFIX, keys.PREFIX + b"gm:", keys.PREFIX + b"gk:")
 """What the names of all that is known of groups begin with."""
 
 

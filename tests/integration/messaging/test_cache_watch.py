@@ -204,7 +204,7 @@ async def test_whoever_could_not_be_judged_is_told_though_they_connected_long_ag
     topic = f"group/{new_uid()}"
     clientid = await watching.connect(uid)
     async with Redis.from_url(own_redis.url) as redis:
-        await redis.hset(keys.DEVICES + uid.encode(), clientid, 1)
+        await redis.hset(keys.DEVICES_PREFIX + uid.encode(), clientid, 1)
     own_redis.hang()
     question = {"username": uid, "clientid": clientid, "action": "subscribe", "topic": topic, "qos": "1"}
     assert (await watching.hook("authz", {**recorded("authz")[0], **question})).status == 503

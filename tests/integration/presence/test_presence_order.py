@@ -300,7 +300,7 @@ async def test_what_an_earlier_version_held_is_understood(redis: Redis) -> None:
     presence = Presence(redis)
     phone, desk = device_at("emqx@a", 7, "7-phone", 100_000), device_at("emqx@a", 7, "7-desk", 100_000)
     await presence.connected(phone, desk)
-    await redis.hset(keys.DEVICES + b"7", mapping={"7-phone": 100_000, "7-desk": 100_000})
+    await redis.hset(keys.DEVICES_PREFIX + b"7", mapping={"7-phone": 100_000, "7-desk": 100_000})
     assert await presence.devices([7]) == {7: {"7-phone": 100_000, "7-desk": 100_000}}
     await presence.connected(phone)
     assert sorted((await presence.connections([7]))[7]) == [Device(7, "7-desk", 100_000), phone]

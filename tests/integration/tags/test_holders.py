@@ -159,4 +159,4 @@ async def test_deleting_a_tag_takes_it_from_everybody_at_once(store: Store) -> N
     assert await store.told(1) == [seen, last]
     assert await store.told(2) == [seen]
     assert (await store.tags.info(TAG) or TagInfo("", "", False, -1)).holders == 1
-    assert not [key async for key in store.redis.scan_iter(match=keys.FORMER + b"*")]
+    assert not [key async for key in store.redis.scan_iter(match=keys.FORMER_PREFIX + b"*")]

@@ -185,7 +185,7 @@ async def test_only_who_is_online_is_told(store: Store) -> None:
     await replace(store, *range(1, 501))
     await store.propagate()
     for uid in (10, 700):
-        await store.redis.hset(keys.DEVICES + b"%d" % uid, f"{uid}-phone", "1")
+        await store.redis.hset(keys.DEVICES_PREFIX + b"%d" % uid, f"{uid}-phone", "1")
     assert await store.changes() == []
     await replace(store, *range(501, 1001))
     await store.propagate()

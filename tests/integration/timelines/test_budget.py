@@ -182,8 +182,8 @@ async def test_copies_count_and_processes_count_together(store: Store, start: St
     # Another member has their own account, the next minute has its own; where the broker's clock stands still it ends.
     assert isinstance(await processes[1].append("group/77", "2", "n", 0, True, b"{}"), Stored)
     assert isinstance(await processes[1].append("group/77", "1", "n", 60_000, True, b"{}"), Stored)
-    assert 0 < await store.redis.ttl(keys.BUDGET + b"0:1") <= 120
-    await store.redis.delete(keys.BUDGET + b"0:1")
+    assert 0 < await store.redis.ttl(keys.BUDGET_PREFIX + b"0:1") <= 120
+    await store.redis.delete(keys.BUDGET_PREFIX + b"0:1")
     fresh = start(60_000, 1000)
     assert isinstance(await fresh.append("group/77", "1", "o", 0, True, b"{}"), Stored)
 
@@ -252,7 +252,7 @@ async def test_a_wish_to_follow_that_could_not_be_written_counts_once(
 async def test_an_invitation_counts_for_each_one_invited(store: Store) -> None:
     groups = store.new_groups(budget=Budget(1_000_000, 1000))
     await groups.create(77, 1, command_id="c", received_at=0, notices=notice, members=uids(2, 400), mode="read")
-    spent = int(await store.redis.get(keys.BUDGET + b"0:1") or 0)
+    spent = int(await store.redis.get(keys.BUDGET_PREFIX + b"0:1") or 0)
     assert spent > 400 * 256 * 2
     for number in range(8):
         members = uids(1000 + 400 * number, 400)

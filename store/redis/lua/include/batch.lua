@@ -4,31 +4,27 @@
 --    state, refuse. Outbox over its limit: refuse.
 -- 2. Ids are given from `last` + 1 on. The script reserves them by writing the clock before anything else.
 --
--- KEYS  1 epoch, 2 clock, 3 outbox, 4 outbox bytes, 5 heads, 6 news (Pub/Sub channel), 7 dormant,
---       8 what inboxes' names start with, 9 seen, 10 unseen
--- ARGV  1 caller's time (us), 2 window (us), 3 seconds a repeat is recognised, 4 outbox limit (bytes),
---       5 highest id the caller was given
--- Error EMPTY | BEHIND | OUTBOXFULL
-
-local epoch_key, clock_key, outbox_key, outbox_bytes_key, heads_key, news_channel, dormant_key, inbox_prefix =
-  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
-local seen_key, unseen_key = KEYS[9], KEYS[10]
-local window, repeat_seconds = tonumber(ARGV[2]), ARGV[3]
+-- `highest_id` is the highest that the caller was given.
+--
+-- KEYS epoch clock outbox_bytes dormant inbox_prefix seen unseen
+-- ARGV caller_time:us window:us outbox_limit:bytes highest_id:us
+-- REPLY -
+-- ERROR EMPTY BEHIND OUTBOXFULL
 
 local state = redis.call('MGET', epoch_key, clock_key, outbox_bytes_key)
 if not state[1] then
   return redis.error_reply('EMPTY no epoch')
 end
-if tonumber(state[2] or 0) < tonumber(ARGV[5]) then
+if tonumber(state[2] or 0) < highest_id then
   return redis.error_reply('BEHIND the clock is below an id that was given')
 end
-if tonumber(state[3] or 0) >= tonumber(ARGV[4]) then
+if tonumber(state[3] or 0) >= outbox_limit then
   return redis.error_reply('OUTBOXFULL')
 end
 
 -- A forward step of this host's clock must not trim a week away: the caller's clock bounds it.
 local time = redis.call('TIME')
-local now = math.min(time[1] * 1000000 + time[2], tonumber(ARGV[1]) + 5000000)
+local now = math.min(time[1] * 1000000 + time[2], caller_time + 5000000)
 local last = math.max(now - 1, tonumber(state[2] or 0))
 
 local trim_below = string.format('(%.0f', now - window - 60000000)

@@ -1,7 +1,10 @@
--- What one sender may write in a minute: an account of bytes. An account is named by the minute in which the broker received
--- the message, and the sender.
+-- What one sender may write in a minute: an account of bytes. An account is named by the minute in which the broker
+-- received the message, and the sender.
 --
--- Expects budget_prefix, budget_most
+-- include outbox
+-- KEYS budget_prefix
+-- ARGV budget_most:bytes
+-- REPLY -
 
 local function is_spent(account)
   return tonumber(redis.call('GET', budget_prefix .. account) or 0) >= budget_most

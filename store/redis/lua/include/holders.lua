@@ -1,6 +1,9 @@
 -- Bringing users' maps of channels into line with who holds a tag.
 --
--- Expects tag, map_prefix, tag_key, permissions_key, actor; put_into_outbox, news; include holding
+-- include outbox holding
+-- KEYS channel_map_prefix tag permissions
+-- ARGV tag:text
+-- REPLY -
 
 local channel = 'tag_' .. tag
 local rows, row_of, holders_more = {}, {}, 0
@@ -15,14 +18,14 @@ local function note(uid, spans, sources)
   end
 end
 
-local function permit(uid, granted)
+local function permit(actor, uid, granted)
   redis.call('XADD', permissions_key, '*', 'a', actor, 'u', uid, 't', 'business/' .. channel,
     'g', granted and '1' or '0')
 end
 
 -- From an id (digits) on the user holds the tag by these sources (bits), or by none. Whether that changed his map.
 local function bring(uid, sources, at)
-  local map = map_prefix .. uid
+  local map = channel_map_prefix .. uid
   local before = redis.call('HGET', map, channel) or ''
   local spans = propagated(before, sources > 0, at)
   if spans ~= before then

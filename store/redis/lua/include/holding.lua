@@ -3,7 +3,9 @@
 -- Sets of users, one for each source, say who holds a tag; each user's map of channels says from when to when. After a
 -- change of very many users at once the maps follow step by step: until then `propagated` says what a map would say.
 --
--- Expects holders_prefix
+-- KEYS holders_prefix
+-- ARGV -
+-- REPLY -
 
 local SOURCES = { 'manual', 'profile', 'follow' }
 local SOURCE_BITS = { manual = 1, profile = 2, follow = 4 }

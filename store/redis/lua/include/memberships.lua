@@ -1,6 +1,9 @@
 -- Ending memberships of a group, whatever the reason.
 --
--- Expects members_key, kicked_key, permissions_key, reads_key, groups_key, map_prefix, gid, channel, actor; put_into_outbox, news
+-- include outbox
+-- KEYS members kicked permissions read_groups user_groups channel_map_prefix
+-- ARGV gid:gid channel:text actor:text
+-- REPLY -
 
 local topic = 'group/' .. gid
 
@@ -19,15 +22,15 @@ end
 local function end_memberships(leaving, joined, at, mode, kicked, entry_id)
   local parts = { gid, at, kicked and '1' or '0' }
   for _, uid in ipairs(leaving) do
-    local map = map_prefix .. uid
+    local map = channel_map_prefix .. uid
     redis.call('HSET', map, channel, (redis.call('HGET', map, channel) or joined[uid] .. ':') .. at)
     redis.call('ZREM', members_key, uid)
     if kicked then
       redis.call('SADD', kicked_key, uid)
     end
-    count_group(groups_key, uid, -1)
+    count_group(user_groups_key, uid, -1)
     if mode == 'read' then
-      count_group(reads_key, uid, -1)
+      count_group(read_groups_key, uid, -1)
     end
     permit(uid, '0')
     news[#news + 1] = uid

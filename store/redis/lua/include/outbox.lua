@@ -1,6 +1,8 @@
 -- Writing the outbox, and telling waiting pulls once at the end.
 --
--- Expects outbox_key, outbox_bytes_key, news_channel
+-- KEYS outbox outbox_bytes news
+-- ARGV -
+-- REPLY -
 
 local outbox_bytes = 0
 local news = {}
@@ -21,7 +23,7 @@ local function finish()
     redis.call('INCRBY', outbox_bytes_key, outbox_bytes)
   end
   if #news > 0 then
-    redis.call('PUBLISH', news_channel, table.concat(news, ' '))
+    redis.call('PUBLISH', news_key, table.concat(news, ' '))
   end
 end
 

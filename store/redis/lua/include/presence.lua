@@ -1,17 +1,15 @@
 -- A device comes or goes: its user's devices, their bit, the list of bitmaps that have one, the counts, and the feed.
 --
 -- A device is held by its connections, `at:node` or `at:node:over`, joined by commas: when each began by the clock of
--- its node (ms), and the node's mark ('' if it is not known). One that is over stands for another that was not told of yet.
+-- its node (ms), and the node's mark ('' if it is not known). One that is over stands for another that was not told of
+-- yet.
 --
--- KEYS  1 epoch, 2 seen, 3 what device hashes' names start with, 4 what bitmaps' names start with, 5 numbers of the
---       bitmaps there are, 6 counts, 7 channel of the feed
--- ARGV  1 users that share a bitmap, 2 now (ms)
+-- KEYS epoch seen devices_prefix bitmap_prefix bitmaps presence presence_feed
+-- ARGV users_per_bitmap:count now:ms
+-- REPLY -
+-- ERROR EMPTY
 
-local seen_key, devices_prefix, bitmap_prefix = KEYS[2], KEYS[3], KEYS[4]
-local bitmaps_key, counts_key, feed = KEYS[5], KEYS[6], KEYS[7]
-local users_per_bitmap, now = tonumber(ARGV[1]), ARGV[2]
-
-if redis.call('EXISTS', KEYS[1]) == 0 then
+if redis.call('EXISTS', epoch_key) == 0 then
   return redis.error_reply('EMPTY no epoch')
 end
 
@@ -23,7 +21,8 @@ local function place(uid)
 end
 
 local function tell(uid, online)
-  redis.call('PUBLISH', feed, '{"uid":"' .. uid .. '","online":' .. online .. ',"at":' .. now .. '}')
+  local at = string.format('%.0f', now)
+  redis.call('PUBLISH', presence_feed_key, '{"uid":"' .. uid .. '","online":' .. online .. ',"at":' .. at .. '}')
 end
 
 -- The connections by which a device is held; none: it is not.
@@ -59,13 +58,13 @@ local function hold(uid, clientid, found)
   if redis.call('HSET', devices_prefix .. uid, clientid, table.concat(parts, ',')) == 0 then
     return false, false
   end
-  redis.call('HINCRBY', counts_key, 'devices', 1)
+  redis.call('HINCRBY', presence_key, 'devices', 1)
   local bitmap, bit = place(uid)
   if redis.call('SETBIT', bitmap_prefix .. bitmap, bit, 1) == 1 then
     return true, false
   end
   redis.call('SADD', bitmaps_key, bitmap)
-  redis.call('HINCRBY', counts_key, 'users', 1)
+  redis.call('HINCRBY', presence_key, 'users', 1)
   tell(uid, 'true')
   return true, true
 end
@@ -74,7 +73,7 @@ end
 local function go(uid, clientid)
   redis.call('HDEL', devices_prefix .. uid, clientid)
   redis.call('ZADD', seen_key, now, uid)
-  redis.call('HINCRBY', counts_key, 'devices', -1)
+  redis.call('HINCRBY', presence_key, 'devices', -1)
   if redis.call('EXISTS', devices_prefix .. uid) == 1 then
     return false
   end
@@ -84,7 +83,7 @@ local function go(uid, clientid)
     redis.call('DEL', bitmap_prefix .. bitmap)
     redis.call('SREM', bitmaps_key, bitmap)
   end
-  redis.call('HINCRBY', counts_key, 'users', -1)
+  redis.call('HINCRBY', presence_key, 'users', -1)
   tell(uid, 'false')
   return true
 end
