@@ -45,31 +45,31 @@ class Settings(BaseSettings):
     )
 
     http_host: str = Field(
-        "127.0.0.1", description="Address the service listens on; `::` is all there are, of IPv4 and of IPv6."
+        "127.0.0.1", description="Address that the service listens on; `::` means all IPv4 and IPv6 addresses."
     )
-    http_port: int = Field(8080, ge=0, le=65535, description="Port the service listens on; 0 takes a free one.")
+    http_port: int = Field(8080, ge=0, le=65535, description="Port that the service listens on; 0 takes a free one.")
     public_port: int | None = Field(
         None, ge=0, le=65535, description="A second port that serves only `/pull` and `/healthz`."
     )
-    cors_origins: Words = Field((), description="Origins that browsers may pull from, comma-separated, or `*`.")
+    cors_origins: Words = Field((), description="Origins from which browsers may pull, comma-separated, or `*`.")
     redis_url: str = Field(repr=False, description="`redis://[:password@]host:port/db`, or `rediss://` for TLS.")
     archive_url: str = Field(repr=False, description="`mysql://user:password@host:port/database` or `sqlite:///path`.")
     emqx_api_url: str | None = Field(
-        None, description="EMQX's REST API, such as `http://emqx:18083`. Unset: no control message is sent."
+        None, description="EMQX's REST API, such as `http://emqx:18083`. If unset, no control messages are sent."
     )
     emqx_api_key: str = Field("", description="API key of EMQX's REST API.")
-    emqx_api_secret: str = Field("", repr=False, description="Secret of that key.")
+    emqx_api_secret: str = Field("", repr=False, description="Secret of the API key.")
     hook_url: str | None = Field(
-        None, description="Where EMQX reaches the service, such as `http://emqx-im:8080`; what `rules` puts into EMQX."
+        None, description="Where EMQX reaches the service, such as `http://emqx-im:8080`; `rules` writes it into EMQX."
     )
-    hook_token: Words = Field(
-        repr=False, description="Bearer tokens that EMQX's requests carry, comma-separated; any of them."
-    )
+    hook_token: Words = Field(repr=False, description="Bearer tokens that are accepted from EMQX, comma-separated.")
     admin_token: str = Field(repr=False, min_length=1, description="Bearer token of `/admin`.")
     jwt_secret: str | None = Field(None, repr=False, min_length=1, description="HS256 secret of the users' tokens.")
-    jwt_jwks_url: str | None = Field(None, description="Where the public keys of the users' tokens are (JWKS).")
+    jwt_jwks_url: str | None = Field(None, description="URL of the public keys of the users' tokens (JWKS).")
     jwt_jwks_seconds: int = Field(
-        300, ge=10, description="How often these keys are fetched; one that is gone is accepted no longer then."
+        300,
+        ge=10,
+        description="Seconds between two fetches of these keys; a withdrawn key is accepted until the next.",
     )
     secret: str = Field(repr=False, min_length=1, description="Key of the HMAC that marks genuine control messages.")
     operators: Words = Field((), description="Usernames that may publish to `business/…`, comma-separated.")
@@ -79,72 +79,88 @@ class Settings(BaseSettings):
         le=3650,
         description="Window of the timelines in Redis, in days. Stop all processes before raising it.",
     )
-    dedupe_seconds: int = Field(7200, ge=1, description="How long a resend with the same `id` is recognised.")
+    dedupe_seconds: int = Field(7200, ge=1, description="Seconds for which a resend with the same `id` is recognised.")
     outbox_limit: int | None = Field(
         None,
         ge=1,
-        description="Bytes the outbox may hold; unset: a quarter of Redis's `maxmemory`, or 1 GiB.",
+        description="Bytes that the outbox may hold; if unset, a quarter of Redis's `maxmemory`, or 1 GiB.",
     )
     redis_high_water: float = Field(
-        0.9, gt=0, le=1, description="Share of Redis's `maxmemory` from which on nothing is written."
+        0.9, gt=0, le=1, description="Share of Redis's `maxmemory` above which nothing is written."
     )
     max_payload: int = Field(
         16_384,
         ge=1,
         le=1_048_576,
-        description="Bytes one message's payload may have; a command's, 20 more for each member it names.",
+        description="Bytes that a message's payload may have; a command may have 20 more for each member it names.",
     )
     send_bytes: int = Field(
         33_554_432,
         ge=1,
-        description="Bytes that one user may have written in a minute, a copy for each receiver counted.",
+        description="Bytes that one user may cause to be written in a minute, counting a copy for each receiver.",
     )
     send_rate: int = Field(1200, ge=1, description="Messages and commands that one user may send in a minute.")
-    pull_rate: float = Field(20.0, gt=0, allow_inf_nan=False, description="Pulls per second one user may make.")
+    pull_rate: float = Field(20.0, gt=0, allow_inf_nan=False, description="Pulls that one user may make in a second.")
     open_pulls: int = Field(
-        8, ge=1, description="Pulls of one user that a process answers at once, those that wait for news not counted."
+        8, ge=1, description="Pulls of one user that a process answers at the same time, not counting those that wait."
     )
     answer_bytes: int = Field(
-        268_435_456, ge=4_194_304, description="Bytes of memory that answers to pulls may take in a process."
+        268_435_456, ge=4_194_304, description="Bytes of memory that answers to pulls may take in each process."
     )
     public_connections: int = Field(
         20_000,
         ge=1,
-        description="Connections a process has on `IM_PUBLIC_PORT`; fewer where that leaves no quarter of its files.",
+        description="Connections to `IM_PUBLIC_PORT` in a process; fewer if under a quarter of its files remained.",
     )
     request_seconds: float = Field(
-        15.0, gt=0, le=3600, description="Seconds in which a request's head has to come, and a body may be silent."
+        15.0,
+        gt=0,
+        le=3600,
+        description="Seconds in which a request's head has to arrive, and for which its body may be silent.",
     )
     write_seconds: float = Field(
-        30.0, gt=0, le=3600, description="Seconds a client may take nothing of its answer; then its connection ends."
+        30.0,
+        gt=0,
+        le=3600,
+        description="Seconds for which a client may read nothing of its answer before its connection is ended.",
     )
     trusted_send: bool = Field(
-        False, description="Whether users publish to `send/…`, and the broker says in what it delivers who sent it."
+        False, description="Whether users publish to `send/…`, and the broker adds the sender to each live message."
     )
-    sync_sender: bool = Field(True, description="Whether a sender's own messages are in his timeline too.")
-    group_write_limit: int = Field(500, ge=1, description="Members a write-mode group may have.")
-    group_read_limit: int = Field(100_000, ge=1, description="Members a read-mode group may have.")
-    group_user_limit: int = Field(500, ge=1, description="Read-mode groups one user may be in.")
-    user_groups: int = Field(1000, ge=1, description="Groups one user may be in, of both modes.")
-    groups_per_day: int = Field(100, ge=0, description="Groups one user may make in a day.")
+    sync_sender: bool = Field(True, description="Whether users' own messages are in their timelines too.")
+    group_write_limit: int = Field(500, ge=1, description="Members that a write-mode group may have.")
+    group_read_limit: int = Field(100_000, ge=1, description="Members that a read-mode group may have.")
+    group_user_limit: int = Field(500, ge=1, description="Read-mode groups that one user may be in.")
+    user_groups: int = Field(1000, ge=1, description="Groups of both modes that one user may be in.")
+    groups_per_day: int = Field(100, ge=0, description="Groups that one user may create in a day.")
     invite_known: bool = Field(
-        False, description="Whether users put only those into groups who have written to them before."
+        False, description="Whether users may invite only users who have written to them before."
     )
-    user_sessions: int = Field(32, ge=1, description="Sessions one user may have in EMQX; the oldest are ended.")
+    user_sessions: int = Field(32, ge=1, description="Sessions that one user may have in EMQX; the oldest are ended.")
     subscribe: Literal["message", "server", "both"] = Field(
-        "message", description="Who subscribes a device to its topics: itself when told, the server, or both."
+        "message",
+        description="Who subscribes devices: they themselves when told (`message`), `server`, or `both`.",
     )
-    reconcile_seconds: int = Field(300, ge=1, description="How often presence is compared with EMQX's list of clients.")
+    reconcile_seconds: int = Field(
+        300, ge=1, description="Seconds between two comparisons of presence with EMQX's list of clients."
+    )
     hot_hits: float = Field(
-        50.0, gt=0, allow_inf_nan=False, description="Pulls per second and process from which on a channel is cached."
+        50.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Pulls of a channel in a second and process from which on the process caches it.",
     )
     roaming: Literal["week", "month", "quarter", "year"] = Field(
-        "week", description="How far back a pull reaches: `week` is Redis alone."
+        "week", description="How far back a pull reaches: `week` (Redis only), `month`, `quarter` or `year`."
     )
-    zombie_days: float = Field(30.0, gt=0, le=36_500, description="Days unseen after which a user becomes dormant.")
+    zombie_days: float = Field(
+        30.0, gt=0, le=36_500, description="Days without being seen after which a user becomes dormant."
+    )
     shards: int = Field(1, ge=1, le=1, description="Number of shards; 1 until scale-out is built.")
-    redis_wait: int = Field(0, ge=0, description="Replicas that must have a batch before it is answered 204.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level logged.")
+    redis_wait: int = Field(0, ge=0, description="Replicas that must have a batch before it is answered with 204.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Lowest level that is logged: `debug`, `info`, `warning` or `error`."
+    )
 
     @field_validator("hook_token", "operators", "cors_origins", mode="before")
     @classmethod

@@ -40,7 +40,7 @@ class GroupsApi:
         return answer(_shown(await self._found(gid)))
 
     async def show(self, request: web.Request) -> web.Response:
-        """The group, and a page of its members by uid."""
+        """The group, with a page of its members in the order of their uids."""
         gid = _named(request)
         after, limit = page(request)
         group = await self._found(gid)

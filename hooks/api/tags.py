@@ -35,7 +35,7 @@ class TagsApi:
         ]
 
     async def page(self, request: web.Request) -> web.Response:
-        """A page of tags by name."""
+        """A page of tags, in the order of their names."""
         limit = integer(request, "limit", PAGE, 1, MAX_PAGE)
         tags = await self._tags.page(request.query.get("after", ""), limit)
         return answer({"tags": [_shown(tag) for tag in tags]})

@@ -20,7 +20,7 @@ from hooks.settings import SettingsError
 
 app = typer.Typer(
     name="emqx-im",
-    help="Instant messaging as an extension of the EMQX broker.",
+    help="An instant-messaging server beside the EMQX broker.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

@@ -21,7 +21,7 @@ from store.redis.connection import connect
 
 
 def aggregate() -> None:
-    """Pack the archive's past months into compressed blocks, which quarter and year of IM_ROAMING are read from."""
+    """Pack the archive's past months into compressed blocks, from which pulls read with IM_ROAMING=quarter or year."""
     settings = load(**NOT_NEEDED)
     logs.configure("warning")
     if settings.roaming not in AGGREGATED:

@@ -24,7 +24,7 @@ NOT_NEEDED = {"hook_token": "-", "admin_token": "-", "secret": "-", "jwt_secret"
 
 
 def migrate() -> None:
-    """Bring the archive's schema up to date and make the coming months' partitions."""
+    """Bring the archive's schema up to date and create the partitions of the coming months."""
     settings = load(**NOT_NEEDED, redis_url="redis://")
     try:
         uvloop.run(_migrate(open_archive(settings.archive_url)))
@@ -33,7 +33,7 @@ def migrate() -> None:
 
 
 def archive() -> None:
-    """Carry the outbox into the archive until SIGTERM, finishing the batch in hand."""
+    """Carry the outbox into the archive until SIGTERM; the current batch is finished first."""
     settings = load(**NOT_NEEDED)
     logs.configure(settings.log_level)
     uvloop.run(_archive(settings, open_archive(settings.archive_url)))

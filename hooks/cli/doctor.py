@@ -59,7 +59,7 @@ def doctor(
     token: str = typer.Option("", envvar="IM_TOKEN", help="His JWT; otherwise one is made with IM_JWT_SECRET."),
     name: str = typer.Option("emqx_im", help="Name of connector and action in EMQX."),
 ) -> None:
-    """Look at EMQX, webhook, Redis and archive: what is wrong, and how to mend it. Exit status 1 if something fails."""
+    """Check EMQX, webhook, Redis and archive, and say how to fix what is wrong. Exit with status 1 if a check fails."""
     uid = checked_uid(probe_uid) if probe_uid else None
     target = _target(data_dir, url, mqtt)
     rules = Rules(Parameters.of(target.settings, name, target.settings.hook_url or target.url))

@@ -20,7 +20,7 @@ from store.redis.lease import reconciling
 
 
 def reconcile() -> None:
-    """Compare presence with EMQX's list of clients: set who is missing, remove whom a dead broker node left behind."""
+    """Compare presence with EMQX's list of clients: add missing devices, remove those that a dead node left behind."""
     settings = load(**NOT_NEEDED, archive_url="sqlite:///-")
     if settings.emqx_api_url is None:
         raise SettingsError("IM_EMQX_API_URL: needed, EMQX is asked who is connected")

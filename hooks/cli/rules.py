@@ -63,7 +63,7 @@ def export(
     form: Format = typer.Option(Format.archive, "--format", help="A backup to upload, or HOCON for `conf load`."),
     for_: str | None = typer.Option(None, "--for", help="The version of EMQX that will read it, such as 6.2."),
 ) -> None:
-    """Write a backup that EMQX's dashboard takes (FILE.tar.gz), or HOCON for its command line and base.hocon."""
+    """Write a backup for EMQX's dashboard (FILE.tar.gz), or HOCON for its command line and base.hocon."""
     version = _target(for_, only)
     rules = _rules(hook_url, name, only)
     content = configuration(rules, only_rules=only is not None, version=version)
@@ -96,7 +96,7 @@ def apply(
     replace: bool = typer.Option(False, "--replace", help="Although somebody else made what is there."),
     remove: bool = typer.Option(False, "--remove", help="Take away what is ours."),
 ) -> None:
-    """Bring the rules into a running EMQX through its REST API; what differs is shown first."""
+    """Show what differs in a running EMQX, and apply the rules to it through its REST API."""
     rules = _rules(hook_url, name, only)
     if remove:
         _run(lambda api: _remove(api, rules, only is not None, dry_run))
@@ -106,7 +106,7 @@ def apply(
 
 @app.command()
 def check(hook_url: str | None = _HOOK_URL, name: str = _NAME, only: Only | None = _ONLY) -> None:
-    """Compare a running EMQX with the files; exit status 1 where they differ. Secrets cannot be compared."""
+    """Compare a running EMQX with the files; exit with status 1 if they differ. Secrets cannot be compared."""
     rules = _rules(hook_url, name, only)
 
     async def work(api: Management) -> None:

@@ -25,12 +25,12 @@ console = Console(stderr=True)
 
 
 def sweep() -> None:
-    """Make users dormant who were not seen for IM_ZOMBIE_DAYS: their timelines leave Redis until they are back."""
+    """Make users dormant who were not seen for IM_ZOMBIE_DAYS: their timelines leave Redis until they come back."""
     _run(_sweep)
 
 
 def rebuild(force: bool = typer.Option(False, "--force", help="Although Redis holds a store already.")) -> None:
-    """Put the window's messages back from the archive into an empty Redis, and start a new epoch."""
+    """Restore the window's messages from the archive into an empty Redis, and start a new epoch."""
     _run(lambda settings, redis: _rebuild(settings, redis, force))
 
 

@@ -69,7 +69,7 @@ def load(
     url: str = typer.Option("", help="The service, if neither IM_HOOK_URL nor a running `emqx-im dev`."),
     data_dir: Annotated[Path, typer.Option(help="Where `emqx-im dev` runs.")] = DEFAULT_DIRECTORY,
 ) -> None:
-    """Give a tag to the users of a CSV file, all or nothing; run it again where it was interrupted."""
+    """Give a tag to the users in a CSV file, all or none of them; run it again if it was interrupted."""
     if not isinstance(receiver(f"business/tag_{tag}"), Tag):
         sys.exit(f"emqx-im: --tag: {tag!r} is not 1 to 64 of A-Z a-z 0-9 _ . -")
     users = _read(file)

@@ -30,7 +30,7 @@ def token(
     ttl: int = typer.Option(DAY, min=1, help="Seconds until it expires."),
     data_dir: Annotated[Path, typer.Option(help="Where `emqx-im dev` runs.")] = DEFAULT_DIRECTORY,
 ) -> None:
-    """Print a token that broker and pull accept as MQTT password and bearer."""
+    """Print a token, which the broker accepts as MQTT password and the pull as bearer token."""
     if bool(uid) == bool(username):
         sys.exit("emqx-im: give either --uid or --username")
     typer.echo(mint(str(checked_uid(uid)) if uid else username, jwt_secret(data_dir), ttl))

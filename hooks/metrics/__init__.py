@@ -30,7 +30,7 @@ class HotChannelHits(Collector):
     """A gauge whose labels come and go, which the files that workers share cannot forget: it is that of one worker."""
 
     name = f"{PREFIX}_hot_channel_hits"
-    meaning = "Pulls per second that take news from a hot channel, in the worker that answers."
+    meaning = "Pulls per second that find new messages in a hot channel, in the answering worker."
     labels = ("channel",)
 
     def __init__(self) -> None:
@@ -67,15 +67,17 @@ class Metrics:
         self.hook_requests = counter("hook_requests_total", "Webhook requests by path and status.", ("path", "status"))
         self.hook_seconds = histogram("hook_seconds", "Time to answer a webhook request.", seconds)
         self.batch_size = histogram(
-            "batch_size", "Messages written by one call of Redis.", (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+            "batch_size", "Messages written by one call to Redis.", (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
         )
         self.pull_seconds = histogram("pull_seconds", "Time to answer a pull that does not wait.", seconds)
-        self.hot_channels = gauge_of_worker("hot_channels", "Hot channels, added up over the workers.")
+        self.hot_channels = gauge_of_worker("hot_channels", "Hot channels, summed over the workers.")
         self.hot_channel_hits = HotChannelHits()
         self.registry.register(self.hot_channel_hits)
-        self.hot_hits = counter("hot_hits_total", "Channels with news that pulls took from this process.")
+        self.hot_hits = counter(
+            "hot_hits_total", "Channels with new messages that pulls read from the process's cache."
+        )
         self.hot_misses = counter(
-            "hot_misses_total", "Channels with news that pulls read from Redis, by reason.", ("reason",)
+            "hot_misses_total", "Channels with new messages that pulls read from Redis, by reason.", ("reason",)
         )
         self.dead_letters = counter("dead_letters_total", "Dead letters by reason.", ("reason",))
         self.over_budget = counter("over_budget_total", "Messages and commands of senders who were over their budget.")
@@ -85,65 +87,69 @@ class Metrics:
         )
         self.broker_requests = counter("broker_requests_total", "Requests to EMQX's REST API by outcome.", ("outcome",))
         self.control_messages_dropped = counter(
-            "control_messages_dropped_total", "Control messages given up, by reason.", ("reason",)
+            "control_messages_dropped_total", "Control messages that were given up, by reason.", ("reason",)
         )
         self.deliveries_dropped = counter(
             "broker_deliveries_dropped_total", "Deliveries that EMQX dropped, by reason.", ("reason",)
         )
         self.syncs = counter("syncs_total", "Users told to pull (`im.sync`), by reason.", ("reason",))
         self.permission_changes = counter(
-            "permission_changes_total", "Changes of membership brought to EMQX, by outcome.", ("outcome",)
+            "permission_changes_total", "Attempts to bring changes of membership to EMQX, by outcome.", ("outcome",)
         )
         self.undecided_questions = counter(
-            "undecided_questions_total", "Questions about permissions that EMQX got no answer to, as it counts them."
+            "undecided_questions_total", "Questions about permissions that got no answer, as EMQX counts them."
         )
         self.caches_dropped = counter(
             "permission_caches_dropped_total",
-            "Times EMQX was told to forget all permissions, by outcome.",
+            "Requests to EMQX to drop all cached permissions, by outcome.",
             ("outcome",),
         )
         self.denied_publishes = counter(
             "denied_publishes_total",
-            "Publishes that the broker denies, by the code that is told, or untold.",
+            "Publishes that the broker denied, by the reported code, or `untold`.",
             ("code",),
         )
         self.device_caches_dropped = counter(
-            "device_caches_dropped_total", "Permissions of single devices that EMQX was told to forget.", ("outcome",)
+            "device_caches_dropped_total",
+            "Requests to EMQX to drop the cached permissions of one device, by outcome.",
+            ("outcome",),
         )
         self.permissions_waiting = gauge_of_worker(
-            "permissions_waiting", "Changes of membership that were read and are not brought to EMQX yet."
+            "permissions_waiting", "Changes of membership that were read and not brought to EMQX yet."
         )
         self.sessions_ended = counter(
             "sessions_ended_total", "Sessions that the service ended in EMQX, by reason.", ("reason",)
         )
         self.presence_drift = counter(
-            "presence_drift_total", "Devices that reconciling set (missing) or removed (stale).", ("kind",)
+            "presence_drift_total", "Devices that a comparison added (missing) or removed (stale).", ("kind",)
         )
         self.reconciles = counter(
             "reconciles_total", "Comparisons of presence with EMQX's list of clients, by outcome.", ("outcome",)
         )
         self.dispatches = counter(
-            "dispatches_total", "Devices that came, their subscriptions put right, by outcome.", ("outcome",)
+            "dispatches_total", "Connected devices whose subscriptions were corrected, by outcome.", ("outcome",)
         )
         self.outbox_length = gauge("outbox_length", "Entries waiting for the archive.")
         self.outbox_bytes = gauge("outbox_bytes", "Bytes waiting for the archive.")
         self.archive_lag = gauge("archive_lag_seconds", "Age of the oldest entry waiting for the archive.")
-        self.redis_up = gauge("redis_up", "1 while Redis answers; the gauges read from it stand still otherwise.")
-        self.redis_memory = gauge("redis_memory_bytes", "Redis's memory, as far as it counts for `maxmemory`.")
-        self.redis_maxmemory = gauge("redis_maxmemory_bytes", "Redis's `maxmemory`; 0 is unbounded.")
-        self.store_full = gauge("store_full", "1 while nothing is written, as Redis has no room left.")
+        self.redis_up = gauge(
+            "redis_up", "1 while Redis answers; otherwise the gauges that are read from it keep their last value."
+        )
+        self.redis_memory = gauge("redis_memory_bytes", "Memory of Redis that counts towards `maxmemory`.")
+        self.redis_maxmemory = gauge("redis_maxmemory_bytes", "Redis's `maxmemory`; 0 means no limit.")
+        self.store_full = gauge("store_full", "1 while nothing is written because Redis has no room left.")
         self.online_users = gauge("online_users", "Users with a device online.")
         self.online_devices = gauge("online_devices", "Devices online.")
         self.connections_ended = counter(
             "connections_ended_total",
-            "Connections that the service ended, and not their client, by reason.",
+            "Connections that were ended by the service, not by their client, by reason.",
             ("reason",),
         )
-        self.unread_bytes = gauge_of_worker("unread_bytes", "Bytes of answers that wait for their clients to read.")
+        self.unread_bytes = gauge_of_worker("unread_bytes", "Bytes of answers that clients have not read yet.")
         self.public_connections = gauge_of_worker("public_connections", "Connections on `IM_PUBLIC_PORT`.")
         self.pulls_refused = counter(
             "pulls_refused_total",
-            "Pulls refused, because of a limit or for what is wrong with them, by code.",
+            "Pulls refused because of a limit or an error in them, by code.",
             ("code",),
         )
         self.jwks_fetches = counter(

@@ -273,7 +273,7 @@ async def test_following(shared_stack: Stack, service: Service, operator: Operat
         await ann.publish(f"{topic_of(closed)}/follow", id="c")
         assert (await ann.hears("im.error"))["body"] == {
             **{"ref": "c", "code": "not_followable"},
-            "message": "Users do not follow this tag: operators say who holds it.",
+            "message": "Users cannot follow this tag: operators decide who holds it.",
         }
         assert "unheard" not in [payload["id"] for _, payload in ann.heard]
     await sees(service, follower, topic, "heard")

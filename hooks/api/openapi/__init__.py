@@ -29,7 +29,7 @@ _MEANINGS = {
     413: "The body is over 1 MiB.",
     429: "Too often.",
     431: "The request's head is too long.",
-    500: "The service failed; the log says how.",
+    500: "The service failed; the log says why.",
     503: "Try again.",
 }
 

@@ -28,7 +28,7 @@ _HOLDERS = list_of(GIVEN_UID, maxItems=MAX_USERS)
 PATHS: dict[str, dict[str, Any]] = {
     "/admin/presence": {
         "get": operation(
-            "How many are online; with `uid`, up to 10,000 users separated by commas: who of them, with which devices.",
+            "How many users and devices are online; with `uid` (up to 10,000, comma-separated), the devices of each.",
             {
                 200: {
                     "oneOf": [
@@ -43,33 +43,40 @@ PATHS: dict[str, dict[str, Any]] = {
     },
     "/admin/users/{uid}": {
         "get": operation(
-            "One user: presence, groups, tags, when he was seen last, his timeline.", {200: ref("User")}, 404, 503
+            "One user: presence, groups, tags, the time when they were last seen, and their timeline.",
+            {200: ref("User")},
+            404,
+            503,
         )
     },
     "/admin/tags": {
         "get": operation(
-            "A page of tags by name.", {200: object_of({"tags": list_of(ref("Tag"))})}, 400, 503, arguments=page(TEXT)
+            "A page of tags, in the order of their names.",
+            {200: object_of({"tags": list_of(ref("Tag"))})},
+            400,
+            503,
+            arguments=page(TEXT),
         )
     },
     "/admin/tags/{tag}": {
-        "get": operation("One tag, its holders counted.", {200: ref("Tag")}, 404, 503),
+        "get": operation("One tag, with the number of its holders.", {200: ref("Tag")}, 404, 503),
         "put": operation(
-            "Makes the tag, or changes it.",
+            "Creates the tag, or changes it.",
             {204: NOTHING},
             *(400, 413, 503),
             body=object_of({}, {"title": {"type": "string", "maxLength": 255}, "followable": FLAG}),
         ),
-        "delete": operation("Takes the tag from all its holders and forgets it.", {204: NOTHING}, 404, 503),
+        "delete": operation("Takes the tag from all its holders and deletes it.", {204: NOTHING}, 404, 503),
     },
     "/admin/tags/{tag}/users": {
         "post": operation(
-            "Gives the tag to users and takes it from users, by one source; how many that changed.",
+            "Gives the tag to users and takes it from users, by one source; answers how many holders changed.",
             {200: ref("Changed")},
             *(400, 404, 413, 503),
             body=object_of({}, {"add": _HOLDERS, "remove": _HOLDERS, "source": one_of("manual", "profile")}),
         ),
         "put": operation(
-            "The whole new set of holders by profile, a uid a line; it takes effect at once or not at all.",
+            "Replaces the holders by profile with the uids in the body, one on each line: all at once, or none.",
             {204: NOTHING},
             *(400, 404, 503),
             arguments={"source": {"const": "profile"}},
@@ -80,7 +87,7 @@ PATHS: dict[str, dict[str, Any]] = {
     },
     "/admin/publish": {
         "post": operation(
-            "A message in the service's name; its `mid`, or null with QoS 0, which is live only.",
+            "Publishes a message as the service; answers its `mid`, or null with QoS 0, which is live only.",
             {200: object_of({"mid": nullable(MICROSECONDS)})},
             *(400, 413, 503),
             body=object_of(
@@ -97,7 +104,7 @@ PATHS: dict[str, dict[str, Any]] = {
     },
     "/admin/groups": {
         "post": operation(
-            "Makes a group, with every right and the usual limits.",
+            "Creates a group, with all rights and within the usual limits.",
             {200: ref("Group")},
             *(400, 413, 503),
             body=object_of(
@@ -111,13 +118,18 @@ PATHS: dict[str, dict[str, Any]] = {
     },
     "/admin/groups/{gid}": {
         "get": operation(
-            "The group, and a page of its members by uid.", {200: ref("Group")}, 400, 404, 503, arguments=page(COUNT)
+            "The group, with a page of its members in the order of their uids.",
+            {200: ref("Group")},
+            400,
+            404,
+            503,
+            arguments=page(COUNT),
         ),
         "delete": operation("Dismisses the group.", {204: NOTHING}, 404, 503),
     },
     "/admin/groups/{gid}/members": {
         "post": operation(
-            "Adds members and removes members; how many that changed.",
+            "Adds and removes members; answers how many changed.",
             {200: ref("Changed")},
             *(400, 404, 413, 503),
             body=object_of({}, {"add": _MEMBERS, "remove": _MEMBERS}),
@@ -125,7 +137,7 @@ PATHS: dict[str, dict[str, Any]] = {
     },
     "/admin/deadletters": {
         "get": operation(
-            "A page of what was refused, and why, oldest first.",
+            "A page of refused messages with the reasons, oldest first.",
             {200: object_of({"deadletters": list_of(ref("DeadLetter"))})},
             *(400, 503),
             arguments=page(COUNT),
@@ -133,16 +145,16 @@ PATHS: dict[str, dict[str, Any]] = {
     },
     "/admin/deadletters/{number}/replay": {
         "post": operation(
-            "Handles the letter again; once that succeeds it is gone, else the answer says what stands against it.",
+            "Processes the dead letter again; deletes it if that succeeds, and otherwise answers why not.",
             {204: NOTHING},
             *(400, 404, 409, 503),
         )
     },
-    "/admin/deadletters/{number}": {"delete": operation("Forgets the letter.", {204: NOTHING}, 404, 503)},
+    "/admin/deadletters/{number}": {"delete": operation("Deletes the dead letter.", {204: NOTHING}, 404, 503)},
     "/admin/openapi.json": {"get": operation("This document.", {200: {"type": "object"}})},
     "/pull": {
         "get": operation(
-            "Everything the user may see after a cursor.",
+            "Everything that the user may see after a cursor.",
             {200: ref("Page")},
             *(400, 403, 429, 431, 503),
             arguments={
@@ -160,14 +172,14 @@ PATHS: dict[str, dict[str, Any]] = {
     },
     "/readyz": {
         "get": operation(
-            "Whether hooks and pulls are answered, and how the archive is doing.",
+            "Whether hooks and pulls are answered, and the state of the archive.",
             {200: ref("Readiness"), 503: ref("Readiness")},
             caller=None,
         )
     },
     "/readyz/pulls": {
         "get": operation(
-            "Whether pulls are answered; they are while Redis has no room for what is new.",
+            "Whether pulls are answered; they still are while Redis has no room for new messages.",
             {200: ref("Readiness"), 503: ref("Readiness")},
             caller=None,
         )
@@ -182,7 +194,7 @@ PATHS: dict[str, dict[str, Any]] = {
     "/hooks/{name}": {
         "post": {
             **operation(
-                "What EMQX's rules and its authorizer send; 204 but for `authz`.",
+                "Takes what EMQX's rules and its authorizer send; answers 204, except for `authz`.",
                 {200: object_of({"result": one_of("allow", "deny")}), 204: NOTHING},
                 *(400, 404, 413, 503),
                 body={"type": "object"},

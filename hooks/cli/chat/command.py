@@ -28,7 +28,7 @@ def chat(
     ),
     wait: float = typer.Option(60, min=0, help="Seconds to wait for answers after the last line."),
 ) -> None:
-    """Send and receive messages: one a line. ✓ is stored, ✗ refused; what a pull has not confirmed yet is dim."""
+    """Send and receive messages, one on each line. ✓ is stored, ✗ is refused, dim is not confirmed by a pull yet."""
     # Here, as the other commands need no client, and start sooner without.
     try:
         from emqx_im_client import Broker, Device, DeviceError, FileState
