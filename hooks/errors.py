@@ -18,6 +18,7 @@ from store.errors import (
     StoreEmpty,
     StoreError,
     StoreFull,
+    UnknownVersion,
 )
 
 RETRY_SECONDS = 1
@@ -98,6 +99,7 @@ _STORE_CODES: dict[type[StoreError], str] = {
     ArchiveAway: "archive_away",
     ArchiveRefused: "archive_away",
     EntryFailed: "failed",
+    UnknownVersion: "failed",
 }
 
 

@@ -33,6 +33,10 @@ class EntryFailed(StoreError):
     """One entry of a batch failed inside the script; the others are not affected."""
 
 
+class UnknownVersion(StoreError):
+    """Something in Redis was written by a version of emqx-im whose layout this one cannot read."""
+
+
 class ArchiveAway(StoreError):
     """The archive (MySQL or SQLite) does not answer."""
 

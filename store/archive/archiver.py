@@ -12,7 +12,7 @@ import structlog
 from store.archive.handlers import Handler
 from store.archive.outbox import Entry, Outbox
 from store.cancellation import sleep_unless
-from store.errors import ArchiveAway, ArchiveRefused, StoreError
+from store.errors import ArchiveAway, ArchiveRefused, StoreError, UnknownVersion
 
 BATCH_ENTRIES = 2000
 BATCH_BYTES = 8 * 1024 * 1024
@@ -38,7 +38,7 @@ class Archiver:
     """One of any number of archivers on one outbox.
 
     archived: things stored, such as messages.
-    failures: by reason, steps that failed (`archive_away`, `store_away`, `internal`)
+    failures: by reason, steps that failed (`archive_away`, `store_away`, `archive_unknown_version`, `internal`)
     and entries set aside (`archive_refused`, `archive_undecodable`, `archive_unknown_kind`).
     trouble: why it stands still, "" if it does not.
     """
@@ -156,6 +156,8 @@ class Archiver:
             return
         if isinstance(error, ArchiveAway):
             reason = "archive_away"
+        elif isinstance(error, UnknownVersion):
+            reason = "archive_unknown_version"
         else:
             reason = "store_away" if isinstance(error, StoreError) else "internal"
         self.failures[reason] += 1

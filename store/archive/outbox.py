@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 
-from store.errors import StoreEmpty
+from store.errors import StoreEmpty, UnknownVersion
 from store.redis import keys
 from store.redis.scripts import script
 from store.redis.work_list import Item, WorkList
@@ -17,7 +17,8 @@ ENTRY_BYTES = 64
 DONE_AT_ONCE = 500
 """Entries a call of the script takes out: everybody else waits for it, a millisecond or so."""
 
-
+VERSIONS = frozenset({b"1"})
+"""Of the layout of entries: those that are read here. An entry that does not say which has the first."""
 MESSAGES = b"messages"
 """Kind of an entry that holds messages written together: the lengths of their records, a line break, the records."""
 
@@ -53,15 +54,16 @@ class Outbox:
         """What up to `limit` entries of the stream hold: those this archiver did not finish, else those another one
         left, else new.
 
-        Waits a second for new ones.
+        Waits a second for new ones. Raises UnknownVersion if the first one has a layout that is not known here; entries
+        before such a one are given.
         """
-        return [entry for item in await self._list.read(limit) for entry in _entries(item)]
+        return self._known(await self._list.read(limit))
 
     async def oldest(self, limit: int) -> list[Entry]:
-        """What the first `limit` entries of the stream hold, given to an archiver or not."""
+        """What the first `limit` entries of the stream hold, given to an archiver or not. Raises as `read` does."""
         with self._list.answers():
             items: Any = await self._redis.xrange(keys.OUTBOX, count=limit)
-        return [entry for item in items for entry in _entries(item)]
+        return self._known(items)
 
     def read_again(self) -> None:
         """What was read and is not done comes again."""
@@ -110,6 +112,24 @@ class Outbox:
         if not known:
             raise StoreEmpty("Redis is empty, or is being rebuilt")
         return bool(first) and _id(first[0]) < id_
+
+    def _known(self, items: Sequence[Item]) -> list[Entry]:
+        """What the items hold, up to one of an unknown version. Raises UnknownVersion if that is the first."""
+        found: list[Entry] = []
+        for item in items:
+            version = item[1].get(b"v", b"1")
+            if version in VERSIONS:
+                found += _entries(item)
+            elif found:
+                self.read_again()
+                return found
+            else:
+                known = ", ".join(sorted(each.decode() for each in VERSIONS))
+                raise UnknownVersion(
+                    f"the outbox entry {item[0].decode()} has version {version.decode(errors='replace')}; this process"
+                    f" reads version {known}: upgrade it"
+                )
+        return found
 
     async def leave(self) -> None:
         """Ends this archiver; what it has not finished goes to another."""

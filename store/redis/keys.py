@@ -15,8 +15,8 @@ CLOCK = PREFIX + b"clock"
 WINDOW = PREFIX + b"window"
 """String: how far back the timelines are kept, microseconds."""
 OUTBOX = PREFIX + b"outbox"
-"""Stream, entry id `<id>-0`: what is not archived yet. Fields `k` (kind) and `d` (data). No entry's id lies above that
-of a message in it."""
+"""Stream, entry id `<id>-0`: what is not archived yet. Fields `k` (kind), `d` (data) and `v` (version of their layout).
+No entry's id lies above that of a message in it."""
 OUTBOX_BYTES = PREFIX + b"outbox:bytes"
 """String: bytes of data in the outbox."""
 HEADS = PREFIX + b"heads"

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncmy
@@ -28,9 +29,10 @@ def message(number: int, *, client_id: str | None = None, payload: bytes = b'{"t
     )
 
 
-async def put_data(redis: Redis, mid: int, data: bytes, kind: bytes = b"message") -> None:
+async def put_data(redis: Redis, mid: int, data: bytes, kind: bytes = b"message", version: bytes = b"1") -> None:
+    fields: dict[Any, Any] = {b"k": kind, b"d": data, b"v": version}
     async with redis.pipeline() as pipe:
-        pipe.xadd(keys.OUTBOX, {b"k": kind, b"d": data}, id=f"{mid}-0")
+        pipe.xadd(keys.OUTBOX, fields, id=f"{mid}-0")
         pipe.incrby(keys.OUTBOX_BYTES, len(data) + ENTRY_BYTES)
         await pipe.execute()
 

@@ -4,6 +4,9 @@
 -- ARGV -
 -- REPLY -
 
+-- Of the layout of entries; `store/archive/outbox.py` says which ones it reads.
+local OUTBOX_VERSION = '1'
+
 local outbox_bytes = 0
 local news = {}
 
@@ -13,7 +16,7 @@ local function digits(number)
 end
 
 local function put_into_outbox(entry_id, kind, data)
-  redis.call('XADD', outbox_key, entry_id, 'k', kind, 'd', data)
+  redis.call('XADD', outbox_key, entry_id, 'k', kind, 'd', data, 'v', OUTBOX_VERSION)
   outbox_bytes = outbox_bytes + #data + 64
 end
 
