@@ -10,8 +10,8 @@ from hooks.api.arguments import answer, fields
 from hooks.errors import Problem
 from hooks.messaging.notices import new_id
 from hooks.messaging.outgoing import Outgoing
-from hooks.topics import receiver
 from hooks.webhook.payload import read
+from store.addresses import Address, parse
 from store.record import SERVICE
 from store.timelines.append import Appender
 
@@ -28,8 +28,8 @@ class PublishApi:
     async def publish(self, request: web.Request) -> web.Response:
         """`mid` of the stored message; None with QoS 0, which is live only."""
         given = await fields(request)
-        topic, qos = str(given.get("topic")), given.get("qos", 1)
-        if receiver(topic) is None:
+        to, qos = parse(str(given.get("topic"))), given.get("qos", 1)
+        if not isinstance(to, Address):
             raise Problem("unknown_topic")
         if type(qos) is not int or qos not in (0, 1):
             raise Problem("bad_argument", "`qos` is neither 0 nor 1")
@@ -38,10 +38,10 @@ class PublishApi:
         if qos == 1:
             # What comes back through the broker's rules, as business messages do, is known by its id.
             now = time.time_ns() // 1_000_000
-            mid = (await self._appender.append(topic, SERVICE, client_id, now, True, payload)).mid
+            mid = (await self._appender.append(to, SERVICE, client_id, now, True, payload)).mid
         elif not self._outgoing.connected:
             raise Problem("broker_away")
-        self._outgoing.publish(topic, payload, qos)
+        self._outgoing.publish(to.topic, payload, qos)
         return answer({"mid": mid})
 
     def _payload(self, given: dict[str, Any]) -> tuple[str, bytes]:

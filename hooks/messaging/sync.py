@@ -16,12 +16,11 @@ import structlog
 
 from hooks.messaging.outgoing import Outgoing
 from hooks.metrics import Metrics
-from hooks.topics import number
+from store.addresses import Address, Inbox, number, parse
 from store.cancellation import end
 from store.errors import StoreError
 from store.presence.notification_claims import NotificationClaims
 from store.presence.presence import Presence
-from store.timelines.destinations import destinations
 from store.timelines.summary import Timelines
 
 LATE_MS = 1000
@@ -52,7 +51,7 @@ class Sync:
         self._outgoing = outgoing
         self._metrics = metrics
         self._dropped: set[tuple[int, str]] = set()
-        self._late: dict[str, int] = {}
+        self._late: dict[Address, int] = {}
         self._due: deque[tuple[float, int, str]] = deque()
 
     def dropped(self, uid: int, clientid: str) -> None:
@@ -60,18 +59,18 @@ class Sync:
         if self._room(len(self._dropped)):
             self._dropped.add((uid, clientid))
 
-    def stored(self, topic: str, sender: str, received_at: int) -> None:
+    def stored(self, to: Address, sender: str, received_at: int) -> None:
         """A message that EMQX received then (milliseconds) is stored now; nothing happens if that was soon enough."""
         if _now() - received_at <= LATE_MS:
             return
-        self._note_late(topic, received_at)
-        if topic.startswith("single/"):
-            self._note_late(f"single/{sender}", received_at)
+        self._note_late(to, received_at)
+        if isinstance(to, Inbox) and (uid := number(sender)) is not None:
+            self._note_late(Inbox(uid), received_at)
 
     def slow(self, hook: str, body: Mapping[str, Any]) -> None:
         """A hook's body was handled well, but slowly."""
-        if hook == "message":
-            self.stored(body["topic"], str(body["username"]), body["publish_received_at"])
+        if hook == "message" and isinstance(to := parse(body["topic"]), Address):
+            self.stored(to, str(body["username"]), body["publish_received_at"])
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; then whoever is due is told at once."""
@@ -105,8 +104,8 @@ class Sync:
             mine = await self._claims.claim(list(told), int(_GATHER_SECONDS * 1000))
         except StoreError:
             self._dropped |= dropped
-            for topic, received_at in late.items():
-                self._note_late(topic, received_at)
+            for to, received_at in late.items():
+                self._note_late(to, received_at)
             raise
         # Not before the marks are gone: what is noticed while they stand is told of by then.
         due = time.monotonic() + _GATHER_SECONDS
@@ -117,17 +116,13 @@ class Sync:
         online = await self._presence.devices({uid for uid, _ in dropped})
         return {uid: "dropped" for uid, clientid in dropped if clientid in online[uid]}
 
-    async def _hit_by_lateness(self, late: dict[str, int]) -> dict[int, str]:
+    async def _hit_by_lateness(self, late: dict[Address, int]) -> dict[int, str]:
         """The receivers with a device that connected after EMQX received the message.
 
         Of what many read, they are looked for among those who were seen since then: so it costs nothing for members.
         """
-        private = {uid: at for topic, at in late.items() if (uid := _receiver(topic)) is not None}
-        shared = {
-            destinations(topic, "", sync_sender=False)[1]: at
-            for topic, at in late.items()
-            if not topic.startswith("single/")
-        }
+        private = {to.uid: at for to, at in late.items() if isinstance(to, Inbox)}
+        shared = {to.channel: at for to, at in late.items() if not isinstance(to, Inbox)}
         found = await self._who_came(private)
         if shared:
             first = min(shared.values())
@@ -161,21 +156,15 @@ class Sync:
             self._outgoing.tell(uid, "im.sync", {"head": heads[uid], "reason": reason})
             self._metrics.syncs.labels(reason).inc()
 
-    def _note_late(self, topic: str, received_at: int) -> None:
-        if topic in self._late or self._room(len(self._late)):
-            self._late[topic] = min(received_at, self._late.get(topic, received_at))
+    def _note_late(self, to: Address, received_at: int) -> None:
+        if to in self._late or self._room(len(self._late)):
+            self._late[to] = min(received_at, self._late.get(to, received_at))
 
     def _room(self, held: int) -> bool:
         if held < _HELD:
             return True
         self._metrics.control_messages_dropped.labels("sync_full").inc()
         return False
-
-
-def _receiver(topic: str) -> int | None:
-    """Whose inbox it is, if it is a user's."""
-    kind, _, name = topic.partition("/")
-    return number(name) if kind == "single" else None
 
 
 def _now() -> int:

@@ -8,10 +8,10 @@ from functools import partial
 from hooks.errors import Refused
 from hooks.messaging.acknowledgements import Acknowledgements
 from hooks.messaging.sync import NEARLY_LATE_MS, Sync
-from hooks.topics import Global, Group, Single, Tag, number, receiver
 from hooks.webhook import body as fields
 from hooks.webhook.body import Body, moment, text, username
-from hooks.webhook.payload import Payload, read
+from hooks.webhook.payload import read
+from store.addresses import Address, Global, Group, Inbox, Tag, Topic, is_business, number, parse
 from store.errors import ChannelRefused
 from store.record import SERVICE
 from store.timelines.append import Appender, Stored
@@ -37,43 +37,43 @@ class MessageHook:
         """Raises BadBody, Refused, SenderOverBudget, StoreError; so does what is awaited."""
         topic, broker_id, ts = text(body, "topic"), text(body, "id"), moment(body, "publish_received_at")
         user, qos = username(body), fields.qos(body)
-        if qos == 0 or (user is None and not topic.startswith("business/")):
+        if qos == 0 or (user is None and not is_business(topic)):
             return None
         if user == SERVICE:
             raise Refused("not_a_user", broker_id, "the username `0` is the service's")
         sender = SERVICE if user is None else user
         raw = fields.payload(body)
         payload = read(raw, sender, broker_id, self._most_payload)
-        stored = self._store(topic, sender, payload, ts, raw, not fields.is_replayed(body))
+        to = self._judge(parse(topic), sender, payload.client_id)
+        judged = not fields.is_replayed(body)
+        stored = self._appender.append(to, sender, payload.client_id, ts, payload.json, raw, judged=judged)
         if payload.ack and number(sender) is not None:
             stored.add_done_callback(partial(self._acknowledge, sender, payload.client_id))
         if time.time() * 1000 - ts > NEARLY_LATE_MS:
-            stored.add_done_callback(partial(self._late, topic, sender, ts))
-        if topic.startswith(("group/", "business/tag_")):
+            stored.add_done_callback(partial(self._late, to, sender, ts))
+        if isinstance(to, Group | Tag):
             return _judged(stored, payload.client_id)
         return stored
 
-    def _store(
-        self, topic: str, sender: str, payload: Payload, ts: int, raw: bytes, judged: bool
-    ) -> asyncio.Future[Stored]:
-        to = receiver(topic)
-        if isinstance(to, Single | Group):
+    def _judge(self, named: Topic | None, sender: str, client_id: str) -> Address:
+        """The address, if the sender may write to it. Raises Refused."""
+        if isinstance(named, Inbox | Group):
             if number(sender) is None:
-                raise Refused("not_a_user", payload.client_id)
-        elif isinstance(to, Global | Tag):
+                raise Refused("not_a_user", client_id)
+            return named
+        if isinstance(named, Global | Tag):
             if sender != SERVICE and sender not in self._operators:
-                raise Refused("not_an_operator", payload.client_id)
-        else:
-            raise Refused("unknown_topic", payload.client_id)
-        return self._appender.append(topic, sender, payload.client_id, ts, payload.json, raw, judged=judged)
+                raise Refused("not_an_operator", client_id)
+            return named
+        raise Refused("unknown_topic", client_id)
 
     def _acknowledge(self, sender: str, client_id: str, stored: asyncio.Future[Stored]) -> None:
         if not stored.cancelled() and stored.exception() is None:
             self._acknowledgements.stored(sender, client_id, stored.result().mid)
 
-    def _late(self, topic: str, sender: str, ts: int, stored: asyncio.Future[Stored]) -> None:
+    def _late(self, to: Address, sender: str, ts: int, stored: asyncio.Future[Stored]) -> None:
         if not stored.cancelled() and stored.exception() is None:
-            self._sync.stored(topic, sender, ts)
+            self._sync.stored(to, sender, ts)
 
 
 async def _judged(stored: asyncio.Future[Stored], client_id: str) -> Stored:

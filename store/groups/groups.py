@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from store.addresses import CommandTopic, Group, Inbox, parse_channel
 from store.errors import ChannelRefused, StoreAway, StoreEmpty
-from store.groups.script import Changed, Command, GroupScript, Limits, Notice, Succession, group_topic, inbox_topic
+from store.groups.script import Changed, Command, GroupScript, Limits, Notice, Succession
 from store.redis import keys
 from store.redis.budget import UNBOUNDED, Budget
 from store.redis.memory import StoreMemory
@@ -113,7 +114,7 @@ class Groups:
         owner = actor if actor != OPERATOR else owner
         if not owner or mode not in MODES:
             raise ChannelRefused("bad_command")
-        told = {owner: notices(inbox_topic(owner), "im.group.created", {"gid": str(gid), "name": name, "mode": mode})}
+        told = {owner: notices(Inbox(owner).topic, "im.group.created", {"gid": str(gid), "name": name, "mode": mode})}
         told |= _invitations(_named(members, without=owner), gid, actor, name, mode, notices)
         return await self._do(
             Command(
@@ -206,7 +207,7 @@ class Groups:
         self, gid: int, actor: int, *, command_id: str, received_at: int | None = None, notices: Notices
     ) -> Changed:
         """Ends the group. Tells the group `im.group.dismissed`."""
-        notice = notices(group_topic(gid), "im.group.dismissed", {"gid": str(gid), "by": str(actor)})
+        notice = notices(Group(gid).topic, "im.group.dismissed", {"gid": str(gid), "by": str(actor)})
         return await self._do(Command("dismiss", gid, actor, command_id, {}, notice, received_at))
 
     async def change_mode(
@@ -261,7 +262,7 @@ class Groups:
         it was done: a repeat leaves no group that he came into since.
         """
         try:
-            done = await self._redis.exists(keys.repeat(str(uid), f"{group_topic(gid)}/leave", command_id))
+            done = await self._redis.exists(keys.repeat(str(uid), CommandTopic(Group(gid), "leave").topic, command_id))
         except (RedisError, OSError) as error:
             raise StoreAway(f"groups: {error}") from error
         owners = {} if done else {membership.gid: owner for membership, owner in await self._of_user(uid)}
@@ -273,9 +274,9 @@ class Groups:
             channels: Any = await self._redis.hgetall(keys.channel_map(uid))
             joined = {}
             for channel, intervals in channels.items():
-                gid = keys.gid_of(channel.decode())
-                if gid is not None and intervals.endswith(b":"):
-                    joined[gid] = int(intervals[:-1].rpartition(b",")[2])
+                of = parse_channel(channel.decode())
+                if isinstance(of, Group) and intervals.endswith(b":"):
+                    joined[of.gid] = int(intervals[:-1].rpartition(b",")[2])
             pipeline = self._redis.pipeline(transaction=False)
             for gid in joined:
                 pipeline.hmget(keys.group(gid), ["name", "mode", "owner", "dismissed"])
@@ -315,7 +316,7 @@ class Groups:
     ) -> Changed:
         """Who becomes owner is known only inside the script, which asks for a notice that says so."""
         body = {"gid": str(gid), "by": str(actor)}
-        told = {uid: notices(inbox_topic(uid), f"im.group.{change}", body) for uid in leaving}
+        told = {uid: notices(Inbox(uid).topic, f"im.group.{change}", body) for uid in leaving}
         notice = _change(gid, actor, change, notices, members=leaving)
         command = Command(kind, gid, actor, command_id, told, notice, received_at)
         while isinstance(done := await self._run(command), Succession):
@@ -336,9 +337,9 @@ def _named(members: Iterable[int], *, without: int | None = None) -> list[int]:
 def _invitations(
     invited: Iterable[int], gid: int, actor: int, name: str, mode: str, notices: Notices
 ) -> dict[int, Notice]:
-    topic = group_topic(gid)
+    topic = Group(gid).topic
     body = {"gid": str(gid), "name": name, "mode": mode, "by": str(actor), "topic": topic}
-    return {uid: notices(inbox_topic(uid), "im.group.invite", body) for uid in invited}
+    return {uid: notices(Inbox(uid).topic, "im.group.invite", body) for uid in invited}
 
 
 def _change(gid: int, actor: int, change: str, notices: Notices, **what: Any) -> Notice:
@@ -346,4 +347,4 @@ def _change(gid: int, actor: int, change: str, notices: Notices, **what: Any) ->
     `owner` if there is one; or `mode`, with the new `mode`."""
     if "members" in what:
         what["members"] = [str(uid) for uid in what["members"]]
-    return notices(group_topic(gid), "im.group.changed", {"gid": str(gid), "by": str(actor), "change": change, **what})
+    return notices(Group(gid).topic, "im.group.changed", {"gid": str(gid), "by": str(actor), "change": change, **what})

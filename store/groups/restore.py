@@ -5,6 +5,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from store.addresses import Group
 from store.archive.tables.groups import GroupRow, GroupTables
 from store.redis import keys
 from store.redis.scripts import script
@@ -44,7 +45,7 @@ async def _restore_group(redis: Redis, tables: GroupTables, group: GroupRow, abo
             members_key=keys.members(group.gid),
             kicked_key=keys.kicked(group.gid),
             gid=group.gid,
-            channel=keys.group_channel(group.gid),
+            channel=Group(group.gid).channel,
             above=above,
             owner=group.owner or "",
             mode=group.mode,

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 
+from store.addresses import CommandTopic, Group, Inbox
 from store.errors import AccountSpent
 from store.record import SERVICE, encode_tail
 from store.redis import keys
@@ -103,28 +104,29 @@ class GroupScript:
         told = {}
         for uid in map(int, uids):
             if notice := command.told[uid]:
-                told[inbox_topic(uid)] = notice[1]
+                told[Inbox(uid).topic] = notice[1]
         if noticed and command.notice:
-            told[group_topic(command.gid)] = command.notice[1]
+            told[Group(command.gid).topic] = command.notice[1]
         return Changed(change, bool(repeated), told)
 
     async def _run(self, command: Command, highest_id: int) -> Any:
         if self._memory is not None:
             self._memory.require_room()
+        group = Group(command.gid)
         gid, actor, limits, now = command.gid, str(command.actor), self._limits, time.time_ns()
         charge = self._budget.charge_for_many(actor, command.received_at)
         arguments: list[Any] = []
         for uid, notice in command.told.items():
-            arguments += (uid, _tail(inbox_topic(uid), notice, now))
+            arguments += (uid, _tail(Inbox(uid).topic, notice, now))
         try:
             reply = await self._script.run(
                 self._redis,
                 more_arguments=arguments,
-                repeat_key=keys.repeat(actor, f"{group_topic(gid)}/{command.kind}", command.command_id),
+                repeat_key=keys.repeat(actor, CommandTopic(group, command.kind).topic, command.command_id),
                 group_key=keys.group(gid),
                 members_key=keys.members(gid),
                 kicked_key=keys.kicked(gid),
-                channel_key=keys.channel(keys.group_channel(gid)),
+                channel_key=keys.channel(group.channel),
                 groups_made_key=keys.groups_made(command.actor),
                 caller_time=now // 1000,
                 window=self._window_us,
@@ -139,14 +141,16 @@ class GroupScript:
                 known_only=int(limits.known),
                 command=command.kind,
                 gid=gid,
-                channel=keys.group_channel(gid),
+                channel=group.channel,
+                topic=group.topic,
                 actor=actor,
+                actor_topic=Inbox(command.actor).topic,
                 new_owner=command.owner,
                 new_mode=command.mode,
                 new_open=int(command.open),
                 new_name=command.name,
                 successor=command.successor,
-                notice=_tail(group_topic(gid), command.notice, now),
+                notice=_tail(group.topic, command.notice, now),
                 account=account(command.received_at, actor),
                 budget_most=self._budget.most,
                 budget_least=self._budget.least,
@@ -157,14 +161,6 @@ class GroupScript:
             raise self._budget.close(actor, command.received_at) from None
         await wait_for_replicas(self._redis, self._replicas)
         return reply
-
-
-def inbox_topic(uid: int) -> str:
-    return f"single/{uid}"
-
-
-def group_topic(gid: int) -> str:
-    return f"group/{gid}"
 
 
 def _tail(topic: str, notice: Notice | None, now: int) -> bytes:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from redis.asyncio import Redis
 
+from store.addresses import Group
 from store.redis import keys
 from store.redis.scripts import script
 from store.redis.work_list import Item, WorkList
@@ -67,13 +68,15 @@ class PermissionWork:
 
     async def end_memberships(self, ending: Ending) -> int:
         """Ends up to a thousand; how many are left. Raises StoreEmpty, too."""
+        group = Group(ending.gid)
         left = await self._group_end.run(
             self._redis,
             group_key=keys.group(ending.gid),
             members_key=keys.members(ending.gid),
             kicked_key=keys.kicked(ending.gid),
             gid=ending.gid,
-            channel=keys.group_channel(ending.gid),
+            channel=group.channel,
+            topic=group.topic,
             actor=ending.share,
         )
         return int(left)

@@ -91,9 +91,6 @@ BUDGET_PREFIX = PREFIX + b"b:"
 HANDED_IN = ("stream",)
 """Names in the headers of scripts that work on one of several keys: a list of work."""
 
-GLOBAL = "global"
-"""The channel of `business/global`."""
-
 USERS_PER_BITMAP = 1 << 12
 """So many users share one presence bitmap."""
 
@@ -152,17 +149,6 @@ def groups_made(uid: int) -> bytes:
     return PREFIX + b"gd:%d" % uid
 
 
-def group_channel(gid: int) -> str:
-    """The name of a group's channel."""
-    return f"group:{gid}"
-
-
-def gid_of(channel: str) -> int | None:
-    """The group a channel belongs to, if it does."""
-    kind, _, gid = channel.partition(":")
-    return int(gid) if kind == "group" else None
-
-
 def tag(name: str) -> bytes:
     """Hash: `title`, `followable` (`1` or `0`), `made`, `changed` (ids of its making and of the last change, of its
     holders too), `holders` (how many); `deleted` (id) once it is; `waiting`, in `lines`, and
@@ -194,16 +180,6 @@ def pages(tag: str) -> bytes:
 def lines(tag: str) -> bytes:
     """String: what has changed of a tag's holders and waits for more, to go to the archive in one."""
     return PREFIX + b"tr:" + tag.encode()
-
-
-def tag_channel(tag: str) -> str:
-    """The name of a tag's channel."""
-    return f"tag_{tag}"
-
-
-def tag_of(channel: str) -> str | None:
-    """The tag a channel belongs to, if it does."""
-    return channel.removeprefix("tag_") if channel.startswith("tag_") else None
 
 
 def staged_pages(job: str) -> bytes:

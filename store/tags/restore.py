@@ -5,6 +5,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from store.addresses import Tag
 from store.archive.tables.tags import TagRow, TagTables
 from store.redis import keys
 from store.redis.scripts import script
@@ -40,7 +41,7 @@ async def _restore_tag(
             more_arguments=arguments,
             tag_key=keys.tag(tag.tag),
             tag=tag.tag,
-            channel=keys.tag_channel(tag.tag),
+            channel=Tag(tag.tag).channel,
             followable=int(tag.followable),
             made=tag.made,
             deleted=tag.deleted,

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from store.addresses import CommandTopic, Tag, parse_channel
 from store.errors import AccountSpent, StoreAway, StoreEmpty, StoreError
 from store.redis import keys
 from store.redis.budget import NOT_JUDGED, UNBOUNDED, Budget, account
@@ -128,6 +129,8 @@ class Tags:
             pages_key=keys.pages(tag),
             lines_key=keys.lines(tag),
             tag=tag,
+            channel=Tag(tag).channel,
+            topic=Tag(tag).topic,
             most_changed=_CHANGED_AT_ONCE,
             most_looked=_LOOKED_AT_ONCE,
         )
@@ -167,8 +170,8 @@ class Tags:
         channels, propagating = await self._replies(pipeline)
         names = {name.decode() for name in propagating}
         for channel, intervals in channels.items():
-            if intervals.endswith(b":") and (tag := keys.tag_of(channel.decode())) is not None:
-                names.add(tag)
+            if intervals.endswith(b":") and isinstance(of := parse_channel(channel.decode()), Tag):
+                names.add(of.name)
         tags = sorted(names)
         pipeline = self._redis.pipeline(transaction=False)
         for tag in tags:
@@ -232,6 +235,8 @@ class Tags:
             more_arguments=[*add, *remove],
             tag_key=keys.tag(tag),
             tag=tag,
+            channel=Tag(tag).channel,
+            topic=Tag(tag).topic,
             source=source,
             account=account,
             budget_most=self._budget.most,
@@ -256,4 +261,4 @@ class Tags:
 
 
 def _repeat(tag: str, uid: int, command: str, command_id: str) -> bytes:
-    return keys.repeat(str(uid), f"business/{keys.tag_channel(tag)}/{command}", command_id)
+    return keys.repeat(str(uid), CommandTopic(Tag(tag), command).topic, command_id)

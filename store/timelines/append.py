@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 
+from store.addresses import Address, Channel, Group, Inbox, Tag
 from store.errors import ChannelRefused, EntryFailed, Overloaded, SenderOverBudget, StoreAway
 from store.record import encode_tail
 from store.redis import keys
@@ -20,7 +21,7 @@ from store.redis.connection import wait_for_replicas
 from store.redis.memory import StoreMemory
 from store.redis.pipelined import RedisConnection
 from store.redis.scripts import script
-from store.timelines.destinations import destinations, receivers
+from store.timelines.destinations import receivers
 
 _QUEUED_ENTRIES = 20_000
 _QUEUED_BYTES = 64 * 1024 * 1024
@@ -33,6 +34,8 @@ _SMALLEST_SPLIT = 4
 _LATER = b"LATER"
 _REFUSED = "REFUSED "
 _RATE = "RATE"
+
+_GROUP = "group"
 
 CONNECTIONS = 4
 
@@ -50,16 +53,16 @@ class Stored(NamedTuple):
 class Entry(NamedTuple):
     """One message on its way, as the script takes it.
 
-    names: keys; to: whom, or the channel; tail: its record without the id. weight: bytes that this writes into Redis,
-    but for a group's fan-out: that the script bounds. charge: what Redis is to judge, see `Budget`.
-    received_at: by the broker, milliseconds.
+    names: keys; kind: of the address; to: whom, or the channel; tail: its record without the id. weight: bytes that
+    this writes into Redis, but for a group's fan-out: that the script bounds. charge: what Redis is to judge, see
+    `Budget`. received_at: by the broker, milliseconds.
     """
 
     names: tuple[bytes, ...]
+    kind: str
     to: str
     tail: bytes
     weight: int
-    group: bool
     charge: int
     sender: str
     client_id: str
@@ -120,9 +123,9 @@ class Appender:
             await connection.aclose()
 
     def append(
-        self, topic: str, sender: str, client_id: str, ts: int, json: bool, payload: bytes, *, judged: bool = True
+        self, to: Address, sender: str, client_id: str, ts: int, json: bool, payload: bytes, *, judged: bool = True
     ) -> asyncio.Future[Stored]:
-        """A message into the timelines of its topic. judged: whether it counts in the sender's budget.
+        """A message into the timelines of its address. judged: whether it counts in the sender's budget.
 
         Raises Overloaded, StoreFull, SenderOverBudget; the future the latter too, what else the store can refuse, and
         ChannelRefused.
@@ -131,21 +134,21 @@ class Appender:
             raise Overloaded("the queue for Redis is full" if not self._stopping else "shutting down")
         if self._memory is not None:
             self._memory.require_room()
+        topic = to.topic
         tail = encode_tail(topic, sender, client_id, ts, json, payload)
         repeat_key = keys.repeat(sender, topic, client_id)
-        kind, _, name = topic.partition("/")
-        if kind == "single":
-            uids = receivers(name, sender, sync_sender=self._sync_sender)
+        if isinstance(to, Inbox):
+            uids = receivers(to, sender, sync_sender=self._sync_sender)
             weight = len(tail) * (len(uids) + 1) + 256
             charge = self._charged(sender, client_id, weight, ts) if judged else NOT_JUDGED
-            to = " ".join(uids)
-            return self._submit(Entry((repeat_key,), to, tail, weight, False, charge, sender, client_id, ts))
-        timelines, channel = destinations(topic, sender, sync_sender=self._sync_sender)
-        names = (repeat_key, *_judging(channel), *timelines)
+            names: tuple[bytes, ...] = (repeat_key,)
+            return self._submit(Entry(names, "inbox", " ".join(uids), tail, weight, charge, sender, client_id, ts))
+        kind, judging = _judging(to)
+        channel = to.channel
+        names = (repeat_key, *judging, keys.channel(channel))
         weight = len(tail) * 2 + 256
-        group = kind == "group"
-        charge = self._charged(sender, client_id, 0 if group else weight, ts) if judged else NOT_JUDGED
-        return self._submit(Entry(names, channel, tail, weight, group, charge, sender, client_id, ts))
+        charge = self._charged(sender, client_id, 0 if kind == _GROUP else weight, ts) if judged else NOT_JUDGED
+        return self._submit(Entry(names, kind, channel, tail, weight, charge, sender, client_id, ts))
 
     def _charged(self, sender: str, client_id: str, size: int, ts: int) -> int:
         """What Redis is to judge, of a message that writes so many bytes; 0: so many that only Redis knows."""
@@ -158,7 +161,7 @@ class Appender:
         answer: asyncio.Future[Stored] = self._loop.create_future()
         self._queue.append((entry, answer))
         self._queued_bytes += entry.weight
-        self._queued_groups += entry.group
+        self._queued_groups += entry.kind == _GROUP
         self._arrived.set()
         return answer
 
@@ -210,10 +213,10 @@ class Appender:
             return self._take_all()
         size, count, groups = 0, 0, 0
         for entry, _ in self._queue[:most]:
-            if count and (size + entry.weight > _BATCH_BYTES or groups + entry.group > _BATCH_GROUPS):
+            if count and (size + entry.weight > _BATCH_BYTES or groups + (entry.kind == _GROUP) > _BATCH_GROUPS):
                 break
             size += entry.weight
-            groups += entry.group
+            groups += entry.kind == _GROUP
             count += 1
         batch = self._queue[:count]
         del self._queue[:count]
@@ -226,7 +229,7 @@ class Appender:
         if entries:
             self._queue[:0] = entries
             self._queued_bytes += sum(entry.weight for entry, _ in entries)
-            self._queued_groups += sum(entry.group for entry, _ in entries)
+            self._queued_groups += sum(entry.kind == _GROUP for entry, _ in entries)
             self._arrived.set()
 
     def _take_all(self) -> list[tuple[Entry, asyncio.Future[Stored]]]:
@@ -241,7 +244,7 @@ class Appender:
         arguments: list[Any] = []
         for entry in entries:
             names += entry.names
-            arguments += (entry.to, entry.tail, "" if entry.charge == NOT_JUDGED else entry.charge)
+            arguments += (entry.kind, entry.to, entry.tail, "" if entry.charge == NOT_JUDGED else entry.charge)
         replies: list[Any] = await self._script.run(
             connection,
             more_keys=names,
@@ -264,10 +267,8 @@ class Appender:
         return ChannelRefused(reply.removeprefix(_REFUSED)) if reply.startswith(_REFUSED) else EntryFailed(reply)
 
 
-def _judging(channel: str) -> tuple[bytes, ...]:
-    """The keys by which the script judges whether there is such a group or tag, and who is in it."""
-    if (gid := keys.gid_of(channel)) is not None:
-        return keys.group(gid), keys.members(gid)
-    if (tag := keys.tag_of(channel)) is not None:
-        return (keys.tag(tag),)
-    return ()
+def _judging(to: Channel) -> tuple[str, tuple[bytes, ...]]:
+    """What kind of address it is, and the keys by which the script judges whether it is there, and who is in it."""
+    if isinstance(to, Group):
+        return _GROUP, (keys.group(to.gid), keys.members(to.gid))
+    return ("tag", (keys.tag(to.name),)) if isinstance(to, Tag) else ("global", ())

@@ -9,6 +9,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from store.addresses import Group, Tag, parse_channel, parse_stored
 from store.archive.archive import Archive
 from store.archive.tables.changes import Change
 from store.errors import StoreAway
@@ -58,7 +59,8 @@ class Comparison:
 
     async def _held(self, message: Message) -> bool:
         """Whether a timeline of the message holds it, or each belongs to a user who was dormant when it came."""
-        timelines, channel = destinations(message.topic, message.sender, sync_sender=self._sync_sender)
+        to = parse_stored(message.topic)
+        timelines, channel = destinations(to, message.sender, sync_sender=self._sync_sender)
         record = encode(message)
         written = bool(channel)
         for timeline in timelines:
@@ -66,8 +68,8 @@ class Comparison:
                 return True
             if not channel:
                 written = written or await self._was_warm(timeline[len(keys.INBOX_PREFIX) :].decode(), message.mid)
-        if (gid := keys.gid_of(channel)) is not None:
-            return await self._held_by_members(gid, message, record)
+        if isinstance(to, Group):
+            return await self._held_by_members(to.gid, message, record)
         return not written
 
     async def _held_by_members(self, gid: int, message: Message, record: bytes) -> bool:
@@ -94,6 +96,6 @@ class Comparison:
 
 def _key(channel: str) -> bytes:
     """Of the group or tag that a channel belongs to."""
-    gid, tag = keys.gid_of(channel), keys.tag_of(channel)
-    assert gid is not None or tag is not None
-    return keys.group(gid) if gid is not None else keys.tag(tag or "")
+    of = parse_channel(channel)
+    assert isinstance(of, Group | Tag)
+    return keys.group(of.gid) if isinstance(of, Group) else keys.tag(of.name)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from redis.asyncio import Redis
 
+from store.addresses import GLOBAL, TAG_CHANNELS, Inbox, parse_channel
 from store.archive.archive import Archive
 from store.archive.outbox import Outbox
 from store.archive.tables.visible_range import ENDLESS, VisibleRange
@@ -23,7 +24,6 @@ from store.record import Message, decode
 from store.redis import keys
 from store.redis.pipelined import RedisConnection
 from store.redis.scripts import script
-from store.timelines.destinations import conversation
 from store.timelines.hot_channels import HotChannels
 
 MAX_BYTES = 2 * 1024 * 1024
@@ -116,7 +116,7 @@ class Puller:
         offer = self._hot.offer()
         epoch_now, clock, edge, boundary, reset, oldest, merged, read, hot, seen = await self._script.run(
             self._redis,
-            more_arguments=(keys.GLOBAL,),
+            more_arguments=(GLOBAL.channel,),
             inbox_key=keys.inbox(uid),
             channel_map_key=keys.channel_map(uid),
             cursor=cursor,
@@ -130,6 +130,7 @@ class Puller:
             further=self._further_us,
             held_epoch=offer.epoch,
             at_hand=offer.text,
+            tag_channels=TAG_CHANNELS,
         )
         self._hot.begin(epoch_now.decode())
         clock, boundary = int(clock), int(boundary)
@@ -160,7 +161,7 @@ class Puller:
         self, uid: int, seen: Sequence[VisibleRange], start: int, boundary: int, clock: int, limit: int
     ) -> Source:
         """What the archive has between `start` and the boundary, both excluded."""
-        ranges = [VisibleRange(f"single/{uid}"), *seen]
+        ranges = [VisibleRange(Inbox(uid).conversation), *seen]
         sender = str(uid) if self._sync_sender else ""
         return _first(await self._archive.read(ranges, sender, start, boundary, limit + 1), limit, clock)
 
@@ -177,7 +178,7 @@ class Puller:
 def _ranges(reply: list[bytes]) -> list[VisibleRange]:
     """What of the channels' conversations is seen, from `name, intervals, …`."""
     return [
-        VisibleRange(conversation(name.decode()), _intervals(intervals))
+        VisibleRange(parse_channel(name.decode()).conversation, _intervals(intervals))
         for name, intervals in zip(reply[::2], reply[1::2], strict=True)
     ]
 

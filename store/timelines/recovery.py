@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from redis.asyncio.lock import Lock
 from redis.exceptions import LockError, RedisError
 
+from store.addresses import parse_stored
 from store.archive.archive import Archive
 from store.archive.archiver import Archiver
 from store.errors import ArchiveAway, StoreAway, StoreEmpty
@@ -153,7 +154,8 @@ class StoreRecovery:
             names: list[bytes] = []
             arguments: list[Any] = []
             for message in page:
-                timelines, channel = destinations(message.topic, message.sender, sync_sender=self._sync_sender)
+                to = parse_stored(message.topic)
+                timelines, channel = destinations(to, message.sender, sync_sender=self._sync_sender)
                 names.extend(timelines)
                 arguments += (len(timelines), channel, message.mid, encode(message))
             await self._restore.run(

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from store.addresses import GLOBAL
 from store.errors import StoreAway
 from store.redis import keys
 
 
-class Inbox(NamedTuple):
+class InboxSummary(NamedTuple):
     """messages: how many lie in it. oldest, newest: their ids, None where there are none."""
 
     messages: int
@@ -24,13 +25,13 @@ class Timelines:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    async def inbox(self, uid: int) -> Inbox:
+    async def inbox(self, uid: int) -> InboxSummary:
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.zcard(keys.inbox(uid))
         pipeline.zrange(keys.inbox(uid), 0, 0, withscores=True)
         pipeline.zrange(keys.inbox(uid), -1, -1, withscores=True)
         messages, oldest, newest = await _replies(pipeline)
-        return Inbox(messages, _id(oldest), _id(newest))
+        return InboxSummary(messages, _id(oldest), _id(newest))
 
     async def channels(self, uid: int) -> list[str]:
         """The names of the channels the user reads now."""
@@ -42,7 +43,7 @@ class Timelines:
         for uid in uids:
             pipeline.hgetall(keys.channel_map(uid))
         return [
-            [keys.GLOBAL, *(name.decode() for name, intervals in held.items() if intervals.endswith(b":"))]
+            [GLOBAL.channel, *(name.decode() for name, intervals in held.items() if intervals.endswith(b":"))]
             for held in await _replies(pipeline)
         ]
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import redis
 
+from store.addresses import GLOBAL, Inbox
 from store.archive.aggregate import Aggregator
 from store.archive.archive import open_archive
 from store.archive.outbox import Outbox
@@ -98,14 +99,14 @@ async def _messages(report: Report, store: Redis) -> dict[str, float]:
     def private() -> Iterator[Awaitable[object]]:
         for number in range(count):
             sender, receiver = FIRST + number % people, FIRST + (number * 7 + 1) % people
-            topic = f"single/{receiver}"
-            said = message(number, topic, sender, _text(chance))
-            yield appender.append(topic, said.sender, said.client_id, said.ts, True, said.payload)
+            to = Inbox(receiver)
+            said = message(number, to.topic, sender, _text(chance))
+            yield appender.append(to, said.sender, said.client_id, said.ts, True, said.payload)
 
     def common() -> Iterator[Awaitable[object]]:
         for number in range(count):
-            said = message(number, "business/global", 1, _text(chance))
-            yield appender.append(said.topic, said.sender, said.client_id, said.ts, True, said.payload)
+            said = message(number, GLOBAL.topic, 1, _text(chance))
+            yield appender.append(GLOBAL, said.sender, said.client_id, said.ts, True, said.payload)
 
     before = store.used()
     await _all(private())

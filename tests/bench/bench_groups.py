@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from redis import Redis
 
+from store.addresses import Group
 from store.record import encode
 from store.redis import keys
 from store.redis.connection import connect
@@ -61,7 +62,7 @@ def run(report: Report) -> None:
 
 
 def others(redis: Redis) -> None:
-    redis.hset(keys.HEADS, mapping={keys.group_channel(10**9 + each): 10**15 + each for each in range(OTHERS)})
+    redis.hset(keys.HEADS, mapping={Group(10**9 + each).channel: 10**15 + each for each in range(OTHERS)})
 
 
 def make_group(redis: Redis, gid: int, mode: str, members: range) -> None:
@@ -71,7 +72,7 @@ def make_group(redis: Redis, gid: int, mode: str, members: range) -> None:
     redis.zadd(keys.members(gid), {str(uid): now for uid in members})
     with redis.pipeline(transaction=False) as pipeline:
         for uid in members:
-            pipeline.hset(keys.channel_map(uid), keys.group_channel(gid), f"{now}:")
+            pipeline.hset(keys.channel_map(uid), Group(gid).channel, f"{now}:")
         pipeline.execute()
 
 
@@ -92,7 +93,7 @@ async def fan_out(report: Report, url: str, redis: Redis) -> None:
     for number in range(rounds + 1):
         records = [message(time.time_ns() // 1000 + each, "group/7", OWNER) for each in range(count)]
         started = time.perf_counter()
-        answers = [appender.append("group/7", "1", each.client_id, 0, True, each.payload) for each in records]
+        answers = [appender.append(Group(7), "1", each.client_id, 0, True, each.payload) for each in records]
         await asyncio.gather(*answers)
         took = time.perf_counter() - started
         started = time.perf_counter()
@@ -128,7 +129,7 @@ def many_groups(report: Report, redis: Redis, port: int) -> None:
         begin = time.time_ns() // 1000 - DAY
         users = {}
         for uid, groups in ((3001 + messages, GROUPS), (4001 + messages, WITH_NEWS)):
-            join(redis, uid, [keys.group_channel(uid * 1000 + each) for each in range(groups)])
+            join(redis, uid, [Group(uid * 1000 + each).channel for each in range(groups)])
             fill(redis, (message(begin - 2 * DAY + each, f"group/{uid * 1000 + each}", 1) for each in range(groups)))
             news = (message(begin + each, f"group/{uid * 1000 + each % WITH_NEWS}", 1) for each in range(messages))
             fill(redis, news)
@@ -248,7 +249,7 @@ def finding(report: Report, redis: Redis) -> None:
     """Heads compared at the pull, against a set per user of the groups that have news; both as small as they get."""
     rounds = report.choose(quick=1, usual=5, full=9)
     others(redis)
-    channels = [keys.group_channel(each) for each in range(GROUPS)]
+    channels = [Group(each).channel for each in range(GROUPS)]
     join(redis, OWNER, channels)
     redis.hset(keys.HEADS, mapping={name: 10**15 + each for each, name in enumerate(channels)})
     redis.zadd("news:1", {name: 10**15 + each for each, name in enumerate(channels)})

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from redis import Redis
 
-from store.redis import keys
+from store.addresses import Group
 from tests.bench.fill import fill, join, message
 from tests.bench.pulls import Client, request, wrk_script
 from tests.bench.report import Report
@@ -110,7 +110,7 @@ def channels(report: Report, redis: Redis, client: Client) -> None:
         for place, messages in enumerate(MESSAGES):
             uid = 10_000 + number * 10 + place
             first_gid = uid * 1000
-            join(redis, uid, [keys.group_channel(first_gid + each) for each in range(count)])
+            join(redis, uid, [Group(first_gid + each).channel for each in range(count)])
             begin = time.time_ns() // 1000 - DAY
             fill(redis, (message(begin + each, f"group/{first_gid + each % count}", 1) for each in range(messages)))
             times = []

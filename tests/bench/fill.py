@@ -7,6 +7,7 @@ from typing import Any
 
 from redis import Redis
 
+from store.addresses import parse_stored
 from store.record import Message, encode
 from store.redis import keys
 from store.redis.scripts import script
@@ -35,7 +36,7 @@ def fill(redis: Redis, messages: Iterable[Message], *, sync_sender: bool = False
         names: list[bytes] = []
         arguments: list[Any] = []
         for each in page:
-            timelines, channel = destinations(each.topic, each.sender, sync_sender=sync_sender)
+            timelines, channel = destinations(parse_stored(each.topic), each.sender, sync_sender=sync_sender)
             names += timelines
             arguments += (len(timelines), channel, each.mid, encode(each))
         call = restore.call(more_keys=names, more_arguments=arguments, expire_seconds=_EXPIRE_SECONDS, now=now)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from store.addresses import Group
 from store.archive.tables.changes import Change, newest_of_each
-from store.redis import keys
 
 ROWS_AT_ONCE = 2000
 
@@ -50,7 +50,7 @@ class GroupTables(Protocol):
 
 def group_changes(rows: Sequence[GroupRow]) -> list[Change]:
     """The last change of each group in rows. Whoever joins or leaves changes the group, too."""
-    return newest_of_each(Change(keys.group_channel(row.gid), row.changed) for row in rows)
+    return newest_of_each(Change(Group(row.gid).channel, row.changed) for row in rows)
 
 
 def decode_group(data: bytes) -> GroupRow:

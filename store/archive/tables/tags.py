@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from store.addresses import Tag
 from store.archive.tables.changes import Change, newest_of_each
-from store.redis import keys
 
 DELETED_AT_ONCE = 5000
 
@@ -55,7 +55,7 @@ class TagTables(Protocol):
 
 def tag_changes(rows: Sequence[TagRow] | Sequence[HolderRow]) -> list[Change]:
     """The last change of each tag in rows."""
-    return newest_of_each(Change(keys.tag_channel(row.tag), row.changed) for row in rows)
+    return newest_of_each(Change(Tag(row.tag).channel, row.changed) for row in rows)
 
 
 def decode_tag(data: bytes) -> TagRow:

@@ -12,9 +12,9 @@
 -- A sender's account has `budget_most` a minute, of which a message takes `budget_least` at least.
 --
 -- The keys of an entry: its repeat key; of one to a channel then the channel, of one to a group the group, its members
--- and its channel, of one to a tag the tag and its channel. Its arguments: to whom (one or two uids with a space
--- between, or the name of a channel), its record without the id, the bytes that the sender's account is charged with
--- ('': that is not judged; a group's are added to them here).
+-- and its channel, of one to a tag the tag and its channel. Its arguments: its kind, 'inbox', 'group', 'tag' or 'global';
+-- to whom (of inboxes one or two uids with a space between, else the name of the channel); its record without the id;
+-- the bytes that the sender's account is charged with ('': that is not judged; a group's are added to them here).
 --
 -- The reply has for each entry the id, if it is new; minus the id, if a repeat; 'LATER', if it was not reached;
 -- 'REFUSED <code>', if the group does not take it, or there is no such tag; 'RATE', if the sender may write no more in
@@ -23,7 +23,8 @@
 -- include batch outbox budget
 -- guarded
 -- KEYS heads (entry)...
--- ARGV repeat_seconds:s own_copies:flag budget_least:bytes (to:text tail:text charge:text)...
+-- ARGV repeat_seconds:s own_copies:flag budget_least:bytes (kind:text to:text tail:text
+--   charge:text)...
 -- REPLY outcomes
 -- ERROR EMPTY BEHIND OUTBOXFULL
 
@@ -33,13 +34,15 @@ local MAX_DELIVERIES, MAX_DELIVERED_BYTES = 2000, 4194304
 local MAX_TOGETHER, MAX_BYTES_TOGETHER = 64, 16384
 
 local repeat_until = digits((time[1] + repeat_seconds) * 1000)
-local entries = (#ARGV - FIRST_ARGUMENT + 1) / 3
+local entries = (#ARGV - FIRST_ARGUMENT + 1) / 4
 local dormant = {}
 if redis.call('EXISTS', dormant_key) == 1 then
   local receivers = {}
-  for argument = FIRST_ARGUMENT, #ARGV, 3 do
-    for uid in string.gmatch(string.match(ARGV[argument], '^%d[%d ]*$') or '', '%d+') do
-      receivers[#receivers + 1] = uid
+  for argument = FIRST_ARGUMENT, #ARGV, 4 do
+    if ARGV[argument] == 'inbox' then
+      for uid in string.gmatch(ARGV[argument + 1], '%d+') do
+        receivers[#receivers + 1] = uid
+      end
     end
   end
   find_dormant(receivers, dormant)
@@ -203,12 +206,12 @@ end
 
 local key = FIRST_KEY
 for entry = 1, entries do
-  local argument = FIRST_ARGUMENT + entry * 3 - 3
-  local to, tail, charge = ARGV[argument], ARGV[argument + 1], ARGV[argument + 2]
-  local uid, other = string.match(to, '^(%d+) ?(%d*)$')
+  local argument = FIRST_ARGUMENT + entry * 4 - 4
+  local kind, to, tail, charge = ARGV[argument], ARGV[argument + 1], ARGV[argument + 2], ARGV[argument + 3]
   local ok, reply = true, 'LATER'
   claimed = nil
-  if uid then
+  if kind == 'inbox' then
+    local uid, other = string.match(to, '^(%d+) ?(%d*)$')
     local inboxes = { inbox_prefix .. uid, other ~= '' and inbox_prefix .. other or nil }
     if charge == '' then
       ok, reply = pcall(store, entry, KEYS[key], inboxes, dormant, nil, tail)
@@ -217,12 +220,12 @@ for entry = 1, entries do
     end
     news[#news + 1] = to
     key = key + 1
-  elseif string.sub(to, 1, 6) == 'group:' then
+  elseif kind == 'group' then
     if deliveries < MAX_DELIVERIES and delivered_bytes < MAX_DELIVERED_BYTES then
       ok, reply = pcall(store_for_group, entry, key, to, tail, charge)
     end
     key = key + 4
-  elseif string.sub(to, 1, 4) == 'tag_' then
+  elseif kind == 'tag' then
     ok, reply = pcall(store_for_tag, entry, key, to, tail)
     key = key + 3
   else

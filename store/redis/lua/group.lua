@@ -15,8 +15,8 @@
 -- `new_mode` that of create and mode. `successor`: who becomes owner as the notice says ('' if nobody does). `notice`:
 -- without its id ('' if there is none). The actor's `account` may have `budget_most`, of which a command takes
 -- `budget_least` at least, and is charged with `charge` beside what is written here ('': it is not judged).
--- `known_only`: '1' if users put only those into groups who have written to them. Then per user concerned: uid, and the
--- control message without its id ('' if there is none).
+-- `known_only`: '1' if users put only those into groups who have written to them; `actor_topic`: of the actor's inbox.
+-- Then per user concerned: uid, and the control message without its id ('' if there is none).
 --
 -- The reply: the id of the change (0: nothing to change); 1 if it is a repeat; 1 if the notice was written; the uids of
 -- those told. With -1 for the id nothing was done, as the notice must say that the uid becomes owner.
@@ -27,7 +27,7 @@
 -- ARGV repeat_seconds:s most_written:count most_read:count most_reading:count
 --   command:text gid:gid channel:text actor:text new_owner:text new_mode:text new_open:flag new_name:text
 --   successor:text notice:text account:text budget_least:bytes charge:text
---   most_groups:count most_made:count known_only:flag (uid:uid tail:text)...
+--   most_groups:count most_made:count known_only:flag actor_topic:text (uid:uid tail:text)...
 -- REPLY change repeated noticed uids
 -- ERROR EMPTY BEHIND OUTBOXFULL REFUSED RATE FAILED
 
@@ -85,7 +85,7 @@ local function have_written(invited)
       left = left + 1
     end
   end
-  local head = '^%d+\nsingle/' .. actor .. '\n(%d+)\n'
+  local head = '^%d+\n' .. actor_topic .. '\n(%d+)\n'
   local first, bytes = 0, 0
   while left > 0 and first < LOOKED_AT_RECORDS and bytes < LOOKED_AT_BYTES do
     local page = redis.call('ZREVRANGE', inbox_prefix .. actor, first, first + 99)

@@ -26,7 +26,7 @@
 -- guarded
 -- KEYS epoch clock heads outbox dormant seen inbox channel_map channel_prefix propagating unseen
 -- ARGV cursor:us most_records:count most_bytes:bytes caller_time:us window:us known_epoch:text uid:uid seen_fresh:ms
---   further:us held_epoch:text at_hand:text (common:text)...
+--   further:us held_epoch:text at_hand:text tag_channels:text (common:text)...
 -- REPLY epoch clock edge boundary reset oldest merged read hot channels
 -- ERROR EMPTY
 
@@ -147,7 +147,7 @@ end
 local names, following = redis.call('HKEYS', channel_map_key), {}
 local propagating = redis.call('HGETALL', propagating_key)
 for index = 1, #propagating, 2 do
-  local name = 'tag_' .. propagating[index]
+  local name = tag_channels .. propagating[index]
   local before = redis.call('HGET', channel_map_key, name)
   following[name] = propagated(before or '', sources_of(propagating[index], uid) > 0, propagating[index + 1])
   if not before then

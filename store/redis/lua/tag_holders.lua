@@ -19,7 +19,7 @@
 -- ERROR EMPTY BEHIND OUTBOXFULL REFUSED RATE
 
 local repeat_key = KEYS[FIRST_KEY]
-local actor = repeat_key and ARGV[FIRST_ARGUMENT] or 'tag_' .. tag
+local actor = repeat_key and ARGV[FIRST_ARGUMENT] or channel
 local known = repeat_key and redis.call('GET', repeat_key)
 if known then
   return { tonumber(known), 1, 0, 0 }

@@ -10,11 +10,11 @@
 -- include batch outbox holding holders
 -- guarded
 -- KEYS tag propagating former_prefix pages devices_prefix lines
--- ARGV most_changed:count most_looked:count
+-- ARGV tag:text most_changed:count most_looked:count
 -- REPLY more looked changed
 -- ERROR EMPTY BEHIND OUTBOXFULL
 
-local actor = 'tag_' .. tag
+local actor = channel
 local PAGE, MAX_PAGES, MAX_LINES = 250, 20, 1000
 local at = redis.call('HGET', propagating_key, tag)
 if not at then

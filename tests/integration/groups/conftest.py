@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from store.addresses import Group, Inbox
 from store.archive.archive import open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
@@ -105,8 +106,8 @@ class Store:
 
     def say(self, sender: int, gid: int = GID, *, client_id: str | None = None) -> asyncio.Future[Stored]:
         """A message to the group, or to a user if `gid` is negative."""
-        topic = f"group/{gid}" if gid > 0 else f"single/{-gid}"
-        return self.appender.append(topic, str(sender), client_id or f"m{next(_ids)}", 0, True, b"{}")
+        to = Group(gid) if gid > 0 else Inbox(-gid)
+        return self.appender.append(to, str(sender), client_id or f"m{next(_ids)}", 0, True, b"{}")
 
     async def pull(self, uid: int, cursor: int = 0, limit: int = 1000) -> list[Message]:
         """A whole chain of pulls."""

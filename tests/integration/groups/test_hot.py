@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from store.addresses import GLOBAL
 from store.errors import StoreBehind, StoreEmpty
 from store.record import Message
 from store.redis import keys
@@ -73,10 +74,10 @@ async def test_a_pull_without_news_is_no_hit(store: Store) -> None:
 
 async def test_redis_does_not_read_what_is_held(store: Store) -> None:
     await store.create(*uids(2, 9), mode="read")
-    to_all = await store.appender.append(f"business/{keys.GLOBAL}", "ops", "g", 0, True, b"{}")
+    to_all = await store.appender.append(GLOBAL, "ops", "g", 0, True, b"{}")
     sent = [to_all.mid, *await say(store, 20)]
     await heat(store, 2)
-    assert set(store.seconds[-1].rates) == {CHANNEL, keys.GLOBAL}
+    assert set(store.seconds[-1].rates) == {CHANNEL, GLOBAL.channel}
     await store.redis.config_resetstat()
     for uid in uids(2, 9):
         assert await store.texts(uid) == sent

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from store.addresses import Group, Inbox
 from store.errors import ChannelRefused, EntryFailed
 from store.redis import keys
 from store.timelines.append import Appender, Stored
@@ -166,8 +167,8 @@ async def test_a_busy_group_is_put_off_and_keeps_its_order(store: Store) -> None
         else:
             await store.command("invite", GID, 1, members=members)
     await store.redis.config_resetstat()
-    waiting = [one.append("group/77", "1", f"b{n}", 0, True, b"{}") for n in range(30)]
-    private = one.append("single/2", "1", "p", 0, True, b"{}")
+    waiting = [one.append(Group(77), "1", f"b{n}", 0, True, b"{}") for n in range(30)]
+    private = one.append(Inbox(2), "1", "p", 0, True, b"{}")
     mids = [each.mid for each in await asyncio.gather(*waiting)]
     assert mids == sorted(mids)
     assert sorted([*mids, (await private).mid]) == await store.texts(2)
@@ -217,7 +218,7 @@ async def test_a_pull_of_many_groups_is_one_call_that_moves_little(store: Store)
         await store.create(2, gid=gid, mode="read")
     sent = await asyncio.gather(
         *(
-            store.appender.append(f"group/{gid}", "1", f"{number}", 0, True, payload)
+            store.appender.append(Group(gid), "1", f"{number}", 0, True, payload)
             for number in range(each)
             for gid in groups
         )

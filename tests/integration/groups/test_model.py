@@ -17,9 +17,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
+from store.addresses import GLOBAL, Inbox
 from store.errors import ChannelRefused
 from store.groups.groups import Limits
-from store.redis import keys
 from store.timelines import hot_channels as hot
 from store.timelines.append import Stored
 from store.timelines.hot_channels import CacheStats, HotChannels
@@ -171,10 +171,10 @@ class Members(RuleBasedStateMachine):
     def say_elsewhere(self, sender: int, receiver: int | None) -> None:
         """To one user, or to all."""
         client_id = f"m{next(self.client_ids)}"
-        topic = f"single/{receiver}" if receiver else f"business/{keys.GLOBAL}"
+        to = Inbox(receiver) if receiver else GLOBAL
 
         async def work() -> Stored:
-            return await self.store.appender.append(topic, str(sender), client_id, 0, True, b"{}")
+            return await self.store.appender.append(to, str(sender), client_id, 0, True, b"{}")
 
         self.model.show([sender, receiver] if receiver else USERS, self.run(work()).mid, client_id)
 

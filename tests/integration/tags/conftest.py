@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from store.addresses import Tag
 from store.groups.groups import Limits
 from store.record import Message
 from store.redis import keys
@@ -38,7 +39,7 @@ class Store(GroupStore):
     async def tell(self, tag: str = TAG) -> int:
         """A message to the tag's holders: its id."""
         self._told = getattr(self, "_told", 0) + 1
-        return (await self.appender.append(f"business/tag_{tag}", "0", f"t{self._told}", 0, True, b"{}")).mid
+        return (await self.appender.append(Tag(tag), "0", f"t{self._told}", 0, True, b"{}")).mid
 
     async def propagate(self, tag: str = TAG) -> None:
         while (await self.tags.settle_step(tag)).more:

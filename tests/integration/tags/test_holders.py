@@ -2,6 +2,7 @@
 
 import pytest
 
+from store.addresses import GLOBAL, Inbox, Tag
 from store.errors import ChannelRefused
 from store.redis import keys
 from store.tags.tags import FOLLOW, MANUAL, PROFILE, Holding, TagInfo
@@ -116,8 +117,8 @@ async def test_what_the_broker_is_told(store: Store) -> None:
 async def test_a_message_is_stored_once(store: Store) -> None:
     await make(store)
     await store.give(1)
-    first = await store.appender.append(f"business/tag_{TAG}", "0", "same", 0, True, b"{}")
-    again = await store.appender.append(f"business/tag_{TAG}", "0", "same", 0, True, b"{}")
+    first = await store.appender.append(Tag(TAG), "0", "same", 0, True, b"{}")
+    again = await store.appender.append(Tag(TAG), "0", "same", 0, True, b"{}")
     assert (again.mid, again.repeated) == (first.mid, True)
     assert await store.told(1) == [first.mid]
     await store.archive_all()
@@ -129,8 +130,8 @@ async def test_a_batch_with_an_unknown_tag_is_stored_but_for_it(store: Store) ->
     await make(store)
     await store.give(1)
     sent = [
-        store.appender.append(topic, "7", "m", 0, True, b"{}")
-        for topic in ("single/1", "business/tag_nowhere", f"business/tag_{TAG}", "business/global", "single/1")
+        store.appender.append(to, "7", "m", 0, True, b"{}")
+        for to in (Inbox(1), Tag("nowhere"), Tag(TAG), GLOBAL, Inbox(1))
     ]
     with pytest.raises(ChannelRefused, match="unknown_tag"):
         await sent[1]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from store.addresses import Inbox
 from store.archive.outbox import Outbox
 from store.errors import EntryFailed
 from store.record import decode
@@ -31,7 +32,7 @@ async def appender(redis: Redis) -> AsyncIterator[Appender]:
 
 
 async def send(appender: Appender, receivers: Sequence[int], payload: bytes = b"{}") -> list[Stored | BaseException]:
-    sent = [appender.append(f"single/{uid}", "1", f"m{uid}", 0, True, payload) for uid in receivers]
+    sent = [appender.append(Inbox(uid), "1", f"m{uid}", 0, True, payload) for uid in receivers]
     return await asyncio.gather(*sent, return_exceptions=True)
 
 
@@ -88,7 +89,7 @@ async def test_a_timeline_is_trimmed_at_every_write(appender: Appender, redis: R
     for left in (lasting, lasting - 1900):
         await redis.zadd(keys.inbox(2), {b"old": time.time_ns() // 1000 - WINDOW_US - 61_000_000})
         await redis.expire(keys.inbox(2), left)
-        await appender.append("single/2", "1", f"another {left}", 0, True, b"{}")
+        await appender.append(Inbox(2), "1", f"another {left}", 0, True, b"{}")
         assert await redis.zscore(keys.inbox(2), b"old") is None
         assert await redis.ttl(keys.inbox(2)) > lasting - 1900
     assert await redis.zcard(keys.inbox(2)) == 3

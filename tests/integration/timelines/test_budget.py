@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import pytest
 import pytest_asyncio
 
+from store.addresses import Group, Inbox
 from store.errors import Overloaded, SenderOverBudget, StoreAway, StoreError
 from store.redis import keys
 from store.redis.budget import Budget
@@ -169,7 +170,7 @@ async def test_copies_count_and_processes_count_together(store: Store, start: St
     processes = [start(60_000, 1000) for _ in range(3)]
     answers: list[Stored | BaseException] = []
     for number in range(300):
-        sent = processes[number % 3].append("group/77", "1", f"m{number}", 0, True, b'{"body":"%b"}' % (b"x" * 200))
+        sent = processes[number % 3].append(Group(77), "1", f"m{number}", 0, True, b'{"body":"%b"}' % (b"x" * 200))
         answers += await asyncio.gather(sent, return_exceptions=True)
         if not isinstance(answers[-1], Stored):
             break
@@ -180,18 +181,18 @@ async def test_copies_count_and_processes_count_together(store: Store, start: St
     assert 60_000 * 0.5 < written < 60_000 + 2 * 300 * copies
     assert len(await store.texts(2)) == len(answers)
     # Another member has their own account, the next minute has its own; where the broker's clock stands still it ends.
-    assert isinstance(await processes[1].append("group/77", "2", "n", 0, True, b"{}"), Stored)
-    assert isinstance(await processes[1].append("group/77", "1", "n", 60_000, True, b"{}"), Stored)
+    assert isinstance(await processes[1].append(Group(77), "2", "n", 0, True, b"{}"), Stored)
+    assert isinstance(await processes[1].append(Group(77), "1", "n", 60_000, True, b"{}"), Stored)
     assert 0 < await store.redis.ttl(keys.BUDGET_PREFIX + b"0:1") <= 120
     await store.redis.delete(keys.BUDGET_PREFIX + b"0:1")
     fresh = start(60_000, 1000)
-    assert isinstance(await fresh.append("group/77", "1", "o", 0, True, b"{}"), Stored)
+    assert isinstance(await fresh.append(Group(77), "1", "o", 0, True, b"{}"), Stored)
 
 
 async def test_private_messages_from_many_processes(start: Start) -> None:
     """Each lets through an eighth of the budget at most before it asks."""
     processes = [start(2**30, 80) for _ in range(4)]
-    sent = [processes[number % 4].append("single/2", "1", f"m{number}", 0, True, b"{}") for number in range(400)]
+    sent = [processes[number % 4].append(Inbox(2), "1", f"m{number}", 0, True, b"{}") for number in range(400)]
     answers = await asyncio.gather(*sent, return_exceptions=True)
     stored = [answer for answer in answers if isinstance(answer, Stored)]
     assert 80 <= len(stored) <= 80 + 3 * 10
@@ -199,8 +200,8 @@ async def test_private_messages_from_many_processes(start: Start) -> None:
     # What was stored is known again in a process that asks.
     again = start(2**30, 80)
     for number in range(80):
-        await again.append("single/2", "3", f"m{number}", 0, True, b"{}")
-    repeated = again.append("single/2", "3", "m79", 0, True, b"{}")
+        await again.append(Inbox(2), "3", f"m{number}", 0, True, b"{}")
+    repeated = again.append(Inbox(2), "3", "m79", 0, True, b"{}")
     assert (await repeated).repeated, "a repeat writes nothing"
 
 
@@ -221,11 +222,11 @@ async def test_what_could_not_be_written_counts_once(
             patched.setattr(append, "_QUEUED_ENTRIES", 0)
         for _ in range(9):
             with pytest.raises(failure):
-                await process.append("single/2", "1", "m0", 0, True, b"{}")
+                await process.append(Inbox(2), "1", "m0", 0, True, b"{}")
     for number in range(80):
-        assert isinstance(await process.append("single/2", "1", f"m{number}", 0, True, b"{}"), Stored)
+        assert isinstance(await process.append(Inbox(2), "1", f"m{number}", 0, True, b"{}"), Stored)
     with pytest.raises(SenderOverBudget):
-        await process.append("single/2", "1", "n", 0, True, b"{}")
+        await process.append(Inbox(2), "1", "n", 0, True, b"{}")
 
 
 async def test_a_wish_to_follow_that_could_not_be_written_counts_once(

@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from store.addresses import Group, Inbox
 from store.presence.presence import Device, Presence
 from store.redis import keys
 from store.timelines.summary import Timelines
@@ -37,7 +38,7 @@ async def test_a_group_of_uids_that_do_not_exist_takes_next_to_nothing(store: St
     await store.create(*members)
     for number in range(20):
         payload = b'{"body":"%b"}' % (b"x" * 16_000)
-        await store.appender.append(f"group/{GID}", "1", f"m{number}", 0, True, payload)
+        await store.appender.append(Group(GID), "1", f"m{number}", 0, True, payload)
     await store.archive_all()
     assert await used(store) - before < 20 * 20_000 + 499 * 1500
     assert await store.redis.keys(keys.INBOX_PREFIX + b"5*") == []
@@ -93,7 +94,7 @@ async def test_who_was_never_seen_is_forgotten_when_nothing_is_left_for_them(sto
 
 async def test_what_somebody_never_seen_was_sent_is_not_missed_in_redis(store: Store) -> None:
     """When it was started again it is compared with the archive."""
-    await store.appender.append(f"single/{NEVER_SEEN}", "0", "s", 0, True, b"{}")
+    await store.appender.append(Inbox(NEVER_SEEN), "0", "s", 0, True, b"{}")
     await store.archive_all()
     epoch = await store.life.ensure()
     store.life._run = ""

@@ -19,6 +19,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multiple, rule, run_state_machine_as_test
 
+from store.addresses import GLOBAL, parse_stored
 from store.archive.archive import open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
@@ -137,7 +138,7 @@ class Sequence(RuleBasedStateMachine):
 
     def append(self, message: Sent) -> asyncio.Future[Stored]:
         sender = str(message.sender) if message.topic != EVERYBODY else "ops"
-        return self.appender.append(message.topic, sender, message.client_id, 0, True, b"{}")
+        return self.appender.append(parse_stored(message.topic), sender, message.client_id, 0, True, b"{}")
 
     def note(self, message: Sent, stored: Stored) -> None:
         """A new message stands at the end of its readers' sequences; a repeat is the message it repeats."""
@@ -311,7 +312,7 @@ class Sequence(RuleBasedStateMachine):
 
     async def _trim(self) -> None:
         edge = time.time_ns() // 1000 - MOMENT_US
-        for timeline in (*map(keys.inbox, USERS), keys.channel(keys.GLOBAL)):
+        for timeline in (*map(keys.inbox, USERS), keys.channel(GLOBAL.channel)):
             await self.redis.zremrangebyscore(timeline, "-inf", edge)
 
     @rule(user=users)

@@ -2,10 +2,9 @@
 --
 -- include outbox holding
 -- KEYS channel_map_prefix tag permissions
--- ARGV tag:text
+-- ARGV channel:text topic:text
 -- REPLY -
 
-local channel = 'tag_' .. tag
 local rows, row_of, holders_more = {}, {}, 0
 
 -- Notes a user's newest interval, and the sources (bits), for the archive; one that was noted before is noted anew.
@@ -19,8 +18,7 @@ local function note(uid, spans, sources)
 end
 
 local function permit(actor, uid, granted)
-  redis.call('XADD', permissions_key, '*', 'a', actor, 'u', uid, 't', 'business/' .. channel,
-    'g', granted and '1' or '0')
+  redis.call('XADD', permissions_key, '*', 'a', actor, 'u', uid, 't', topic, 'g', granted and '1' or '0')
 end
 
 -- From an id (digits) on the user holds the tag by these sources (bits), or by none. Whether that changed his map.

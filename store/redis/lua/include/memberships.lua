@@ -2,10 +2,8 @@
 --
 -- include outbox
 -- KEYS members kicked permissions read_groups user_groups channel_map_prefix
--- ARGV gid:gid channel:text actor:text
+-- ARGV gid:gid channel:text topic:text actor:text
 -- REPLY -
-
-local topic = 'group/' .. gid
 
 -- One group more, or less, among those that a hash counts.
 local function count_group(counts_key, uid, count)
