@@ -158,7 +158,8 @@ def problem(error: BaseException) -> Problem | None:
     if isinstance(error, ChannelRefused):
         return Problem(error.code)
     if isinstance(error, StoreError):
-        return Problem(_STORE_CODES[type(error)], str(error))
+        code = next(_STORE_CODES[kind] for kind in type(error).__mro__ if kind in _STORE_CODES)
+        return Problem(code, str(error))
     return None
 
 

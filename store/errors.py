@@ -9,6 +9,14 @@ class StoreAway(StoreError):
     """Redis does not answer, or answers with an error of its own."""
 
 
+class RedisRefused(StoreAway):
+    """Redis answers a command with an error, and that is the message: its code, which is not `ERR`, and its text."""
+
+
+class ScriptUnknown(RedisRefused):
+    """Redis does not have the script that it is to run."""
+
+
 class StoreEmpty(StoreError):
     """Redis holds no epoch: it was started empty or wiped, and is not rebuilt yet."""
 

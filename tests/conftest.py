@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 import asyncmy
 import pytest
 from hypothesis import HealthCheck, settings
-from redis.asyncio import Redis
 
+from store.redis.client import RedisClient
+from store.redis.connection import connect
 from tests.servers import MariaServer, RedisServer, program, valkey_program
 
 # The same examples in every run, whatever else the machine does; --hypothesis-profile=default looks for new ones.
@@ -27,9 +28,9 @@ def redis_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture
-async def redis(redis_server: RedisServer) -> AsyncIterator["Redis"]:
+async def redis(redis_server: RedisServer) -> AsyncIterator[RedisClient]:
     """A client of an empty Redis; every test that asks for it runs on Redis and on Valkey."""
-    client = Redis.from_url(redis_server.url)
+    client = connect(redis_server.url, timeout=30)
     await client.flushall()
     yield client
     await client.aclose()

@@ -5,7 +5,6 @@ import time
 
 import typer
 import uvloop
-from redis.asyncio import Redis
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -17,6 +16,7 @@ from store.archive.archive import Archive, open_archive
 from store.archive.outbox import Outbox
 from store.archive.tables.months import AGGREGATED
 from store.errors import ArchiveAway, ArchiveRefused, StoreError
+from store.redis.client import RedisClient
 from store.redis.connection import connect
 
 
@@ -47,7 +47,7 @@ async def _connected(settings: Settings) -> None:
         await redis.aclose()
 
 
-async def _aggregate(settings: Settings, redis: Redis, archive: Archive) -> None:
+async def _aggregate(settings: Settings, redis: RedisClient, archive: Archive) -> None:
     await archive.migrate()
     aggregator = Aggregator(archive, Outbox(redis), window_us=settings.window_us)
     months = await aggregator.due(time.time_ns() // 1000)

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 
 import typer
 import uvloop
-from redis.asyncio import Redis
 from rich.console import Console
 
 from hooks.cli.archive import NOT_NEEDED
@@ -17,6 +16,7 @@ from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
 from store.errors import ArchiveAway, StoreError
 from store.operations.dead_letters import DeadLetters
+from store.redis.client import RedisClient
 from store.redis.connection import connect
 from store.timelines.recovery import StoreRecovery
 from store.timelines.sweep import Sweeper, Swept
@@ -34,7 +34,7 @@ def rebuild(force: bool = typer.Option(False, "--force", help="Although Redis ho
     _run(lambda settings, redis: _rebuild(settings, redis, force))
 
 
-def _run(work: Callable[[Settings, Redis], Awaitable[None]]) -> None:
+def _run(work: Callable[[Settings, RedisClient], Awaitable[None]]) -> None:
     settings = load(**NOT_NEEDED)
     logs.configure("error")
 
@@ -53,7 +53,7 @@ def _run(work: Callable[[Settings, Redis], Awaitable[None]]) -> None:
         sys.exit(f"emqx-im: IM_REDIS_URL: {error}")
 
 
-async def _sweep(settings: Settings, redis: Redis) -> None:
+async def _sweep(settings: Settings, redis: RedisClient) -> None:
     with console.status("sweeping") as status:
         swept = await Sweeper(redis, zombie_days=settings.zombie_days, roaming_us=settings.roaming_us).sweep(
             lambda so_far: status.update(f"sweeping: {_describe(so_far)}")
@@ -68,7 +68,7 @@ def _describe(swept: Swept) -> str:
     )
 
 
-async def _rebuild(settings: Settings, redis: Redis, force: bool) -> None:
+async def _rebuild(settings: Settings, redis: RedisClient, force: bool) -> None:
     archive = open_archive(settings.archive_url)
     archiver = Archiver(Outbox(redis), handlers(archive), DeadLetters(redis))
     life = StoreRecovery(redis, archive, archiver, window_us=settings.window_us, sync_sender=settings.sync_sender)

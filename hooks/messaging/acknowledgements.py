@@ -10,11 +10,11 @@ from collections import deque
 from typing import NamedTuple
 
 import structlog
-from redis.asyncio import Redis
 
 from hooks.messaging.outgoing import Outgoing
 from hooks.metrics import Metrics
 from store.errors import StoreAway
+from store.redis.client import RedisClient
 from store.redis.durability import Durability, look
 
 _HELD = 100_000
@@ -34,7 +34,7 @@ class Waiting(NamedTuple):
 class Acknowledgements:
     """aof: how Redis syncs, as `store.redis.durability` names it; "" before it could be asked."""
 
-    def __init__(self, redis: Redis, outgoing: Outgoing, metrics: Metrics) -> None:
+    def __init__(self, redis: RedisClient, outgoing: Outgoing, metrics: Metrics) -> None:
         self._redis = redis
         self._outgoing = outgoing
         self._metrics = metrics

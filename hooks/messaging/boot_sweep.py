@@ -22,7 +22,7 @@ from hooks.messaging.session_ender import SessionEnder
 from store.cancellation import end
 from store.errors import StoreError
 from store.operations.boots import Boots, NodeLife
-from store.redis.lease import Lease
+from store.redis.lease import PeriodicLease
 
 _LOOK_SECONDS = 3.0
 _WINDOW_MS = 60_000
@@ -82,7 +82,7 @@ class _Beginning:
 class BootSweep:
     """One process sweeps for all."""
 
-    def __init__(self, broker: Broker, boots: Boots, turn: Lease, ender: SessionEnder) -> None:
+    def __init__(self, broker: Broker, boots: Boots, turn: PeriodicLease, ender: SessionEnder) -> None:
         self._broker = broker
         self._boots = boots
         self._turn = turn

@@ -25,7 +25,7 @@ from store.cancellation import end
 from store.errors import StoreError
 from store.operations.watched_caches import Watched, WatchedCaches
 from store.presence.presence import Presence
-from store.redis.lease import Lease
+from store.redis.lease import PeriodicLease
 
 _LOOK_SECONDS = 2.0
 _AGAIN_SECONDS = 0.5
@@ -49,7 +49,7 @@ log = structlog.get_logger(__name__)
 class CacheWatch:
     def __init__(
         self,
-        turn: Lease,
+        turn: PeriodicLease,
         watched: WatchedCaches,
         rest: Rest,
         presence: Presence,

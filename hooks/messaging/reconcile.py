@@ -21,7 +21,7 @@ from store.cancellation import end
 from store.errors import StoreError
 from store.operations.boots import Boots
 from store.presence.presence import Device, Presence, device_at
-from store.redis.lease import Lease
+from store.redis.lease import PeriodicLease
 
 _LOOKS = 10
 """How many times in one interval a process looks whether it is due, or may be tried again."""
@@ -41,7 +41,7 @@ class Reconciler:
     def __init__(
         self,
         presence: Presence,
-        turn: Lease,
+        turn: PeriodicLease,
         broker: boot_sweep.Broker,
         boots: Boots,
         metrics: Metrics,

@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from redis.asyncio import Redis
-
 from hooks.emqx.rest import Rest
 from hooks.messaging.boot_sweep import BootSweep
 from hooks.messaging.reconcile import Reconciler
@@ -15,12 +13,13 @@ from hooks.metrics import Metrics
 from hooks.settings import Settings
 from store.operations.boots import Boots
 from store.presence.presence import Presence
+from store.redis.client import RedisClient
 from store.redis.lease import reconciling, sweeping
 
 
 def session_works(
     settings: Settings,
-    redis: Redis,
+    redis: RedisClient,
     rest: Rest,
     presence: Presence,
     ender: SessionEnder,

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from redis.asyncio import Redis
-
 from hooks.messaging.member_cache import MemberCache
 from hooks.topics import TAG_COMMANDS, Tag
+from store.redis.client import RedisClient
 from store.tags.replacement import Replacement
 from store.tags.tags import HoldersChanged, Tags
 
@@ -16,7 +15,7 @@ _AT_ONCE = 500
 class TagChanges:
     """Its calls raise ChannelRefused, StoreError."""
 
-    def __init__(self, redis: Redis, tags: Tags, member_cache: MemberCache) -> None:
+    def __init__(self, redis: RedisClient, tags: Tags, member_cache: MemberCache) -> None:
         self._redis = redis
         self._tags = tags
         self._member_cache = member_cache

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
-from redis.asyncio import Redis
-
 from store.errors import StoreEmpty, UnknownVersion
 from store.redis import keys
+from store.redis.client import RedisClient
 from store.redis.scripts import script
 from store.redis.work_list import Item, WorkList
 
@@ -41,7 +40,7 @@ class Outbox:
     Entries given to it are its own until they are `done`, or it has not asked for them for `idle` seconds.
     """
 
-    def __init__(self, redis: Redis, *, idle: float = 30.0) -> None:
+    def __init__(self, redis: RedisClient, *, idle: float = 30.0) -> None:
         self._redis = redis
         self._list = WorkList(redis, keys.OUTBOX, GROUP, idle=idle)
 
@@ -61,8 +60,7 @@ class Outbox:
 
     async def oldest(self, limit: int) -> list[Entry]:
         """What the first `limit` entries of the stream hold, given to an archiver or not. Raises as `read` does."""
-        with self._list.answers():
-            items: Any = await self._redis.xrange(keys.OUTBOX, count=limit)
+        items: Any = await self._redis.xrange(keys.OUTBOX, count=limit)
         return self._known(items)
 
     def read_again(self) -> None:
@@ -80,14 +78,12 @@ class Outbox:
 
     async def length(self) -> int:
         """Entries not archived yet."""
-        with self._list.answers():
-            length: int = await self._redis.xlen(keys.OUTBOX)
+        length: int = await self._redis.xlen(keys.OUTBOX)
         return length
 
     async def size(self) -> int:
         """The bytes of these entries, as they are counted against IM_OUTBOX_LIMIT."""
-        with self._list.answers():
-            size = await self._redis.get(keys.OUTBOX_BYTES)
+        size = await self._redis.get(keys.OUTBOX_BYTES)
         return int(size or 0)
 
     async def oldest_id(self) -> int | None:
@@ -95,20 +91,18 @@ class Outbox:
 
         None if all is archived: then it is complete up to the clock as it was before this was asked.
         """
-        with self._list.answers():
-            first: Any = await self._redis.xrange(keys.OUTBOX, count=1)
+        first: Any = await self._redis.xrange(keys.OUTBOX, count=1)
         return _id(first[0]) if first else None
 
     async def holds_below(self, id_: int) -> bool:
         """Whether a message below an id may not be archived yet.
 
-        StoreEmpty: Redis was started empty, and what its outbox held before may come back.
+        StoreEmpty: RedisClient was started empty, and what its outbox held before may come back.
         """
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.xrange(keys.OUTBOX, count=1)
         pipeline.exists(keys.EPOCH)
-        with self._list.answers():
-            first, known = await pipeline.execute()
+        first, known = await pipeline.execute()
         if not known:
             raise StoreEmpty("Redis is empty, or is being rebuilt")
         return bool(first) and _id(first[0]) < id_

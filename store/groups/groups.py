@@ -9,14 +9,12 @@ import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
 from store.addresses import CommandTopic, Group, Inbox, parse_channel
-from store.errors import ChannelRefused, StoreAway, StoreEmpty
+from store.errors import ChannelRefused, StoreEmpty
 from store.groups.script import Changed, Command, GroupScript, Limits, Notice, Succession
 from store.redis import keys
 from store.redis.budget import UNBOUNDED, Budget
+from store.redis.client import RedisClient
 from store.redis.memory import StoreMemory
 
 __all__ = ["Changed", "GroupInfo", "Groups", "Limits", "Membership", "Notice", "Notices"]
@@ -68,8 +66,8 @@ class Groups:
 
     def __init__(
         self,
-        redis: Redis,
-        write_connection: Redis,
+        redis: RedisClient,
+        write_connection: RedisClient,
         *,
         window_us: int,
         repeat_seconds: int,
@@ -144,11 +142,8 @@ class Groups:
     ) -> Changed:
         """Makes users members; those who are stay as they are. Tells `im.group.invite`, and the group."""
         invited = _named(members)
-        try:
-            group: Any = await self._redis.hmget(keys.group(gid), ["name", "mode"])
-            joined: Any = await self._redis.zmscore(keys.members(gid), [str(uid) for uid in invited])
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"group: {error}") from error
+        group: Any = await self._redis.hmget(keys.group(gid), ["name", "mode"])
+        joined: Any = await self._redis.zmscore(keys.members(gid), [str(uid) for uid in invited])
         name, mode = ((field or b"").decode() for field in group)
         told = _invitations(invited, gid, actor, name, mode, notices)
         new = [uid for uid, since in zip(invited, joined, strict=True) if since is None]
@@ -221,11 +216,8 @@ class Groups:
 
     async def info(self, gid: int) -> GroupInfo | None:
         """None if there is none, or it was dismissed."""
-        try:
-            group: Any = await self._redis.hgetall(keys.group(gid))
-            members = await self._redis.zcard(keys.members(gid))
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"group: {error}") from error
+        group: Any = await self._redis.hgetall(keys.group(gid))
+        members = await self._redis.zcard(keys.members(gid))
         if not group or b"dismissed" in group:
             return None
         owner, name, mode = int(group[b"owner"]), group[b"name"].decode(), group[b"mode"].decode()
@@ -233,10 +225,7 @@ class Groups:
 
     async def members(self, gid: int, after: int, limit: int) -> list[int]:
         """Up to `limit` members above a uid, by uid; none if there is no such group."""
-        try:
-            members: Any = await self._redis.zrange(keys.members(gid), 0, -1)
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"group: {error}") from error
+        members: Any = await self._redis.zrange(keys.members(gid), 0, -1)
         return heapq.nsmallest(limit, (uid for uid in map(int, members) if uid > after))
 
     async def is_member(self, gid: int, uid: int) -> bool | None:
@@ -245,10 +234,7 @@ class Groups:
         pipeline.exists(keys.EPOCH)
         pipeline.hmget(keys.group(gid), ["made", "dismissed"])
         pipeline.zscore(keys.members(gid), str(uid))
-        try:
-            whole, (made, dismissed), joined = await pipeline.execute()
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"group: {error}") from error
+        whole, (made, dismissed), joined = await pipeline.execute()
         if not whole:
             raise StoreEmpty(StoreEmpty.__doc__)
         return None if made is None else joined is not None and dismissed is None
@@ -261,28 +247,22 @@ class Groups:
         """Those of his other groups that have the owner of this one. None if he is not in it, or the command to leave
         it was done: a repeat leaves no group that he came into since.
         """
-        try:
-            done = await self._redis.exists(keys.repeat(str(uid), CommandTopic(Group(gid), "leave").topic, command_id))
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"groups: {error}") from error
+        done = await self._redis.exists(keys.repeat(str(uid), CommandTopic(Group(gid), "leave").topic, command_id))
         owners = {} if done else {membership.gid: owner for membership, owner in await self._of_user(uid)}
         return [other for other, owner in owners.items() if other != gid and owner == owners.get(gid)]
 
     async def _of_user(self, uid: int) -> list[tuple[Membership, int]]:
         """With the owner of each."""
-        try:
-            channels: Any = await self._redis.hgetall(keys.channel_map(uid))
-            joined = {}
-            for channel, intervals in channels.items():
-                of = parse_channel(channel.decode())
-                if isinstance(of, Group) and intervals.endswith(b":"):
-                    joined[of.gid] = int(intervals[:-1].rpartition(b",")[2])
-            pipeline = self._redis.pipeline(transaction=False)
-            for gid in joined:
-                pipeline.hmget(keys.group(gid), ["name", "mode", "owner", "dismissed"])
-            groups = await pipeline.execute()
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"groups: {error}") from error
+        channels: Any = await self._redis.hgetall(keys.channel_map(uid))
+        joined = {}
+        for channel, intervals in channels.items():
+            of = parse_channel(channel.decode())
+            if isinstance(of, Group) and intervals.endswith(b":"):
+                joined[of.gid] = int(intervals[:-1].rpartition(b",")[2])
+        pipeline = self._redis.pipeline(transaction=False)
+        for gid in joined:
+            pipeline.hmget(keys.group(gid), ["name", "mode", "owner", "dismissed"])
+        groups = await pipeline.execute()
         return sorted(
             (
                 Membership(gid, name.decode(), mode.decode(), "owner" if int(owner) == uid else "member", since),

@@ -3,11 +3,10 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from redis.asyncio import Redis
-
 from store.addresses import Group
 from store.archive.tables.groups import GroupRow, GroupTables
 from store.redis import keys
+from store.redis.client import RedisClient
 from store.redis.scripts import script
 
 _GROUPS = 500
@@ -15,11 +14,11 @@ _MEMBERS = 1000
 
 
 async def restore_groups(
-    redis: Redis, tables: GroupTables, above: int, keep_lock: Callable[[], Awaitable[object]]
+    redis: RedisClient, tables: GroupTables, above: int, keep_lock: Callable[[], Awaitable[object]]
 ) -> None:
     """What is newer in Redis stays. above: an id above every id ever given. `keep_lock` is called time and again.
 
-    Raises StoreAway, ArchiveAway, RedisError.
+    Raises StoreAway, ArchiveAway.
     """
     gid = 0
     while page := await tables.groups(gid, _GROUPS):
@@ -31,7 +30,7 @@ async def restore_groups(
     await keep_lock()
 
 
-async def _restore_group(redis: Redis, tables: GroupTables, group: GroupRow, above: int) -> None:
+async def _restore_group(redis: RedisClient, tables: GroupTables, group: GroupRow, above: int) -> None:
     after = (0, 0)
     while True:
         members = await tables.members(group.gid, after, _MEMBERS)
@@ -60,7 +59,7 @@ async def _restore_group(redis: Redis, tables: GroupTables, group: GroupRow, abo
         after = (members[-1].uid, members[-1].joined)
 
 
-async def _count_groups(redis: Redis) -> None:
+async def _count_groups(redis: RedisClient) -> None:
     """Of every group in Redis, also of those that the archive does not have yet."""
     await redis.delete(keys.READ_GROUPS, keys.USER_GROUPS)
     async for key in redis.scan_iter(match=keys.GROUP_PREFIX + b"*", count=1000):

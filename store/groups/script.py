@@ -4,13 +4,12 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from redis.asyncio import Redis
-
 from store.addresses import CommandTopic, Group, Inbox
 from store.errors import AccountSpent
 from store.record import SERVICE, encode_tail
 from store.redis import keys
 from store.redis.budget import NOT_JUDGED, Budget, account
+from store.redis.client import RedisClient
 from store.redis.connection import wait_for_replicas
 from store.redis.memory import StoreMemory
 from store.redis.scripts import script
@@ -75,7 +74,7 @@ class Succession(NamedTuple):
 class GroupScript:
     def __init__(
         self,
-        redis: Redis,
+        redis: RedisClient,
         *,
         window_us: int,
         repeat_seconds: int,

@@ -3,11 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
-from store.errors import StoreAway
 from store.redis import keys
+from store.redis.client import RedisClient
 
 _SAME_MS = 10_000
 """What clocks of processes may differ by. A node that began that much later than it was held to has begun anew."""
@@ -28,7 +25,7 @@ class NodeLife(NamedTuple):
 class Boots:
     """Its calls raise StoreAway."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: RedisClient) -> None:
         self._redis = redis
 
     async def begun(self, uptimes: Mapping[str, int], now: int) -> list[NodeLife]:
@@ -37,28 +34,22 @@ class Boots:
             return []
         found: list[NodeLife] = []
         new: dict[Any, Any] = {}
-        try:
-            held: Any = await self._redis.hmget(keys.BOOTS, list(uptimes))
-            for (node, uptime), value in zip(uptimes.items(), held, strict=True):
-                life, is_open = _read(node, value) if value else (None, False)
-                if life is None or now - uptime > life.began + _SAME_MS:
-                    is_open = life is not None or uptime < _YOUNG_MS
-                    life = NodeLife(node, now - uptime, now)
-                    new[node] = _written(life, _OPEN if is_open else _CLOSED)
-                if is_open:
-                    found.append(life)
-            if new:
-                await self._redis.hset(keys.BOOTS, mapping=new)
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"boots: {error}") from error
+        held: Any = await self._redis.hmget(keys.BOOTS, list(uptimes))
+        for (node, uptime), value in zip(uptimes.items(), held, strict=True):
+            life, is_open = _read(node, value) if value else (None, False)
+            if life is None or now - uptime > life.began + _SAME_MS:
+                is_open = life is not None or uptime < _YOUNG_MS
+                life = NodeLife(node, now - uptime, now)
+                new[node] = _written(life, _OPEN if is_open else _CLOSED)
+            if is_open:
+                found.append(life)
+        if new:
+            await self._redis.hset(keys.BOOTS, mapping=new)
         return found
 
     async def close(self, life: NodeLife) -> None:
         """Nothing more is to be done about its beginning."""
-        try:
-            await self._redis.hset(keys.BOOTS, life.node, _written(life, _CLOSED))
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"boots: {error}") from error
+        await self._redis.hset(keys.BOOTS, life.node, _written(life, _CLOSED))
 
 
 def _written(life: NodeLife, state: bytes) -> bytes:

@@ -5,11 +5,9 @@ from base64 import b64encode
 from typing import Any, NamedTuple
 
 import orjson
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from store.errors import StoreAway
 from store.redis import keys
+from store.redis.client import RedisClient
 from store.redis.memory import StoreMemory
 from store.redis.scripts import script
 
@@ -30,7 +28,7 @@ class Kept(NamedTuple):
 
 
 class DeadLetters:
-    def __init__(self, redis: Redis, memory: StoreMemory | None = None) -> None:
+    def __init__(self, redis: RedisClient, memory: StoreMemory | None = None) -> None:
         self._redis = redis
         self._memory = memory
         self._keep = script("deadletter_keep")
@@ -67,19 +65,13 @@ class DeadLetters:
 
     async def may_tell(self, sender: str) -> bool:
         """Whether the sender has not been told of a refusal within the last second; they count as told now."""
-        try:
-            return bool(await self._redis.set(keys.dead_told(sender), b"1", nx=True, ex=1))
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"dead letters: {error}") from error
+        return bool(await self._redis.set(keys.dead_told(sender), b"1", nx=True, ex=1))
 
     async def page(self, after: int, limit: int) -> list[dict[str, Any]]:
         """Letters with a number above `after`, oldest first: `n`, `at` (ms), `source`, `reason`, `message`, `sender`,
         `body_b64`, `cut`."""
-        try:
-            numbers: Any = await self._redis.zrangebyscore(keys.DEAD_NUMBERS, f"({after}", "+inf", start=0, num=limit)
-            letters = await self._redis.hmget(keys.DEAD_LETTERS, numbers) if numbers else []
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"dead letters: {error}") from error
+        numbers: Any = await self._redis.zrangebyscore(keys.DEAD_NUMBERS, f"({after}", "+inf", start=0, num=limit)
+        letters = await self._redis.hmget(keys.DEAD_LETTERS, numbers) if numbers else []
         return [
             {"n": int(number), **orjson.loads(letter)}
             for number, letter in zip(numbers, letters, strict=True)
@@ -87,10 +79,7 @@ class DeadLetters:
         ]
 
     async def get(self, number: int) -> dict[str, Any] | None:
-        try:
-            letter = await self._redis.hget(keys.DEAD_LETTERS, str(number))
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"dead letters: {error}") from error
+        letter = await self._redis.hget(keys.DEAD_LETTERS, str(number))
         return None if letter is None else {"n": number, **orjson.loads(letter)}
 
     async def drop(self, number: int) -> bool:

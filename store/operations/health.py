@@ -4,13 +4,11 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
-
 from store.archive.archive import Archive
 from store.archive.mysql.archive import MySQLArchive
-from store.errors import StoreAway
+from store.errors import RedisRefused
 from store.redis import keys
+from store.redis.client import RedisClient
 
 
 @dataclass(frozen=True)
@@ -48,17 +46,14 @@ class ArchiveState:
     offset: float
 
 
-async def redis_state(redis: Redis) -> RedisState:
+async def redis_state(redis: RedisClient) -> RedisState:
     """Raises StoreAway."""
-    try:
-        asked = time.time()
-        seconds, microseconds = await redis.time()
-        offset = seconds + microseconds / 1e6 - (asked + time.time()) / 2
-        info: dict[str, Any] = await redis.info()
-        epoch, outbox = await redis.mget(keys.EPOCH, keys.OUTBOX_BYTES)
-        appendfsync = await _configured(redis, "appendfsync")
-    except (RedisError, OSError) as error:
-        raise StoreAway(str(error)) from error
+    asked = time.time()
+    seconds, microseconds = await redis.time()
+    offset = seconds + microseconds / 1e6 - (asked + time.time()) / 2
+    info: dict[str, Any] = await redis.info()
+    epoch, outbox = await redis.mget(keys.EPOCH, keys.OUTBOX_BYTES)
+    appendfsync = await _configured(redis, "appendfsync")
     valkey = info.get("valkey_version")
     return RedisState(
         product="valkey" if valkey else "redis",
@@ -89,11 +84,11 @@ async def archive_state(archive: Archive) -> ArchiveState:
     return ArchiveState(product, _version(state.version), pending, state.missing if not pending else [], offset)
 
 
-async def _configured(redis: Redis, name: str) -> str | None:
+async def _configured(redis: RedisClient, name: str) -> str | None:
     """A hosted Redis may refuse the question."""
     try:
         return (await redis.config_get(name)).get(name)
-    except ResponseError:
+    except RedisRefused:
         return None
 
 

@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from redis.asyncio import Redis
-
 from store.addresses import Group
 from store.redis import keys
+from store.redis.client import RedisClient
 from store.redis.scripts import script
 from store.redis.work_list import Item, WorkList
 
@@ -46,7 +45,7 @@ class PermissionWork:
     Its calls raise StoreAway.
     """
 
-    def __init__(self, redis: Redis, *, idle: float = 30.0) -> None:
+    def __init__(self, redis: RedisClient, *, idle: float = 30.0) -> None:
         self._redis = redis
         self._list = WorkList(redis, keys.PERMISSIONS, _WORKERS, idle=idle)
         self._group_end = script("group_end")
@@ -85,11 +84,10 @@ class PermissionWork:
         """Takes entries off the list."""
         ids = [entry.id for entry in entries]
         if ids:
-            with self._list.answers():
-                pipeline = self._redis.pipeline(transaction=True)
-                pipeline.xack(keys.PERMISSIONS, _WORKERS, *ids)
-                pipeline.xdel(keys.PERMISSIONS, *ids)
-                await pipeline.execute()
+            pipeline = self._redis.pipeline(transaction=True)
+            pipeline.xack(keys.PERMISSIONS, _WORKERS, *ids)
+            pipeline.xdel(keys.PERMISSIONS, *ids)
+            await pipeline.execute()
 
     async def leave(self) -> None:
         """Ends this worker; what it has not finished goes to another."""

@@ -3,11 +3,8 @@
 import time
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
-from store.errors import StoreAway
 from store.redis import keys
+from store.redis.client import RedisClient
 
 MAX_SECONDS = 30
 """How long it takes at most: a process that has begun earlier has died, and what it had the broker do is done."""
@@ -16,7 +13,7 @@ MAX_SECONDS = 30
 class Subscribing:
     """Its calls raise StoreAway."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: RedisClient) -> None:
         self._redis = redis
 
     async def begin(self, uid: int, clientid: str) -> None:
@@ -36,7 +33,4 @@ class Subscribing:
 
     @staticmethod
     async def _reply(asked: Any) -> Any:
-        try:
-            return await asked
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"subscribing: {error}") from error
+        return await asked

@@ -3,11 +3,9 @@
 from typing import NamedTuple
 
 import orjson
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from store.errors import StoreAway
 from store.redis import keys
+from store.redis.client import RedisClient
 
 
 class Watched(NamedTuple):
@@ -29,19 +27,13 @@ class Watched(NamedTuple):
 class WatchedCaches:
     """Its calls raise StoreAway."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: RedisClient) -> None:
         self._redis = redis
 
     async def load(self) -> Watched | None:
         """None where nobody has looked yet, or Redis was emptied since."""
-        try:
-            held = await self._redis.get(keys.CACHES)
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"caches: {error}") from error
+        held = await self._redis.get(keys.CACHES)
         return None if held is None else Watched(**orjson.loads(held))
 
     async def save(self, watched: Watched) -> None:
-        try:
-            await self._redis.set(keys.CACHES, orjson.dumps(watched._asdict()))
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"caches: {error}") from error
+        await self._redis.set(keys.CACHES, orjson.dumps(watched._asdict()))

@@ -2,15 +2,12 @@
 
 from collections.abc import Sequence
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
-from store.errors import StoreAway
 from store.redis import keys
+from store.redis.client import RedisClient
 
 
 class NotificationClaims:
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: RedisClient) -> None:
         self._redis = redis
 
     async def claim(self, uids: Sequence[int], milliseconds: int) -> list[int]:
@@ -18,8 +15,5 @@ class NotificationClaims:
         pipeline = self._redis.pipeline(transaction=False)
         for uid in uids:
             pipeline.set(keys.SYNC_TOLD + b"%d" % uid, b"1", nx=True, px=milliseconds)
-        try:
-            marked = await pipeline.execute()
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"claims: {error}") from error
+        marked = await pipeline.execute()
         return [uid for uid, first in zip(uids, marked, strict=True) if first]

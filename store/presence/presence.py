@@ -8,11 +8,8 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
-from store.errors import StoreAway
 from store.redis import keys
+from store.redis.client import RedisClient
 from store.redis.scripts import script
 
 REMEMBER_SECONDS = 600
@@ -56,7 +53,7 @@ class Came(NamedTuple):
 class Presence:
     """Its calls raise StoreAway, and those that change something StoreEmpty."""
 
-    def __init__(self, redis: Redis, most_devices: int = 0) -> None:
+    def __init__(self, redis: RedisClient, most_devices: int = 0) -> None:
         """most_devices: one user may have online; 0: any number."""
         self._redis = redis
         self._most_devices = most_devices
@@ -134,11 +131,8 @@ class Presence:
         """All connections, some at a time; who comes or goes meanwhile may be missing."""
         cursor = 0
         while True:
-            try:
-                cursor, numbers = await self._redis.sscan(keys.BITMAPS, cursor, count=_AT_ONCE)
-                bitmaps: Any = await self._redis.mget(map(keys.bitmap, map(int, numbers))) if numbers else []
-            except (RedisError, OSError) as error:
-                raise StoreAway(f"presence: {error}") from error
+            cursor, numbers = await self._redis.sscan(keys.BITMAPS, cursor, count=_AT_ONCE)
+            bitmaps: Any = await self._redis.mget(map(keys.bitmap, map(int, numbers))) if numbers else []
             users = [_users(int(number), bitmap or b"") for number, bitmap in zip(numbers, bitmaps, strict=True)]
             for uids in _parts([uid for some in users for uid in some]):
                 held = await self.connections(uids)
@@ -148,26 +142,17 @@ class Presence:
 
     async def seen_since(self, moment: int, most: int) -> list[int]:
         """The users seen since then (milliseconds), the last first: whoever connected is among them."""
-        try:
-            uids: Any = await self._redis.zrevrangebyscore(keys.SEEN, "+inf", moment, 0, most)
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"presence: {error}") from error
+        uids: Any = await self._redis.zrevrangebyscore(keys.SEEN, "+inf", moment, 0, most)
         return list(map(int, uids))
 
     async def last_seen(self, uid: int) -> int | None:
         """Milliseconds, an hour or so behind; None: never, or too long ago."""
-        try:
-            seen = await self._redis.zscore(keys.SEEN, str(uid))
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"presence: {error}") from error
+        seen = await self._redis.zscore(keys.SEEN, str(uid))
         return None if seen is None else int(seen)
 
     async def counts(self) -> tuple[int, int]:
         """Users and devices online now."""
-        try:
-            users, devices = await self._redis.hmget(keys.PRESENCE, ["users", "devices"])
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"presence: {error}") from error
+        users, devices = await self._redis.hmget(keys.PRESENCE, ["users", "devices"])
         return int(users or 0), int(devices or 0)
 
 

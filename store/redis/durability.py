@@ -2,11 +2,9 @@
 
 from typing import Any, NamedTuple
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
-
-from store.errors import StoreAway
+from store.errors import RedisRefused, StoreAway
 from store.redis import keys
+from store.redis.client import RedisClient
 
 ALWAYS = "always"
 
@@ -33,19 +31,16 @@ class Durability(NamedTuple):
         return self.immediate or self.archived_below is None or mid < self.archived_below
 
 
-async def look(redis: Redis) -> Durability:
+async def look(redis: RedisClient) -> Durability:
     """Asks Redis, in one round trip. Raises StoreAway."""
-    try:
-        async with redis.pipeline(transaction=False) as pipe:
-            # Before the epoch: an outbox emptied by a FLUSHALL is then not taken for one that was archived.
-            pipe.xrange(keys.OUTBOX, count=1)
-            pipe.get(keys.EPOCH)
-            pipe.info("server")
-            pipe.info("persistence")
-            pipe.config_get("appendfsync")
-            first, epoch, server, persistence, config = await pipe.execute(raise_on_error=False)
-    except (RedisError, OSError) as error:
-        raise StoreAway(f"durability: {error}") from error
+    async with redis.pipeline(transaction=False) as pipe:
+        # Before the epoch: an outbox emptied by a FLUSHALL is then not taken for one that was archived.
+        pipe.xrange(keys.OUTBOX, count=1)
+        pipe.get(keys.EPOCH)
+        pipe.info("server")
+        pipe.info("persistence")
+        pipe.config_get("appendfsync")
+        first, epoch, server, persistence, config = await pipe.execute(raise_on_error=False)
     for reply in (first, epoch, server, persistence):
         if isinstance(reply, Exception):
             raise StoreAway(f"durability: {reply}") from reply
@@ -60,7 +55,7 @@ def _aof(persistence: dict[str, Any], config: dict[str, str] | Exception) -> str
     """CONFIG is denied on many managed servers."""
     if not persistence.get("aof_enabled"):
         return "off"
-    if isinstance(config, ResponseError):
+    if isinstance(config, RedisRefused):
         return "unknown"
     if isinstance(config, Exception):
         raise StoreAway(f"durability: {config}") from config

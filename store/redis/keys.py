@@ -88,8 +88,8 @@ DEAD_OF_PREFIX = PREFIX + b"dead:of:"
 BUDGET_PREFIX = PREFIX + b"b:"
 """Start of the names of what senders have written in a minute, bytes; only of those who wrote much, or to groups."""
 
-HANDED_IN = ("stream",)
-"""Names in the headers of scripts that work on one of several keys: a list of work."""
+HANDED_IN = ("stream", "lease")
+"""Names in the headers of scripts that work on one of several keys: a list of work, a lease."""
 
 USERS_PER_BITMAP = 1 << 12
 """So many users share one presence bitmap."""

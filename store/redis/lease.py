@@ -1,70 +1,84 @@
-"""Work that one process does for all, every so often."""
+"""Work that one process does for all."""
 
-from redis.asyncio import Redis
-from redis.asyncio.lock import Lock
-from redis.exceptions import LockError, RedisError
+import secrets
 
 from store.errors import StoreAway
 from store.redis import keys
+from store.redis.client import RedisClient
+from store.redis.scripts import script
 
-_LOCK_SECONDS = 60
+_LEASE_SECONDS = 60
 """After a process died at work another may begin."""
+_PROPAGATING_SECONDS = 30
 _WATCHING_SECONDS = 5
 
 
 class Lease:
-    """A lock while the work goes on, and when it was done last. Its calls raise StoreAway."""
+    """What one process has at a time, until it leaves it or is silent for `seconds`. Its calls raise StoreAway."""
 
-    def __init__(self, redis: Redis, lock: bytes, done: bytes, seconds: float = _LOCK_SECONDS) -> None:
-        """lock, done: keys. seconds: after how long without a word another process may begin."""
+    def __init__(self, redis: RedisClient, name: bytes, seconds: float = _LEASE_SECONDS) -> None:
+        """name: a key."""
         self._redis = redis
+        self._name = name
+        self._milliseconds = int(seconds * 1000)
+        self._holder = ""
+
+    async def take(self) -> bool:
+        """Whether this process has it now; another one may, or another task of this one."""
+        holder = secrets.token_hex(16)
+        taken = bool(await self._redis.set(self._name, holder, nx=True, px=self._milliseconds))
+        if taken:
+            self._holder = holder
+        return taken
+
+    async def keep(self) -> None:
+        """The work goes on. Raises StoreAway, too, where this process does not have the lease any more."""
+        if not await script("lease_keep").run(
+            self._redis, lease_key=self._name, holder=self._holder, milliseconds=self._milliseconds
+        ):
+            raise StoreAway(f"{self._name.decode()}: another process has taken over")
+
+    async def leave(self) -> None:
+        """Another process may take it at once; one that has taken over keeps it."""
+        await script("lease_leave").run(self._redis, lease_key=self._name, holder=self._holder)
+
+
+class PeriodicLease(Lease):
+    """Remembers when the work was done last, for work that is due every so often."""
+
+    def __init__(self, redis: RedisClient, name: bytes, done: bytes, seconds: float = _LEASE_SECONDS) -> None:
+        """name, done: keys."""
+        super().__init__(redis, name, seconds)
         self._done = done
-        self._lock: Lock = redis.lock(lock.decode(), timeout=seconds, blocking=False)
 
     async def last(self) -> int:
         """When the work began that was completed last, milliseconds; 0: it never was, or Redis was emptied since."""
-        try:
-            return int(await self._redis.get(self._done) or 0)
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"turn: {error}") from error
-
-    async def take(self) -> bool:
-        """Whether it is this process's turn; another one may be at it."""
-        try:
-            return bool(await self._lock.acquire())
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"turn: {error}") from error
-
-    async def keep(self) -> None:
-        """The work goes on. Raises StoreAway, too, where another process has begun it."""
-        try:
-            await self._lock.reacquire()
-        except (RedisError, LockError, OSError) as error:
-            raise StoreAway(f"turn: {error}") from error
-
-    async def leave(self) -> None:
-        try:
-            await self._lock.release()
-        except (RedisError, LockError, OSError) as error:
-            raise StoreAway(f"turn: {error}") from error
+        return int(await self._redis.get(self._done) or 0)
 
     async def complete(self, began: int) -> None:
-        try:
-            await self._redis.set(self._done, began)
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"turn: {error}") from error
+        await self._redis.set(self._done, began)
 
 
-def reconciling(redis: Redis) -> Lease:
+def rebuilding(redis: RedisClient) -> Lease:
+    """Of putting Redis right from the archive."""
+    return Lease(redis, keys.REBUILD_LOCK)
+
+
+def propagating(redis: RedisClient) -> Lease:
+    """Of bringing a change of very many holders of a tag to each of them."""
+    return Lease(redis, keys.PROPAGATE_LOCK, _PROPAGATING_SECONDS)
+
+
+def reconciling(redis: RedisClient) -> PeriodicLease:
     """Of comparing presence with the broker's list of clients."""
-    return Lease(redis, keys.RECONCILE_LOCK, keys.RECONCILED)
+    return PeriodicLease(redis, keys.RECONCILE_LOCK, keys.RECONCILED)
 
 
-def watching(redis: Redis) -> Lease:
+def watching(redis: RedisClient) -> PeriodicLease:
     """Of looking whether the broker keeps denials that nobody decided."""
-    return Lease(redis, keys.CACHES_LOCK, keys.CACHES_LOOKED, _WATCHING_SECONDS)
+    return PeriodicLease(redis, keys.CACHES_LOCK, keys.CACHES_LOOKED, _WATCHING_SECONDS)
 
 
-def sweeping(redis: Redis) -> Lease:
+def sweeping(redis: RedisClient) -> PeriodicLease:
     """Of looking for nodes of the broker that were started."""
-    return Lease(redis, keys.BOOT_LOCK, keys.BOOTS_LOOKED, _WATCHING_SECONDS)
+    return PeriodicLease(redis, keys.BOOT_LOCK, keys.BOOTS_LOOKED, _WATCHING_SECONDS)

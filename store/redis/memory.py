@@ -8,12 +8,11 @@ import math
 from time import monotonic
 
 import structlog
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from store.cancellation import sleep_unless
 from store.errors import StoreAway, StoreFull
 from store.redis import keys
+from store.redis.client import RedisClient
 
 _LOOK_SECONDS = 1.0
 
@@ -26,7 +25,7 @@ log = structlog.get_logger(__name__)
 class StoreMemory:
     """used, most: bytes that count for Redis's `maxmemory`, and that; most is 0 where it is unbounded."""
 
-    def __init__(self, redis: Redis, high_water: float, *, outbox_limit: int) -> None:
+    def __init__(self, redis: RedisClient, high_water: float, *, outbox_limit: int) -> None:
         """Takes what bounds writes.
 
         high_water: nothing is written from this share of `maxmemory` on. outbox_limit: nor while so many bytes wait for
@@ -65,13 +64,10 @@ class StoreMemory:
     async def look(self) -> None:
         """Raises StoreAway; what was known stays then."""
         before = self.full
-        try:
-            pipeline = self._redis.pipeline(transaction=False)
-            pipeline.info("memory")
-            pipeline.get(keys.OUTBOX_BYTES)
-            memory, outbox_bytes = await pipeline.execute()
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"memory: {error}") from error
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.info("memory")
+        pipeline.get(keys.OUTBOX_BYTES)
+        memory, outbox_bytes = await pipeline.execute()
         self.used = int(memory["used_memory"]) - int(memory.get("mem_not_counted_for_evict", 0))
         self.most = int(memory["maxmemory"])
         if self.full or int(outbox_bytes or 0) >= self._outbox_limit:
@@ -82,10 +78,10 @@ class StoreMemory:
             log.warning("store_has_room", used=self.used, maxmemory=self.most)
 
 
-async def default_outbox_limit(redis: Redis) -> int:
+async def default_outbox_limit(redis: RedisClient) -> int:
     """A quarter of what Redis may use, or 1 GiB where that is not bounded or not known yet."""
     try:
         memory = await redis.info("memory")
-    except (RedisError, OSError):
+    except StoreAway:
         memory = {}
     return int(memory.get("maxmemory") or 4 * 1024**3) // 4

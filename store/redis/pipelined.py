@@ -10,10 +10,10 @@ from collections import deque
 from typing import Any
 
 import hiredis
-from redis import exceptions as redis_errors
-from redis.asyncio import Redis
 
 from store.cancellation import end
+from store.errors import StoreAway
+from store.redis.client import DRIVER_ERRORS, RedisClient, failure, refusal
 
 _INCOMPLETE = object()
 
@@ -25,7 +25,7 @@ class RedisConnection:
     would be read as that of the next one.
     """
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: RedisClient) -> None:
         """redis: says where to connect, and as whom."""
         self._pool: Any = redis.connection_pool
         self._connection: Any = None
@@ -33,7 +33,7 @@ class RedisConnection:
         self._connecting: asyncio.Task[_Replies] | None = None
 
     async def execute_command(self, *command: str | bytes | int) -> Any:
-        """The reply. Raises RedisError, OSError."""
+        """The reply. Raises StoreAway, and RedisRefused for an error that Redis replies."""
         replies = await self._connected()
         try:
             return await replies.ask(command)
@@ -57,7 +57,10 @@ class RedisConnection:
     async def _connect(self) -> "_Replies":
         await self._disconnect()
         self._connection = self._pool.make_connection()
-        await self._connection.connect()
+        try:
+            await self._connection.connect()
+        except DRIVER_ERRORS as error:
+            raise failure(error) from error
         self._replies = _Replies(self._connection._writer.transport)
         return self._replies
 
@@ -75,7 +78,7 @@ class PipelinedConnection(RedisConnection):
     with it, and so what others asked on it.
     """
 
-    def __init__(self, redis: Redis, seconds: float = 2.0) -> None:
+    def __init__(self, redis: RedisClient, seconds: float = 2.0) -> None:
         super().__init__(redis)
         self._seconds = seconds
 
@@ -86,7 +89,7 @@ class PipelinedConnection(RedisConnection):
                 return await replies.ask_with_others(command)
         except TimeoutError:
             replies.abort()
-            raise redis_errors.TimeoutError(f"no answer within {self._seconds:g} s") from None
+            raise StoreAway(f"no answer within {self._seconds:g} s") from None
 
 
 class _Replies(asyncio.Protocol):
@@ -95,9 +98,7 @@ class _Replies(asyncio.Protocol):
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._loop = asyncio.get_running_loop()
-        self._reader = hiredis.Reader(
-            protocolError=redis_errors.InvalidResponse, replyError=_reply_error, notEnoughData=_INCOMPLETE
-        )
+        self._reader = hiredis.Reader(protocolError=StoreAway, replyError=refusal, notEnoughData=_INCOMPLETE)
         self._waiting = deque[asyncio.Future[Any]]()
         self._unsent: list[bytes] = []
         self.lost = False
@@ -136,7 +137,7 @@ class _Replies(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.lost = True
         while self._waiting:
-            self._answer(redis_errors.ConnectionError(str(error or "Redis closed the connection")))
+            self._answer(StoreAway(str(error or "Redis closed the connection")))
 
     def _answer(self, reply: Any) -> None:
         waiting = self._waiting.popleft()
@@ -146,9 +147,3 @@ class _Replies(asyncio.Protocol):
             waiting.set_exception(reply)
         else:
             waiting.set_result(reply)
-
-
-def _reply_error(text: str) -> Exception:
-    """`ERR` is the code of what has none, as redis-py has it."""
-    known = redis_errors.NoScriptError if text.startswith("NOSCRIPT ") else redis_errors.ResponseError
-    return known(text.removeprefix("ERR "))

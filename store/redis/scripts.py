@@ -10,14 +10,13 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any
 
-from redis import exceptions as redis_errors
-from redis.asyncio import Redis
-
 from store.errors import (
     AccountSpent,
     ChannelRefused,
     EntryFailed,
     OutboxFull,
+    RedisRefused,
+    ScriptUnknown,
     StoreAway,
     StoreBehind,
     StoreEmpty,
@@ -25,6 +24,7 @@ from store.errors import (
     StoreFull,
 )
 from store.redis import keys
+from store.redis.client import RedisClient
 from store.redis.headers import NUMBERS, Header, HeaderError, parse
 from store.redis.pipelined import RedisConnection
 
@@ -90,7 +90,7 @@ class Script:
 
     async def run(
         self,
-        redis: Redis | RedisConnection,
+        redis: RedisClient | RedisConnection,
         *,
         more_keys: Sequence[bytes] = (),
         more_arguments: Sequence[Any] = (),
@@ -104,25 +104,25 @@ class Script:
         try:
             try:
                 return await redis.execute_command("EVALSHA", self.digest, *call)
-            except redis_errors.NoScriptError as error:
+            except ScriptUnknown as error:
                 if self.guarded:
                     raise StoreBehind("Redis was started again, and nobody has looked yet what it holds.") from error
                 return await redis.execute_command("EVAL", self.source, *call)
-        except (redis_errors.RedisError, OSError) as error:
+        except StoreAway as error:
             raise self._failure(error) from error
 
-    async def run_each(self, redis: Redis, calls: Sequence[Call]) -> list[Any]:
+    async def run_each(self, redis: RedisClient, calls: Sequence[Call]) -> list[Any]:
         """The replies to calls that may be repeated, in one round trip. Raises as `run` does."""
         try:
             try:
                 return await self._pipelined(redis, calls)
-            except redis_errors.NoScriptError:
+            except ScriptUnknown:
                 await redis.script_load(self.source)
                 return await self._pipelined(redis, calls)
-        except (redis_errors.RedisError, OSError) as error:
+        except StoreAway as error:
             raise self._failure(error) from error
 
-    async def _pipelined(self, redis: Redis, calls: Sequence[Call]) -> list[Any]:
+    async def _pipelined(self, redis: RedisClient, calls: Sequence[Call]) -> list[Any]:
         pipeline = redis.pipeline(transaction=False)
         for call in calls:
             pipeline.execute_command("EVALSHA", self.digest, *call)
@@ -147,11 +147,9 @@ class Script:
         wanted = set(self._names) - self._constants.keys()
         return TypeError(f"{self.name}.lua takes {sorted(wanted)}, not {sorted(values)}")
 
-    def _failure(self, error: Exception) -> Exception:
+    def _failure(self, error: StoreAway) -> Exception:
         """What the script refuses with, or StoreAway for everything Redis itself says."""
-        if isinstance(error, redis_errors.OutOfMemoryError):
-            return StoreFull(StoreFull.__doc__)
-        if isinstance(error, redis_errors.ResponseError):
+        if isinstance(error, RedisRefused):
             code, _, rest = str(error).partition(" ")
             if code == "REFUSED":
                 return ChannelRefused(rest)
@@ -202,13 +200,10 @@ def script(name: str) -> Script:
     return _SCRIPTS[name]
 
 
-async def admit(redis: Redis) -> None:
+async def admit(redis: RedisClient) -> None:
     """Lets the guarded scripts run on this Redis: it holds what it should. Raises StoreAway."""
     guarded = [each for each in _SCRIPTS.values() if each.guarded]
-    try:
-        loaded: Any = await redis.script_exists(*(each.digest for each in guarded))
-        for each, known in zip(guarded, loaded, strict=True):
-            if not known:
-                await redis.script_load(each.source)
-    except (redis_errors.RedisError, OSError) as error:
-        raise StoreAway(f"scripts: {error}") from error
+    loaded: Any = await redis.script_exists(*(each.digest for each in guarded))
+    for each, known in zip(guarded, loaded, strict=True):
+        if not known:
+            await redis.script_load(each.source)

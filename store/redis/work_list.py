@@ -4,14 +4,10 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from redis import exceptions as redis_errors
-from redis.asyncio import Redis
-
-from store.errors import StoreAway
+from store.errors import RedisRefused
+from store.redis.client import RedisClient
 from store.redis.scripts import script
 
 BLOCK_MILLISECONDS = 1000
@@ -31,7 +27,7 @@ class WorkList:
     group: the consumer group, made where there is none.
     """
 
-    def __init__(self, redis: Redis, stream: bytes, group: str, *, idle: float) -> None:
+    def __init__(self, redis: RedisClient, stream: bytes, group: str, *, idle: float) -> None:
         self._redis = redis
         self._stream = stream
         self._group = group
@@ -46,31 +42,29 @@ class WorkList:
 
         Waits a second for new ones, if it is to. Raises StoreAway.
         """
-        with self.answers():
-            try:
-                return await self._next(limit, wait)
-            except redis_errors.ResponseError as error:
-                if not str(error).startswith(_NO_GROUP):
-                    raise
-            # First start, or Redis was wiped.
-            await script("work_begin").run(self._redis, stream_key=self._stream, group=self._group)
+        try:
             return await self._next(limit, wait)
+        except RedisRefused as error:
+            if not str(error).startswith(_NO_GROUP):
+                raise
+        # First start, or Redis was wiped.
+        await script("work_begin").run(self._redis, stream_key=self._stream, group=self._group)
+        return await self._next(limit, wait)
 
     async def unfinished(self, after: bytes, limit: int) -> tuple[list[Item], bytes | None]:
         """Up to `limit` items that this worker was given and has not finished, above an id; and the id to go on from.
 
         None: there are no more. Raises StoreAway.
         """
-        with self.answers():
-            streams: Any = {self._stream: after}
-            try:
-                reply: Any = await self._redis.xreadgroup(self._group, self.worker, streams, count=limit)
-            except redis_errors.ResponseError as error:
-                if not str(error).startswith(_NO_GROUP):
-                    raise
-                reply = None
-            items: list[Item] = reply[0][1] if reply else []
-            return await self._still_there(items), items[-1][0] if len(items) == limit else None
+        streams: Any = {self._stream: after}
+        try:
+            reply: Any = await self._redis.xreadgroup(self._group, self.worker, streams, count=limit)
+        except RedisRefused as error:
+            if not str(error).startswith(_NO_GROUP):
+                raise
+            reply = None
+        items: list[Item] = reply[0][1] if reply else []
+        return await self._still_there(items), items[-1][0] if len(items) == limit else None
 
     def read_again(self) -> None:
         """What was read and did not leave the stream comes again."""
@@ -81,14 +75,6 @@ class WorkList:
         await script("work_leave").run(
             self._redis, stream_key=self._stream, group=self._group, leaving=self.worker, silence=_SILENCE
         )
-
-    @contextmanager
-    def answers(self) -> Iterator[None]:
-        """Turns what Redis raises into StoreAway."""
-        try:
-            yield
-        except (redis_errors.RedisError, OSError) as error:
-            raise StoreAway(f"{self._group}: {error}") from error
 
     async def _next(self, limit: int, wait: bool) -> list[Item]:
         await self._be_seen()

@@ -7,13 +7,12 @@ from types import TracebackType
 from typing import Self
 
 import structlog
-from redis.asyncio import Redis
-from redis.asyncio.lock import Lock
-from redis.exceptions import LockError, RedisError
 
 from store.cancellation import sleep_unless
-from store.errors import OutboxFull, StoreAway, StoreError
+from store.errors import OutboxFull, StoreError
 from store.redis import keys
+from store.redis.client import RedisClient
+from store.redis.lease import Lease, propagating
 from store.tags.tags import Settled, Tags
 
 _STAGED_AT_ONCE = 1000
@@ -24,7 +23,6 @@ _KEPT_SECONDS = 3600
 """How long staged users stay without another one following."""
 
 _LOOK_SECONDS = 1.0
-_LOCK_SECONDS = 30
 _MAX_PERMISSIONS = 2000
 """Changes that wait for the broker while propagating goes on: groups' changes wait behind them."""
 
@@ -34,7 +32,7 @@ log = structlog.get_logger(__name__)
 class Replacement:
     """A context: what is staged in it and did not take effect leaves no trace. Its calls raise StoreAway."""
 
-    def __init__(self, redis: Redis, tags: Tags, tag: str) -> None:
+    def __init__(self, redis: RedisClient, tags: Tags, tag: str) -> None:
         self._redis = redis
         self._tags = tags
         self._tag = tag
@@ -50,7 +48,7 @@ class Replacement:
     ) -> None:
         try:
             await self._redis.unlink(keys.staged(self._job), keys.staged_pages(self._job))
-        except (RedisError, OSError) as failure:
+        except StoreError as failure:
             log.warning("staged_users_left", error=str(failure), seconds=_KEPT_SECONDS)
 
     async def add(self, uids: Iterable[int]) -> None:
@@ -76,17 +74,14 @@ class Replacement:
         pipeline.rpush(pages, *(" ".join(uids[start : start + _PAGE]) for start in range(0, len(uids), _PAGE)))
         pipeline.expire(staged, _KEPT_SECONDS)
         pipeline.expire(pages, _KEPT_SECONDS)
-        try:
-            added, *_ = await pipeline.execute()
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"tag: {error}") from error
+        added, *_ = await pipeline.execute()
         self._count += added
 
 
 class Propagator:
     """Settles what changed for very many users at once, one process at a time."""
 
-    def __init__(self, redis: Redis, tags: Tags) -> None:
+    def __init__(self, redis: RedisClient, tags: Tags) -> None:
         self._redis = redis
         self._tags = tags
 
@@ -96,24 +91,24 @@ class Propagator:
             try:
                 if await self._tags.propagating():
                     await self._settle_all(stop)
-            except (StoreError, LockError, RedisError, OSError) as error:
+            except StoreError as error:
                 log.warning("settling_waits", error=str(error))
             await sleep_unless(stop, _LOOK_SECONDS)
 
     async def _settle_all(self, stop: asyncio.Event) -> None:
-        lock: Lock = self._redis.lock(keys.PROPAGATE_LOCK.decode(), timeout=_LOCK_SECONDS, blocking=False)
-        if not await lock.acquire():
+        lease = propagating(self._redis)
+        if not await lease.take():
             return
         try:
             for tag in await self._tags.propagating():
-                await self._settle(tag, lock, stop)
+                await self._settle(tag, lease, stop)
         finally:
-            await lock.release()
+            await lease.leave()
 
-    async def _settle(self, tag: str, lock: Lock, stop: asyncio.Event) -> None:
+    async def _settle(self, tag: str, lease: Lease, stop: asyncio.Event) -> None:
         looked, changed, waits_for = 0, 0, ""
         while not stop.is_set():
-            await lock.reacquire()
+            await lease.keep()
             step, waiting = await self._step(tag)
             if waiting != waits_for and waiting:
                 log.warning("settling_waits", tag=tag, reason=waiting)

@@ -3,19 +3,18 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from redis.asyncio import Redis
-
 from store.addresses import Tag
 from store.archive.tables.tags import TagRow, TagTables
 from store.redis import keys
+from store.redis.client import RedisClient
 from store.redis.scripts import script
 
 _TAGS = 500
 _HOLDERS = 1000
 
 
-async def restore_tags(redis: Redis, tables: TagTables, keep_lock: Callable[[], Awaitable[object]]) -> None:
-    """What is newer in Redis stays. `keep_lock` is called time and again. Raises StoreAway, ArchiveAway, RedisError."""
+async def restore_tags(redis: RedisClient, tables: TagTables, keep_lock: Callable[[], Awaitable[object]]) -> None:
+    """What is newer in Redis stays. `keep_lock` is called time and again. Raises StoreAway, ArchiveAway."""
     name = ""
     while page := await tables.tags(name, _TAGS):
         for tag in page:
@@ -24,7 +23,7 @@ async def restore_tags(redis: Redis, tables: TagTables, keep_lock: Callable[[], 
 
 
 async def _restore_tag(
-    redis: Redis, tables: TagTables, tag: TagRow, keep_lock: Callable[[], Awaitable[object]]
+    redis: RedisClient, tables: TagTables, tag: TagRow, keep_lock: Callable[[], Awaitable[object]]
 ) -> None:
     known: Any = await redis.hget(keys.tag(tag.tag), "changed")
     newest, after = tag.changed, (0, 0)

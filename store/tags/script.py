@@ -3,8 +3,7 @@
 import time
 from typing import Any
 
-from redis.asyncio import Redis
-
+from store.redis.client import RedisClient
 from store.redis.connection import wait_for_replicas
 from store.redis.memory import StoreMemory
 from store.redis.scripts import script
@@ -15,7 +14,7 @@ class TagScript:
 
     def __init__(
         self,
-        redis: Redis,
+        redis: RedisClient,
         *,
         window_us: int,
         repeat_seconds: int,

@@ -10,13 +10,11 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
 from store.addresses import CommandTopic, Tag, parse_channel
-from store.errors import AccountSpent, StoreAway, StoreEmpty, StoreError
+from store.errors import AccountSpent, StoreEmpty, StoreError
 from store.redis import keys
 from store.redis.budget import NOT_JUDGED, UNBOUNDED, Budget, account
+from store.redis.client import RedisClient
 from store.tags.script import TagScript
 
 MANUAL = "manual"
@@ -73,7 +71,9 @@ class Tags:
     """Changes raise ChannelRefused (`unknown_tag`, `not_followable`), StoreError, and of users SenderOverBudget;
     questions raise StoreAway."""
 
-    def __init__(self, redis: Redis, write_connection: Redis, *, budget: Budget = UNBOUNDED, **bounds: Any) -> None:
+    def __init__(
+        self, redis: RedisClient, write_connection: RedisClient, *, budget: Budget = UNBOUNDED, **bounds: Any
+    ) -> None:
         """redis: answers questions. budget: of users who follow. write_connection, bounds: those of a TagScript."""
         self._redis = redis
         self._budget = budget
@@ -143,11 +143,8 @@ class Tags:
 
     async def page(self, after: str, limit: int) -> list[TagInfo]:
         """Up to `limit` tags after one, by name."""
-        try:
-            first = b"(" + after.encode() if after else b"-"
-            names: Any = await self._redis.zrangebylex(keys.TAGS, first, b"+", start=0, num=limit)
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"tags: {error}") from error
+        first = b"(" + after.encode() if after else b"-"
+        names: Any = await self._redis.zrangebylex(keys.TAGS, first, b"+", start=0, num=limit)
         found = await self._infos([name.decode() for name in names])
         return [info for info in found if info is not None]
 
@@ -254,10 +251,7 @@ class Tags:
 
     @staticmethod
     async def _replies(pipeline: Any) -> Any:
-        try:
-            return await pipeline.execute()
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"tags: {error}") from error
+        return await pipeline.execute()
 
 
 def _repeat(tag: str, uid: int, command: str, command_id: str) -> bytes:

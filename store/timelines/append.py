@@ -10,13 +10,12 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from redis.asyncio import Redis
-
 from store.addresses import Address, Channel, Group, Inbox, Tag
 from store.errors import ChannelRefused, EntryFailed, Overloaded, SenderOverBudget, StoreAway
 from store.record import encode_tail
 from store.redis import keys
 from store.redis.budget import NOT_JUDGED, UNBOUNDED, Budget
+from store.redis.client import RedisClient
 from store.redis.connection import wait_for_replicas
 from store.redis.memory import StoreMemory
 from store.redis.pipelined import RedisConnection
@@ -77,7 +76,7 @@ class Appender:
 
     def __init__(
         self,
-        redis: Redis,
+        redis: RedisClient,
         *,
         connections: int = CONNECTIONS,
         window_us: int,
@@ -180,7 +179,7 @@ class Appender:
                     replies = await self._write(connection, [entry for entry, _ in batch])
             except Exception as error:
                 # What queued behind a call that failed would only wait for the next one to fail.
-                failure = StoreAway("append: Redis is too slow") if isinstance(error, TimeoutError) else error
+                failure = StoreAway("append: RedisClient is too slow") if isinstance(error, TimeoutError) else error
                 for entry, answer in [*batch, *self._take_all()]:
                     if entry.charge == NOT_JUDGED:
                         self._budget.give_back(entry.sender, entry.weight, entry.received_at)

@@ -6,15 +6,12 @@ Its clock says so where nothing was written since. Where something was, the newe
 import time
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
 from store.addresses import Group, Tag, parse_channel, parse_stored
 from store.archive.archive import Archive
 from store.archive.tables.changes import Change
-from store.errors import StoreAway
 from store.record import Message, encode
 from store.redis import keys
+from store.redis.client import RedisClient
 from store.timelines.destinations import destinations
 
 _COMPARED = 100
@@ -28,7 +25,7 @@ _MARGIN_US = 60_000_000
 
 
 class Comparison:
-    def __init__(self, redis: Redis, archive: Archive, *, window_us: int, sync_sender: bool) -> None:
+    def __init__(self, redis: RedisClient, archive: Archive, *, window_us: int, sync_sender: bool) -> None:
         self._redis = redis
         self._archive = archive
         self._window_us = window_us
@@ -39,14 +36,11 @@ class Comparison:
         changes = await self._archive.newest_changes(highest, _COMPARED)
         edge = time.time_ns() // 1000 - self._window_us + _MARGIN_US
         messages = [each for each in await self._archive.newest(highest, _COMPARED) if each.mid > edge]
-        try:
-            if not await self._know(changes):
+        if not await self._know(changes):
+            return True
+        for message in messages:
+            if not await self._held(message):
                 return True
-            for message in messages:
-                if not await self._held(message):
-                    return True
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"compare: {error}") from error
         return False
 
     async def _know(self, changes: list[Change]) -> bool:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import structlog
-from redis.asyncio import Redis
 
 from store.cancellation import sleep_unless
 from store.errors import StoreError
 from store.record import Message, Shared, decode
+from store.redis.client import RedisClient
 from store.redis.pipelined import RedisConnection
 from store.redis.scripts import script
 
@@ -100,7 +100,7 @@ class HotChannels:
 
     def __init__(
         self,
-        redis: Redis | RedisConnection,
+        redis: RedisClient | RedisConnection,
         threshold: float,
         on_stats: Callable[[CacheStats], object] = lambda second: None,
     ) -> None:

@@ -13,8 +13,6 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from redis.asyncio import Redis
-
 from store.addresses import GLOBAL, TAG_CHANNELS, Inbox, parse_channel
 from store.archive.archive import Archive
 from store.archive.outbox import Outbox
@@ -22,6 +20,7 @@ from store.archive.tables.visible_range import ENDLESS, VisibleRange
 from store.errors import ArchiveAway
 from store.record import Message, decode
 from store.redis import keys
+from store.redis.client import RedisClient
 from store.redis.pipelined import RedisConnection
 from store.redis.scripts import script
 from store.timelines.hot_channels import HotChannels
@@ -93,7 +92,7 @@ class Puller:
 
     def __init__(
         self,
-        redis: Redis | RedisConnection,
+        redis: RedisClient | RedisConnection,
         archive: Archive,
         outbox: Outbox,
         *,

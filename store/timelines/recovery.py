@@ -11,23 +11,21 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from redis.asyncio import Redis
-from redis.asyncio.lock import Lock
-from redis.exceptions import LockError, RedisError
 
 from store.addresses import parse_stored
 from store.archive.archive import Archive
 from store.archive.archiver import Archiver
-from store.errors import ArchiveAway, StoreAway, StoreEmpty
+from store.errors import ArchiveAway, StoreEmpty
 from store.groups.restore import restore_groups
 from store.record import encode
 from store.redis import keys
+from store.redis.client import RedisClient
+from store.redis.lease import Lease, rebuilding
 from store.redis.scripts import admit, script
 from store.tags.restore import restore_tags
 from store.timelines.comparison import Comparison
 from store.timelines.destinations import destinations
 
-_LOCK_SECONDS = 60
 _PAGE = 1000
 _COMPARE_SECONDS = 3
 log = structlog.get_logger(__name__)
@@ -37,7 +35,7 @@ class StoreRecovery:
     """Looks whether Redis holds what it should, and rebuilds it where it does not."""
 
     def __init__(
-        self, redis: Redis, archive: Archive, archiver: Archiver, *, window_us: int, sync_sender: bool
+        self, redis: RedisClient, archive: Archive, archiver: Archiver, *, window_us: int, sync_sender: bool
     ) -> None:
         """archiver: carries this outbox into this archive."""
         self._redis = redis
@@ -88,41 +86,33 @@ class StoreRecovery:
         and then nothing is forgotten but the epoch, without which nobody reads or writes; StoreEmpty while another
         process rebuilds.
         """
-        lock: Lock = self._redis.lock(keys.REBUILD_LOCK.decode(), timeout=_LOCK_SECONDS, blocking=False)
+        lease = rebuilding(self._redis)
+        if not await lease.take():
+            raise StoreEmpty("another process is rebuilding")
         try:
-            if not await lock.acquire():
-                raise StoreEmpty("another process is rebuilding")
-            try:
-                await self._redis.delete(keys.EPOCH)
-                # From here on nothing is written. What dormant users missed is nowhere but in the outbox until it is
-                # archived, so only then is it forgotten who they are.
-                await self._archiver.archive_all(lock.reacquire)
-                await self._redis.delete(keys.DORMANT, keys.UNSEEN)
-                highest = max(await self._archive.highest_id(), known)
-                lowest = max(highest, time.time_ns() // 1000)
-                await restore_groups(self._redis, self._archive.groups, lowest, lock.reacquire)
-                await restore_tags(self._redis, self._archive.tags, lock.reacquire)
-                count = await self._put_back(highest, lock, progress)
-                lowest = max(lowest, time.time_ns() // 1000)
-                epoch: bytes = await self._begin.run(
-                    self._redis, new_epoch=secrets.token_urlsafe(4), lowest_clock=lowest
-                )
-                await self._redis.set(keys.WINDOW, self._window_us)
-                await admit(self._redis)
-            finally:
-                await lock.release()
-        except (RedisError, LockError, OSError) as error:
-            raise StoreAway(f"rebuild: {error}") from error
+            await self._redis.delete(keys.EPOCH)
+            # From here on nothing is written. What dormant users missed is nowhere but in the outbox until it is
+            # archived, so only then is it forgotten who they are.
+            await self._archiver.archive_all(lease.keep)
+            await self._redis.delete(keys.DORMANT, keys.UNSEEN)
+            highest = max(await self._archive.highest_id(), known)
+            lowest = max(highest, time.time_ns() // 1000)
+            await restore_groups(self._redis, self._archive.groups, lowest, lease.keep)
+            await restore_tags(self._redis, self._archive.tags, lease.keep)
+            count = await self._put_back(highest, lease, progress)
+            lowest = max(lowest, time.time_ns() // 1000)
+            epoch: bytes = await self._begin.run(self._redis, new_epoch=secrets.token_urlsafe(4), lowest_clock=lowest)
+            await self._redis.set(keys.WINDOW, self._window_us)
+            await admit(self._redis)
+        finally:
+            await lease.leave()
         log.warning("store_rebuilt" if count else "store_begun", epoch=epoch.decode(), messages=count)
         return epoch.decode()
 
     async def _look(self) -> tuple[str | None, int, str]:
         """Epoch, clock, and the name of this run of the Redis server."""
-        try:
-            state: Any = await self._redis.mget(keys.EPOCH, keys.CLOCK)
-            server: Any = await self._redis.info("server")
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"epoch: {error}") from error
+        state: Any = await self._redis.mget(keys.EPOCH, keys.CLOCK)
+        server: Any = await self._redis.info("server")
         epoch, clock = state
         return None if epoch is None else epoch.decode(), int(clock or 0), str(server["run_id"])
 
@@ -130,13 +120,10 @@ class StoreRecovery:
         """Whether the window was raised before this process began: what lay beyond it is in the archive alone."""
         if self._run:
             return False
-        try:
-            kept = int(await self._redis.get(keys.WINDOW) or 0)
-            if kept > self._window_us:
-                # From now on this process drops what is older.
-                await self._redis.set(keys.WINDOW, self._window_us)
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"window: {error}") from error
+        kept = int(await self._redis.get(keys.WINDOW) or 0)
+        if kept > self._window_us:
+            # From now on this process drops what is older.
+            await self._redis.set(keys.WINDOW, self._window_us)
         return kept < self._window_us
 
     async def _behind(self) -> bool:
@@ -146,7 +133,7 @@ class StoreRecovery:
         _, clock, _ = await self._look()
         return highest > clock or await self._comparison.lacks(min(highest, self._clock or highest))
 
-    async def _put_back(self, highest: int, lock: Lock, progress: Callable[[int], object]) -> int:
+    async def _put_back(self, highest: int, lease: Lease, progress: Callable[[int], object]) -> int:
         expire = self._window_us // 1_000_000 + 3600
         after = time.time_ns() // 1000 - self._window_us
         count = 0
@@ -165,7 +152,7 @@ class StoreRecovery:
                 expire_seconds=expire,
                 now=time.time_ns() // 1_000_000,
             )
-            await lock.reacquire()
+            await lease.keep()
             count += len(page)
             after = page[-1].mid
             progress(count)

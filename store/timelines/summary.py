@@ -3,12 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
 from store.addresses import GLOBAL
-from store.errors import StoreAway
 from store.redis import keys
+from store.redis.client import RedisClient
 
 
 class InboxSummary(NamedTuple):
@@ -22,7 +19,7 @@ class InboxSummary(NamedTuple):
 class Timelines:
     """Its calls raise StoreAway."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: RedisClient) -> None:
         self._redis = redis
 
     async def inbox(self, uid: int) -> InboxSummary:
@@ -70,10 +67,7 @@ class Timelines:
 
 
 async def _replies(pipeline: Any) -> list[Any]:
-    try:
-        replies: list[Any] = await pipeline.execute()
-    except (RedisError, OSError) as error:
-        raise StoreAway(f"timelines: {error}") from error
+    replies: list[Any] = await pipeline.execute()
     return replies
 
 

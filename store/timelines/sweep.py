@@ -9,12 +9,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import structlog
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from store.cancellation import sleep_unless
-from store.errors import StoreAway, StoreError
+from store.errors import StoreError
 from store.redis import keys
+from store.redis.client import RedisClient
 from store.redis.scripts import script
 
 INTERVAL_SECONDS = 3600
@@ -37,7 +36,7 @@ class Swept(NamedTuple):
 
 
 class Sweeper:
-    def __init__(self, redis: Redis, *, zombie_days: float, roaming_us: int) -> None:
+    def __init__(self, redis: RedisClient, *, zombie_days: float, roaming_us: int) -> None:
         """roaming_us: how far back pulls reach."""
         self._redis = redis
         self._zombie_ms = int(zombie_days * 86_400_000)
@@ -74,7 +73,4 @@ class Sweeper:
             await sleep_unless(stop, INTERVAL_SECONDS / 10)
 
     async def _first(self) -> bool:
-        try:
-            return bool(await self._redis.set(keys.SWEEP_LOCK, "1", nx=True, ex=INTERVAL_SECONDS))
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"sweep: {error}") from error
+        return bool(await self._redis.set(keys.SWEEP_LOCK, "1", nx=True, ex=INTERVAL_SECONDS))

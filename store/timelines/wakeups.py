@@ -4,26 +4,20 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
-
-from redis.asyncio import Redis
-from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from store.cancellation import end
 from store.errors import StoreAway
 from store.redis import keys
+from store.redis.client import RedisClient
 
 _RETRY_SECONDS = 0.5
 _ANSWER_SECONDS = 2.0
-_SILENCE_SECONDS = 5.0
 
 
 class Wakeups:
     """Events by the name of a timeline (a uid, or a channel), set when the timeline was written to."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: RedisClient) -> None:
         self._redis = redis
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._listener: asyncio.Task[None] | None = None
@@ -74,35 +68,17 @@ class Wakeups:
     async def _listen(self) -> None:
         while True:
             try:
-                async with self._redis.pubsub() as pubsub:
-                    await pubsub.subscribe(keys.NEWS)
-                    async for message in _messages(pubsub):
-                        if message["type"] == "subscribe":
-                            # What came before this subscription is found by looking.
-                            self._listening.set()
-                            self.wake_all()
-                        if message["type"] != "message":
-                            continue
-                        for name in message["data"].decode().split(" "):
-                            for event in self._waiting.get(name, ()):
-                                event.set()
-            except (RedisError, OSError):
+                async for names in self._redis.messages(keys.NEWS):
+                    if names is None:
+                        # What came before this subscription is found by looking.
+                        self._listening.set()
+                        self.wake_all()
+                        continue
+                    for name in names.decode().split(" "):
+                        for event in self._waiting.get(name, ()):
+                            event.set()
+            except StoreAway:
                 # Those who wait ask Redis themselves, and are answered that it is away.
                 self._listening.set()
                 self.wake_all()
                 await asyncio.sleep(_RETRY_SECONDS)
-
-
-async def _messages(pubsub: PubSub) -> AsyncIterator[dict[str, Any]]:
-    """What comes. A Redis that says nothing is asked whether it is still there. Raises RedisError when it is not."""
-    asked = False
-    while True:
-        message = await pubsub.get_message(timeout=_SILENCE_SECONDS)
-        if message is not None:
-            asked = False
-            yield message
-        elif asked:
-            raise RedisTimeoutError("no answer to a ping")
-        else:
-            await pubsub.ping()
-            asked = True

@@ -18,10 +18,10 @@ from typing import Any, NamedTuple, Protocol
 
 from pyroaring import BitMap64
 from redis import Redis
-from redis.asyncio import Redis as AsyncRedis
 
 from store.presence.presence import Device, Presence
 from store.redis import keys
+from store.redis.connection import connect
 from tests.bench.filters import Bloom, Counting, Cuckoo
 from tests.bench.report import Report
 from tests.servers import RedisServer, program
@@ -216,7 +216,7 @@ def timed(work: Callable[[], object]) -> float:
 
 async def serve(report: Report, url: str, users: Users) -> None:
     """The service's presence, which is bitmaps and hashes of devices."""
-    redis = AsyncRedis.from_url(url)
+    redis = connect(url)
     try:
         await redis.flushall()
         await redis.mset({keys.EPOCH: "bench", keys.CLOCK: 1})

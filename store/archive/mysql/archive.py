@@ -4,9 +4,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from asyncmy import errors
-from asyncmy.constants import ER
-
 from store.archive.mysql.blocks import MySQLBlocks, message
 from store.archive.mysql.connections import MySQLConnections
 from store.archive.mysql.groups import MySQLGroups
@@ -97,7 +94,9 @@ class MySQLArchive:
 
     async def pending_migrations(self) -> list[str]:
         async with self._connections.cursor() as cursor:
-            applied = await self._applied(cursor)
+            await cursor.execute(_QUERIES["migration_table"])
+            (tables,) = await cursor.fetchone()
+            applied = await self._applied(cursor) if tables else set()
         return [migration.name for migration in migrations("mysql") if migration.version not in applied]
 
     async def keep_partitions(self, now: int) -> list[str]:
@@ -125,10 +124,5 @@ class MySQLArchive:
 
     @staticmethod
     async def _applied(cursor: Any) -> set[int]:
-        try:
-            await cursor.execute(_QUERIES["applied_migrations"])
-        except errors.ProgrammingError as error:
-            if error.args[0] != ER.NO_SUCH_TABLE:
-                raise
-            return set()
+        await cursor.execute(_QUERIES["applied_migrations"])
         return {version for (version,) in await cursor.fetchall()}

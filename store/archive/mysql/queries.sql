@@ -76,6 +76,9 @@ CREATE TABLE IF NOT EXISTS migration (
     applied_at BIGINT NOT NULL
 ) ENGINE = InnoDB
 
+-- migration_table --
+SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'migration'
+
 -- applied_migrations --
 SELECT version FROM migration
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from asyncmy import errors
 
+from store.errors import ArchiveRefused
+
 STATEMENT_BYTES = 1024 * 1024
 """What goes into one statement, unless a row alone is larger: far below the least `max_allowed_packet`."""
 _VALUE_BYTES = 16
@@ -20,7 +22,7 @@ Row = tuple[bytes | int, ...]
 async def write_rows(cursor: Any, query: str, rows: Sequence[Row]) -> None:
     """Runs `INSERT … VALUES (%s, …) …` for all rows, in as many statements as that takes.
 
-    rows: of bytes and numbers, a column all of one. Raises DataError for a number that no column takes.
+    rows: of bytes and numbers, a column all of one. Raises ArchiveRefused for a number that no column takes.
     """
     if not rows:
         return
@@ -52,5 +54,5 @@ def _size(row: Row) -> int:
             size += len(value)
         elif not -_NUMBERS <= value < _NUMBERS:
             # The driver would send it without its sign, and another number would be stored.
-            raise errors.DataError(f"{value} is out of range")
+            raise ArchiveRefused(f"{value} is out of range")
     return size

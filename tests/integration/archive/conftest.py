@@ -2,7 +2,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
 
 from store.archive.archive import Archive, open_archive
 from store.archive.archiver import Archiver
@@ -10,6 +9,7 @@ from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
 from store.operations.dead_letters import DeadLetters
 from store.redis import keys
+from store.redis.client import RedisClient
 from tests.servers import MariaServer
 
 
@@ -48,14 +48,14 @@ def own_maria(tmp_path: Path) -> Iterator[MariaServer]:
 
 
 @pytest.fixture
-async def live_redis(redis: Redis) -> Redis:
+async def live_redis(redis: RedisClient) -> RedisClient:
     """A Redis that has begun its life, as dead letters need it."""
     await redis.set(keys.EPOCH, b"test")
     return redis
 
 
 @pytest.fixture
-def archiver_on(live_redis: Redis) -> Callable[..., Archiver]:
+def archiver_on(live_redis: RedisClient) -> Callable[..., Archiver]:
     """Makes archivers that wait `idle` seconds before they take over another's entries."""
 
     def make(archive: Archive, idle: float = 30.0) -> Archiver:

@@ -4,8 +4,6 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from itertools import cycle
 
-from redis.asyncio import Redis
-
 from store.archive.archive import Archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
@@ -14,6 +12,7 @@ from store.archive.tables.months import DAY, month_of
 from store.operations.dead_letters import DeadLetters
 from store.record import SERVICE, Message
 from store.redis import keys
+from store.redis.client import RedisClient
 from store.timelines.pull import Puller
 from store.timelines.recovery import StoreRecovery
 
@@ -63,14 +62,14 @@ def seen(messages: Sequence[Message], since: int = 0) -> list[Message]:
     ]
 
 
-async def begin(redis: Redis, archive: Archive) -> None:
+async def begin(redis: RedisClient, archive: Archive) -> None:
     """Puts the window's messages into Redis, as after a loss of it."""
     await redis.delete(keys.EPOCH)
     archiver = Archiver(Outbox(redis), handlers(archive), DeadLetters(redis))
     await StoreRecovery(redis, archive, archiver, window_us=WINDOW_US, sync_sender=True).rebuild()
 
 
-def puller(redis: Redis, archive: Archive) -> Puller:
+def puller(redis: RedisClient, archive: Archive) -> Puller:
     return Puller(redis, archive, Outbox(redis), window_us=WINDOW_US, roaming_us=YEAR_US)
 
 

@@ -8,11 +8,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import asyncmy
-from redis.asyncio import Redis
 
 from store.archive.outbox import ENTRY_BYTES
 from store.record import Message, encode_tail
 from store.redis import keys
+from store.redis.client import RedisClient
 
 FIRST = 1_763_900_000_000_000
 
@@ -29,7 +29,7 @@ def message(number: int, *, client_id: str | None = None, payload: bytes = b'{"t
     )
 
 
-async def put_data(redis: Redis, mid: int, data: bytes, kind: bytes = b"message", version: bytes = b"1") -> None:
+async def put_data(redis: RedisClient, mid: int, data: bytes, kind: bytes = b"message", version: bytes = b"1") -> None:
     fields: dict[Any, Any] = {b"k": kind, b"d": data, b"v": version}
     async with redis.pipeline() as pipe:
         pipe.xadd(keys.OUTBOX, fields, id=f"{mid}-0")
@@ -37,7 +37,7 @@ async def put_data(redis: Redis, mid: int, data: bytes, kind: bytes = b"message"
         await pipe.execute()
 
 
-async def put(redis: Redis, messages: Sequence[Message]) -> None:
+async def put(redis: RedisClient, messages: Sequence[Message]) -> None:
     async with redis.pipeline(transaction=False) as pipe:
         for each in messages:
             data = b"%d\n" % each.mid + encode_tail(*each[1:])
@@ -86,11 +86,11 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20.0)
         await asyncio.sleep(0.02)
 
 
-async def outbox_is_empty(redis: Redis) -> bool:
+async def outbox_is_empty(redis: RedisClient) -> bool:
     return await redis.xlen(keys.OUTBOX) == 0
 
 
-async def assert_nothing_left(redis: Redis) -> None:
+async def assert_nothing_left(redis: RedisClient) -> None:
     assert await redis.xlen(keys.OUTBOX) == 0
     assert int(await redis.get(keys.OUTBOX_BYTES) or 0) == 0
     groups = await redis.xinfo_groups(keys.OUTBOX)

@@ -7,7 +7,6 @@ import time
 from collections import Counter
 
 import pytest
-from redis.asyncio import Redis
 
 from store.archive.aggregate import Aggregator
 from store.archive.archive import Archive, open_archive
@@ -18,6 +17,7 @@ from store.archive.upkeep import put_in_order
 from store.errors import ArchiveAway, StoreEmpty
 from store.record import SERVICE, Message
 from store.redis import keys
+from store.redis.client import RedisClient
 from tests.integration.archive.history import WINDOW_US, history
 from tests.integration.archive.outbox_writer import put, rows, stored
 from tests.integration.archive.test_archive import rows_changed
@@ -26,7 +26,7 @@ from tests.servers import RedisServer
 NOW = time.time_ns() // 1000
 
 
-def aggregator(redis: Redis, archive: Archive) -> Aggregator:
+def aggregator(redis: RedisClient, archive: Archive) -> Aggregator:
     return Aggregator(archive, Outbox(redis), window_us=WINDOW_US)
 
 
@@ -38,7 +38,7 @@ async def fill(archive: Archive, messages: list[Message]) -> None:
         await archive.store_messages(messages[start : start + 2000])
 
 
-async def aggregate_all(redis: Redis, archive: Archive) -> list[Month]:
+async def aggregate_all(redis: RedisClient, archive: Archive) -> list[Month]:
     months = await aggregator(redis, archive).due(NOW)
     for month in months:
         await aggregator(redis, archive).aggregate(month)
@@ -70,7 +70,7 @@ def wanted(messages: list[Message]) -> Counter[tuple[str, Message]]:
 
 
 async def test_every_month_that_is_over_goes_into_blocks_once(
-    archive: Archive, archive_url: str, live_redis: Redis
+    archive: Archive, archive_url: str, live_redis: RedisClient
 ) -> None:
     messages = history(6000, NOW, 5)
     await fill(archive, messages)
@@ -86,7 +86,7 @@ async def test_every_month_that_is_over_goes_into_blocks_once(
     assert await packed(archive_url) == wanted(old)
 
 
-async def test_odd_messages_come_through(archive: Archive, archive_url: str, live_redis: Redis) -> None:
+async def test_odd_messages_come_through(archive: Archive, archive_url: str, live_redis: RedisClient) -> None:
     start = month_of(NOW - 100 * DAY).start
     odd = [
         Message(start, "single/1", "2", "a", 1, False, bytes(range(256))),
@@ -103,7 +103,7 @@ async def test_odd_messages_come_through(archive: Archive, archive_url: str, liv
     assert await packed(archive_url) == wanted(odd)
 
 
-async def test_a_month_is_due_when_nothing_can_be_added_to_it(archive: Archive, live_redis: Redis) -> None:
+async def test_a_month_is_due_when_nothing_can_be_added_to_it(archive: Archive, live_redis: RedisClient) -> None:
     month = month_of(NOW - 100 * DAY)
     old = Message(month.start + 5, "single/1", "2", "a", 1, True, b"{}")
     due = aggregator(live_redis, archive).due
@@ -126,7 +126,7 @@ async def test_a_month_is_due_when_nothing_can_be_added_to_it(archive: Archive, 
         await due(NOW)
 
 
-async def test_a_month_without_messages_is_aggregated_too(archive: Archive, live_redis: Redis) -> None:
+async def test_a_month_without_messages_is_aggregated_too(archive: Archive, live_redis: RedisClient) -> None:
     await fill(archive, [Message(NOW - days * DAY, "single/1", "2", "a", 1, True, b"{}") for days in (150, 0)])
     months = await aggregate_all(live_redis, archive)
     assert len(months) >= 3
@@ -136,7 +136,7 @@ async def test_a_month_without_messages_is_aggregated_too(archive: Archive, live
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("steps", [1, 3, 5])
 async def test_a_killed_aggregation_is_finished_by_the_next(
-    archive: Archive, archive_url: str, live_redis: Redis, redis_server: RedisServer, moment: str, steps: int
+    archive: Archive, archive_url: str, live_redis: RedisClient, redis_server: RedisServer, moment: str, steps: int
 ) -> None:
     messages = history(4000, NOW, 3)
     await fill(archive, messages)
@@ -157,7 +157,7 @@ async def test_a_killed_aggregation_is_finished_by_the_next(
     assert await packed(archive_url) == wanted([message for message in messages if message.mid < edge])
 
 
-async def test_of_several_at_once_one_goes_on(archive: Archive, archive_url: str, live_redis: Redis) -> None:
+async def test_of_several_at_once_one_goes_on(archive: Archive, archive_url: str, live_redis: RedisClient) -> None:
     messages = history(8000, NOW, 3)
     await fill(archive, messages)
     others = [open_archive(archive_url) for _ in range(3)]
@@ -176,7 +176,7 @@ async def test_of_several_at_once_one_goes_on(archive: Archive, archive_url: str
     assert await packed(archive_url) == wanted([message for message in messages if message.mid < months[-1].edge])
 
 
-async def test_a_month_of_which_blocks_lack_something_stays_in_rows(archive: Archive, live_redis: Redis) -> None:
+async def test_a_month_of_which_blocks_lack_something_stays_in_rows(archive: Archive, live_redis: RedisClient) -> None:
     messages = history(3000, NOW, 3)
     await fill(archive, messages)
     month = (await aggregator(live_redis, archive).due(NOW))[0]
@@ -191,7 +191,7 @@ async def test_a_month_of_which_blocks_lack_something_stays_in_rows(archive: Arc
 
 
 async def test_upkeep_drops_rows_an_hour_after_they_are_in_blocks(
-    archive: Archive, archive_url: str, live_redis: Redis
+    archive: Archive, archive_url: str, live_redis: RedisClient
 ) -> None:
     messages = history(3000, NOW, 6)
     await fill(archive, messages)
@@ -215,7 +215,9 @@ async def test_upkeep_drops_rows_an_hour_after_they_are_in_blocks(
     assert await upkeep("quarter") == left, "beyond a quarter and a month, and not aggregated"
 
 
-async def test_upkeep_drops_blocks_that_no_pull_reaches(archive: Archive, archive_url: str, live_redis: Redis) -> None:
+async def test_upkeep_drops_blocks_that_no_pull_reaches(
+    archive: Archive, archive_url: str, live_redis: RedisClient
+) -> None:
     messages = history(3000, NOW, 9)
     await fill(archive, messages)
     months = await aggregate_all(live_redis, archive)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
 
 from store.archive.archive import Archive, open_archive
 from store.archive.archiver import BATCH_ENTRIES, Archiver
@@ -18,6 +17,7 @@ from store.errors import ArchiveAway, StoreAway
 from store.operations.dead_letters import DeadLetters
 from store.record import Message, encode
 from store.redis import keys
+from store.redis.client import RedisClient
 from store.redis.connection import connect
 from store.redis.scripts import script
 from tests.integration.archive.outbox_writer import (
@@ -36,7 +36,7 @@ from tests.servers import MariaServer, RedisServer, valkey_program
 Make = Callable[..., Archiver]
 
 
-async def empty(archiver: Archiver, redis: Redis) -> None:
+async def empty(archiver: Archiver, redis: RedisClient) -> None:
     """Runs an archiver until the outbox is empty, then stops it."""
     stop = asyncio.Event()
     running = asyncio.create_task(archiver.run(stop))
@@ -46,7 +46,7 @@ async def empty(archiver: Archiver, redis: Redis) -> None:
 
 
 async def test_the_outbox_lands_in_the_archive(
-    archive: Archive, archive_url: str, live_redis: Redis, archiver_on: Make
+    archive: Archive, archive_url: str, live_redis: RedisClient, archiver_on: Make
 ) -> None:
     messages = [message(number, payload=b"%d" % number) for number in range(BATCH_ENTRIES * 2)]
     await put(live_redis, messages)
@@ -59,14 +59,14 @@ async def test_the_outbox_lands_in_the_archive(
 
 
 async def test_the_consumer_of_an_archiver_that_stopped_is_gone(
-    archive: Archive, live_redis: Redis, archiver_on: Make
+    archive: Archive, live_redis: RedisClient, archiver_on: Make
 ) -> None:
     await put(live_redis, [message(1)])
     await empty(archiver_on(archive), live_redis)
     assert await live_redis.xinfo_consumers(keys.OUTBOX, GROUP) == []
 
 
-async def test_consumers_of_dead_archivers_go_once_nothing_is_left_with_them(live_redis: Redis) -> None:
+async def test_consumers_of_dead_archivers_go_once_nothing_is_left_with_them(live_redis: RedisClient) -> None:
     await put(live_redis, [message(1), message(2), message(3)])
     holding, dead, leaving = (Outbox(live_redis) for _ in range(3))
     assert len(await holding.read(1)) == 1
@@ -81,7 +81,7 @@ async def test_consumers_of_dead_archivers_go_once_nothing_is_left_with_them(liv
     assert names == {holding.worker}
 
 
-async def test_leaving_a_redis_that_was_wiped(live_redis: Redis) -> None:
+async def test_leaving_a_redis_that_was_wiped(live_redis: RedisClient) -> None:
     outbox = Outbox(live_redis)
     await outbox.read(10)
     await live_redis.flushall()
@@ -89,7 +89,7 @@ async def test_leaving_a_redis_that_was_wiped(live_redis: Redis) -> None:
 
 
 async def test_large_messages_are_read_in_smaller_batches(
-    archive: Archive, live_redis: Redis, archiver_on: Make
+    archive: Archive, live_redis: RedisClient, archiver_on: Make
 ) -> None:
     await put(live_redis, [message(number, payload=b"x" * 200_000) for number in range(120)])
     archiver = archiver_on(archive)
@@ -102,7 +102,7 @@ async def test_large_messages_are_read_in_smaller_batches(
 
 
 async def test_a_bad_row_among_many_is_set_aside(
-    archive: Archive, archive_url: str, live_redis: Redis, archiver_on: Make
+    archive: Archive, archive_url: str, live_redis: RedisClient, archiver_on: Make
 ) -> None:
     good = [message(number) for number in range(1000) if number not in (17, 500, 999)]
     await put(live_redis, good[:700])
@@ -132,7 +132,7 @@ async def test_a_bad_row_among_many_is_set_aside(
 
 
 async def test_a_bad_message_is_set_aside_without_those_it_was_written_with(
-    archive: Archive, archive_url: str, live_redis: Redis, archiver_on: Make
+    archive: Archive, archive_url: str, live_redis: RedisClient, archiver_on: Make
 ) -> None:
     good = [message(1), message(4)]
     records = [encode(good[0]), b"no record", encode(message(3, client_id="x" * 65)), encode(good[1])]
@@ -148,7 +148,7 @@ async def test_a_bad_message_is_set_aside_without_those_it_was_written_with(
 
 
 async def test_nothing_is_lost_when_a_bad_row_finds_no_dead_letters(
-    archive: Archive, archive_url: str, live_redis: Redis, archiver_on: Make
+    archive: Archive, archive_url: str, live_redis: RedisClient, archiver_on: Make
 ) -> None:
     await live_redis.set(keys.DEAD_LETTERS, b"no letters")
     await put(live_redis, [message(1), message(2, client_id="x" * 65)])
@@ -174,7 +174,7 @@ async def test_nothing_is_lost_when_a_bad_row_finds_no_dead_letters(
 async def test_another_archiver_finishes_what_a_killed_one_began(
     archive: Archive,
     archive_url: str,
-    live_redis: Redis,
+    live_redis: RedisClient,
     redis_server: RedisServer,
     archiver_on: Make,
     moment: str,
@@ -193,7 +193,7 @@ async def test_another_archiver_finishes_what_a_killed_one_began(
 
 
 async def test_entries_of_an_archiver_that_is_alive_are_left_to_it(
-    archive: Archive, live_redis: Redis, archiver_on: Make
+    archive: Archive, live_redis: RedisClient, archiver_on: Make
 ) -> None:
     await put(live_redis, [message(1)])
     reader = Outbox(live_redis)
@@ -217,7 +217,7 @@ class Cancelled(MessageHandler):
 
 
 async def test_a_step_cancelled_between_insert_and_done_is_done_again(
-    archive: Archive, archive_url: str, live_redis: Redis
+    archive: Archive, archive_url: str, live_redis: RedisClient
 ) -> None:
     messages = [message(number) for number in range(200)]
     await put(live_redis, messages)
@@ -231,7 +231,7 @@ async def test_a_step_cancelled_between_insert_and_done_is_done_again(
 
 
 async def test_archivers_share_one_outbox(
-    archive: Archive, archive_url: str, live_redis: Redis, archiver_on: Make
+    archive: Archive, archive_url: str, live_redis: RedisClient, archiver_on: Make
 ) -> None:
     messages = [message(number) for number in range(6000)]
     other = open_archive(archive_url)
@@ -250,7 +250,7 @@ async def test_archivers_share_one_outbox(
 
 
 async def test_archivers_that_take_the_same_entries_count_their_bytes_once(
-    archive: Archive, archive_url: str, live_redis: Redis, archiver_on: Make
+    archive: Archive, archive_url: str, live_redis: RedisClient, archiver_on: Make
 ) -> None:
     messages = [message(number) for number in range(1000)]
     await put(live_redis, messages)
@@ -265,7 +265,7 @@ async def test_archivers_that_take_the_same_entries_count_their_bytes_once(
 
 
 async def test_a_database_killed_under_load_loses_nothing(
-    own_maria: MariaServer, live_redis: Redis, archiver_on: Make
+    own_maria: MariaServer, live_redis: RedisClient, archiver_on: Make
 ) -> None:
     await rows(own_maria.url("mysql"), "CREATE DATABASE im")
     url = own_maria.url("im")
@@ -312,7 +312,7 @@ async def test_a_database_killed_under_load_loses_nothing(
 
 
 async def test_stopping_while_the_archive_is_away_leaves_the_entries(
-    live_redis: Redis, archive: Archive, archive_url: str, archiver_on: Make
+    live_redis: RedisClient, archive: Archive, archive_url: str, archiver_on: Make
 ) -> None:
     await put(live_redis, [message(1)])
     stop = asyncio.Event()
@@ -330,7 +330,7 @@ async def test_stopping_while_the_archive_is_away_leaves_the_entries(
 
 
 async def test_a_flushed_redis_is_read_on(
-    archive: Archive, archive_url: str, live_redis: Redis, archiver_on: Make
+    archive: Archive, archive_url: str, live_redis: RedisClient, archiver_on: Make
 ) -> None:
     stop = asyncio.Event()
     archiver = archiver_on(archive)
@@ -397,7 +397,7 @@ class Odd(MessageHandler):
 
 
 async def test_an_unexpected_error_is_counted_and_tried_again(
-    archive: Archive, archive_url: str, live_redis: Redis
+    archive: Archive, archive_url: str, live_redis: RedisClient
 ) -> None:
     await put(live_redis, [message(1)])
     archiver = Archiver(
@@ -410,7 +410,7 @@ async def test_an_unexpected_error_is_counted_and_tried_again(
     assert await stored(archive_url) == [message(1)]
 
 
-async def test_an_idle_archiver_waits_in_redis(archive: Archive, live_redis: Redis, archiver_on: Make) -> None:
+async def test_an_idle_archiver_waits_in_redis(archive: Archive, live_redis: RedisClient, archiver_on: Make) -> None:
     archiver = archiver_on(archive)
     await archiver.step()
     begin, cpu = time.monotonic(), time.process_time()
@@ -422,7 +422,7 @@ async def test_an_idle_archiver_waits_in_redis(archive: Archive, live_redis: Red
     assert await asyncio.wait_for(waiting, 0.8) == 1
 
 
-async def test_what_is_left_can_be_measured(live_redis: Redis) -> None:
+async def test_what_is_left_can_be_measured(live_redis: RedisClient) -> None:
     outbox = Outbox(live_redis)
     assert (await outbox.length(), await outbox.size(), await outbox.oldest_id()) == (0, 0, None)
     await put(live_redis, [message(1), message(2)])
@@ -438,7 +438,7 @@ async def test_what_is_left_can_be_measured(live_redis: Redis) -> None:
 
 
 async def test_an_entry_deleted_while_it_was_pending_is_forgotten(
-    archive: Archive, live_redis: Redis, archiver_on: Make
+    archive: Archive, live_redis: RedisClient, archiver_on: Make
 ) -> None:
     await put(live_redis, [message(1)])
     outbox = Outbox(live_redis)
@@ -449,13 +449,13 @@ async def test_an_entry_deleted_while_it_was_pending_is_forgotten(
     assert (await live_redis.xpending(keys.OUTBOX, GROUP))["pending"] == 0
 
 
-async def test_redis_errors_are_the_stores(live_redis: Redis) -> None:
+async def test_redis_errors_are_the_stores(live_redis: RedisClient) -> None:
     await live_redis.set(keys.OUTBOX, b"no stream")
     with pytest.raises(StoreAway):
         await Outbox(live_redis).read(10)
 
 
-async def test_a_step_reports_an_archive_that_is_away(live_redis: Redis, archiver_on: Make) -> None:
+async def test_a_step_reports_an_archive_that_is_away(live_redis: RedisClient, archiver_on: Make) -> None:
     await put(live_redis, [message(1)])
     archiver = archiver_on(open_archive("mysql://root@127.0.0.1:1/im"))
     with pytest.raises(ArchiveAway):

@@ -4,12 +4,12 @@ import asyncio
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 
 from store.archive import outbox
 from store.archive.archive import Archive
 from store.errors import UnknownVersion
 from store.redis import keys
+from store.redis.client import RedisClient
 from tests.integration.archive.outbox_writer import (
     FIRST,
     assert_nothing_left,
@@ -26,7 +26,7 @@ from tests.integration.archive.test_archiver import Make
 async def test_the_archiver_stops_at_a_version_it_cannot_read(
     archive: Archive,
     archive_url: str,
-    live_redis: Redis,
+    live_redis: RedisClient,
     archiver_on: Make,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -60,7 +60,7 @@ async def test_the_archiver_stops_at_a_version_it_cannot_read(
 
 
 async def test_nothing_is_forgotten_for_a_rebuild_that_cannot_read_the_outbox(
-    archive: Archive, live_redis: Redis, archiver_on: Make
+    archive: Archive, live_redis: RedisClient, archiver_on: Make
 ) -> None:
     await put_data(live_redis, FIRST, b"?", version=b"7")
 
@@ -73,7 +73,7 @@ async def test_nothing_is_forgotten_for_a_rebuild_that_cannot_read_the_outbox(
 
 
 async def test_an_entry_without_a_version_has_the_first(
-    archive: Archive, archive_url: str, live_redis: Redis, archiver_on: Make
+    archive: Archive, archive_url: str, live_redis: RedisClient, archiver_on: Make
 ) -> None:
     each = message(1)
     await put(live_redis, [each])

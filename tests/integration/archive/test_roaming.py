@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
 
 from store.archive.archive import Archive, open_archive
 from store.archive.tables.months import DAY, month_of
 from store.archive.upkeep import put_in_order
 from store.errors import ArchiveAway
 from store.record import Message
+from store.redis.client import RedisClient
 from tests.integration.archive.history import USER, WINDOW_US, YEAR_US, begin, chain, history, pages, puller, seen
 from tests.integration.archive.outbox_writer import rows, stored, until
 from tests.integration.archive.test_aggregate import age, aggregate_all, aggregator, fill
@@ -30,7 +30,9 @@ def clock() -> int:
 
 
 @pytest.mark.timeout(300)
-async def test_two_years_of_messages_give_the_last_one(archive: Archive, archive_url: str, live_redis: Redis) -> None:
+async def test_two_years_of_messages_give_the_last_one(
+    archive: Archive, archive_url: str, live_redis: RedisClient
+) -> None:
     now = clock()
     messages = history(50_000, now)
     await fill(archive, messages)
@@ -52,7 +54,7 @@ async def test_two_years_of_messages_give_the_last_one(archive: Archive, archive
 
 
 async def test_a_month_is_switched_over_between_two_pages(
-    archive: Archive, archive_url: str, live_redis: Redis
+    archive: Archive, archive_url: str, live_redis: RedisClient
 ) -> None:
     """One month after every few pages, and its rows are dropped after a few more."""
     now = clock()
@@ -76,7 +78,7 @@ async def test_a_month_is_switched_over_between_two_pages(
 
 
 async def test_pulls_go_on_while_months_are_aggregated_and_dropped(
-    archive: Archive, archive_url: str, live_redis: Redis
+    archive: Archive, archive_url: str, live_redis: RedisClient
 ) -> None:
     now = clock()
     messages = history(8000, now, 8)
@@ -111,7 +113,9 @@ async def test_pulls_go_on_while_months_are_aggregated_and_dropped(
     await other.close()
 
 
-async def test_without_the_archive_a_pull_within_the_window_goes_on(own_maria: MariaServer, live_redis: Redis) -> None:
+async def test_without_the_archive_a_pull_within_the_window_goes_on(
+    own_maria: MariaServer, live_redis: RedisClient
+) -> None:
     await rows(own_maria.url("mysql"), "CREATE DATABASE im")
     archive = open_archive(own_maria.url("im"))
     await archive.migrate()
@@ -137,7 +141,7 @@ async def test_without_the_archive_a_pull_within_the_window_goes_on(own_maria: M
 
 
 async def test_the_command_says_what_it_made(
-    archive: Archive, archive_url: str, live_redis: Redis, redis_server: RedisServer, tmp_path: Path
+    archive: Archive, archive_url: str, live_redis: RedisClient, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     settings = {"IM_ARCHIVE_URL": archive_url, "IM_REDIS_URL": redis_server.url, "IM_ROAMING": "quarter"}
     messages = history(2000, clock(), 4)
@@ -174,7 +178,7 @@ async def test_the_command_names_what_is_away(setting: str, redis_server: RedisS
 
 
 async def test_the_command_may_be_interrupted(
-    archive: Archive, archive_url: str, live_redis: Redis, redis_server: RedisServer, tmp_path: Path
+    archive: Archive, archive_url: str, live_redis: RedisClient, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     settings = {"IM_ARCHIVE_URL": archive_url, "IM_REDIS_URL": redis_server.url, "IM_ROAMING": "year"}
     messages = history(20_000, clock(), 12)
@@ -197,7 +201,7 @@ async def test_the_command_may_be_interrupted(
 
 
 async def test_progress_is_shown_on_a_terminal(
-    archive: Archive, archive_url: str, live_redis: Redis, redis_server: RedisServer, tmp_path: Path
+    archive: Archive, archive_url: str, live_redis: RedisClient, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     await fill(archive, history(1000, clock(), 3))
     terminal, end = pty.openpty()

@@ -8,11 +8,10 @@ import time
 from functools import partial
 from pathlib import Path
 
-from redis.asyncio import Redis
-
 from store.archive.archive import Archive, open_archive
 from store.archive.tables.sql import migrations
 from store.archive.upkeep import keep_up, put_in_order
+from store.redis.client import RedisClient
 from tests.integration.archive.outbox_writer import (
     assert_nothing_left,
     message,
@@ -106,7 +105,7 @@ async def test_migrate_names_the_setting_when_the_archive_is_away(tmp_path: Path
 
 
 async def test_an_archiver_of_its_own_ends_at_sigterm(
-    archive_url: str, live_redis: Redis, redis_server: RedisServer, tmp_path: Path
+    archive_url: str, live_redis: RedisClient, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     messages = [message(number) for number in range(500)]
     await put(live_redis, messages)

@@ -3,15 +3,16 @@
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
 
 from hooks.doctor import State, stores
+from store.redis.client import RedisClient
+from store.redis.connection import connect
 from tests.integration.emqx.conftest import Run
 from tests.integration.emqx.findings import bad, only, settings
 from tests.servers import MariaServer, RedisServer, program
 
 
-async def test_redis(redis: Redis, redis_server: RedisServer) -> None:
+async def test_redis(redis: RedisClient, redis_server: RedisServer) -> None:
     await redis.config_set("maxmemory", 2**30)
     found = await stores.redis(settings(redis_url=redis_server.url))
     await redis.config_set("maxmemory", 0)
@@ -29,7 +30,7 @@ async def test_redis(redis: Redis, redis_server: RedisServer) -> None:
     ],
 )
 async def test_a_redis_that_would_lose(
-    name: str, value: str, state: State, told: str, redis: Redis, redis_server: RedisServer
+    name: str, value: str, state: State, told: str, redis: RedisClient, redis_server: RedisServer
 ) -> None:
     as_deployed = {"maxmemory": "0", "maxmemory-policy": "noeviction", "appendfsync": "always", "appendonly": "yes"}
     await redis.config_set("maxmemory", 2**30)
@@ -46,8 +47,8 @@ async def test_a_redis_that_is_a_replica(tmp_path: Path, redis_server: RedisServ
     replica = RedisServer(tmp_path, program("redis-server"))
     replica.start()
     try:
-        async with Redis.from_url(replica.url) as client:
-            await client.execute_command("REPLICAOF", "127.0.0.1", str(redis_server.port))  # type: ignore[no-untyped-call]
+        async with connect(replica.url) as client:
+            await client.execute_command("REPLICAOF", "127.0.0.1", str(redis_server.port))
         found = await stores.redis(settings(redis_url=replica.url))
     finally:
         replica.stop()

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import asyncmy
-from redis.asyncio import Redis
 
+from store.redis.client import RedisClient
+from store.redis.connection import connect
 from tests.integration.app import SECRETS, EmqxApi, running_emqx_api, until
 from tests.servers import MariaServer, RedisServer, Server, free_port
 
@@ -153,8 +154,8 @@ class World:
             shutil.copytree(copy, self.redis.directory)
         return lost_at
 
-    def client(self) -> "Redis":
-        return Redis.from_url(self.redis.url)
+    def client(self) -> RedisClient:
+        return connect(self.redis.url)
 
     def _process(self, command: list[str], log: Path, ready: Callable[[], bool]) -> Server:
         settings = [f"{name}={value}" for name, value in self._environment.items()]

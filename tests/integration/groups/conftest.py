@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import orjson
 import pytest
 import pytest_asyncio
-from redis.asyncio import Redis
 
 from store.addresses import Group, Inbox
 from store.archive.archive import open_archive
@@ -23,6 +22,7 @@ from store.operations.dead_letters import DeadLetters
 from store.operations.permissions import Permission, PermissionWork
 from store.record import Message
 from store.redis import keys
+from store.redis.client import RedisClient
 from store.redis.connection import connect
 from store.timelines.append import Appender, Stored
 from store.timelines.hot_channels import CacheStats, HotChannels
@@ -191,7 +191,7 @@ def limits() -> Limits:
 
 
 @pytest_asyncio.fixture
-async def store(redis: Redis, redis_server: RedisServer, tmp_path: Path, limits: Limits) -> AsyncIterator[Store]:
+async def store(redis: RedisClient, redis_server: RedisServer, tmp_path: Path, limits: Limits) -> AsyncIterator[Store]:
     running = Store(redis_server.url, tmp_path, limits)
     await running.start()
     yield running

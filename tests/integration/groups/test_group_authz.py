@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from redis.asyncio import Redis
 
 from hooks.messaging.membership_answers import ANSWER_SECONDS, AWAY_SECONDS, CREATE_SECONDS, MAX_HELD
+from store.redis.connection import connect
 from tests.integration.app import App, Session, new_uid, running_app, until
 from tests.recorded import recorded
 from tests.servers import RedisServer
@@ -173,7 +173,7 @@ async def test_an_empty_redis_denies_no_member(fragile: App, own_redis: RedisSer
         return bool((await fragile.request("GET", "/readyz")).json["archive"]["outbox_length"] == 0)
 
     await until(archived)
-    async with Redis.from_url(own_redis.url) as redis:
+    async with connect(own_redis.url) as redis:
         await redis.flushall()
 
     async def rebuilt() -> bool:

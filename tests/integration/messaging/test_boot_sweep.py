@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
 
 from hooks.emqx.rest import Listed, Node
 from hooks.messaging import boot_sweep
 from hooks.messaging.boot_sweep import BootSweep
 from store.operations.boots import Boots
 from store.redis import keys
+from store.redis.client import RedisClient
 from store.redis.lease import sweeping
 from tests.integration.app import NODE, App, Session, new_uid, running_app, until
 from tests.integration.presence.test_reconcile import online, reconciled
@@ -56,7 +56,7 @@ class Broker:
 class Sweep:
     """The sweep of one process, which looks when a test says so, at a time that a test says."""
 
-    def __init__(self, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, redis: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:
         self.broker = Broker()
         self.ender = Ender()
         self.boots = Boots(redis)
@@ -80,7 +80,7 @@ class Sweep:
 
 
 @pytest.fixture
-def sweep(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+def sweep(redis: RedisClient, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     return Sweep(redis, monkeypatch)
 
 
@@ -154,7 +154,7 @@ def starting(app: App) -> tuple[int, str, str]:
     return at, intruder, proper
 
 
-async def test_the_service_sweeps(redis: Redis, redis_server: RedisServer, tmp_path: Path) -> None:
+async def test_the_service_sweeps(redis: RedisClient, redis_server: RedisServer, tmp_path: Path) -> None:
     async with running_app(redis_server.url, tmp_path, reconcile_seconds=1) as app:
         _, intruder, proper = starting(app)
 
@@ -168,7 +168,7 @@ async def test_the_service_sweeps(redis: Redis, redis_server: RedisServer, tmp_p
 
 
 async def test_reconciling_believes_nobody_who_was_let_in_unasked(
-    redis: Redis, redis_server: RedisServer, tmp_path: Path
+    redis: RedisClient, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     await redis.set(keys.BOOT_LOCK, "another process's, which is slow", ex=60)
     async with running_app(redis_server.url, tmp_path, reconcile_seconds=1) as app:

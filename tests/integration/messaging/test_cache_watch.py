@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from redis.asyncio import Redis
 
 from hooks.messaging import cache_watch
 from store.redis import keys
+from store.redis.connection import connect
 from tests.integration.app import App, Authorizer, EmqxApi, new_uid, running_app, until
 from tests.recorded import recorded
 from tests.servers import RedisServer
@@ -146,7 +146,7 @@ async def test_a_node_that_was_started_is_made_to_forget(watching: App) -> None:
 
 
 async def test_a_restart_forgets_nothing_that_was_decided(own_redis: RedisServer, tmp_path: Path) -> None:
-    async with Redis.from_url(own_redis.url) as redis:
+    async with connect(own_redis.url) as redis:
         async with running_app(own_redis.url, tmp_path) as app:
             await dropped(app, 1)
             await looked(app)
@@ -203,7 +203,7 @@ async def test_whoever_could_not_be_judged_is_told_though_they_connected_long_ag
     uid = new_uid()
     topic = f"group/{new_uid()}"
     clientid = await watching.connect(uid)
-    async with Redis.from_url(own_redis.url) as redis:
+    async with connect(own_redis.url) as redis:
         await redis.hset(keys.DEVICES_PREFIX + uid.encode(), clientid, 1)
     own_redis.hang()
     question = {"username": uid, "clientid": clientid, "action": "subscribe", "topic": topic, "qos": "1"}

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 
 from hooks.tokens.bearer import receiver_key
 from store.presence.notification_claims import NotificationClaims
-from store.redis import keys
+from store.redis import connection, keys
 from tests.integration.app import SECRETS, App, new_uid, running_app, until
 from tests.recorded import recorded
 from tests.servers import RedisServer
@@ -105,7 +104,7 @@ async def test_a_dropped_copy_of_trusted_sending_is_a_users_message(app: App, ui
 
 
 async def test_one_process_tells_for_all(own_redis: RedisServer, tmp_path: Path, uid: str) -> None:
-    async with running_app(own_redis.url, tmp_path) as app, Redis.from_url(own_redis.url) as redis:
+    async with running_app(own_redis.url, tmp_path) as app, connection.connect(own_redis.url) as redis:
         await connect(app, uid, ago(60_000))
         assert await NotificationClaims(redis).claim([int(uid)], 600_000) == [int(uid)], "as another process does"
         await drop(app, uid)
@@ -166,7 +165,7 @@ async def test_a_message_in_time_tells_nobody(app: App, uid: str) -> None:
 
 
 async def test_a_message_that_waited_for_redis_is_late(own_redis: RedisServer, tmp_path: Path, uid: str) -> None:
-    async with running_app(own_redis.url, tmp_path) as app, Redis.from_url(own_redis.url) as redis:
+    async with running_app(own_redis.url, tmp_path) as app, connection.connect(own_redis.url) as redis:
         await connect(app, new_uid(), ago(0))
         await app.publish(f"single/{new_uid()}", {"id": "before"}, new_uid())
         await redis.client_pause(1400, all=False)

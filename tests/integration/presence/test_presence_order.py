@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import orjson
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from redis.asyncio import Redis
 
 from hooks.emqx.rest import Listed, Node
 from hooks.messaging.reconcile import Reconciler
@@ -20,6 +19,8 @@ from hooks.webhook.will import WillHook
 from store.operations.boots import Boots
 from store.presence.presence import MAX_STEP, Device, Presence, device_at
 from store.redis import keys
+from store.redis.client import RedisClient
+from store.redis.connection import connect
 from store.redis.lease import reconciling
 from tests.servers import RedisServer
 
@@ -120,7 +121,7 @@ class Broker:
 class World:
     """The broker, and the service's hooks and reconciling on a real Redis."""
 
-    def __init__(self, redis: Redis, skews: tuple[int, ...]) -> None:
+    def __init__(self, redis: RedisClient, skews: tuple[int, ...]) -> None:
         self.broker = Broker(skews)
         self.presence = Presence(redis)
         metrics = Metrics()
@@ -195,7 +196,7 @@ def steps(reasons: list[str], *, anywhere: bool) -> st.SearchStrategy[list[Step]
 async def play(
     url: str, skews: tuple[int, ...], played: list[Step], order: Random, *, anywhere: bool, reconciled: bool
 ) -> None:
-    redis = Redis.from_url(url)
+    redis = connect(url)
     try:
         await redis.flushall()
         await redis.mset({keys.EPOCH: "test", keys.CLOCK: 1})
@@ -262,7 +263,7 @@ def test_whatever_happened_nobody_is_hidden_and_reconciling_finds_the_truth(
     asyncio.run(play(redis_server.url, skews, played, order, anywhere=True, reconciled=True))
 
 
-async def test_the_feed_tells_who_came_and_who_left(redis: Redis) -> None:
+async def test_the_feed_tells_who_came_and_who_left(redis: RedisClient) -> None:
     await redis.mset({keys.EPOCH: "test", keys.CLOCK: 1})
     presence = Presence(redis)
     async with redis.pubsub() as feed:
@@ -279,7 +280,7 @@ async def test_the_feed_tells_who_came_and_who_left(redis: Redis) -> None:
     assert all(type(each["at"]) is int for each in told)
 
 
-async def test_a_will_counts_on_the_node_of_the_connection_that_it_is_older_than(redis: Redis) -> None:
+async def test_a_will_counts_on_the_node_of_the_connection_that_it_is_older_than(redis: RedisClient) -> None:
     await redis.mset({keys.EPOCH: "test", keys.CLOCK: 1})
     presence = Presence(redis)
 
@@ -295,7 +296,7 @@ async def test_a_will_counts_on_the_node_of_the_connection_that_it_is_older_than
     assert not await online()
 
 
-async def test_what_an_earlier_version_held_is_understood(redis: Redis) -> None:
+async def test_what_an_earlier_version_held_is_understood(redis: RedisClient) -> None:
     await redis.mset({keys.EPOCH: "test", keys.CLOCK: 1})
     presence = Presence(redis)
     phone, desk = device_at("emqx@a", 7, "7-phone", 100_000), device_at("emqx@a", 7, "7-desk", 100_000)

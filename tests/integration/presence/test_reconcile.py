@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 
 from store.presence.presence import Device, Presence
 from store.redis import keys
+from store.redis.client import RedisClient
 from tests.integration.app import App, EmqxApi, Session, new_uid, running_app, running_emqx_api, until
 from tests.integration.timelines.test_zombies import command
 from tests.servers import RedisServer
@@ -38,7 +38,7 @@ async def drift(app: App, kind: str) -> float:
     return await app.metric(f'emqx_im_presence_drift_total{{kind="{kind}"}}')
 
 
-async def test_at_start_and_on_a_timer(redis: Redis, redis_server: RedisServer, tmp_path: Path) -> None:
+async def test_at_start_and_on_a_timer(redis: RedisClient, redis_server: RedisServer, tmp_path: Path) -> None:
     """A node died while nobody ran; another one later. Neither told anybody."""
     dead, alive, away, moved = (new_uid() for _ in range(4))
     await redis.mset({keys.EPOCH: "test", keys.CLOCK: 1})
@@ -68,7 +68,9 @@ async def test_at_start_and_on_a_timer(redis: Redis, redis_server: RedisServer, 
         assert (await drift(app, "missing"), await drift(app, "stale")) == (2, 3)
 
 
-async def test_an_emptied_redis_has_presence_again(redis: Redis, redis_server: RedisServer, tmp_path: Path) -> None:
+async def test_an_emptied_redis_has_presence_again(
+    redis: RedisClient, redis_server: RedisServer, tmp_path: Path
+) -> None:
     uid = new_uid()
     async with running_app(redis_server.url, tmp_path, reconcile_seconds=5) as app:
         app.emqx.lists_all = True
@@ -83,7 +85,7 @@ async def test_an_emptied_redis_has_presence_again(redis: Redis, redis_server: R
 
 
 async def test_a_broker_that_does_not_list_changes_nothing(
-    redis: Redis, redis_server: RedisServer, tmp_path: Path
+    redis: RedisClient, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     uid = new_uid()
     async with running_app(redis_server.url, tmp_path, reconcile_seconds=1) as app:
@@ -99,7 +101,7 @@ async def test_a_broker_that_does_not_list_changes_nothing(
         assert await reconciled(app) == 0
 
 
-async def test_one_process_reconciles_for_all(redis: Redis, redis_server: RedisServer, tmp_path: Path) -> None:
+async def test_one_process_reconciles_for_all(redis: RedisClient, redis_server: RedisServer, tmp_path: Path) -> None:
     async with running_app(redis_server.url, tmp_path / "one", reconcile_seconds=1) as app:
 
         async def taken() -> bool:
@@ -121,7 +123,7 @@ async def by_hand(redis: RedisServer, directory: Path, emqx: EmqxApi, **settings
     return await command(directory, redis.url, "reconcile", **given)
 
 
-async def test_by_hand(redis: Redis, redis_server: RedisServer, tmp_path: Path) -> None:
+async def test_by_hand(redis: RedisClient, redis_server: RedisServer, tmp_path: Path) -> None:
     await redis.mset({keys.EPOCH: "test", keys.CLOCK: 1})
     presence = Presence(redis)
     kept, stale, missing = Device(1, "1-phone", AT), Device(2, "2-phone", AT), Device(3, "3-phone", AT)
@@ -147,7 +149,9 @@ async def test_by_hand(redis: Redis, redis_server: RedisServer, tmp_path: Path) 
     assert (status, errors) == (1, "emqx-im: IM_EMQX_API_URL: needed, EMQX is asked who is connected\n")
 
 
-async def test_many_users_are_asked_in_one_request(redis: Redis, redis_server: RedisServer, tmp_path: Path) -> None:
+async def test_many_users_are_asked_in_one_request(
+    redis: RedisClient, redis_server: RedisServer, tmp_path: Path
+) -> None:
     """Only those who are online cost a look at their devices."""
     dense, sparse = range(1, 9_001), range(2**53 - 1_000_000, 2**53, 1_000)
     uids = [*dense, *sparse]

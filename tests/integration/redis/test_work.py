@@ -3,8 +3,7 @@
 import asyncio
 from typing import Any
 
-from redis.asyncio import Redis
-
+from store.redis.client import RedisClient
 from store.redis.work_list import Item, WorkList
 
 LIST = b"list"
@@ -19,7 +18,7 @@ async def read_until(worker: WorkList, count: int) -> list[Item]:
     return found
 
 
-async def test_what_a_living_worker_holds_is_its_own_however_long(redis: Redis) -> None:
+async def test_what_a_living_worker_holds_is_its_own_however_long(redis: RedisClient) -> None:
     """It may hold much, and work on other things first: that it reads says that it lives."""
     living, other = (WorkList(redis, LIST, "workers", idle=1.0) for _ in range(2))
     for number in range(3):
@@ -31,7 +30,7 @@ async def test_what_a_living_worker_holds_is_its_own_however_long(redis: Redis) 
     assert (await redis.xpending(LIST, "workers"))["consumers"] == [{"name": living.worker.encode(), "pending": 3}]
 
 
-async def test_what_a_dead_worker_left_is_anothers(redis: Redis) -> None:
+async def test_what_a_dead_worker_left_is_anothers(redis: RedisClient) -> None:
     dead = WorkList(redis, LIST, "workers", idle=30)
     ids = [await redis.xadd(LIST, {"n": number}) for number in range(5)]
     assert len(await read_until(dead, 5)) == 5
@@ -41,7 +40,7 @@ async def test_what_a_dead_worker_left_is_anothers(redis: Redis) -> None:
     assert await other.unfinished(b"0-0", 10) == ([(id_, {b"n": b"%d" % n}) for n, id_ in enumerate(ids)][1:], None)
 
 
-async def test_unfinished_items_come_in_pages(redis: Redis) -> None:
+async def test_unfinished_items_come_in_pages(redis: RedisClient) -> None:
     worker = WorkList(redis, LIST, "workers", idle=30)
     assert await worker.unfinished(b"0-0", 10) == ([], None)
     ids: list[Any] = [await redis.xadd(LIST, {"n": number}) for number in range(3)]

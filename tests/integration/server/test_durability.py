@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 
+from store.redis.connection import connect
 from tests.integration.app import App, running_app, until
 from tests.servers import RedisServer, program
 
@@ -120,7 +120,7 @@ async def test_what_waited_when_redis_was_started_again_is_not_told(
 
 
 async def test_a_change_of_the_setting_is_noticed(own_redis: RedisServer, tmp_path: Path, uid: str) -> None:
-    async with running_app(own_redis.url, tmp_path) as app, Redis.from_url(own_redis.url) as redis:
+    async with running_app(own_redis.url, tmp_path) as app, connect(own_redis.url) as redis:
         for option, value, expected in [
             ("appendfsync", "no", "no"),
             ("appendonly", "no", "off"),
@@ -138,8 +138,8 @@ async def test_a_change_of_the_setting_is_noticed(own_redis: RedisServer, tmp_pa
 
 
 async def test_a_server_that_does_not_tell_is_not_trusted(own_redis: RedisServer, tmp_path: Path, uid: str) -> None:
-    async with Redis.from_url(own_redis.url) as redis:
-        await redis.execute_command("ACL", "SETUSER", "im", "on", ">secret", "~*", "&*", "+@all", "-config")  # type: ignore[no-untyped-call]
+    async with connect(own_redis.url) as redis:
+        await redis.execute_command("ACL", "SETUSER", "im", "on", ">secret", "~*", "&*", "+@all", "-config")
     url = own_redis.url.replace("redis://", "redis://im:secret@")
     async with running_app(url, tmp_path) as app:
         assert await aof(app) == "unknown"

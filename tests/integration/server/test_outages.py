@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from redis.asyncio import Redis
 
+from store.redis.connection import connect
 from tests.integration.app import Answer, App, message_body, new_uid, running_app, until
 from tests.recorded import recorded
 from tests.servers import RedisServer
@@ -124,7 +124,7 @@ async def test_a_wiped_redis_begins_a_new_epoch(fragile: App, own_redis: RedisSe
     assert (await fragile.pull(uid, before["last_id"], epoch=before["epoch"])).json["messages"] == []
 
     await until(lambda: archived(fragile))
-    async with Redis.from_url(own_redis.url) as redis:
+    async with connect(own_redis.url) as redis:
         await redis.flushall()
     statuses = set()
 
@@ -148,7 +148,7 @@ async def test_an_empty_redis_stores_nothing_before_it_has_an_epoch(
     fragile: App, own_redis: RedisServer, uid: str
 ) -> None:
     """What came while it was empty is asked again, not half stored."""
-    async with Redis.from_url(own_redis.url) as redis:
+    async with connect(own_redis.url) as redis:
         for _ in range(20):
             await redis.flushall()
             answer = await fragile.publish(f"single/{uid}", {"id": "x"})

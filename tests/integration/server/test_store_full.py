@@ -6,13 +6,14 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
 
 from store.errors import StoreFull
 from store.groups.groups import Limits
 from store.operations.dead_letters import DeadLetters
 from store.presence.presence import Device, Presence
 from store.redis import keys, memory
+from store.redis.client import RedisClient
+from store.redis.connection import connect
 from store.redis.memory import StoreMemory
 from store.tags.tags import Tags
 from store.timelines.sweep import Sweeper
@@ -25,12 +26,12 @@ from tests.servers import RedisServer
 TEXT = "x" * 12_000
 
 
-async def used(redis: Redis) -> int:
+async def used(redis: RedisClient) -> int:
     return int((await redis.info("memory"))["used_memory"])
 
 
 @asynccontextmanager
-async def no_room(redis: Redis) -> AsyncIterator[None]:
+async def no_room(redis: RedisClient) -> AsyncIterator[None]:
     """Redis holds more than it may, and refuses by itself."""
     await redis.config_set("maxmemory", await used(redis) // 2)
     try:
@@ -40,14 +41,14 @@ async def no_room(redis: Redis) -> AsyncIterator[None]:
 
 
 @pytest.fixture
-async def store(redis: Redis, redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[Store]:
+async def store(redis: RedisClient, redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[Store]:
     running = Store(redis_server.url, tmp_path, Limits(500, 100_000, 500, 1000, 10**6, False))
     await running.start()
     yield running
     await running.stop()
 
 
-async def test_at_maxmemory_redis_is_read_and_emptied_and_not_written(redis: Redis, store: Store) -> None:
+async def test_at_maxmemory_redis_is_read_and_emptied_and_not_written(redis: RedisClient, store: Store) -> None:
     tags = Tags(store.redis, store.write_connection, window_us=WINDOW_US, repeat_seconds=3600, outbox_limit=2**30)
     presence, letters = Presence(store.redis), DeadLetters(store.redis)
     await tags.put("t", title="", followable=True)
@@ -93,7 +94,7 @@ async def test_writes_stop_below_maxmemory_and_go_on_when_there_is_room(
 ) -> None:
     monkeypatch.setattr(memory, "LATELY_SECONDS", 0.1)
     receiver, sender = new_uid(), new_uid()
-    async with Redis.from_url(own_redis.url) as redis, running_app(own_redis.url, tmp_path) as app:
+    async with connect(own_redis.url) as redis, running_app(own_redis.url, tmp_path) as app:
         for uid in (receiver, sender):
             await app.end(uid)
         assert (await app.publish(f"single/{receiver}", {"id": "first"}, sender)).status == 204
@@ -143,7 +144,7 @@ async def test_writes_stop_below_maxmemory_and_go_on_when_there_is_room(
         await until(writes_go_on)
 
 
-async def test_a_store_that_was_full_a_moment_ago_may_be_so_again(redis: Redis) -> None:
+async def test_a_store_that_was_full_a_moment_ago_may_be_so_again(redis: RedisClient) -> None:
     """Where the archive makes room for a few messages at a time, devices must not hear that all is well in between."""
     room = StoreMemory(redis, 0.9, outbox_limit=2**30)
     await room.look()

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from redis.asyncio import Redis
 
 from store.addresses import Tag
 from store.groups.groups import Limits
 from store.record import Message
 from store.redis import keys
+from store.redis.client import RedisClient
 from store.tags.tags import MANUAL, HoldersChanged, Tags
 from store.timelines.pull import Puller
 from tests.integration.groups.conftest import WINDOW_US
@@ -67,7 +67,7 @@ def limits() -> Limits:
 
 
 @pytest_asyncio.fixture
-async def store(redis: Redis, redis_server: RedisServer, tmp_path: Path, limits: Limits) -> AsyncIterator[Store]:
+async def store(redis: RedisClient, redis_server: RedisServer, tmp_path: Path, limits: Limits) -> AsyncIterator[Store]:
     running = Store(redis_server.url, tmp_path, limits)
     await running.start()
     yield running

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from redis.asyncio import Redis
 
 from store.archive.tables.tags import HolderRow, TagRow
 from store.groups.groups import Limits
 from store.redis import keys
+from store.redis.client import RedisClient
 from store.tags.replacement import Replacement
 from store.tags.tags import MANUAL, PROFILE
 from store.timelines.recovery import StoreRecovery
@@ -28,7 +28,7 @@ def archive_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest_asyncio.fixture
 async def store(
-    redis: Redis, redis_server: RedisServer, tmp_path: Path, limits: Limits, archive_url: str
+    redis: RedisClient, redis_server: RedisServer, tmp_path: Path, limits: Limits, archive_url: str
 ) -> AsyncIterator[Store]:
     running = Store(redis_server.url, tmp_path, limits, archive_url=archive_url)
     await running.start()

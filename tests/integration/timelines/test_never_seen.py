@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from redis.asyncio import Redis
 
 from store.addresses import Group, Inbox
 from store.presence.presence import Device, Presence
 from store.redis import keys
+from store.redis.connection import connect
 from store.timelines.summary import Timelines
 from store.timelines.sweep import Sweeper
 from tests.integration.app import App, new_uid, running_app
@@ -116,7 +116,7 @@ async def test_over_http(app: App, own_redis: RedisServer) -> None:
     assert (await app.publish(f"single/{newcomer}", {"id": "a"}, friend)).status == 204
     gid = await app.group(friend, newcomer)
     assert (await app.publish(f"group/{gid}", {"id": "b"}, friend)).status == 204
-    async with Redis.from_url(own_redis.url) as redis:
+    async with connect(own_redis.url) as redis:
         assert not await redis.exists(keys.inbox(int(newcomer)))
     page = (await app.pull(newcomer)).json
     assert [each["id"] for each in page["messages"] if each["from"] != "0"] == ["a", "b"]

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
 
 from store.redis import keys
+from store.redis.client import RedisClient
 from tests.integration.app import SECRETS, App, new_uid, running_app, until
 from tests.servers import RedisServer
 
@@ -33,14 +33,14 @@ async def command(directory: Path, redis_url: str, *arguments: str, **settings: 
     return process.returncode, output.decode(), errors.decode()
 
 
-async def last_seen(redis: Redis, uid: str, days_ago: float) -> None:
+async def last_seen(redis: RedisClient, uid: str, days_ago: float) -> None:
     now = float(await redis.zscore(keys.SEEN, uid) or 0)
     await redis.zadd(keys.SEEN, {uid: now - days_ago * DAY_MS})
 
 
 @pytest.mark.parametrize("redis_server", ["redis"], indirect=True)
 async def test_a_zombie_leaves_redis_and_finds_everything_when_he_is_back(
-    redis: Redis, redis_server: RedisServer, tmp_path: Path
+    redis: RedisClient, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     url = redis_server.url
     async with running_app(url, tmp_path) as app:
@@ -66,8 +66,11 @@ async def test_a_zombie_leaves_redis_and_finds_everything_when_he_is_back(
 
 
 @pytest.mark.parametrize("redis_server", ["redis"], indirect=True)
-async def test_who_has_a_device_online_is_no_zombie(redis: Redis, redis_server: RedisServer, tmp_path: Path) -> None:
+async def test_who_has_a_device_online_is_no_zombie(
+    redis: RedisClient, redis_server: RedisServer, tmp_path: Path
+) -> None:
     url = redis_server.url
+    await redis.set(keys.SWEEP_LOCK, "the service has swept")
     async with running_app(url, tmp_path) as app:
         uid = new_uid()
         await app.connect(uid)
@@ -77,7 +80,7 @@ async def test_who_has_a_device_online_is_no_zombie(redis: Redis, redis_server: 
 
 
 @pytest.mark.parametrize("redis_server", ["redis"], indirect=True)
-async def test_one_process_sweeps_each_hour(redis: Redis, redis_server: RedisServer, tmp_path: Path) -> None:
+async def test_one_process_sweeps_each_hour(redis: RedisClient, redis_server: RedisServer, tmp_path: Path) -> None:
     url = redis_server.url
     async with running_app(url, tmp_path) as app:
         zombie, other = new_uid(), new_uid()
@@ -94,7 +97,7 @@ async def test_one_process_sweeps_each_hour(redis: Redis, redis_server: RedisSer
 
 
 @pytest.mark.parametrize("redis_server", ["redis"], indirect=True)
-async def test_rebuild_by_hand(redis: Redis, redis_server: RedisServer, tmp_path: Path) -> None:
+async def test_rebuild_by_hand(redis: RedisClient, redis_server: RedisServer, tmp_path: Path) -> None:
     url = redis_server.url
     sender, receiver = new_uid(), new_uid()
     async with running_app(url, tmp_path) as app:
@@ -118,7 +121,9 @@ async def test_rebuild_by_hand(redis: Redis, redis_server: RedisServer, tmp_path
 
 
 @pytest.mark.parametrize("redis_server", ["redis"], indirect=True)
-async def test_a_window_that_was_raised_is_put_back(redis: Redis, redis_server: RedisServer, tmp_path: Path) -> None:
+async def test_a_window_that_was_raised_is_put_back(
+    redis: RedisClient, redis_server: RedisServer, tmp_path: Path
+) -> None:
     url = redis_server.url
     sender, receiver = new_uid(), new_uid()
     async with running_app(url, tmp_path, retention_days=1) as app:
@@ -147,9 +152,9 @@ async def ids(app: App, uid: str) -> list[str]:
     return [message["id"] for message in await app.messages(uid)]
 
 
-async def dormant(redis: Redis, uid: str) -> bool:
+async def dormant(redis: RedisClient, uid: str) -> bool:
     return bool(await redis.hexists(keys.DORMANT, uid))
 
 
-async def archived(redis: Redis) -> bool:
+async def archived(redis: RedisClient) -> bool:
     return bool(await redis.xlen(keys.OUTBOX) == 0)

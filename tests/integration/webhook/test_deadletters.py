@@ -5,11 +5,11 @@ from typing import Any
 
 import orjson
 import pytest
-from redis.asyncio import Redis
 
 from hooks.webhook.message import MessageHook
 from store.operations import dead_letters as deadletter
 from store.operations.dead_letters import DeadLetters
+from store.redis.client import RedisClient
 from tests.integration.app import App, message_body
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -134,7 +134,7 @@ async def test_operators_need_their_token(app: App, method: str, path: str, bear
 
 
 @pytest.fixture
-async def letters(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> DeadLetters:
+async def letters(redis: RedisClient, monkeypatch: pytest.MonkeyPatch) -> DeadLetters:
     await redis.set("im:{s0}:epoch", "x")
     monkeypatch.setattr(deadletter, "MAX_BYTES", 20_000)
     return DeadLetters(redis)

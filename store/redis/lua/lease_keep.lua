@@ -1,0 +1,12 @@
+-- Makes a lease last from now on again, for the process that has it.
+--
+-- The reply is 1, or 0 if another process has it, or nobody.
+--
+-- KEYS lease
+-- ARGV holder:text milliseconds:ms
+-- REPLY kept
+
+if redis.call('GET', lease_key) ~= holder then
+  return 0
+end
+return redis.call('PEXPIRE', lease_key, milliseconds)
