@@ -38,6 +38,8 @@ async def away(world: World, chance: Random) -> Device:
         for number, sender in todo:
             await load.publish(f"single/{uid}", sender, {"id": f"{number}", "body": number})
 
+    # A user who was never seen has no inbox in Redis: this one is to be read from there.
+    await Device(world.http, world.url, uid, chance).to_the_end()
     await asyncio.gather(*(publish() for _ in range(AT_ONCE)))
     device = Device(world.http, world.url, uid, chance)
     await device.to_the_end(max(LIMITS))

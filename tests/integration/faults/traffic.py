@@ -24,6 +24,8 @@ class Traffic:
         self.devices = [self._device(uid) for uid in self.users]
 
     async def __aenter__(self) -> Self:
+        # A user who was never seen has no inbox in Redis: these are to be read from there.
+        await asyncio.gather(*(device.to_the_end() for device in self.devices))
         return self
 
     async def __aexit__(self, *failure: object) -> None:
