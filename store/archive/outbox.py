@@ -13,6 +13,7 @@ from store.redis.work_list import Item, WorkList
 GROUP = "archive"
 ENTRY_BYTES = 64
 """What an entry counts for in OUTBOX_BYTES on top of its data."""
+_DONE = script("outbox_done", int)
 DONE_AT_ONCE = 500
 """Entries a call of the script takes out: everybody else waits for it, a millisecond or so."""
 
@@ -73,7 +74,7 @@ class Outbox:
         deleted = 0
         for start in range(0, len(sizes), DONE_AT_ONCE * 2):
             taken = sizes[start : start + DONE_AT_ONCE * 2]
-            deleted += await script("outbox_done").run(self._redis, more_arguments=taken, group=GROUP)
+            deleted += await _DONE.run(self._redis, more_arguments=taken, group=GROUP)
         return deleted
 
     async def length(self) -> int:

@@ -9,6 +9,8 @@ from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.scripts import script
 
+_RESTORE = script("restore_group", bytes)
+_COUNT = script("restore_counts", int)
 _GROUPS = 500
 _MEMBERS = 1000
 
@@ -37,7 +39,7 @@ async def _restore_group(redis: RedisClient, tables: GroupTables, group: GroupRo
         arguments: list[Any] = []
         for member in members:
             arguments += (member.uid, member.joined, member.left, int(member.kicked))
-        await script("restore_group").run(
+        await _RESTORE.run(
             redis,
             more_arguments=arguments,
             group_key=keys.group(group.gid),
@@ -64,4 +66,4 @@ async def _count_groups(redis: RedisClient) -> None:
     await redis.delete(keys.READ_GROUPS, keys.USER_GROUPS)
     async for key in redis.scan_iter(match=keys.GROUP_PREFIX + b"*", count=1000):
         gid = int(key.removeprefix(keys.GROUP_PREFIX))
-        await script("restore_counts").run(redis, group_key=keys.group(gid), members_key=keys.members(gid))
+        await _COUNT.run(redis, group_key=keys.group(gid), members_key=keys.members(gid))

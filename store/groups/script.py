@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from store.addresses import CommandTopic, Group, Inbox
@@ -71,6 +72,32 @@ class Succession(NamedTuple):
     owner: int
 
 
+class Outcome(StrEnum):
+    """What became of a command. SUCCESSION: nothing; the notice must say that the first of the uids becomes owner."""
+
+    DONE = "DONE"
+    REPEATED = "REPEATED"
+    UNCHANGED = "UNCHANGED"
+    SUCCESSION = "SUCCESSION"
+
+
+class GroupReply(NamedTuple):
+    """id: of the change, 0 if there is none. noticed: whether the group's notice was written. uids: of those told."""
+
+    outcome: Outcome
+    id: int
+    noticed: bool
+    uids: list[int]
+
+    @classmethod
+    def parse(cls, reply: list[Any]) -> "GroupReply":
+        outcome, id_, noticed, uids = reply
+        return cls(Outcome(outcome.decode()), id_, noticed == 1, [int(uid) for uid in uids])
+
+
+_SCRIPT = script("group", GroupReply)
+
+
 class GroupScript:
     def __init__(
         self,
@@ -93,22 +120,21 @@ class GroupScript:
         self._replicas = replicas
         self._budget = budget
         self._memory = memory
-        self._script = script("group")
 
     async def run(self, command: Command, highest_id: int) -> Changed | Succession:
         """highest_id: of those the caller was given. Raises ChannelRefused, SenderOverBudget, StoreError."""
-        change, repeated, noticed, *uids = await self._run(command, highest_id)
-        if change < 0:
-            return Succession(int(uids[0]))
+        reply = await self._run(command, highest_id)
+        if reply.outcome == Outcome.SUCCESSION:
+            return Succession(reply.uids[0])
         told = {}
-        for uid in map(int, uids):
+        for uid in reply.uids:
             if notice := command.told[uid]:
                 told[Inbox(uid).topic] = notice[1]
-        if noticed and command.notice:
+        if reply.noticed and command.notice:
             told[Group(command.gid).topic] = command.notice[1]
-        return Changed(change, bool(repeated), told)
+        return Changed(reply.id, reply.outcome == Outcome.REPEATED, told)
 
-    async def _run(self, command: Command, highest_id: int) -> Any:
+    async def _run(self, command: Command, highest_id: int) -> GroupReply:
         if self._memory is not None:
             self._memory.require_room()
         group = Group(command.gid)
@@ -118,7 +144,7 @@ class GroupScript:
         for uid, notice in command.told.items():
             arguments += (uid, _tail(Inbox(uid).topic, notice, now))
         try:
-            reply = await self._script.run(
+            reply = await _SCRIPT.run(
                 self._redis,
                 more_arguments=arguments,
                 repeat_key=keys.repeat(actor, CommandTopic(group, command.kind).topic, command.command_id),

@@ -26,13 +26,19 @@ class Kept(NamedTuple):
     number: int
     tell: bool
 
+    @classmethod
+    def parse(cls, reply: list[int]) -> "Kept":
+        return cls(reply[0], reply[1] == 1)
+
+
+_KEEP = script("deadletter_keep", Kept)
+_DROP = script("deadletter_drop", int)
+
 
 class DeadLetters:
     def __init__(self, redis: RedisClient, memory: StoreMemory | None = None) -> None:
         self._redis = redis
         self._memory = memory
-        self._keep = script("deadletter_keep")
-        self._drop = script("deadletter_drop")
 
     async def keep(self, *, source: str, reason: str, message: str, sender: str, body: bytes) -> Kept:
         """Keeps what `source` (a webhook path, or `archive`) had to refuse for `reason`. A body over 64 KiB is cut.
@@ -52,7 +58,7 @@ class DeadLetters:
                 "cut": len(body) > MAX_BODY,
             }
         )
-        number, tell = await self._keep.run(
+        return await _KEEP.run(
             self._redis,
             dead_told_key=keys.dead_told(sender),
             sender=sender,
@@ -61,7 +67,6 @@ class DeadLetters:
             most_bytes=MAX_BYTES,
             needs_epoch=int(source != ARCHIVE),
         )
-        return Kept(number, bool(tell))
 
     async def may_tell(self, sender: str) -> bool:
         """Whether the sender has not been told of a refusal within the last second; they count as told now."""
@@ -88,4 +93,4 @@ class DeadLetters:
         if letter is None:
             return False
         sender = letter["sender"]
-        return bool(await self._drop.run(self._redis, dead_of_key=keys.dead_of(sender), number=number, sender=sender))
+        return bool(await _DROP.run(self._redis, dead_of_key=keys.dead_of(sender), number=number, sender=sender))

@@ -10,6 +10,7 @@ from store.redis.scripts import script
 from store.redis.work_list import Item, WorkList
 
 _WORKERS = "permissions"
+_GROUP_END = script("group_end", int)
 
 FIRST = b"0-0"
 """Below the id of every entry."""
@@ -48,7 +49,6 @@ class PermissionWork:
     def __init__(self, redis: RedisClient, *, idle: float = 30.0) -> None:
         self._redis = redis
         self._list = WorkList(redis, keys.PERMISSIONS, _WORKERS, idle=idle)
-        self._group_end = script("group_end")
 
     async def read(self, limit: int, *, wait: bool = True) -> list[Entry]:
         """Up to `limit` entries in order that this worker has not been given: those another one left, else new.
@@ -68,7 +68,7 @@ class PermissionWork:
     async def end_memberships(self, ending: Ending) -> int:
         """Ends up to a thousand; how many are left. Raises StoreEmpty, too."""
         group = Group(ending.gid)
-        left = await self._group_end.run(
+        return await _GROUP_END.run(
             self._redis,
             group_key=keys.group(ending.gid),
             members_key=keys.members(ending.gid),
@@ -78,7 +78,6 @@ class PermissionWork:
             topic=group.topic,
             actor=ending.share,
         )
-        return int(left)
 
     async def done(self, entries: Sequence[Entry]) -> None:
         """Takes entries off the list."""

@@ -50,6 +50,24 @@ class Came(NamedTuple):
     too_many: list[tuple[int, str]]
 
 
+class ConnectReply(NamedTuple):
+    """too_many: uid and clientid of each, one after the other."""
+
+    devices: int
+    users: int
+    too_many: list[bytes]
+
+
+class DisconnectReply(NamedTuple):
+    devices: int
+    users: int
+
+
+_CONNECT = script("presence_connect", ConnectReply)
+_DISCONNECT = script("presence_disconnect", DisconnectReply)
+_DEVICES = script("presence_devices", list[Any])
+
+
 class Presence:
     """Its calls raise StoreAway, and those that change something StoreEmpty."""
 
@@ -57,16 +75,13 @@ class Presence:
         """most_devices: one user may have online; 0: any number."""
         self._redis = redis
         self._most_devices = most_devices
-        self._connect = script("presence_connect")
-        self._disconnect = script("presence_disconnect")
-        self._devices = script("presence_devices")
 
     async def connected(self, *devices: Device) -> Came:
         """What came by it."""
         calls = []
         for some in _parts(devices):
             calls.append(
-                self._connect.call(
+                _CONNECT.call(
                     more_keys=[*map(_gone, some)],
                     more_arguments=_fields(some),
                     users_per_bitmap=keys.USERS_PER_BITMAP,
@@ -75,9 +90,9 @@ class Presence:
                     most=self._most_devices,
                 )
             )
-        replies = await self._connect.run_each(self._redis, calls)
-        too_many = [(int(uid), clientid.decode()) for reply in replies for uid, clientid in _pairs(reply[2])]
-        return Came(sum(reply[0] for reply in replies), too_many)
+        replies = await _CONNECT.run_each(self._redis, calls)
+        too_many = [(int(uid), clientid.decode()) for reply in replies for uid, clientid in _pairs(reply.too_many)]
+        return Came(sum(reply.devices for reply in replies), too_many)
 
     async def disconnected(self, device: Device, *, another_stands: bool = False) -> None:
         """That connection is over. another_stands: the device has another one, which may not have been told of yet."""
@@ -95,7 +110,7 @@ class Presence:
         return sum([await self._leave("unlisted", some, []) for some in _parts(devices)])
 
     async def _leave(self, kind: str, devices: Sequence[Device], gone: Sequence[bytes]) -> int:
-        let_go, _ = await self._disconnect.run(
+        reply = await _DISCONNECT.run(
             self._redis,
             more_keys=gone,
             more_arguments=_fields(devices),
@@ -106,7 +121,7 @@ class Presence:
             remember_held=REMEMBER_HELD_SECONDS,
             older=MAX_STEP,
         )
-        return int(let_go)
+        return reply.devices
 
     async def devices(self, uids: Iterable[int]) -> dict[int, dict[str, int]]:
         """For each user clientid to `connected_at` of their devices online; empty: they are offline. One round trip."""
@@ -117,10 +132,9 @@ class Presence:
         """For each user what their devices are held by: while one moves, it has several. One round trip."""
         found: dict[int, list[Device]] = {uid: [] for uid in uids}
         calls = [
-            self._devices.call(more_arguments=some, users_per_bitmap=keys.USERS_PER_BITMAP)
-            for some in _parts(list(found))
+            _DEVICES.call(more_arguments=some, users_per_bitmap=keys.USERS_PER_BITMAP) for some in _parts(list(found))
         ]
-        for reply in await self._devices.run_each(self._redis, calls):
+        for reply in await _DEVICES.run_each(self._redis, calls):
             for uid, held in _pairs(reply):
                 found[int(uid)] = [
                     each for clientid, value in _pairs(held) for each in _connections(int(uid), clientid, value)

@@ -7,6 +7,9 @@ from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.scripts import script
 
+_KEEP = script("lease_keep", int)
+_LEAVE = script("lease_leave", int)
+
 _LEASE_SECONDS = 60
 """After a process died at work another may begin."""
 _PROPAGATING_SECONDS = 30
@@ -33,14 +36,12 @@ class Lease:
 
     async def keep(self) -> None:
         """The work goes on. Raises StoreAway, too, where this process does not have the lease any more."""
-        if not await script("lease_keep").run(
-            self._redis, lease_key=self._name, holder=self._holder, milliseconds=self._milliseconds
-        ):
+        if not await _KEEP.run(self._redis, lease_key=self._name, holder=self._holder, milliseconds=self._milliseconds):
             raise StoreAway(f"{self._name.decode()}: another process has taken over")
 
     async def leave(self) -> None:
         """Another process may take it at once; one that has taken over keeps it."""
-        await script("lease_leave").run(self._redis, lease_key=self._name, holder=self._holder)
+        await _LEAVE.run(self._redis, lease_key=self._name, holder=self._holder)
 
 
 class PeriodicLease(Lease):

@@ -1,14 +1,11 @@
-"""Loads `lua/*.lua`, runs them, and turns their error replies into exceptions.
+"""Runs `lua/*.lua`, and turns replies into the types that callers name, and error replies into exceptions.
 
-A script's header is its contract (`headers.py`). Its locals are made from it, and callers give keys and arguments by
-the names of these locals, so that they have no order to keep; what `keys.py` has under a name in capitals is not even
-given. Whatever a header and the rest do not agree on, this module cannot be imported with.
+Whatever a script's header and the rest do not agree on, this module, or that of the caller, cannot be imported with.
 """
 
-from collections.abc import Iterable, Sequence
-from hashlib import sha1
-from importlib.resources import files
-from typing import Any
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Any, Generic, TypeVar, cast, get_type_hints
 
 from store.errors import (
     AccountSpent,
@@ -23,9 +20,9 @@ from store.errors import (
     StoreError,
     StoreFull,
 )
-from store.redis import keys
 from store.redis.client import RedisClient
-from store.redis.headers import NUMBERS, Header, HeaderError, parse
+from store.redis.headers import HeaderError
+from store.redis.lua_source import FOLDER, Call, LuaSource
 from store.redis.pipelined import RedisConnection
 
 _REFUSALS: dict[str, type[StoreError]] = {
@@ -35,58 +32,25 @@ _REFUSALS: dict[str, type[StoreError]] = {
     "OOM": StoreFull,
 }
 _ERRORS = {*_REFUSALS, "REFUSED", "RATE", "FAILED"}
-_FOLDER = files("store.redis").joinpath("lua")
 
-Call = tuple[Any, ...]
-"""What follows the script in EVALSHA: how many keys, the keys, the arguments."""
+Reply = TypeVar("Reply")
 
 
-class Script:
-    """One Lua file with what it includes, each file once, the locals of all headers first.
+class Script(Generic[Reply]):
+    """One script, whose replies are of one type.
 
-    A `guarded` one runs only where `admit` has loaded it. Redis forgets its scripts when it ends: so nothing is
+    A guarded one runs only where `admit` has loaded it. Redis forgets its scripts when it ends: so nothing is
     written to a Redis, or read from it, that was started again and may lack what it had.
     """
 
-    def __init__(self, name: str) -> None:
-        """Raises HeaderError."""
-        self.name = name
-        self.header = _read(name)
-        self.guarded = self.header.guarded
-        headers = [*_included(name, self.header), self.header]
-        self.keys = list(dict.fromkeys(key for each in headers for key in each.keys))
-        self.arguments = {argument: unit for each in headers for argument, unit in each.arguments.items()}
-        self._constants = {}
-        for key in self.keys:
-            constant = getattr(keys, key.upper(), None)
-            if constant is not None:
-                self._constants[_local(key)] = constant
-            elif not hasattr(keys, key) and key not in keys.HANDED_IN:
-                raise HeaderError(f"{name}.lua: keys.py has no key {key!r}")
-        if unknown := {code for each in headers for code in each.errors} - _ERRORS:
-            raise HeaderError(f"{name}.lua: no exception stands for {', '.join(sorted(unknown))}")
-        self._names = [*map(_local, self.keys), *self.arguments]
-        self._each = len(self.header.more_arguments)
-        bodies = [each.body for each in headers]
-        self.source = "".join([self.header.shebang, self._locals(), *bodies]).encode()
-        self.digest = sha1(self.source, usedforsecurity=False).hexdigest()
+    def __init__(self, source: LuaSource, reply: type[Reply]) -> None:
+        """reply: int, bytes or list, as the reply comes; or a NamedTuple with the fields that the header names.
 
-    def call(
-        self, *, more_keys: Sequence[bytes] = (), more_arguments: Sequence[Any] = (), **values: bytes | str | int
-    ) -> Call:
-        """The keys and arguments of a call, by the names of their locals. Raises TypeError where they do not fit."""
-        given = {**self._constants, **values}
-        if len(given) != len(self._names):
-            raise self._misfit(values)
-        try:
-            fixed = [given[name] for name in self._names]
-        except KeyError:
-            raise self._misfit(values) from None
-        fitting = len(more_arguments) % self._each == 0 if self._each else not more_arguments
-        if not fitting or (more_keys and not self.header.more_keys):
-            raise TypeError(f"{self.name}.lua: {len(more_keys)} more keys and {len(more_arguments)} more arguments")
-        count = len(self.keys)
-        return (count + len(more_keys), *fixed[:count], *more_keys, *fixed[count:], *more_arguments)
+        It is made of these values in order, or by its `parse`, which takes the reply as it comes. Raises HeaderError.
+        """
+        self.source = source
+        self.call = source.call
+        self._parse = _parser(source, reply)
 
     async def run(
         self,
@@ -95,57 +59,42 @@ class Script:
         more_keys: Sequence[bytes] = (),
         more_arguments: Sequence[Any] = (),
         **values: bytes | str | int,
-    ) -> Any:
-        """The script's reply to a `call`.
+    ) -> Reply:
+        """The script's reply to a `call` of its source.
 
         Raises what the script refuses with, or StoreAway for everything Redis itself says.
         """
-        call = self.call(more_keys=more_keys, more_arguments=more_arguments, **values)
+        call = self.source.call_of(more_keys, more_arguments, values)
         try:
             try:
-                return await redis.execute_command("EVALSHA", self.digest, *call)
+                return self._parse(await redis.execute_command("EVALSHA", self.source.digest, *call))
             except ScriptUnknown as error:
-                if self.guarded:
+                if self.source.guarded:
                     raise StoreBehind("Redis was started again, and nobody has looked yet what it holds.") from error
-                return await redis.execute_command("EVAL", self.source, *call)
+                return self._parse(await redis.execute_command("EVAL", self.source.text, *call))
         except StoreAway as error:
             raise self._failure(error) from error
 
-    async def run_each(self, redis: RedisClient, calls: Sequence[Call]) -> list[Any]:
+    async def run_each(self, redis: RedisClient, calls: Sequence[Call]) -> list[Reply]:
         """The replies to calls that may be repeated, in one round trip. Raises as `run` does."""
         try:
             try:
                 return await self._pipelined(redis, calls)
             except ScriptUnknown:
-                await redis.script_load(self.source)
+                await redis.script_load(self.source.text)
                 return await self._pipelined(redis, calls)
         except StoreAway as error:
             raise self._failure(error) from error
 
-    async def _pipelined(self, redis: RedisClient, calls: Sequence[Call]) -> list[Any]:
+    async def _pipelined(self, redis: RedisClient, calls: Sequence[Call]) -> list[Reply]:
         pipeline = redis.pipeline(transaction=False)
         for call in calls:
-            pipeline.execute_command("EVALSHA", self.digest, *call)
+            pipeline.execute_command("EVALSHA", self.source.digest, *call)
         replies = await pipeline.execute(raise_on_error=False)
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
-        return list(replies)
-
-    def _locals(self) -> str:
-        """What the headers name, as the Lua that comes first."""
-        values = {_local(key): f"KEYS[{place}]" for place, key in enumerate(self.keys, 1)}
-        for place, (argument, unit) in enumerate(self.arguments.items(), 1):
-            values[argument] = f"tonumber(ARGV[{place}])" if unit in NUMBERS else f"ARGV[{place}]"
-        if self.header.more_keys:
-            values["FIRST_KEY"] = str(len(self.keys) + 1)
-        if self.header.more_arguments:
-            values["FIRST_ARGUMENT"] = str(len(self.arguments) + 1)
-        return f"local {', '.join(values)} = {', '.join(values.values())}\n" if values else ""
-
-    def _misfit(self, values: Iterable[str]) -> TypeError:
-        wanted = set(self._names) - self._constants.keys()
-        return TypeError(f"{self.name}.lua takes {sorted(wanted)}, not {sorted(values)}")
+        return [self._parse(reply) for reply in replies]
 
     def _failure(self, error: StoreAway) -> Exception:
         """What the script refuses with, or StoreAway for everything Redis itself says."""
@@ -159,51 +108,44 @@ class Script:
                 return EntryFailed(rest)
             if refusal := _REFUSALS.get(code):
                 return refusal(refusal.__doc__)
-        return StoreAway(f"{self.name}: {error}")
+        return StoreAway(f"{self.source.name}: {error}")
 
 
-def _read(name: str) -> Header:
-    return parse(name, _FOLDER.joinpath(f"{name}.lua").read_text())
+def _parser(source: LuaSource, reply: type[Reply]) -> Callable[[Any], Reply]:
+    named = getattr(reply, "_fields", None)
+    if named is None:
+        if len(source.header.reply) > 1:
+            raise HeaderError(f"{source.name}.lua replies {source.header.reply}: a NamedTuple has to name them")
+        return lambda values: cast(Reply, values)
+    if named != source.header.reply:
+        raise HeaderError(f"{source.name}.lua replies {source.header.reply}, and {reply.__name__} has {named}")
+    hints = get_type_hints(reply)
+    for field, codes in source.header.codes.items():
+        if not issubclass(hints[field], StrEnum) or not {*codes} <= {*hints[field]}:
+            raise HeaderError(f"{source.name}.lua: {reply.__name__}.{field} does not know all of {codes}")
+    return getattr(reply, "parse", lambda values: reply(*values))
 
 
-def _included(name: str, header: Header) -> list[Header]:
-    """The headers of what a file includes, in the order of their bodies: each after what it includes itself."""
-    found: dict[str, Header] = {}
-
-    def include(header: Header) -> None:
-        for each in header.includes:
-            if each not in found:
-                included = _read(f"include/{each}")
-                include(included)
-                found[each] = included
-
-    include(header)
-    if any(each.more_keys or each.more_arguments for each in found.values()):
-        raise HeaderError(f"{name}.lua: what it includes takes a number of keys or arguments that is not fixed")
-    return list(found.values())
+def _source(name: str) -> LuaSource:
+    source = LuaSource(name)
+    if unknown := source.errors - _ERRORS:
+        raise HeaderError(f"{name}.lua: no exception stands for {', '.join(sorted(unknown))}")
+    return source
 
 
-def _local(key: str) -> str:
-    """The local that has a key's name; keyword of a call."""
-    return key if key.endswith("_prefix") else f"{key}_key"
+_NAMES = [each.name.removesuffix(".lua") for each in FOLDER.iterdir() if each.name.endswith(".lua")]
+_SOURCES = {name: _source(name) for name in _NAMES}
 
 
-_SCRIPTS = {
-    each.name.removesuffix(".lua"): Script(each.name.removesuffix(".lua"))
-    for each in _FOLDER.iterdir()
-    if each.name.endswith(".lua")
-}
-
-
-def script(name: str) -> Script:
-    """The script `lua/<name>.lua`."""
-    return _SCRIPTS[name]
+def script(name: str, reply: type[Reply]) -> Script[Reply]:
+    """The script `lua/<name>.lua`, and the type of its replies. Raises HeaderError."""
+    return Script(_SOURCES[name], reply)
 
 
 async def admit(redis: RedisClient) -> None:
     """Lets the guarded scripts run on this Redis: it holds what it should. Raises StoreAway."""
-    guarded = [each for each in _SCRIPTS.values() if each.guarded]
+    guarded = [each for each in _SOURCES.values() if each.guarded]
     loaded: Any = await redis.script_exists(*(each.digest for each in guarded))
     for each, known in zip(guarded, loaded, strict=True):
         if not known:
-            await redis.script_load(each.source)
+            await redis.script_load(each.text)

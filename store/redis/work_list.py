@@ -14,6 +14,10 @@ BLOCK_MILLISECONDS = 1000
 _SILENCE = 86_400_000
 """Milliseconds after which a worker that left nothing behind is forgotten."""
 
+_BEGIN = script("work_begin", bytes)
+_CLAIM = script("work_claim", list[Any])
+_LEAVE = script("work_leave", int)
+
 _NO_GROUP = ("NOGROUP", "UNBLOCKED")
 """How Redis says that the group is gone: at a command, and at one that was waiting."""
 
@@ -48,7 +52,7 @@ class WorkList:
             if not str(error).startswith(_NO_GROUP):
                 raise
         # First start, or Redis was wiped.
-        await script("work_begin").run(self._redis, stream_key=self._stream, group=self._group)
+        await _BEGIN.run(self._redis, stream_key=self._stream, group=self._group)
         return await self._next(limit, wait)
 
     async def unfinished(self, after: bytes, limit: int) -> tuple[list[Item], bytes | None]:
@@ -72,9 +76,7 @@ class WorkList:
 
     async def leave(self) -> None:
         """Ends this worker; one that has not finished stays, to be taken over. Raises StoreAway."""
-        await script("work_leave").run(
-            self._redis, stream_key=self._stream, group=self._group, leaving=self.worker, silence=_SILENCE
-        )
+        await _LEAVE.run(self._redis, stream_key=self._stream, group=self._group, leaving=self.worker, silence=_SILENCE)
 
     async def _next(self, limit: int, wait: bool) -> list[Item]:
         await self._be_seen()
@@ -99,7 +101,7 @@ class WorkList:
 
     async def _claim(self, limit: int) -> list[Item]:
         """Items whose worker has been silent too long. Where there are no more, it rests."""
-        reply = await script("work_claim").run(
+        reply = await _CLAIM.run(
             self._redis,
             stream_key=self._stream,
             group=self._group,

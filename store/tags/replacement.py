@@ -13,7 +13,8 @@ from store.errors import OutboxFull, StoreError
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.lease import Lease, propagating
-from store.tags.tags import Settled, Tags
+from store.tags.script import PropagateReply
+from store.tags.tags import Tags
 
 _STAGED_AT_ONCE = 1000
 _PAGE = 250
@@ -121,7 +122,7 @@ class Propagator:
                 log.info("tag_settled", tag=tag, looked=looked, changed=changed)
                 return
 
-    async def _step(self, tag: str) -> tuple[Settled | None, str]:
+    async def _step(self, tag: str) -> tuple[PropagateReply | None, str]:
         """What was done, or what has to be waited for."""
         if await self._redis.xlen(keys.PERMISSIONS) > _MAX_PERMISSIONS:
             return None, "the broker has to catch up with permissions"

@@ -9,6 +9,7 @@ from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.scripts import script
 
+_RESTORE = script("restore_tag", bytes)
 _TAGS = 500
 _HOLDERS = 1000
 
@@ -35,7 +36,7 @@ async def _restore_tag(
         arguments: list[Any] = []
         for holder in holders:
             arguments += (holder.uid, holder.joined, holder.left, holder.sources, holder.changed)
-        await script("restore_tag").run(
+        await _RESTORE.run(
             redis,
             more_arguments=arguments,
             tag_key=keys.tag(tag.tag),

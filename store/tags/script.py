@@ -1,12 +1,65 @@
 """Runs the scripts that change tags: what they all begin with, and what their refusals become."""
 
 import time
-from typing import Any
+from enum import StrEnum
+from typing import Any, NamedTuple
 
 from store.redis.client import RedisClient
 from store.redis.connection import wait_for_replicas
 from store.redis.memory import StoreMemory
-from store.redis.scripts import script
+from store.redis.scripts import Reply, Script, script
+
+
+class Outcome(StrEnum):
+    """What became of a change. PROPAGATING: nothing; an earlier change of the tag has to be propagated first."""
+
+    DONE = "DONE"
+    REPEATED = "REPEATED"
+    UNCHANGED = "UNCHANGED"
+    PROPAGATING = "PROPAGATING"
+
+
+class TagReply(NamedTuple):
+    """id: of the change, 0 if there is none."""
+
+    outcome: Outcome
+    id: int
+
+    @classmethod
+    def parse(cls, reply: list[Any]) -> "TagReply":
+        return cls(Outcome(reply[0].decode()), reply[1])
+
+
+class HoldersReply(NamedTuple):
+    """id: of the change, 0 if there is none. added, removed: users whom the source gave the tag to or took it from."""
+
+    outcome: Outcome
+    id: int
+    added: int
+    removed: int
+
+    @classmethod
+    def parse(cls, reply: list[Any]) -> "HoldersReply":
+        return cls(Outcome(reply[0].decode()), *reply[1:])
+
+
+class PropagateReply(NamedTuple):
+    """One step. more: there is more to do. looked, changed: at so many users, of so many the maps."""
+
+    more: bool
+    looked: int
+    changed: int
+
+    @classmethod
+    def parse(cls, reply: list[int]) -> "PropagateReply":
+        return cls(reply[0] == 1, *reply[1:])
+
+
+PUT = script("tag_put", TagReply)
+DELETE = script("tag_delete", TagReply)
+REPLACE = script("tag_replace", TagReply)
+HOLDERS = script("tag_holders", HoldersReply)
+PROPAGATE = script("tag_propagate", PropagateReply)
 
 
 class TagScript:
@@ -31,14 +84,14 @@ class TagScript:
         self._memory = memory
         self.highest_id = 0
 
-    async def run(self, name: str, *, share: int = 1, **values: Any) -> Any:
-        """The reply of the script `name` to these values beside those of `include/batch.lua`.
+    async def run(self, script: Script[Reply], *, share: int = 1, **values: Any) -> Reply:
+        """The reply of the script to these values beside those of `include/batch.lua`.
 
         share: leaves the outbox to others once it is full to this part of its limit. Raises ChannelRefused, StoreError.
         """
         if self._memory is not None:
             self._memory.require_room()
-        reply = await script(name).run(
+        reply = await script.run(
             self._redis,
             caller_time=time.time_ns() // 1000,
             window=self._window_us,

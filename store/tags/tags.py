@@ -15,7 +15,8 @@ from store.errors import AccountSpent, StoreEmpty, StoreError
 from store.redis import keys
 from store.redis.budget import NOT_JUDGED, UNBOUNDED, Budget, account
 from store.redis.client import RedisClient
-from store.tags.script import TagScript
+from store.redis.scripts import Script
+from store.tags.script import DELETE, HOLDERS, PROPAGATE, PUT, REPLACE, Outcome, PropagateReply, TagReply, TagScript
 
 MANUAL = "manual"
 PROFILE = "profile"
@@ -59,14 +60,6 @@ class HoldersChanged(NamedTuple):
     removed: int
 
 
-class Settled(NamedTuple):
-    """One step. more: there is more to do. looked, changed: at so many users, of so many the maps."""
-
-    more: bool
-    looked: int
-    changed: int
-
-
 class Tags:
     """Changes raise ChannelRefused (`unknown_tag`, `not_followable`), StoreError, and of users SenderOverBudget;
     questions raise StoreAway."""
@@ -86,11 +79,11 @@ class Tags:
 
     async def put(self, tag: str, *, title: str, followable: bool) -> None:
         """Makes a tag, or changes what it is."""
-        await self._once_settled(tag, "tag_put", title=title, followable=int(followable))
+        await self._once_settled(tag, PUT, title=title, followable=int(followable))
 
     async def delete(self, tag: str) -> None:
         """From here on nobody holds it. What is left to propagate is anybody's who propagates."""
-        await self._once_settled(tag, "tag_delete")
+        await self._once_settled(tag, DELETE)
 
     async def change(
         self, tag: str, source: str, *, add: Sequence[int] = (), remove: Sequence[int] = ()
@@ -110,7 +103,7 @@ class Tags:
         """The users staged under `job`, so many, are the tag's profile holders from one id on: that id."""
         return await self._once_settled(
             tag,
-            "tag_replace",
+            REPLACE,
             holders_key=keys.holders(PROFILE, tag),
             former_key=keys.former(PROFILE, tag),
             staged_key=keys.staged(job),
@@ -119,11 +112,11 @@ class Tags:
             count=count,
         )
 
-    async def settle_step(self, tag: str) -> Settled:
+    async def settle_step(self, tag: str) -> PropagateReply:
         """Rests as long as it took, for others. Raises OutboxFull where the archive has to catch up first."""
         begun = time.monotonic()
-        more, looked, changed = await self._script.run(
-            "tag_propagate",
+        step = await self._script.run(
+            PROPAGATE,
             share=_OUTBOX_SHARE,
             tag_key=keys.tag(tag),
             pages_key=keys.pages(tag),
@@ -135,7 +128,7 @@ class Tags:
             most_looked=_LOOKED_AT_ONCE,
         )
         await asyncio.sleep(time.monotonic() - begun)
-        return Settled(bool(more), looked, changed)
+        return step
 
     async def info(self, tag: str) -> TagInfo | None:
         """None if there is none."""
@@ -226,8 +219,8 @@ class Tags:
         charge: int | str = "",
         account: str = "",
     ) -> HoldersChanged:
-        id_, repeated, added, removed = await self._script.run(
-            "tag_holders",
+        reply = await self._script.run(
+            HOLDERS,
             more_keys=repeat,
             more_arguments=[*add, *remove],
             tag_key=keys.tag(tag),
@@ -241,13 +234,15 @@ class Tags:
             adding=len(add),
             repeat_seconds=self._script.repeat_seconds,
         )
-        return HoldersChanged(self._script.given(id_), bool(repeated), added, removed)
+        repeated = reply.outcome == Outcome.REPEATED
+        return HoldersChanged(self._script.given(reply.id), repeated, reply.added, reply.removed)
 
-    async def _once_settled(self, tag: str, name: str, **values: Any) -> int:
+    async def _once_settled(self, tag: str, script: Script[TagReply], **values: Any) -> int:
         """The id that the script gives, once an earlier change of the tag is propagated."""
-        while (id_ := await self._script.run(name, tag_key=keys.tag(tag), tag=tag, **values)) < 0:
+        values |= {"tag_key": keys.tag(tag), "tag": tag}
+        while (reply := await self._script.run(script, **values)).outcome == Outcome.PROPAGATING:
             await self.settle_step(tag)
-        return self._script.given(id_)
+        return self._script.given(reply.id)
 
     @staticmethod
     async def _replies(pipeline: Any) -> Any:

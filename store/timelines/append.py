@@ -8,6 +8,7 @@ one refuses at once.
 import asyncio
 import time
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from store.addresses import Address, Channel, Group, Inbox, Tag
@@ -30,9 +31,19 @@ _BATCH_GROUPS = 64
 """Group messages in a batch: the script puts off those it does not reach."""
 _SMALLEST_SPLIT = 4
 
-_LATER = b"LATER"
-_REFUSED = "REFUSED "
-_RATE = "RATE"
+
+class Code(StrEnum):
+    """What the script says of an entry that got no id: the first word of its outcome."""
+
+    REPEATED = "REPEATED"
+    LATER = "LATER"
+    REFUSED = "REFUSED"
+    RATE = "RATE"
+    FAILED = "FAILED"
+
+
+_LATER = Code.LATER.encode()
+_SCRIPT = script("append", list[int | bytes])
 
 _GROUP = "group"
 
@@ -97,7 +108,6 @@ class Appender:
         self._budget = budget
         self._memory = memory
         self._on_batch = on_batch
-        self._script = script("append")
         self._queue: list[tuple[Entry, asyncio.Future[Stored]]] = []
         self._queued_bytes = 0
         self._queued_groups = 0
@@ -196,10 +206,10 @@ class Appender:
                 elif answer.done():
                     continue
                 elif isinstance(reply, int):
-                    answer.set_result(Stored(abs(reply), reply < 0))
+                    answer.set_result(Stored(reply, False))
                     self.highest_id = max(self.highest_id, reply)
                 else:
-                    answer.set_exception(self._failure(entry, reply.decode()))
+                    self._answer_coded(entry, answer, reply.decode())
             self._put_back(later)
             if self._on_batch is not None:
                 self._on_batch(len(batch) - len(later))
@@ -238,13 +248,13 @@ class Appender:
         self._queued_groups = 0
         return batch
 
-    async def _write(self, connection: RedisConnection, entries: list[Entry]) -> list[Any]:
+    async def _write(self, connection: RedisConnection, entries: list[Entry]) -> list[int | bytes]:
         names: list[bytes] = []
         arguments: list[Any] = []
         for entry in entries:
             names += entry.names
             arguments += (entry.kind, entry.to, entry.tail, "" if entry.charge == NOT_JUDGED else entry.charge)
-        replies: list[Any] = await self._script.run(
+        outcomes = await _SCRIPT.run(
             connection,
             more_keys=names,
             more_arguments=arguments,
@@ -258,12 +268,19 @@ class Appender:
             budget_least=self._budget.least,
         )
         await wait_for_replicas(connection, self._replicas)
-        return replies
+        return outcomes
 
-    def _failure(self, entry: Entry, reply: str) -> Exception:
-        if reply == _RATE:
-            return SenderOverBudget(self._budget.close(entry.sender, entry.received_at).retry_after, entry.client_id)
-        return ChannelRefused(reply.removeprefix(_REFUSED)) if reply.startswith(_REFUSED) else EntryFailed(reply)
+    def _answer_coded(self, entry: Entry, answer: asyncio.Future[Stored], outcome: str) -> None:
+        code, _, said = outcome.partition(" ")
+        if code == Code.REPEATED:
+            answer.set_result(Stored(int(said), True))
+        elif code == Code.RATE:
+            over = self._budget.close(entry.sender, entry.received_at)
+            answer.set_exception(SenderOverBudget(over.retry_after, entry.client_id))
+        elif code == Code.REFUSED:
+            answer.set_exception(ChannelRefused(said))
+        else:
+            answer.set_exception(EntryFailed(outcome))
 
 
 def _judging(to: Channel) -> tuple[str, tuple[bytes, ...]]:

@@ -74,6 +74,32 @@ def _size(message: Message) -> int:
     return 2 * len(message.payload) + _BESIDE_BYTES
 
 
+class NewestRecords(NamedTuple):
+    """All records of a channel above `low`, oldest first. head: the id of the newest."""
+
+    low: int
+    head: int
+    records: list[bytes]
+
+
+class HotReply(NamedTuple):
+    """What `hot.lua` read. channels: in the order in which they were asked for; None: it was not reached."""
+
+    epoch: str
+    channels: list[NewestRecords | None]
+
+    @classmethod
+    def parse(cls, reply: list[Any]) -> "HotReply":
+        epoch, channels = reply
+        return cls(
+            epoch.decode(),
+            [found and NewestRecords(int(found[0]), int(found[1]), found[:1:-1]) for found in channels],
+        )
+
+
+_SCRIPT = script("hot", HotReply)
+
+
 class CacheSnapshot(NamedTuple):
     """What a pull tells the script that it has. text: as the script wants it."""
 
@@ -107,7 +133,6 @@ class HotChannels:
         self._redis = redis
         self._threshold = threshold
         self._on_second = on_stats
-        self._script = script("hot")
         self._epoch = ""
         self._held: dict[str, CachedChannel] = {}
         self._offer: CacheSnapshot | None = None
@@ -191,7 +216,7 @@ class HotChannels:
         arguments: list[Any] = []
         for name in names:
             arguments += (name, self._held[name].head if name in self._held else 0)
-        found, *channels = await self._script.run(
+        reply = await _SCRIPT.run(
             self._redis,
             more_arguments=arguments,
             known_epoch=epoch,
@@ -202,19 +227,14 @@ class HotChannels:
         if epoch != self._epoch:
             # A pull has met another life of the store meanwhile.
             return
-        self.begin(found.decode())
-        for name, channel in zip(names, channels, strict=True):
-            if channel is None or name not in self._rates:
+        self.begin(reply.epoch)
+        for name, newest in zip(names, reply.channels, strict=True):
+            if newest is None or name not in self._rates:
                 continue
-            low, head, messages = (
-                int(channel[0]),
-                int(channel[1]),
-                [Shared(*decode(record)) for record in channel[:1:-1]],
-            )
             held = self._held.get(name)
-            if held is None or low > held.head:
-                held = CachedChannel(low, low)
-            self._put(name, held.grown(head, messages))
+            if held is None or newest.low > held.head:
+                held = CachedChannel(newest.low, newest.low)
+            self._put(name, held.grown(newest.head, [Shared(*decode(record)) for record in newest.records]))
 
     def _put(self, name: str, held: CachedChannel) -> None:
         self._held[name] = held.bounded()

@@ -11,7 +11,7 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from store.addresses import GLOBAL, TAG_CHANNELS, Inbox, parse_channel
 from store.archive.archive import Archive
@@ -57,11 +57,41 @@ class Pulled(NamedTuple):
     epoch: str
 
 
+class PullReply(NamedTuple):
+    """What `pull.lua` read; its header has the meanings. oldest: 0 for none.
+
+    merged: 1 if it was cut, and the records. read: names of channels. hot: of each channel at hand its name, the id of
+    its newest message, intervals, and the newer records. seen: name and intervals of each channel, one after the other.
+    """
+
+    epoch: str
+    clock: int
+    edge: int
+    boundary: int
+    reset: bool
+    oldest: int
+    merged: list[Any]
+    read: list[bytes]
+    hot: list[list[bytes]]
+    seen: list[bytes]
+
+    @classmethod
+    def parse(cls, reply: list[Any]) -> "PullReply":
+        epoch, clock, edge, boundary, reset, oldest, *lists = reply
+        return cls(epoch.decode(), int(clock), int(edge), int(boundary), reset == 1, int(oldest or 0), *lists)
+
+
+_SCRIPT = script("pull", PullReply)
+
+
 def merge(sources: Sequence[Source], cursor: int, clock: int, limit: int) -> tuple[list[Message], int, bool]:
     """The messages to return, the new cursor, and whether there is more than was returned."""
-    complete = min((source.watermark for source in sources), default=clock)
-    waiting = [message for source in sources for message in source.messages if message.mid <= complete]
-    waiting.sort()
+    if len(sources) == 1:
+        # As for most pulls: it is in order, and all of it lies below its watermark.
+        waiting, complete = sources[0]
+    else:
+        complete = min((source.watermark for source in sources), default=clock)
+        waiting = sorted([message for source in sources for message in source.messages if message.mid <= complete])
     messages: list[Message] = []
     size = 0
     last = cursor
@@ -108,12 +138,11 @@ class Puller:
         self._window_us = window_us
         self._further_us = roaming_us - window_us
         self._sync_sender = sync_sender
-        self._script = script("pull")
 
     async def pull(self, uid: int, cursor: int, limit: int, epoch: str = "") -> Pulled:
         """Up to `limit` messages after `cursor`. Raises StoreEmpty, StoreAway, ArchiveAway."""
         offer = self._hot.offer()
-        epoch_now, clock, edge, boundary, reset, oldest, merged, read, hot, seen = await self._script.run(
+        found = await _SCRIPT.run(
             self._redis,
             more_arguments=(GLOBAL.channel,),
             inbox_key=keys.inbox(uid),
@@ -131,29 +160,30 @@ class Puller:
             at_hand=offer.text,
             tag_channels=TAG_CHANNELS,
         )
-        self._hot.begin(epoch_now.decode())
-        clock, boundary = int(clock), int(boundary)
-        lowest = int(edge) - self._further_us
-        if reset:
+        self._hot.begin(found.epoch)
+        clock, boundary = found.clock, found.boundary
+        lowest = found.edge - self._further_us
+        if found.reset:
             cursor = 0
-        sources = [_source(merged, clock)]
-        self._hot.missed(offer, (name.decode() for name in read))
-        for name, head, intervals, *newer in hot:
+        sources = [_source(found.merged, clock)]
+        if found.read:
+            self._hot.missed(offer, (name.decode() for name in found.read))
+        for name, head, intervals, *newer in found.hot:
             held = self._hot.take(offer, name.decode(), int(head), newer)
             messages = held.between(_intervals(intervals), max(cursor, boundary - 1), limit + 1)
             sources.append(_first(messages, limit, clock))
         start = max(cursor, lowest - 1)
         if start < boundary - 1:
-            await self._caught_up(int(oldest or 0), boundary)
-            sources.append(await self._archived(uid, _ranges(seen), start, boundary, clock, limit))
+            await self._caught_up(found.oldest, boundary)
+            sources.append(await self._archived(uid, _ranges(found.seen), start, boundary, clock, limit))
         messages, last_id, more = merge(sources, cursor, clock, limit)
         return Pulled(
             messages=messages,
             last_id=last_id,
             more=more,
             truncated=0 < cursor < lowest - 1,
-            reset=bool(reset),
-            epoch=epoch_now.decode(),
+            reset=found.reset,
+            epoch=found.epoch,
         )
 
     async def _archived(
@@ -195,7 +225,7 @@ def _first(messages: list[Message], limit: int, clock: int) -> Source:
     return Source(messages[:limit], messages[limit - 1].mid)
 
 
-def _source(reply: list[bytes], clock: int) -> Source:
+def _source(reply: list[Any], clock: int) -> Source:
     cut, *records = reply
     messages = [decode(record) for record in records]
     return Source(messages, messages[-1].mid if cut else clock)

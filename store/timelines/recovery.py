@@ -28,6 +28,8 @@ from store.timelines.destinations import destinations
 
 _PAGE = 1000
 _COMPARE_SECONDS = 3
+_BEGIN_EPOCH = script("begin_epoch", bytes)
+_RESTORE = script("restore", int)
 log = structlog.get_logger(__name__)
 
 
@@ -44,8 +46,6 @@ class StoreRecovery:
         self._window_us = window_us
         self._sync_sender = sync_sender
         self._comparison = Comparison(redis, archive, window_us=window_us, sync_sender=sync_sender)
-        self._begin = script("begin_epoch")
-        self._restore = script("restore")
         self._run = ""
         self._clock = 0
 
@@ -101,7 +101,7 @@ class StoreRecovery:
             await restore_tags(self._redis, self._archive.tags, lease.keep)
             count = await self._put_back(highest, lease, progress)
             lowest = max(lowest, time.time_ns() // 1000)
-            epoch: bytes = await self._begin.run(self._redis, new_epoch=secrets.token_urlsafe(4), lowest_clock=lowest)
+            epoch = await _BEGIN_EPOCH.run(self._redis, new_epoch=secrets.token_urlsafe(4), lowest_clock=lowest)
             await self._redis.set(keys.WINDOW, self._window_us)
             await admit(self._redis)
         finally:
@@ -145,7 +145,7 @@ class StoreRecovery:
                 timelines, channel = destinations(to, message.sender, sync_sender=self._sync_sender)
                 names.extend(timelines)
                 arguments += (len(timelines), channel, message.mid, encode(message))
-            await self._restore.run(
+            await _RESTORE.run(
                 self._redis,
                 more_keys=names,
                 more_arguments=arguments,

@@ -35,14 +35,16 @@ class Swept(NamedTuple):
     memory: int = 0
 
 
+_SWEEP = script("sweep", Swept)
+_FORGET = script("forget_unseen", int)
+
+
 class Sweeper:
     def __init__(self, redis: RedisClient, *, zombie_days: float, roaming_us: int) -> None:
         """roaming_us: how far back pulls reach."""
         self._redis = redis
         self._zombie_ms = int(zombie_days * 86_400_000)
         self._roaming_ms = roaming_us // 1000
-        self._script = script("sweep")
-        self._forget = script("forget_unseen")
 
     async def sweep(self, progress: Callable[[Swept], object] = lambda swept: None) -> Swept:
         """Makes everybody dormant who is due, and forgets users never seen for whom nothing is kept any more.
@@ -51,11 +53,11 @@ class Sweeper:
         """
         now = time.time_ns() // 1_000_000
         skipped_before = now - self._roaming_ms - _UNSEEN_MARGIN_MS
-        while await self._forget.run(self._redis, skipped_before=skipped_before, most=_AT_ONCE) == _AT_ONCE:
+        while await _FORGET.run(self._redis, skipped_before=skipped_before, most=_AT_ONCE) == _AT_ONCE:
             pass
         total = Swept()
         while True:
-            found = Swept(*await self._script.run(self._redis, since=now - self._zombie_ms, now=now, most=_AT_ONCE))
+            found = await _SWEEP.run(self._redis, since=now - self._zombie_ms, now=now, most=_AT_ONCE)
             total = Swept(*(before + more for before, more in zip(total, found, strict=True)))
             progress(total)
             if found.examined < _AT_ONCE:

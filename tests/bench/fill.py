@@ -28,8 +28,8 @@ def fill(redis: Redis, messages: Iterable[Message], *, sync_sender: bool = False
 
     Returns when Redis has rewritten its log, if the fill made it: that is not what anybody measures.
     """
-    restore = script("restore")
-    digest = redis.script_load(restore.source.decode())
+    restore = script("restore", int)
+    digest = redis.script_load(restore.source.text.decode())
     now = time.time_ns() // 1_000_000
     count = 0
     for page in _pages(messages):

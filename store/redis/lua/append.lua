@@ -16,16 +16,15 @@
 -- to whom (of inboxes one or two uids with a space between, else the name of the channel); its record without the id;
 -- the bytes that the sender's account is charged with ('': that is not judged; a group's are added to them here).
 --
--- The reply has for each entry the id, if it is new; minus the id, if a repeat; 'LATER', if it was not reached;
--- 'REFUSED <code>', if the group does not take it, or there is no such tag; 'RATE', if the sender may write no more in
--- that minute; another text, if only this entry failed.
+-- The reply has for each entry the id, if it is new; 'REPEATED <id>'; 'LATER', if it was not reached; 'REFUSED <rule>',
+-- if the group does not take it, or there is no such tag; 'RATE', if the sender may write no more in that minute;
+-- 'FAILED <text>', if only this entry failed.
 --
 -- include batch outbox budget
 -- guarded
 -- KEYS heads (entry)...
--- ARGV repeat_seconds:s own_copies:flag budget_least:bytes (kind:text to:text tail:text
---   charge:text)...
--- REPLY outcomes
+-- ARGV repeat_seconds:s own_copies:flag budget_least:bytes (kind:text to:text tail:text charge:text)...
+-- REPLY outcomes=REPEATED|LATER|REFUSED|RATE|FAILED
 -- ERROR EMPTY BEHIND OUTBOXFULL
 
 local MAX_DELIVERIES, MAX_DELIVERED_BYTES = 2000, 4194304
@@ -119,7 +118,7 @@ local function store(entry, repeat_key, timelines, skipped, channel, tail)
   local id = last + entry
   local mid = digits(id)
   if not redis.call('SET', repeat_key, mid, 'NX', 'PXAT', repeat_until) then
-    return -tonumber(redis.call('GET', repeat_key))
+    return 'REPEATED ' .. redis.call('GET', repeat_key)
   end
   claimed, record, written = repeat_key, mid .. '\n' .. tail, {}
   write(timelines, skipped, mid, record, written)
@@ -147,7 +146,7 @@ end
 local function store_judged(entry, repeat_key, timelines, tail, charge)
   local known = redis.call('GET', repeat_key)
   if known then
-    return -tonumber(known)
+    return 'REPEATED ' .. known
   end
   local _, account = sender_of(tail)
   if is_spent(account) then
@@ -161,7 +160,7 @@ end
 local function store_for_group(entry, key, channel, tail, charge)
   local known = redis.call('GET', KEYS[key])
   if known then
-    return -tonumber(known)
+    return 'REPEATED ' .. known
   end
   local sender, account = sender_of(tail)
   local inboxes, refusal = admitted(key + 1, sender)
@@ -194,7 +193,7 @@ end
 local function store_for_tag(entry, key, channel, tail)
   local known = redis.call('GET', KEYS[key])
   if known then
-    return -tonumber(known)
+    return 'REPEATED ' .. known
   end
   local tag = redis.call('HMGET', KEYS[key + 1], 'made', 'deleted')
   if not tag[1] or tag[2] then

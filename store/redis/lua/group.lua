@@ -18,8 +18,8 @@
 -- `known_only`: '1' if users put only those into groups who have written to them; `actor_topic`: of the actor's inbox.
 -- Then per user concerned: uid, and the control message without its id ('' if there is none).
 --
--- The reply: the id of the change (0: nothing to change); 1 if it is a repeat; 1 if the notice was written; the uids of
--- those told. With -1 for the id nothing was done, as the notice must say that the uid becomes owner.
+-- The reply: what became of it; the id of the change (0: there is none); 1 if the notice was written; the uids of those
+-- told. SUCCESSION: nothing was done, as the notice must say that the uid becomes owner.
 --
 -- include batch outbox memberships budget
 -- guarded
@@ -28,7 +28,7 @@
 --   command:text gid:gid channel:text actor:text new_owner:text new_mode:text new_open:flag new_name:text
 --   successor:text notice:text account:text budget_least:bytes charge:text
 --   most_groups:count most_made:count known_only:flag actor_topic:text (uid:uid tail:text)...
--- REPLY change repeated noticed uids
+-- REPLY outcome=DONE|REPEATED|UNCHANGED|SUCCESSION id noticed uids
 -- ERROR EMPTY BEHIND OUTBOXFULL REFUSED RATE FAILED
 
 local limits = { write = most_written, read = most_read }
@@ -38,7 +38,7 @@ local LOOKED_AT_RECORDS, LOOKED_AT_BYTES = 2000, 1048576
 local MEMBERSHIP_BYTES = 256
 local known = redis.call('GET', repeat_key)
 if known then
-  return { tonumber(known), 1, 0 }
+  return { 'REPEATED', tonumber(known), 0, {} }
 end
 if charge ~= '' and is_spent(account) then
   return redis.error_reply('RATE')
@@ -161,7 +161,7 @@ if not changes then
   if charge ~= '' then
     spend(account, tonumber(charge) + budget_least)
   end
-  return { 0, 0, 0 }
+  return { 'UNCHANGED', 0, 0, {} }
 end
 
 -- Who is in one read-mode group more: they, and those whose group becomes one.
@@ -196,7 +196,7 @@ elseif joined[owner] then
     end
   end
   if owner ~= successor then
-    return { -1, 0, 0, owner }
+    return { 'SUCCESSION', 0, 0, { owner } }
   end
 end
 
@@ -206,7 +206,7 @@ local change = digits(last + 1)
 redis.call('SET', clock_key, digits(last + #uids + 3))
 last = last + 1
 local records, written = {}, {}
-local reply = { tonumber(change), 0, 0 }
+local told, noticed = {}, 0
 local dormant = {}
 
 local function store(list, tail)
@@ -225,13 +225,13 @@ local function store_all()
   for _, uid in ipairs(command == 'invite' and joining or uids) do
     if tails[uid] ~= '' then
       store({ inbox_prefix .. uid }, tails[uid])
-      reply[#reply + 1] = uid
+      told[#told + 1] = uid
     end
   end
   if notice == '' or left == 0 then
     return
   end
-  reply[3] = 1
+  noticed = 1
   if mode == 'read' then
     redis.call('HSET', heads_key, channel, store({ channel_key }, notice))
     news[#news + 1] = channel
@@ -326,4 +326,4 @@ if dismissed and left > 0 then
   end
 end
 finish()
-return reply
+return { 'DONE', tonumber(change), noticed, told }

@@ -4,8 +4,8 @@
 -- `known_epoch` is that of what the caller has ('' for none). A record takes `beside` beside its own bytes. Then per
 -- channel its name and the id of the newest that the caller knows of.
 --
--- The reply: the epoch; then per channel { id above which the records are all there are, id of the newest, record, …
--- newest first }, or nil if it was not reached.
+-- The reply: the epoch; per channel { id above which the records are all there are, id of the newest, record, … newest
+-- first }, or nil if it was not reached.
 --
 -- guarded
 -- KEYS epoch heads channel_prefix
@@ -20,11 +20,11 @@ if not epoch then
   return redis.error_reply('EMPTY no epoch')
 end
 
-local reply, all = { epoch }, 0
+local channels, all = {}, 0
 for argument = FIRST_ARGUMENT, #ARGV, 2 do
   local name, known = ARGV[argument], epoch == known_epoch and ARGV[argument + 1] or '0'
   if all >= most_of_all then
-    reply[#reply + 1] = false
+    channels[#channels + 1] = false
   else
     local head = redis.call('HGET', heads_key, name) or '0'
     local found, bytes, highest = { known, head }, 0, head == known and known or '+inf'
@@ -44,7 +44,7 @@ for argument = FIRST_ARGUMENT, #ARGV, 2 do
       end
     end
     all = all + bytes
-    reply[#reply + 1] = found
+    channels[#channels + 1] = found
   end
 end
-return reply
+return { epoch, channels }

@@ -27,7 +27,7 @@
 -- KEYS epoch clock heads outbox dormant seen inbox channel_map channel_prefix propagating unseen
 -- ARGV cursor:us most_records:count most_bytes:bytes caller_time:us window:us known_epoch:text uid:uid seen_fresh:ms
 --   further:us held_epoch:text at_hand:text tag_channels:text (common:text)...
--- REPLY epoch clock edge boundary reset oldest merged read hot channels
+-- REPLY epoch clock edge boundary reset oldest merged read hot seen
 -- ERROR EMPTY
 
 local MAX_PAGE = 128

@@ -1,12 +1,12 @@
 -- Deletes a tag: from here on nobody holds it. tag_propagate.lua brings that to its holders' maps, and ends it.
 --
--- The reply is the id of the change, or -1: an earlier change is being propagated, propagate it first.
+-- The reply has the id of the change. PROPAGATING: an earlier change is being propagated, propagate it first.
 --
 -- include batch outbox holding
 -- guarded
 -- KEYS tag tags propagating former_prefix
 -- ARGV tag:text
--- REPLY id
+-- REPLY outcome=DONE|PROPAGATING id
 -- ERROR EMPTY BEHIND OUTBOXFULL REFUSED
 
 local fields = redis.call('HMGET', tag_key, 'made', 'deleted', 'title', 'followable')
@@ -14,7 +14,7 @@ if not fields[1] or fields[2] then
   return redis.error_reply('REFUSED unknown_tag')
 end
 if redis.call('HEXISTS', propagating_key, tag) == 1 then
-  return -1
+  return { 'PROPAGATING', 0 }
 end
 local id = digits(last + 1)
 redis.call('SET', clock_key, id)
@@ -29,4 +29,4 @@ for _, source in ipairs(SOURCES) do
 end
 put_into_outbox(id .. '-0', 'tag', table.concat({ tag, fields[4], fields[1], id, id, fields[3] }, '\n'))
 finish()
-return tonumber(id)
+return { 'DONE', tonumber(id) }

@@ -8,21 +8,21 @@
 -- A user's own command comes with its repeat key; their `account` is charged with `charge` ('': it is not judged). The
 -- first `adding` users are given the tag, the others lose it.
 --
--- The reply: the id of the change (0: nothing to change); 1 if it is a repeat; users the source gave it to; users it
--- took it from.
+-- The reply: what became of it; the id of the change (0: there is none); users the source gave it to; users it took it
+-- from.
 --
 -- include batch outbox holding holders budget
 -- guarded
 -- KEYS tag propagating (repeat)...
 -- ARGV tag:text source:text repeat_seconds:s account:text charge:text adding:count (uid:uid)...
--- REPLY id repeated added removed
+-- REPLY outcome=DONE|REPEATED|UNCHANGED id added removed
 -- ERROR EMPTY BEHIND OUTBOXFULL REFUSED RATE
 
 local repeat_key = KEYS[FIRST_KEY]
 local actor = repeat_key and ARGV[FIRST_ARGUMENT] or channel
 local known = repeat_key and redis.call('GET', repeat_key)
 if known then
-  return { tonumber(known), 1, 0, 0 }
+  return { 'REPEATED', tonumber(known), 0, 0 }
 end
 if charge ~= '' and is_spent(account) then
   return redis.error_reply('RATE')
@@ -65,4 +65,4 @@ if #rows > 0 then
   put_into_outbox(id .. '-0', 'holder', tag .. finish_holders(id))
 end
 finish()
-return { changed and tonumber(id) or 0, 0, counts.SADD, counts.SREM }
+return { changed and 'DONE' or 'UNCHANGED', changed and tonumber(id) or 0, counts.SADD, counts.SREM }

@@ -1,14 +1,14 @@
 -- Replaces all users who hold a tag by their profile: from here on the staged ones do, all at one id. tag_propagate.lua
 -- brings that to their maps.
 --
--- `count` users were staged. The reply is the id of the change, or -1: an earlier change is being propagated, propagate
--- it first.
+-- `count` users were staged. The reply has the id of the change. PROPAGATING: an earlier change is being propagated,
+-- propagate it first.
 --
 -- include batch outbox
 -- guarded
 -- KEYS tag propagating holders former staged staged_pages pages
 -- ARGV tag:text count:count
--- REPLY id
+-- REPLY outcome=DONE|PROPAGATING id
 -- ERROR EMPTY BEHIND OUTBOXFULL REFUSED FAILED
 
 local fields = redis.call('HMGET', tag_key, 'made', 'deleted')
@@ -16,7 +16,7 @@ if not fields[1] or fields[2] then
   return redis.error_reply('REFUSED unknown_tag')
 end
 if redis.call('HEXISTS', propagating_key, tag) == 1 then
-  return -1
+  return { 'PROPAGATING', 0 }
 end
 if redis.call('SCARD', staged_key) ~= count then
   return redis.error_reply('FAILED what was uploaded is not there any more')
@@ -34,4 +34,4 @@ if count > 0 then
 end
 redis.call('HSET', tag_key, 'changed', id)
 redis.call('HSET', propagating_key, tag, id)
-return tonumber(id)
+return { 'DONE', tonumber(id) }

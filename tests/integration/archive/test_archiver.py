@@ -75,7 +75,7 @@ async def test_consumers_of_dead_archivers_go_once_nothing_is_left_with_them(liv
     await leaving.leave()
     names = {consumer["name"].decode() for consumer in await live_redis.xinfo_consumers(keys.OUTBOX, GROUP)}
     assert names == {holding.worker, dead.worker}
-    leave = script("work_leave")
+    leave = script("work_leave", int)
     assert await leave.run(live_redis, stream_key=keys.OUTBOX, group=GROUP, leaving=leaving.worker, silence=-1) == 1
     names = {consumer["name"].decode() for consumer in await live_redis.xinfo_consumers(keys.OUTBOX, GROUP)}
     assert names == {holding.worker}

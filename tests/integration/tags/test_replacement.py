@@ -12,7 +12,8 @@ from store.errors import ChannelRefused, EntryFailed, OutboxFull, StoreAway
 from store.groups.groups import Limits
 from store.redis import keys
 from store.tags.replacement import Propagator, Replacement
-from store.tags.tags import FOLLOW, MANUAL, PROFILE, Settled, Tags
+from store.tags.script import PropagateReply
+from store.tags.tags import FOLLOW, MANUAL, PROFILE, Tags
 from tests.integration.groups.conftest import WINDOW_US
 from tests.integration.tags.conftest import TAG, Store
 from tests.servers import RedisServer
@@ -253,7 +254,7 @@ async def test_any_changes_against_a_model(store: Store, seed: int) -> None:
             case "second":
                 await store.hot.step()
             case "propagate":
-                assert isinstance(await store.tags.settle_step(tag), Settled)
+                assert isinstance(await store.tags.settle_step(tag), PropagateReply)
             case "tell":
                 mid = await store.tell(tag)
                 for holder in set.union(*model[tag].values()):

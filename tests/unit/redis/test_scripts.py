@@ -1,13 +1,17 @@
 """Lua headers are the contract: what they say is what Redis gets, and what they do not say is refused."""
 
 import re
+from enum import StrEnum
 from importlib.resources import files
+from typing import NamedTuple
 
 import pytest
 
 from store.redis import keys
 from store.redis.headers import HeaderError, parse
+from store.redis.lua_source import LuaSource
 from store.redis.scripts import script
+from store.timelines.append import Code
 
 FOLDER = files("store.redis").joinpath("lua")
 FILES = {
@@ -77,7 +81,7 @@ def test_a_body_uses_all_that_its_header_declares(name: str) -> None:
 
 
 def test_a_call_is_in_the_order_of_the_headers() -> None:
-    put = script("tag_put")
+    put = LuaSource("tag_put")
     count, *rest = put.call(
         tag="news",
         title="News",
@@ -96,7 +100,7 @@ def test_a_call_is_in_the_order_of_the_headers() -> None:
 
 
 def test_a_call_that_does_not_fit_is_refused() -> None:
-    release = script("work_leave")
+    release = LuaSource("work_leave")
     with pytest.raises(TypeError, match=r"work_leave.lua takes \['group', 'leaving', 'silence', 'stream_key'\]"):
         release.call(stream_key=b"s", group="g", leaving="w")
     with pytest.raises(TypeError, match="not"):
@@ -104,4 +108,48 @@ def test_a_call_that_does_not_fit_is_refused() -> None:
     with pytest.raises(TypeError, match="1 more keys and 0 more arguments"):
         release.call(stream_key=b"s", group="g", leaving="w", silence=5, more_keys=[b"k"])
     with pytest.raises(TypeError, match="0 more keys and 3 more arguments"):
-        script("outbox_done").call(group="g", more_arguments=["1-0", 64, "2-0"])
+        LuaSource("outbox_done").call(group="g", more_arguments=["1-0", 64, "2-0"])
+
+
+class Wrong(NamedTuple):
+    more: bool
+    changed: int
+    looked: int
+
+
+class Fewer(StrEnum):
+    DONE = "DONE"
+
+
+class Unknowing(NamedTuple):
+    outcome: Fewer
+    id: int
+
+
+def test_a_reply_type_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(HeaderError, match=r"replies \('more', 'looked', 'changed'\), and Wrong has"):
+        script("tag_propagate", Wrong)
+    with pytest.raises(HeaderError, match="a NamedTuple has to name them"):
+        script("tag_propagate", int)
+    with pytest.raises(HeaderError, match=r"Unknowing.outcome does not know all of \('DONE', 'UNCHANGED', 'PROPAG"):
+        script("tag_put", Unknowing)
+
+
+def test_the_codes_of_append_are_those_of_its_script() -> None:
+    assert {*LuaSource("append").header.codes["outcomes"]} == {*Code}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_body_says_the_codes_that_its_header_names(name: str) -> None:
+    header = parse(name, FILES[name])
+    said = set(re.findall(r"'([A-Z]{2,})\b", header.body))
+    for code in (code for codes in header.codes.values() for code in codes):
+        assert code in said
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_body_refuses_with_the_errors_that_its_header_names(name: str) -> None:
+    header = parse(name, FILES[name])
+    said = set(re.findall(r"error_reply\('([A-Z]+)", header.body))
+    included = {code for each in header.includes for code in parse(each, FILES[f"{each}.lua"]).errors}
+    assert {*header.errors} == said | included
