@@ -72,7 +72,7 @@ class Succession(NamedTuple):
     owner: int
 
 
-class Outcome(StrEnum):
+class CommandOutcome(StrEnum):
     """What became of a command. SUCCESSION: nothing; the notice must say that the first of the uids becomes owner."""
 
     DONE = "DONE"
@@ -84,7 +84,7 @@ class Outcome(StrEnum):
 class GroupReply(NamedTuple):
     """id: of the change, 0 if there is none. noticed: whether the group's notice was written. uids: of those told."""
 
-    outcome: Outcome
+    outcome: CommandOutcome
     id: int
     noticed: bool
     uids: list[int]
@@ -92,7 +92,7 @@ class GroupReply(NamedTuple):
     @classmethod
     def parse(cls, reply: list[Any]) -> "GroupReply":
         outcome, id_, noticed, uids = reply
-        return cls(Outcome(outcome.decode()), id_, noticed == 1, [int(uid) for uid in uids])
+        return cls(CommandOutcome(outcome.decode()), id_, noticed == 1, [int(uid) for uid in uids])
 
 
 _SCRIPT = script("group", GroupReply)
@@ -124,7 +124,7 @@ class GroupScript:
     async def run(self, command: Command, highest_id: int) -> Changed | Succession:
         """highest_id: of those the caller was given. Raises ChannelRefused, SenderOverBudget, StoreError."""
         reply = await self._run(command, highest_id)
-        if reply.outcome == Outcome.SUCCESSION:
+        if reply.outcome == CommandOutcome.SUCCESSION:
             return Succession(reply.uids[0])
         told = {}
         for uid in reply.uids:
@@ -132,7 +132,7 @@ class GroupScript:
                 told[Inbox(uid).topic] = notice[1]
         if reply.noticed and command.notice:
             told[Group(command.gid).topic] = command.notice[1]
-        return Changed(reply.id, reply.outcome == Outcome.REPEATED, told)
+        return Changed(reply.id, reply.outcome == CommandOutcome.REPEATED, told)
 
     async def _run(self, command: Command, highest_id: int) -> GroupReply:
         if self._memory is not None:

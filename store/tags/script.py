@@ -10,7 +10,7 @@ from store.redis.memory import StoreMemory
 from store.redis.scripts import Reply, Script, script
 
 
-class Outcome(StrEnum):
+class TagOutcome(StrEnum):
     """What became of a change. PROPAGATING: nothing; an earlier change of the tag has to be propagated first."""
 
     DONE = "DONE"
@@ -22,25 +22,25 @@ class Outcome(StrEnum):
 class TagReply(NamedTuple):
     """id: of the change, 0 if there is none."""
 
-    outcome: Outcome
+    outcome: TagOutcome
     id: int
 
     @classmethod
     def parse(cls, reply: list[Any]) -> "TagReply":
-        return cls(Outcome(reply[0].decode()), reply[1])
+        return cls(TagOutcome(reply[0].decode()), reply[1])
 
 
 class HoldersReply(NamedTuple):
     """id: of the change, 0 if there is none. added, removed: users whom the source gave the tag to or took it from."""
 
-    outcome: Outcome
+    outcome: TagOutcome
     id: int
     added: int
     removed: int
 
     @classmethod
     def parse(cls, reply: list[Any]) -> "HoldersReply":
-        return cls(Outcome(reply[0].decode()), *reply[1:])
+        return cls(TagOutcome(reply[0].decode()), *reply[1:])
 
 
 class PropagateReply(NamedTuple):

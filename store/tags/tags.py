@@ -16,7 +16,7 @@ from store.redis import keys
 from store.redis.budget import NOT_JUDGED, UNBOUNDED, Budget, account
 from store.redis.client import RedisClient
 from store.redis.scripts import Script
-from store.tags.script import DELETE, HOLDERS, PROPAGATE, PUT, REPLACE, Outcome, PropagateReply, TagReply, TagScript
+from store.tags.script import DELETE, HOLDERS, PROPAGATE, PUT, REPLACE, PropagateReply, TagOutcome, TagReply, TagScript
 
 MANUAL = "manual"
 PROFILE = "profile"
@@ -234,13 +234,13 @@ class Tags:
             adding=len(add),
             repeat_seconds=self._script.repeat_seconds,
         )
-        repeated = reply.outcome == Outcome.REPEATED
+        repeated = reply.outcome == TagOutcome.REPEATED
         return HoldersChanged(self._script.given(reply.id), repeated, reply.added, reply.removed)
 
     async def _once_settled(self, tag: str, script: Script[TagReply], **values: Any) -> int:
         """The id that the script gives, once an earlier change of the tag is propagated."""
         values |= {"tag_key": keys.tag(tag), "tag": tag}
-        while (reply := await self._script.run(script, **values)).outcome == Outcome.PROPAGATING:
+        while (reply := await self._script.run(script, **values)).outcome == TagOutcome.PROPAGATING:
             await self.settle_step(tag)
         return self._script.given(reply.id)
 

@@ -32,7 +32,7 @@ _BATCH_GROUPS = 64
 _SMALLEST_SPLIT = 4
 
 
-class Code(StrEnum):
+class AppendCode(StrEnum):
     """What the script says of an entry that got no id: the first word of its outcome."""
 
     REPEATED = "REPEATED"
@@ -42,7 +42,7 @@ class Code(StrEnum):
     FAILED = "FAILED"
 
 
-_LATER = Code.LATER.encode()
+_LATER = AppendCode.LATER.encode()
 _SCRIPT = script("append", list[int | bytes])
 
 _GROUP = "group"
@@ -272,12 +272,12 @@ class Appender:
 
     def _answer_coded(self, entry: Entry, answer: asyncio.Future[Stored], outcome: str) -> None:
         code, _, said = outcome.partition(" ")
-        if code == Code.REPEATED:
+        if code == AppendCode.REPEATED:
             answer.set_result(Stored(int(said), True))
-        elif code == Code.RATE:
+        elif code == AppendCode.RATE:
             over = self._budget.close(entry.sender, entry.received_at)
             answer.set_exception(SenderOverBudget(over.retry_after, entry.client_id))
-        elif code == Code.REFUSED:
+        elif code == AppendCode.REFUSED:
             answer.set_exception(ChannelRefused(said))
         else:
             answer.set_exception(EntryFailed(outcome))

@@ -69,7 +69,7 @@ async def test_a_letter_that_succeeds_when_replayed_is_gone(
 ) -> None:
     body = message_body(f"single/{other_uid}", {"id": "x"}, uid)
     with monkeypatch.context() as patched:
-        patched.setattr(MessageHook, "_store", lambda *_: 1 / 0)
+        patched.setattr(MessageHook, "_judge", lambda *_: 1 / 0)
         while (await app.hook("message", body)).status == 503:
             pass
     (letter,) = await app.letters(uid)

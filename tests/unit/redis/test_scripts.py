@@ -11,7 +11,7 @@ from store.redis import keys
 from store.redis.headers import HeaderError, parse
 from store.redis.lua_source import LuaSource
 from store.redis.scripts import script
-from store.timelines.append import Code
+from store.timelines.append import AppendCode
 
 FOLDER = files("store.redis").joinpath("lua")
 FILES = {
@@ -136,7 +136,7 @@ def test_a_reply_type_that_does_not_fit_is_refused() -> None:
 
 
 def test_the_codes_of_append_are_those_of_its_script() -> None:
-    assert {*LuaSource("append").header.codes["outcomes"]} == {*Code}
+    assert {*LuaSource("append").header.codes["outcomes"]} == {*AppendCode}
 
 
 @pytest.mark.parametrize("name", FILES)
