@@ -16,7 +16,7 @@ from hooks.cli.serve import serve
 from hooks.cli.store import rebuild, sweep
 from hooks.cli.terminal import show_substitutes
 from hooks.cli.token import token
-from hooks.settings import SettingsError
+from hooks.setting_sources import SettingsError
 
 app = typer.Typer(
     name="emqx-im",

@@ -8,9 +8,8 @@ import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from hooks.cli.archive import NOT_NEEDED
 from hooks.server import logs
-from hooks.settings import Settings, load
+from hooks.settings import ArchiveSettings, RedisSettings, TimelineSettings, load
 from store.archive.aggregate import Aggregator
 from store.archive.archive import Archive, open_archive
 from store.archive.outbox import Outbox
@@ -22,13 +21,13 @@ from store.redis.connection import connect
 
 def aggregate() -> None:
     """Pack the archive's past months into compressed blocks, from which pulls read with IM_ROAMING=quarter or year."""
-    settings = load(**NOT_NEEDED)
+    redis, archive, timelines = load(RedisSettings), load(ArchiveSettings), load(TimelineSettings)
     logs.configure("warning")
-    if settings.roaming not in AGGREGATED:
-        typer.echo(f"nothing to do: IM_ROAMING={settings.roaming} reads rows; quarter and year read aggregates")
+    if timelines.roaming not in AGGREGATED:
+        typer.echo(f"nothing to do: IM_ROAMING={timelines.roaming} reads rows; quarter and year read aggregates")
         return
     try:
-        uvloop.run(_connected(settings))
+        uvloop.run(_connected(redis.redis_url, archive.archive_url, timelines.window_us))
     except (ArchiveAway, ArchiveRefused) as error:
         sys.exit(f"emqx-im: IM_ARCHIVE_URL: {error}")
     except StoreError as error:
@@ -37,19 +36,18 @@ def aggregate() -> None:
         sys.exit("emqx-im: interrupted; run it again to go on")
 
 
-async def _connected(settings: Settings) -> None:
-    redis = connect(settings.redis_url)
-    archive = open_archive(settings.archive_url)
+async def _connected(redis_url: str, archive_url: str, window_us: int) -> None:
+    redis, archive = connect(redis_url), open_archive(archive_url)
     try:
-        await _aggregate(settings, redis, archive)
+        await _aggregate(redis, archive, window_us)
     finally:
         await archive.close()
         await redis.aclose()
 
 
-async def _aggregate(settings: Settings, redis: RedisClient, archive: Archive) -> None:
+async def _aggregate(redis: RedisClient, archive: Archive, window_us: int) -> None:
     await archive.migrate()
-    aggregator = Aggregator(archive, Outbox(redis), window_us=settings.window_us)
+    aggregator = Aggregator(archive, Outbox(redis), window_us=window_us)
     months = await aggregator.due(time.time_ns() // 1000)
     if not months:
         typer.echo("no month is due")

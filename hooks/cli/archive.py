@@ -9,7 +9,7 @@ import typer
 import uvloop
 
 from hooks.server import logs
-from hooks.settings import Settings, load
+from hooks.settings import ArchiveSettings, LogSettings, RedisSettings, TimelineSettings, load
 from store.archive.archive import Archive, open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
@@ -19,24 +19,21 @@ from store.errors import ArchiveAway
 from store.operations.dead_letters import DeadLetters
 from store.redis.connection import connect
 
-NOT_NEEDED = {"hook_token": "-", "admin_token": "-", "secret": "-", "jwt_secret": "-"}
-"""Stand in for secrets of the service, so that these commands run where only the databases are known."""
-
 
 def migrate() -> None:
     """Bring the archive's schema up to date and create the partitions of the coming months."""
-    settings = load(**NOT_NEEDED, redis_url="redis://")
+    archive_url = load(ArchiveSettings).archive_url
     try:
-        uvloop.run(_migrate(open_archive(settings.archive_url)))
+        uvloop.run(_migrate(open_archive(archive_url)))
     except ArchiveAway as error:
         sys.exit(f"emqx-im: IM_ARCHIVE_URL: {error}")
 
 
 def archive() -> None:
     """Carry the outbox into the archive until SIGTERM; the current batch is finished first."""
-    settings = load(**NOT_NEEDED)
-    logs.configure(settings.log_level)
-    uvloop.run(_archive(settings, open_archive(settings.archive_url)))
+    redis, archive, timelines = load(RedisSettings), load(ArchiveSettings), load(TimelineSettings)
+    logs.configure(load(LogSettings).log_level)
+    uvloop.run(_archive(redis.redis_url, open_archive(archive.archive_url), timelines))
 
 
 async def _migrate(archive: Archive) -> None:
@@ -52,15 +49,15 @@ async def _migrate(archive: Archive) -> None:
         await archive.close()
 
 
-async def _archive(settings: Settings, archive: Archive) -> None:
+async def _archive(redis_url: str, archive: Archive, timelines: TimelineSettings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    redis = connect(settings.redis_url)
+    redis = connect(redis_url)
     archiver = Archiver(Outbox(redis), handlers(archive), DeadLetters(redis))
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(keep_up(archive, settings.roaming, settings.retention_days, stop))
+            group.create_task(keep_up(archive, timelines.roaming, timelines.retention_days, stop))
             group.create_task(archiver.run(stop))
     finally:
         await archive.close()

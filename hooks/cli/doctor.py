@@ -33,7 +33,8 @@ from hooks.doctor.probe import PROBE, probe
 from hooks.emqx.rest import BrokerAway, BrokerRefused
 from hooks.emqx.rules.render import HOOK_URL_MISSING, Parameters, Rules
 from hooks.mqtt_address import mqtt_address
-from hooks.settings import Settings, SettingsError, load
+from hooks.setting_sources import SettingsError
+from hooks.settings import ArchiveSettings, BrokerSettings, HookSettings, RedisSettings, UserTokenSettings, load
 
 _MARKS = {State.OK: ("✓", "green"), State.WARN: ("!", "yellow"), State.FAIL: ("✗", "red"), State.SKIPPED: ("-", "dim")}
 _TOKEN_SECONDS = 300
@@ -43,12 +44,14 @@ console = Console(highlight=False)
 
 @dataclass(frozen=True)
 class _Target:
-    """url: the service, from here. embedded: it is `emqx-im dev`, which keeps Redis and archive to itself."""
+    """url: the service, from here. stores: where Redis and archive are; None: `emqx-im dev` keeps them to itself."""
 
-    settings: Settings
+    broker: BrokerSettings
+    hooks: HookSettings
+    user_tokens: UserTokenSettings
+    stores: tuple[str, str] | None
     url: str
     mqtt: str
-    embedded: bool
 
 
 def doctor(
@@ -62,7 +65,9 @@ def doctor(
     """Check EMQX, webhook, Redis and archive, and say how to fix what is wrong. Exit with status 1 if a check fails."""
     uid = checked_uid(probe_uid) if probe_uid else None
     target = _target(data_dir, url, mqtt)
-    rules = Rules(Parameters.of(target.settings, name, target.settings.hook_url or target.url))
+    rules = Rules(
+        Parameters.of(target.broker, target.hooks, target.user_tokens, name, target.broker.hook_url or target.url)
+    )
     found = asyncio.run(_examine(target, rules, uid, token))
     _show(found)
     raise typer.Exit(1 if any(finding.state is State.FAIL for finding in found) else 0)
@@ -72,49 +77,48 @@ def _target(data_dir: Path, url: str, mqtt: str) -> _Target:
     """Raises SettingsError."""
     running = find_running(data_dir)
     if running is not None and not os.environ.get("IM_EMQX_API_URL"):
-        settings = _settings_of(running)
-        port = running.ports.mqtt_port
-        return _Target(settings, url or str(settings.hook_url), mqtt or f"127.0.0.1:{port}", embedded=True)
-    settings = load(admin_token="-", secret="-")  # noqa: S106
-    url = url or settings.hook_url or ""
+        return _embedded(running, url, mqtt)
+    stores = load(RedisSettings).redis_url, load(ArchiveSettings).archive_url
+    broker, hooks, user_tokens = load(BrokerSettings), load(HookSettings), load(UserTokenSettings)
+    url = url or broker.hook_url or ""
     if not url:
         raise SettingsError(HOOK_URL_MISSING)
-    return _Target(settings, url.rstrip("/"), mqtt or str(urlsplit(settings.emqx_api_url or "").hostname), False)
+    host = str(urlsplit(broker.emqx_api_url or "").hostname)
+    return _Target(broker, hooks, user_tokens, stores, url.rstrip("/"), mqtt or host)
 
 
-def _settings_of(running: Running) -> Settings:
+def _embedded(running: Running, url: str, mqtt: str) -> _Target:
     kept, ports = running.secrets, running.ports
-    return load(
+    broker = load(
+        BrokerSettings,
         emqx_api_url=f"http://127.0.0.1:{ports.api_port}",
         emqx_api_key=kept.emqx_api_key,
         emqx_api_secret=kept.emqx_api_secret,
         hook_url=f"http://127.0.0.1:{ports.http_port}",
-        hook_token=kept.hook_token,
-        jwt_secret=kept.jwt_secret,
-        redis_url="redis://",
-        archive_url="sqlite:///-",
-        admin_token="-",  # noqa: S106
-        secret="-",  # noqa: S106
         trusted_send=running.trusted_send,
+    )
+    hooks = load(HookSettings, hook_token=kept.hook_token)
+    user_tokens = load(UserTokenSettings, jwt_secret=kept.jwt_secret)
+    return _Target(
+        *(broker, hooks, user_tokens, None), url or str(broker.hook_url), mqtt or f"127.0.0.1:{ports.mqtt_port}"
     )
 
 
 async def _examine(target: _Target, rules: Rules, uid: int | None, token: str) -> list[Finding]:
     with console.status("looking at EMQX") if console.is_terminal else contextlib.nullcontext():
         found = await _broker(target, rules)
-        found += await service.webhook(
-            target.url, target.settings.hook_token, trusted_send=target.settings.trusted_send
-        )
-        if target.embedded:
+        found += await service.webhook(target.url, target.hooks.hook_token, trusted_send=target.broker.trusted_send)
+        if target.stores is None:
             found.append(skipped(stores.REDIS, "and the archive are those of emqx-im dev; the service's word counts"))
         else:
-            found += await stores.redis(target.settings)
-            found += await stores.archive(target.settings)
+            redis_url, archive_url = target.stores
+            found += await stores.redis(redis_url)
+            found += await stores.archive(archive_url)
         return found + await _probe(target, uid, token)
 
 
 async def _broker(target: _Target, rules: Rules) -> list[Finding]:
-    async with management(target.settings) as api:
+    async with management(target.broker) as api:
         nodes, found = await broker.nodes(api)
         if not nodes:
             return found
@@ -137,14 +141,14 @@ async def _broker(target: _Target, rules: Rules) -> list[Finding]:
 async def _probe(target: _Target, uid: int | None, token: str) -> list[Finding]:
     if uid is None:
         return [skipped(PROBE, "no message sent through the chain", "--probe-uid N sends one, as N to himself")]
-    secret = target.settings.jwt_secret
+    secret = target.user_tokens.jwt_secret
     if not token and secret is None:
         return [skipped(PROBE, "no message sent: there is no token for the user", "--token, made by your provider")]
 
     def fresh_token() -> str:
         return token or mint(str(uid), str(secret), _TOKEN_SECONDS)
 
-    trusted_send = target.settings.trusted_send
+    trusted_send = target.broker.trusted_send
     return await probe(mqtt_address(target.mqtt), target.url, uid, fresh_token, trusted_send=trusted_send)
 
 

@@ -6,12 +6,12 @@ import typer
 import uvloop
 from rich.console import Console
 
-from hooks.cli.archive import NOT_NEEDED
 from hooks.emqx.rest import BrokerAway, BrokerRefused, Rest
 from hooks.messaging.reconcile import Reconciled, Reconciler
 from hooks.metrics import Metrics
 from hooks.server import logs
-from hooks.settings import Settings, SettingsError, load
+from hooks.setting_sources import SettingsError
+from hooks.settings import BrokerSettings, RedisSettings, load
 from store.errors import StoreError
 from store.operations.boots import Boots
 from store.presence.presence import Presence
@@ -21,12 +21,12 @@ from store.redis.lease import reconciling
 
 def reconcile() -> None:
     """Compare presence with EMQX's list of clients: add missing devices, remove those that a dead node left behind."""
-    settings = load(**NOT_NEEDED, archive_url="sqlite:///-")
-    if settings.emqx_api_url is None:
+    redis_url, broker = load(RedisSettings).redis_url, load(BrokerSettings)
+    if broker.emqx_api_url is None:
         raise SettingsError("IM_EMQX_API_URL: needed, EMQX is asked who is connected")
     logs.configure("error")
     try:
-        done = uvloop.run(_reconcile(settings, settings.emqx_api_url))
+        done = uvloop.run(_reconcile(redis_url, broker.emqx_api_url, broker))
     except (BrokerAway, BrokerRefused) as error:
         sys.exit(f"emqx-im: IM_EMQX_API_URL: {error}")
     except StoreError as error:
@@ -36,9 +36,9 @@ def reconcile() -> None:
     typer.echo(_describe(done))
 
 
-async def _reconcile(settings: Settings, url: str) -> Reconciled | None:
-    redis, metrics = connect(settings.redis_url, timeout=30), Metrics()
-    rest = Rest(url, settings.emqx_api_key, settings.emqx_api_secret, metrics)
+async def _reconcile(redis_url: str, url: str, broker: BrokerSettings) -> Reconciled | None:
+    redis, metrics = connect(redis_url, timeout=30), Metrics()
+    rest = Rest(url, broker.emqx_api_key, broker.emqx_api_secret, metrics)
     try:
         with Console(stderr=True).status("reconciling") as status:
             reconciler = Reconciler(Presence(redis), reconciling(redis), rest, Boots(redis), metrics)

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import typer
 from rich.console import Console
@@ -18,11 +17,9 @@ from hooks.emqx.rules.export import ACL_PATH, archive, configuration, plain
 from hooks.emqx.rules.render import Parameters, Rules
 from hooks.emqx.rules.resources import manageable, trusted_sending, way
 from hooks.emqx.versions import Version, target_version
-from hooks.settings import Settings, SettingsError, load
+from hooks.setting_sources import SettingsError
+from hooks.settings import BrokerSettings, HookSettings, UserTokenSettings, load
 from store.private_files import write_private
-
-NOT_NEEDED: dict[str, Any] = {"redis_url": "redis://", "archive_url": "sqlite:///-", "admin_token": "-", "secret": "-"}
-"""Stand in for settings of the service, so that these commands run where only EMQX is known."""
 
 _STYLES = {"+": "green", "~": "yellow", "-": "red"}
 _LEFT = (
@@ -163,10 +160,8 @@ def _target(given: str | None, only: Only | None) -> Version | None:
 
 
 def _rules(hook_url: str | None, name: str, only: Only | None) -> Rules:
-    given = NOT_NEEDED
-    if only is not None:
-        given = {**given, "jwt_secret": "-", "jwt_jwks_url": None}
-    return Rules(Parameters.of(load(**given), name, hook_url))
+    user_tokens = load(UserTokenSettings) if only is None else None
+    return Rules(Parameters.of(load(BrokerSettings), load(HookSettings), user_tokens, name, hook_url))
 
 
 def _show(findings: list[Finding]) -> bool:
@@ -177,7 +172,7 @@ def _show(findings: list[Finding]) -> bool:
     return bool(lines)
 
 
-def management(settings: Settings) -> Management:
+def management(settings: BrokerSettings) -> Management:
     """Raises SettingsError."""
     if settings.emqx_api_url is None:
         raise SettingsError("IM_EMQX_API_URL: needed, the address of EMQX's REST API")
@@ -189,7 +184,7 @@ def management(settings: Settings) -> Management:
 
 def _run(work: Callable[[Management], Awaitable[None]]) -> None:
     async def connected() -> None:
-        async with management(load(**NOT_NEEDED, jwt_secret="-", jwt_jwks_url=None)) as api:  # noqa: S106
+        async with management(load(BrokerSettings)) as api:
             if not await manageable(api):
                 sys.exit(f"emqx-im: IM_EMQX_API_URL: {api.url} is no EMQX; emqx-im dev runs the rules by itself")
             await work(api)

@@ -18,7 +18,8 @@ from hooks.http.accepting import address_of
 from hooks.server import logs
 from hooks.server.process import die_with_parent
 from hooks.server.service import running_service
-from hooks.settings import Settings, SettingsError, load
+from hooks.setting_sources import SettingsError
+from hooks.settings import Settings, load_all
 
 _SHARED = "EMQX_IM_WORKER"
 """Set in worker processes: they listen on ports that their parent holds."""
@@ -30,8 +31,8 @@ log = structlog.get_logger(__name__)
 
 def serve(workers: int = typer.Option(1, min=1, max=64, help="Processes that share the port.")) -> None:
     """Serve webhooks and pulls until SIGTERM, then finish what was accepted."""
-    settings = load()
-    logs.configure(settings.log_level)
+    settings = load_all()
+    logs.configure(settings.logs.log_level)
     if _SHARED in os.environ:
         die_with_parent(signal.SIGTERM)
     if workers == 1:
@@ -53,10 +54,10 @@ async def _serve(settings: Settings, *, shared: bool) -> None:
 async def _supervise(settings: Settings, workers: int) -> None:
     """Runs worker processes on one port; one that dies is replaced, and all of them stop together."""
     with contextlib.ExitStack() as stack:
-        held = _hold(stack, settings.http_host, settings.http_port, "IM_HTTP_PORT")
+        held = _hold(stack, settings.http.http_host, settings.http.http_port, "IM_HTTP_PORT")
         environment = {**os.environ, _SHARED: "1", "IM_HTTP_PORT": str(held)}
-        if settings.public_port is not None:
-            public = _hold(stack, settings.http_host, settings.public_port, "IM_PUBLIC_PORT")
+        if settings.http.public_port is not None:
+            public = _hold(stack, settings.http.http_host, settings.http.public_port, "IM_PUBLIC_PORT")
             environment["IM_PUBLIC_PORT"] = str(public)
         # Each worker counts in files of its own here; whichever is asked for /metrics adds them up.
         counts = environment["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(tempfile.TemporaryDirectory())

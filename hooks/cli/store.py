@@ -7,10 +7,9 @@ import typer
 import uvloop
 from rich.console import Console
 
-from hooks.cli.archive import NOT_NEEDED
 from hooks.server import logs
-from hooks.settings import Settings, load
-from store.archive.archive import open_archive
+from hooks.settings import ArchiveSettings, RedisSettings, TimelineSettings, load
+from store.archive.archive import Archive, open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
@@ -26,22 +25,24 @@ console = Console(stderr=True)
 
 def sweep() -> None:
     """Make users dormant who were not seen for IM_ZOMBIE_DAYS: their timelines leave Redis until they come back."""
-    _run(_sweep)
+    timelines = load(TimelineSettings)
+    _run(lambda redis: _sweep(redis, timelines))
 
 
 def rebuild(force: bool = typer.Option(False, "--force", help="Although Redis holds a store already.")) -> None:
     """Restore the window's messages from the archive into an empty Redis, and start a new epoch."""
-    _run(lambda settings, redis: _rebuild(settings, redis, force))
+    archive_url, timelines = load(ArchiveSettings).archive_url, load(TimelineSettings)
+    _run(lambda redis: _rebuild(redis, open_archive(archive_url), timelines, force))
 
 
-def _run(work: Callable[[Settings, RedisClient], Awaitable[None]]) -> None:
-    settings = load(**NOT_NEEDED)
+def _run(work: Callable[[RedisClient], Awaitable[None]]) -> None:
+    redis_url = load(RedisSettings).redis_url
     logs.configure("error")
 
     async def connected() -> None:
-        redis = connect(settings.redis_url, timeout=30)
+        redis = connect(redis_url, timeout=30)
         try:
-            await work(settings, redis)
+            await work(redis)
         finally:
             await redis.aclose()
 
@@ -53,9 +54,9 @@ def _run(work: Callable[[Settings, RedisClient], Awaitable[None]]) -> None:
         sys.exit(f"emqx-im: IM_REDIS_URL: {error}")
 
 
-async def _sweep(settings: Settings, redis: RedisClient) -> None:
+async def _sweep(redis: RedisClient, timelines: TimelineSettings) -> None:
     with console.status("sweeping") as status:
-        swept = await Sweeper(redis, zombie_days=settings.zombie_days, roaming_us=settings.roaming_us).sweep(
+        swept = await Sweeper(redis, zombie_days=timelines.zombie_days, roaming_us=timelines.roaming_us).sweep(
             lambda so_far: status.update(f"sweeping: {_describe(so_far)}")
         )
     typer.echo(_describe(swept))
@@ -68,10 +69,9 @@ def _describe(swept: Swept) -> str:
     )
 
 
-async def _rebuild(settings: Settings, redis: RedisClient, force: bool) -> None:
-    archive = open_archive(settings.archive_url)
+async def _rebuild(redis: RedisClient, archive: Archive, timelines: TimelineSettings, force: bool) -> None:
     archiver = Archiver(Outbox(redis), handlers(archive), DeadLetters(redis))
-    life = StoreRecovery(redis, archive, archiver, window_us=settings.window_us, sync_sender=settings.sync_sender)
+    life = StoreRecovery(redis, archive, archiver, window_us=timelines.window_us, sync_sender=timelines.sync_sender)
     try:
         if not force and await life.epoch() is not None:
             sys.exit("emqx-im: Redis holds a store already; --force rebuilds it all the same, under a new epoch")

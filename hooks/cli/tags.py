@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hooks.dev.directory import DEFAULT_DIRECTORY, find_running
+from hooks.settings import AdminSettings, BrokerSettings
 from hooks.settings import load as load_settings
 from hooks.topics import Tag, number, receiver
 
@@ -29,12 +30,6 @@ _MAX_SHOWN = 20
 """Malformed lines that are shown."""
 _AT_ONCE = 1000
 """Users of one request, or of one piece of a streamed one."""
-_NOT_NEEDED = {
-    **{"redis_url": "redis://", "archive_url": "sqlite:///-"},
-    **{"hook_token": "-", "secret": "-", "jwt_secret": "-"},
-}
-"""Stand in for all settings but those that are asked for."""
-_TOKEN_LATER = {"admin_token": "-"}
 
 
 class Source(StrEnum):
@@ -116,9 +111,9 @@ def _read(file: Path) -> Users:
 
 def _service(url: str, data_dir: Path) -> tuple[str, str]:
     """Its address and admin token, of the settings or the running `emqx-im dev`; ends the program where neither is."""
-    url = url or load_settings(**_NOT_NEEDED, **_TOKEN_LATER).hook_url or ""
+    url = url or load_settings(BrokerSettings).hook_url or ""
     if url:
-        return url.rstrip("/"), load_settings(**_NOT_NEEDED).admin_token
+        return url.rstrip("/"), load_settings(AdminSettings).admin_token
     running = find_running(data_dir)
     if running is None:
         sys.exit(f"emqx-im: no emqx-im dev runs in {data_dir}: start it, or give --url")

@@ -9,19 +9,10 @@ import jwt
 import typer
 
 from hooks.dev.directory import DEFAULT_DIRECTORY, find_running
-from hooks.settings import load
+from hooks.settings import UserTokenSettings, load
 from hooks.topics import number
 
 DAY = 24 * 3600
-_NOT_NEEDED = {
-    "redis_url": "redis://",
-    "archive_url": "sqlite:///-",
-    "hook_token": "-",
-    "admin_token": "-",
-    "secret": "-",
-    "jwt_jwks_url": "http://-",
-}
-"""Stand in for all settings but the one that is asked for, wherever it is given."""
 
 
 def token(
@@ -51,7 +42,7 @@ def checked_uid(uid: str) -> int:
 
 def jwt_secret(data_dir: Path) -> str:
     """IM_JWT_SECRET, else that of the `emqx-im dev` in the directory; ends the program where there is neither."""
-    if given := load(**_NOT_NEEDED).jwt_secret:
+    if given := load(UserTokenSettings).jwt_secret:
         return given
     running = find_running(data_dir)
     if running is None:

@@ -12,7 +12,7 @@ from typing import Any, Self
 import orjson
 
 from hooks.dev import EmbeddedError
-from hooks.settings import PREFIX, TOML_FILE
+from hooks.setting_sources import PREFIX, TOML_FILE
 from store.private_files import open_private, read_private, write_private
 
 DEFAULT_DIRECTORY = Path(".emqx-im")

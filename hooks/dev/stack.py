@@ -29,7 +29,7 @@ from hooks.http.listening import CannotListen
 from hooks.metrics import Metrics
 from hooks.server import logs
 from hooks.server.service import running_service
-from hooks.settings import Settings, load
+from hooks.settings import BrokerSettings, HttpSettings, LogSettings, Settings, UserTokenSettings, load, load_all
 from hooks.tokens.jwks import JwksKeys
 
 _LOOPBACK = "127.0.0.1"
@@ -55,16 +55,15 @@ async def run(options: DevOptions, stop: asyncio.Event, ready: Callable[[str, Po
     async with contextlib.AsyncExitStack() as stack:
         directory = DataDirectory.open(options.data_dir)
         stack.callback(directory.close)
-        settings = _settings(options, directory)
-        logs.configure(settings.log_level, readable=sys.stderr.isatty())
-        host = settings.http_host
+        logs.configure(load(LogSettings).log_level, readable=sys.stderr.isatty())
+        host = load(HttpSettings).http_host
         mqtt = stack.enter_context(_bound("--mqtt-port", host, options.mqtt_port))
         websocket = stack.enter_context(_bound("--ws-port", host, options.ws_port))
         api = stack.enter_context(_bound("--api-port", _LOOPBACK, options.api_port))
         with _bound("--http-port", host, options.http_port) as http:
             # The service binds it itself; this tells early whether it can, and which one 0 is.
             ports = Ports(*(listener.getsockname()[1] for listener in (http, mqtt, websocket, api)))
-        trusted_send = settings.trusted_send
+        trusted_send = load(BrokerSettings).trusted_send
         rules = Rules.load(files("hooks") / "rules", trusted_send=trusted_send)
         rate = bytes_rate(files("hooks") / "rules")
         acl = Acl.parse(rule_files.acl(files("hooks") / "rules", trusted_send=trusted_send))
@@ -72,20 +71,14 @@ async def run(options: DevOptions, stop: asyncio.Event, ready: Callable[[str, Po
         kept = directory.secrets
         valkey = await Valkey.start(directory.path / "valkey", kept.redis_password, directory.lock)
         stack.push_async_callback(valkey.stop)
-        settings = settings.model_copy(
-            update={
-                "http_port": ports.http_port,
-                "redis_url": valkey.url,
-                "emqx_api_url": f"http://{_LOOPBACK}:{ports.api_port}",
-            }
-        )
+        settings = _settings(directory, ports, valkey.url)
 
         # Pools of their own, as in EMQX: questions that the service holds do not stand in the way of what it waits for.
         calls, questions = [await stack.enter_async_context(_pool()) for _ in range(2)]
-        url, token = f"http://{_reachable(host)}:{ports.http_port}", settings.hook_token[0]
+        url, token = f"http://{_reachable(host)}:{ports.http_port}", settings.hooks.hook_token[0]
         webhook = Webhook(calls, url, token)
         stack.push_async_callback(webhook.drain, 0)
-        login = Login(kept.jwt_secret, await stack.enter_async_context(_published_keys(settings, stop)))
+        login = Login(kept.jwt_secret, await stack.enter_async_context(_published_keys(settings.user_tokens, stop)))
         broker = Broker(rules, webhook, login, Authorizer(acl, questions, url, token), bytes_rate=rate)
         await _serve_api(stack, broker, kept, api)
         await _serve_service(stack, settings)
@@ -98,14 +91,14 @@ async def run(options: DevOptions, stop: asyncio.Event, ready: Callable[[str, Po
         await _stopped(stop, valkey)
 
 
-def _settings(options: DevOptions, directory: DataDirectory) -> Settings:
-    """The user's settings, with what the stack itself decides; addresses are filled in as they become known."""
+def _settings(directory: DataDirectory, ports: Ports, redis_url: str) -> Settings:
+    """The user's settings, with what the stack itself decides."""
     kept = directory.secrets
-    return load(
-        http_port=options.http_port,
-        redis_url="redis://",
+    return load_all(
+        http_port=ports.http_port,
+        redis_url=redis_url,
         archive_url=f"sqlite:///{quote(str(directory.path / 'archive.sqlite3'))}",
-        emqx_api_url=None,
+        emqx_api_url=f"http://{_LOOPBACK}:{ports.api_port}",
         emqx_api_key=kept.emqx_api_key,
         emqx_api_secret=kept.emqx_api_secret,
         hook_token=kept.hook_token,
@@ -116,7 +109,7 @@ def _settings(options: DevOptions, directory: DataDirectory) -> Settings:
 
 
 @contextlib.asynccontextmanager
-async def _published_keys(settings: Settings, stop: asyncio.Event) -> AsyncIterator[JwksKeys | None]:
+async def _published_keys(settings: UserTokenSettings, stop: asyncio.Event) -> AsyncIterator[JwksKeys | None]:
     if settings.jwt_jwks_url is None:
         yield None
         return
@@ -169,7 +162,9 @@ async def _serve_service(stack: contextlib.AsyncExitStack, settings: Settings) -
     except CannotListen as error:
         if error.setting != "IM_HTTP_PORT":
             raise
-        raise EmbeddedError(_not_bound("--http-port", settings.http_host, settings.http_port, error.reason)) from None
+        raise EmbeddedError(
+            _not_bound("--http-port", settings.http.http_host, settings.http.http_port, error.reason)
+        ) from None
 
 
 async def _stopped(stop: asyncio.Event, valkey: Valkey) -> None:

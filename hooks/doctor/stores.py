@@ -1,7 +1,6 @@
 """Redis and the archive."""
 
 from hooks.doctor import Finding, clock, fail, ok, warn
-from hooks.settings import Settings
 from store.archive.archive import open_archive
 from store.errors import ArchiveAway, ArchiveRefused, StoreAway
 from store.operations.health import ArchiveState, RedisState, archive_state, redis_state
@@ -16,8 +15,8 @@ _NAMES = {"mysql": "MySQL", "mariadb": "MariaDB", "sqlite": "SQLite", "redis": "
 _MIGRATE = "emqx-im migrate"
 
 
-async def redis(settings: Settings) -> list[Finding]:
-    client = connect(settings.redis_url, timeout=5)
+async def redis(url: str) -> list[Finding]:
+    client = connect(url, timeout=5)
     try:
         state = await redis_state(client)
     except StoreAway as error:
@@ -64,8 +63,8 @@ def _roomy(state: RedisState) -> list[Finding]:
     return found or [ok(REDIS, f"noeviction, {100 * state.used // state.maxmemory} % of maxmemory used")]
 
 
-async def archive(settings: Settings) -> list[Finding]:
-    opened = open_archive(settings.archive_url)
+async def archive(url: str) -> list[Finding]:
+    opened = open_archive(url)
     try:
         state = await archive_state(opened)
     except (ArchiveAway, ArchiveRefused) as error:

@@ -13,7 +13,7 @@ from hooks.http.connection import Heads, HookConnection
 from hooks.http.crowd import Crowd
 from hooks.http.origins import Origins
 from hooks.metrics import Metrics
-from hooks.settings import SettingsError
+from hooks.setting_sources import SettingsError
 from hooks.webhook.dispatcher import QUESTION_SECONDS, Webhook
 from store.cancellation import end
 

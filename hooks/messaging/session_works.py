@@ -10,7 +10,7 @@ from hooks.messaging.reconcile import Reconciler
 from hooks.messaging.session_ender import SessionEnder
 from hooks.messaging.session_limit import SessionLimit
 from hooks.metrics import Metrics
-from hooks.settings import Settings
+from hooks.settings import BrokerSettings
 from store.operations.boots import Boots
 from store.presence.presence import Presence
 from store.redis.client import RedisClient
@@ -18,7 +18,7 @@ from store.redis.lease import reconciling, sweeping
 
 
 def session_works(
-    settings: Settings,
+    settings: BrokerSettings,
     redis: RedisClient,
     rest: Rest,
     presence: Presence,

@@ -116,25 +116,25 @@ async def running_service(settings: Settings, *, shared: bool = False) -> AsyncI
         listen = partial(
             listening,
             stack,
-            settings.http_host,
+            settings.http.http_host,
             origins=parts.origins,
             metrics=parts.metrics,
             shared=shared,
         )
-        seconds = settings.request_seconds, settings.write_seconds
-        strangers, public_port = Crowd(settings.public_connections, parts.metrics), None
+        seconds = settings.http.request_seconds, settings.http.write_seconds
+        strangers, public_port = Crowd(settings.http.public_connections, parts.metrics), None
         http_port = await listen(
-            *("IM_HTTP_PORT", settings.http_port, parts.application(), parts.webhook),
+            *("IM_HTTP_PORT", settings.http.http_port, parts.application(), parts.webhook),
             bounds=operators_bounds(*seconds),
-            crowd=strangers if settings.public_port is None else None,
+            crowd=strangers if settings.http.public_port is None else None,
         )
-        if settings.public_port is not None:
+        if settings.http.public_port is not None:
             public_port = await listen(
-                *("IM_PUBLIC_PORT", settings.public_port, parts.public_application()),
+                *("IM_PUBLIC_PORT", settings.http.public_port, parts.public_application()),
                 bounds=public_bounds(*seconds),
                 crowd=strangers,
             )
-        if settings.emqx_api_url is None:
+        if settings.broker.emqx_api_url is None:
             log.warning("control_messages_off", setting="IM_EMQX_API_URL", reason="not set")
         service = Service(http_port, public_port)
         log.info("serving", http_port=service.http_port, public_port=public_port)
@@ -146,68 +146,72 @@ async def running_service(settings: Settings, *, shared: bool = False) -> AsyncI
 async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     """Connects the parts; the stack takes them apart again, in reverse."""
     metrics = Metrics()
-    archive = open_archive(settings.archive_url)
+    archive = open_archive(settings.archive.archive_url)
     stack.push_async_callback(archive.close)
-    redis, blocking = connect(settings.redis_url), connect(settings.redis_url, blocking=True)
-    write_connection = connect(settings.redis_url, single=True)
+    redis, blocking = connect(settings.redis.redis_url), connect(settings.redis.redis_url, blocking=True)
+    write_connection = connect(settings.redis.redis_url, single=True)
     pulling = PipelinedConnection(redis)
     for client in (redis, blocking, write_connection, pulling):
         stack.push_async_callback(client.aclose)
 
     outbox = Outbox(redis)
-    outbox_limit = settings.outbox_limit or await default_outbox_limit(redis)
-    memory = StoreMemory(redis, settings.redis_high_water, outbox_limit=outbox_limit)
+    outbox_limit = settings.redis.outbox_limit or await default_outbox_limit(redis)
+    memory = StoreMemory(redis, settings.redis.redis_high_water, outbox_limit=outbox_limit)
     dead_letters = DeadLetters(redis, memory)
     archiver = Archiver(outbox, handlers(archive), dead_letters)
     archive_counts = ArchiveCounts(archiver, metrics)
-    life = StoreRecovery(redis, archive, archiver, window_us=settings.window_us, sync_sender=settings.sync_sender)
+    life = StoreRecovery(
+        redis, archive, archiver, window_us=settings.timelines.window_us, sync_sender=settings.timelines.sync_sender
+    )
     rest = None
-    if settings.emqx_api_url is not None:
-        rest = Rest(settings.emqx_api_url, settings.emqx_api_key, settings.emqx_api_secret, metrics)
+    if settings.broker.emqx_api_url is not None:
+        rest = Rest(
+            settings.broker.emqx_api_url, settings.broker.emqx_api_key, settings.broker.emqx_api_secret, metrics
+        )
         stack.push_async_callback(rest.close)
-    outgoing = Outgoing(rest, settings.secret, metrics)
+    outgoing = Outgoing(rest, settings.control.secret, metrics)
     outgoing.start()
     stack.push_async_callback(outgoing.stop, 5.0)
 
-    budget = Budget(settings.send_bytes, settings.send_rate, settings.operators)
+    budget = Budget(settings.messages.send_bytes, settings.messages.send_rate, settings.messages.operators)
     bounds: dict[str, Any] = {
-        "window_us": settings.window_us,
-        "repeat_seconds": settings.dedupe_seconds,
+        "window_us": settings.timelines.window_us,
+        "repeat_seconds": settings.messages.dedupe_seconds,
         "outbox_limit": outbox_limit,
-        "replicas": settings.redis_wait,
+        "replicas": settings.redis.redis_wait,
         "budget": budget,
         "memory": memory,
     }
     appender = Appender(
         redis,
         **bounds,
-        sync_sender=settings.sync_sender,
+        sync_sender=settings.timelines.sync_sender,
         on_batch=metrics.batch_size.observe,
     )
     appender.start()
     stack.push_async_callback(appender.stop)
 
     limits = Limits(
-        write=settings.group_write_limit,
-        read=settings.group_read_limit,
-        user=settings.group_user_limit,
-        groups=settings.user_groups,
-        made=settings.groups_per_day,
-        known=settings.invite_known,
+        write=settings.groups.group_write_limit,
+        read=settings.groups.group_read_limit,
+        user=settings.groups.group_user_limit,
+        groups=settings.groups.user_groups,
+        made=settings.groups.groups_per_day,
+        known=settings.groups.invite_known,
     )
     groups, tags = Groups(redis, write_connection, **bounds, limits=limits), Tags(redis, write_connection, **bounds)
     memberships = Memberships(groups, tags)
-    timelines, presence, news = Timelines(redis), Presence(redis, settings.user_sessions), Wakeups(blocking)
+    timelines, presence, news = Timelines(redis), Presence(redis, settings.broker.user_sessions), Wakeups(blocking)
     stack.push_async_callback(news.stop)
     sync = Sync(presence, timelines, NotificationClaims(redis), outgoing, metrics)
     subscribing = Subscribing(redis)
     dispatch = Dispatch(rest, subscribing, metrics)
-    subscriptions = Subscriptions(groups, tags, timelines, outgoing, dispatch, by=settings.subscribe)
+    subscriptions = Subscriptions(groups, tags, timelines, outgoing, dispatch, by=settings.broker.subscribe)
     member_cache = MemberCache()
     caches, doubts = Caches(rest, metrics), Doubts(memberships, member_cache, rest)
-    denials = Denials(memberships, outgoing, caches, metrics, trusted_send=settings.trusted_send)
+    denials = Denials(memberships, outgoing, caches, metrics, trusted_send=settings.broker.trusted_send)
     tag_changes = TagChanges(redis, tags, member_cache)
-    commands = Commands(groups, outgoing, member_cache, secret=settings.secret)
+    commands = Commands(groups, outgoing, member_cache, secret=settings.control.secret)
 
     looked = asyncio.Event()
     writers = (appender, groups, tags)
@@ -218,22 +222,31 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     await acknowledgements.step()
     stack.push_async_callback(end, asyncio.create_task(acknowledgements.run(), name="acknowledgements"))
     stop = asyncio.Event()
-    sweeper = Sweeper(redis, zombie_days=settings.zombie_days, roaming_us=settings.roaming_us)
+    sweeper = Sweeper(redis, zombie_days=settings.timelines.zombie_days, roaming_us=settings.timelines.roaming_us)
     broker_permissions = None
     if rest is not None:
         broker_permissions = BrokerPermissions(
-            rest, memberships, presence, subscriptions, subscribing, metrics, user_sessions=settings.user_sessions
+            rest,
+            memberships,
+            presence,
+            subscriptions,
+            subscribing,
+            metrics,
+            user_sessions=settings.broker.user_sessions,
         )
     permissions = PermissionWorker(PermissionWork(redis, idle=LEFT_SECONDS), broker_permissions, metrics)
-    hot = HotChannels(redis, settings.hot_hits, HotCounts(metrics).update)
+    hot = HotChannels(redis, settings.pulls.hot_hits, HotCounts(metrics).update)
     user_tokens = UserTokens(
-        settings.jwt_secret, settings.jwt_jwks_url, metrics, jwks_seconds=settings.jwt_jwks_seconds
+        settings.user_tokens.jwt_secret,
+        settings.user_tokens.jwt_jwks_url,
+        metrics,
+        jwks_seconds=settings.user_tokens.jwt_jwks_seconds,
     )
     works = {
         "tokens": user_tokens.run(stop),
         "memory": memory.run(stop),
         "archiver": archiver.run(stop),
-        "upkeep": keep_up(archive, settings.roaming, settings.retention_days, stop),
+        "upkeep": keep_up(archive, settings.timelines.roaming, settings.timelines.retention_days, stop),
         "sweep": sweeper.run(stop),
         "permissions": permissions.run(stop),
         "propagator": Propagator(redis, tags).run(stop),
@@ -250,34 +263,38 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         watch = CacheWatch(watching(redis), WatchedCaches(redis), rest, presence, subscriptions, metrics)
         works["cache_watch"], undecided = watch.run(stop), watch.undecided
         ender = SessionEnder(rest, metrics)
-        works |= session_works(settings, redis, rest, presence, ender, metrics, stop)
+        works |= session_works(settings.broker, redis, rest, presence, ender, metrics, stop)
     for name, work in works.items():
         stack.push_async_callback(_finish, asyncio.create_task(work, name=name), stop)
 
     webhook = Webhook(
         {
             "message": MessageHook(
-                appender, acknowledgements, sync, operators=settings.operators, most_payload=settings.max_payload
+                appender,
+                acknowledgements,
+                sync,
+                operators=settings.messages.operators,
+                most_payload=settings.messages.max_payload,
             ),
-            "group": GroupHook(commands, tag_changes, acknowledgements, most_payload=settings.max_payload),
+            "group": GroupHook(commands, tag_changes, acknowledgements, most_payload=settings.messages.max_payload),
             "client": ClientHook(presence, subscriptions, sync, metrics, ender),
             "will": WillHook(presence),
             "authz": AuthzHook(
                 MembershipAnswers(memberships, news, member_cache, doubts),
                 denials,
                 undecided,
-                operators=settings.operators,
-                trusted_send=settings.trusted_send,
+                operators=settings.messages.operators,
+                trusted_send=settings.broker.trusted_send,
             ),
         },
-        tokens=FixedTokens(settings.hook_token),
+        tokens=FixedTokens(settings.hooks.hook_token),
         dead_letters=dead_letters,
         outgoing=outgoing,
         sync=sync,
         metrics=metrics,
         budget=budget,
     )
-    origins = Origins(settings.cors_origins)
+    origins = Origins(settings.http.cors_origins)
     return Parts(
         metrics=metrics,
         origins=origins,
@@ -287,9 +304,9 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
                 pulling,
                 archive,
                 outbox,
-                window_us=settings.window_us,
-                roaming_us=settings.roaming_us,
-                sync_sender=settings.sync_sender,
+                window_us=settings.timelines.window_us,
+                roaming_us=settings.timelines.roaming_us,
+                sync_sender=settings.timelines.sync_sender,
                 hot=hot,
             ),
             timelines,
@@ -297,18 +314,18 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
             user_tokens,
             memory,
             metrics,
-            secret=settings.secret,
-            rate=settings.pull_rate,
-            room=Room(settings.answer_bytes, settings.open_pulls),
+            secret=settings.control.secret,
+            rate=settings.pulls.pull_rate,
+            room=Room(settings.pulls.answer_bytes, settings.pulls.open_pulls),
             origins=origins,
         ),
         health=HealthApi(life, memory, outbox, archiver, archive_counts, presence, acknowledgements, metrics),
         admin=AdminApi(
-            settings.admin_token,
+            settings.admin.admin_token,
             UsersApi(presence, groups, tags, timelines),
             GroupsApi(groups, commands),
             TagsApi(tags, tag_changes),
-            PublishApi(appender, outgoing, most_payload=settings.max_payload),
+            PublishApi(appender, outgoing, most_payload=settings.messages.max_payload),
             DeadLettersApi(dead_letters, webhook),
             OpenApi(),
         ),

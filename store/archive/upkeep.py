@@ -6,7 +6,7 @@ import time
 import structlog
 
 from store.archive.archive import Archive
-from store.archive.tables.months import AGGREGATED, droppable_before, month_of
+from store.archive.tables.months import AGGREGATED, Roaming, droppable_before, month_of
 from store.cancellation import sleep_unless
 from store.errors import ArchiveAway
 
@@ -18,7 +18,7 @@ SETTLED_SECONDS = 3600
 _log = structlog.get_logger(__name__)
 
 
-async def keep_up(archive: Archive, roaming: str, retention_days: float, stop: asyncio.Event) -> None:
+async def keep_up(archive: Archive, roaming: Roaming, retention_days: float, stop: asyncio.Event) -> None:
     """Until `stop`, once an hour: `put_in_order`. Any number of processes may do this at once."""
     while not stop.is_set():
         seconds = INTERVAL_SECONDS
@@ -30,7 +30,7 @@ async def keep_up(archive: Archive, roaming: str, retention_days: float, stop: a
         await sleep_unless(stop, seconds)
 
 
-async def put_in_order(archive: Archive, roaming: str, retention_days: float, now: int) -> None:
+async def put_in_order(archive: Archive, roaming: Roaming, retention_days: float, now: int) -> None:
     """Brings the schema up to date, makes the coming months and drops what no pull reaches. now: microseconds.
 
     Raises ArchiveAway.

@@ -18,7 +18,7 @@ import orjson
 from aiohttp import web
 
 from hooks.server.service import running_service
-from hooks.settings import load
+from hooks.settings import load_all
 from tests.integration.openapi import conforms
 from tests.recorded import recorded
 
@@ -398,5 +398,5 @@ async def running_app(redis_url: str, directory: Path, **settings: Any) -> Async
                 **settings,
             },
         }
-        async with running_service(load(**given)) as service:
+        async with running_service(load_all(**given)) as service:
             yield App(http, broker, service.http_port, service.public_port, emqx)

@@ -13,7 +13,8 @@ from hooks.api.openapi.paths import PATHS
 from hooks.cli import app
 from hooks.errors import CODES
 from hooks.metrics import HotChannelHits, Metrics
-from hooks.settings import PREFIX, Settings
+from hooks.setting_sources import PREFIX
+from hooks.settings import TABLE
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -46,10 +47,7 @@ def default(value: object) -> str:
 
 
 def settings() -> list[tuple[str, ...]]:
-    return [
-        (PREFIX + name.upper(), default(field.default), field.description or "")
-        for name, field in Settings.model_fields.items()
-    ]
+    return [(PREFIX + name.upper(), default(field.default), field.description or "") for name, field in TABLE.items()]
 
 
 def metrics() -> list[tuple[str, ...]]:
@@ -125,7 +123,7 @@ def test_limits_are_those_of_the_code() -> None:
     page = (DOCS / "operators" / "limits.md").read_text()
     named = re.findall(r"`IM_([A-Z_]+)` \(([^)]+)\)", page)
     assert len(named) > 10
-    wrong = [name for name, text in named if Settings.model_fields[name.lower()].default != amount(text)]
+    wrong = [name for name, text in named if TABLE[name.lower()].default != amount(text)]
     assert wrong == []
 
 

@@ -4,7 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from hooks.settings import PREFIX, TOML_FILE, Settings, SettingsError, load, unknown_names
+from hooks.setting_sources import PREFIX, TOML_FILE, SettingsError
+from hooks.settings import (
+    CONCERNS,
+    TABLE,
+    ArchiveSettings,
+    HookSettings,
+    TimelineSettings,
+    fields_of,
+    load,
+    load_all,
+    unknown_names,
+)
 
 REQUIRED = {
     "IM_REDIS_URL": "redis://:hidden-redis@localhost:6379/0",
@@ -20,16 +31,16 @@ SECRETS = {**REQUIRED, "IM_EMQX_API_SECRET": "hidden-api"}
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The required settings, in a directory without a file."""
-    for name in Settings.model_fields:
+    for name in TABLE:
         monkeypatch.delenv(PREFIX + name.upper(), raising=False)
     for name, value in REQUIRED.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
 
 
-def problem_of_load() -> str:
+def problem_of_load_all() -> str:
     with pytest.raises(SettingsError) as refused:
-        load()
+        load_all()
     message = str(refused.value)
     assert "\n" not in message
     assert "hidden" not in message
@@ -37,13 +48,17 @@ def problem_of_load() -> str:
 
 
 def test_what_is_required_is_enough() -> None:
-    settings = load()
-    assert (settings.http_host, settings.http_port, settings.public_port) == ("127.0.0.1", 8080, None)
-    assert settings.hook_token == ("hidden-hook", "hidden-hook-2")
-    assert settings.window_us == 7 * 86_400_000_000
-    assert (settings.dedupe_seconds, settings.max_payload, settings.pull_rate) == (7200, 16_384, 20)
-    assert settings.sync_sender is True
-    assert settings.operators == ()
+    settings = load_all()
+    assert (settings.http.http_host, settings.http.http_port, settings.http.public_port) == ("127.0.0.1", 8080, None)
+    assert settings.hooks.hook_token == ("hidden-hook", "hidden-hook-2")
+    assert settings.timelines.window_us == settings.timelines.roaming_us == 7 * 86_400_000_000
+    assert (settings.messages.dedupe_seconds, settings.messages.max_payload, settings.pulls.pull_rate) == (
+        7200,
+        16_384,
+        20,
+    )
+    assert settings.timelines.sync_sender is True
+    assert settings.messages.operators == ()
 
 
 @pytest.mark.parametrize("name", REQUIRED)
@@ -53,7 +68,7 @@ def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, 
         monkeypatch.setenv(name, "")
     else:
         monkeypatch.delenv(name)
-    assert name in problem_of_load()
+    assert name in problem_of_load_all()
 
 
 @pytest.mark.parametrize(
@@ -96,34 +111,60 @@ def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, 
 )
 def test_a_malformed_setting_is_named_and_not_repeated(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
-    assert problem_of_load().startswith(f"{name}: ")
+    assert problem_of_load_all().startswith(f"{name}: ")
 
 
 def test_either_key_of_the_users_tokens_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("IM_JWT_SECRET")
-    assert "IM_JWT_JWKS_URL" in problem_of_load()
+    assert "IM_JWT_JWKS_URL" in problem_of_load_all()
     monkeypatch.setenv("IM_JWT_JWKS_URL", "https://login.example/keys")
-    assert load().jwt_jwks_url == "https://login.example/keys"
+    assert load_all().user_tokens.jwt_jwks_url == "https://login.example/keys"
 
 
 @pytest.mark.parametrize(("value", "words"), [("a", ("a",)), (" a , b,, ", ("a", "b")), ("", ())])
 def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch, value: str, words: tuple[str, ...]) -> None:
     monkeypatch.setenv("IM_OPERATORS", value)
-    assert load().operators == words
+    assert load_all().messages.operators == words
+
+
+@pytest.mark.parametrize(("roaming", "days"), [("week", 7), ("month", 30), ("quarter", 91), ("year", 365)])
+def test_a_pull_reaches_as_far_as_roaming_says(roaming: str, days: int) -> None:
+    assert load(TimelineSettings, roaming=roaming).roaming_us == days * 86_400_000_000
+    assert load(TimelineSettings, roaming=roaming, retention_days=400).roaming_us == 400 * 86_400_000_000
+
+
+def test_one_concern_needs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in REQUIRED:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("IM_ARCHIVE_URL", "sqlite:///x.db")
+    monkeypatch.setenv("IM_HTTP_PORT", "malformed, and none of its business")
+    assert load(ArchiveSettings).archive_url == "sqlite:///x.db"
+    with pytest.raises(SettingsError, match=r"^IM_HOOK_TOKEN: "):
+        load(HookSettings)
+
+
+def test_every_setting_belongs_to_one_concern() -> None:
+    assert sum(len(fields_of(concern)) for concern in CONCERNS.values()) == len(TABLE)
+
+
+def test_a_setting_that_there_is_not_cannot_be_given() -> None:
+    with pytest.raises(TypeError, match="http_prot"):
+        load_all(http_prot=1)
 
 
 def test_a_fraction_of_a_day_is_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IM_RETENTION_DAYS", "0.00001")
-    assert load().window_us == 864_000
+    assert load_all().timelines.window_us == 864_000
 
 
 def test_the_file_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     TOML_FILE.write_text('http_port = 9000\nmax_payload = 100\noperators = ["ops", "desk"]\nsync_sender = false\n')
     monkeypatch.setenv("IM_HTTP_PORT", "9001")
-    settings = load()
-    assert (settings.http_port, settings.max_payload, settings.sync_sender) == (9001, 100, False)
-    assert settings.operators == ("ops", "desk")
-    assert load(http_port=9002).http_port == 9002
+    settings = load_all()
+    assert (settings.http.http_port, settings.messages.max_payload) == (9001, 100)
+    assert settings.timelines.sync_sender is False
+    assert settings.messages.operators == ("ops", "desk")
+    assert load_all(http_port=9002).http.http_port == 9002
 
 
 @pytest.mark.parametrize(
@@ -131,13 +172,13 @@ def test_the_file_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPat
 )
 def test_a_malformed_file_is_one_line(text: str, named: str) -> None:
     TOML_FILE.write_text(text)
-    assert named in problem_of_load()
+    assert named in problem_of_load_all()
 
 
 def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
-    settings = load()
+    settings = load_all()
     assert "hidden" not in repr(settings)
     assert "hidden" not in str(settings)
 

@@ -11,7 +11,8 @@ from hooks.emqx.rules import files as rule_files
 from hooks.emqx.rules import hocon
 from hooks.emqx.rules.files import REPUBLISH
 from hooks.emqx.versions import NEW_LIMITS, Version
-from hooks.settings import Settings, SettingsError
+from hooks.setting_sources import SettingsError
+from hooks.settings import BrokerSettings, HookSettings, UserTokenSettings
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _PLACEHOLDER = re.compile(r"\{\{ (\w+) \}\}")
@@ -23,7 +24,8 @@ HOOK_URL_MISSING = "IM_HOOK_URL (or --hook-url): needed, the address at which EM
 
 @dataclass(frozen=True)
 class Parameters:
-    """What differs from one installation to the next. hook_token: the one EMQX sends. One of the two jwt_… is set.
+    """What differs from one installation to the next. hook_token: the one EMQX sends. One of the two jwt_… is set, and
+    neither where only the rules are wanted.
 
     trusted_send: with what lies in `trusted/`.
     """
@@ -36,24 +38,31 @@ class Parameters:
     trusted_send: bool = False
 
     @classmethod
-    def of(cls, settings: Settings, name: str = "emqx_im", hook_url: str | None = None) -> "Parameters":
-        """Raises SettingsError, one line that names the setting."""
-        url = hook_url or settings.hook_url
+    def of(
+        cls,
+        broker: BrokerSettings,
+        hooks: HookSettings,
+        user_tokens: UserTokenSettings | None,
+        name: str = "emqx_im",
+        hook_url: str | None = None,
+    ) -> "Parameters":
+        """user_tokens: None where only the rules are wanted. Raises SettingsError, one line that names the setting."""
+        url = hook_url or broker.hook_url
         if url is None:
             raise SettingsError(HOOK_URL_MISSING)
         if not url.startswith(("http://", "https://")):
             raise SettingsError("--hook-url: must start with http:// or https://")
         if not _NAME.fullmatch(name):
             raise SettingsError("--name: takes a-z, 0-9 and _, beginning with a letter")
-        if settings.jwt_secret and settings.jwt_jwks_url:
+        if user_tokens is not None and user_tokens.required().jwt_secret and user_tokens.jwt_jwks_url:
             raise SettingsError("IM_JWT_SECRET, IM_JWT_JWKS_URL: EMQX verifies by one of them; leave the other empty")
         return cls(
             name,
             url.rstrip("/"),
-            settings.hook_token[0],
-            settings.jwt_secret,
-            settings.jwt_jwks_url,
-            settings.trusted_send,
+            hooks.hook_token[0],
+            user_tokens.jwt_secret if user_tokens else None,
+            user_tokens.jwt_jwks_url if user_tokens else None,
+            broker.trusted_send,
         )
 
 

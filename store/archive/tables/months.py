@@ -1,17 +1,19 @@
 """Calendar months: what the tables are cut into, what is aggregated, what may go. Ids and edges are microseconds."""
 
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 AHEAD = 3
 """Months made before they begin."""
 
 DAY = 86_400_000_000
-_MONTH_DAYS = 31
-_ROAMING_DAYS = {"week": 7, "month": _MONTH_DAYS, "quarter": 92, "year": 366}
-"""At least what a pull reaches."""
+Roaming = Literal["week", "month", "quarter", "year"]
+_ROAMING_DAYS: dict[Roaming, int] = {"week": 0, "month": 30, "quarter": 91, "year": 365}
+"""How far back a pull reaches; `week` is Redis's window alone."""
+_KEPT_DAYS = 32
+"""How much longer rows are kept: a month, and a day for clocks and pulls that are under way."""
 
-AGGREGATED = ("quarter", "year")
+AGGREGATED: tuple[Roaming, ...] = ("quarter", "year")
 """The roaming windows that are read from blocks."""
 
 
@@ -60,7 +62,11 @@ def months_to_make(last_edge: int | None, now: int) -> list[Month]:
     return months_between(now if last_edge is None else last_edge, last.edge)
 
 
-def droppable_before(roaming: str, retention_days: float, newest: int) -> int:
+def days_back(roaming: Roaming, retention_days: float) -> float:
+    """How far back a pull reaches: the roaming window, never less than the window of Redis."""
+    return max(_ROAMING_DAYS[roaming], retention_days)
+
+
+def droppable_before(roaming: Roaming, retention_days: float, newest: int) -> int:
     """The id below which no pull needs anything: older than the roaming window and a month more."""
-    days = max(_ROAMING_DAYS[roaming], retention_days) + _MONTH_DAYS
-    return max(0, newest - int(days * DAY))
+    return max(0, newest - int((days_back(roaming, retention_days) + _KEPT_DAYS) * DAY))

@@ -12,7 +12,7 @@ from store.archive.aggregate import Aggregator
 from store.archive.archive import Archive, open_archive
 from store.archive.outbox import Outbox
 from store.archive.tables.blocks import Cutter, sender_of, unpack
-from store.archive.tables.months import DAY, Month, month_of
+from store.archive.tables.months import DAY, Month, Roaming, month_of
 from store.archive.upkeep import put_in_order
 from store.errors import ArchiveAway, StoreEmpty
 from store.record import SERVICE, Message
@@ -196,7 +196,7 @@ async def test_upkeep_drops_rows_an_hour_after_they_are_in_blocks(
     messages = history(3000, NOW, 6)
     await fill(archive, messages)
 
-    async def upkeep(roaming: str) -> list[Message]:
+    async def upkeep(roaming: Roaming) -> list[Message]:
         await put_in_order(archive, roaming, 7.0, NOW)
         return await stored(archive_url)
 

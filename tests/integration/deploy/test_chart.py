@@ -22,7 +22,8 @@ from hooks.emqx.rules import hocon
 from hooks.emqx.rules.export import ACL_PATH, configuration
 from hooks.emqx.rules.render import Parameters, Rules
 from hooks.server.application import DRAIN_SECONDS
-from hooks.settings import PREFIX, Settings
+from hooks.setting_sources import PREFIX
+from hooks.settings import TABLE, load_all
 from tests.integration.deploy import helm
 from tests.integration.deploy.helm import HelmError, Manifest
 
@@ -169,7 +170,7 @@ def test_every_switch_gives_valid_manifests(
         assert pod["automountServiceAccountToken"] is False
         assert all(container["securityContext"]["readOnlyRootFilesystem"] for container in pod["containers"])
         for variable in pod["containers"][0]["env"]:
-            assert variable["name"].removeprefix(PREFIX).lower() in Settings.model_fields
+            assert variable["name"].removeprefix(PREFIX).lower() in TABLE
             assert isinstance(variable["value"], str)
 
 
@@ -260,7 +261,7 @@ def test_all_that_is_required_reaches_the_service(render: Render) -> None:
     manifests, _ = render(GIVEN)
     container = of_kind(manifests, "Deployment")["spec"]["template"]["spec"]["containers"][0]
     variables = {variable["name"]: variable["value"] for variable in container["env"]} | secrets(manifests)
-    loaded = Settings(**{name.removeprefix(PREFIX).lower(): value for name, value in variables.items()})
+    loaded = load_all(**{name.removeprefix(PREFIX).lower(): value for name, value in variables.items()}).http
     assert (loaded.http_port, loaded.public_port) == (8080, 8081)
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports == {"http": loaded.http_port, "public": loaded.public_port}

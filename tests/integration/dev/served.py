@@ -18,7 +18,7 @@ from hooks.dev.rest import application
 from hooks.dev.rules import Rules
 from hooks.dev.webhook import Webhook
 from hooks.server.service import running_service
-from hooks.settings import load
+from hooks.settings import load_all
 from tests.integration.app import SECRETS, App, EmqxApi
 from tests.integration.dev.conftest import SECRET, Embedded, FakeService, bound
 from tests.servers import free_port
@@ -61,7 +61,7 @@ async def served(redis_url: str, directory: Path, **settings: Any) -> AsyncItera
         runner = web.AppRunner(api_application)
         await runner.setup()
         await web.SockSite(runner, api).start()
-        async with running_service(load(**given)):
+        async with running_service(load_all(**given)):
             await broker.start(mqtt, websocket)
             ports = mqtt.getsockname()[1], websocket.getsockname()[1]
             embedded = Embedded(broker, webhook, FakeService(), http, http_port, *ports, f"{api_url}/api/v5")

@@ -1,16 +1,6 @@
 """What the doctor's tests look at in what it found."""
 
-from typing import Any
-
 from hooks.doctor import Finding, State
-from hooks.settings import Settings
-from tests.integration.emqx.conftest import HOOK_TOKEN, JWT_SECRET
-
-
-def settings(**given: Any) -> Settings:
-    needed = {"redis_url": "redis://", "archive_url": "sqlite:///x", "admin_token": "-", "secret": "-"}
-    return Settings(**{**needed, "hook_token": HOOK_TOKEN, "jwt_secret": JWT_SECRET, **given})
-
 
 OPEN_AT_BOOT = "this version lets anybody in while a node starts"
 NO_RATES = "nothing slows a client that floods others with what is delivered live"

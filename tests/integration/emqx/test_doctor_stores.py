@@ -8,13 +8,13 @@ from hooks.doctor import State, stores
 from store.redis.client import RedisClient
 from store.redis.connection import connect
 from tests.integration.emqx.conftest import Run
-from tests.integration.emqx.findings import bad, only, settings
+from tests.integration.emqx.findings import bad, only
 from tests.servers import MariaServer, RedisServer, program
 
 
 async def test_redis(redis: RedisClient, redis_server: RedisServer) -> None:
     await redis.config_set("maxmemory", 2**30)
-    found = await stores.redis(settings(redis_url=redis_server.url))
+    found = await stores.redis(redis_server.url)
     await redis.config_set("maxmemory", 0)
     assert "holds no epoch" in only(found).what
 
@@ -36,7 +36,7 @@ async def test_a_redis_that_would_lose(
     await redis.config_set("maxmemory", 2**30)
     await redis.config_set(name, value)
     try:
-        found = await stores.redis(settings(redis_url=redis_server.url))
+        found = await stores.redis(redis_server.url)
     finally:
         for setting, good in as_deployed.items():
             await redis.config_set(setting, good)
@@ -49,23 +49,22 @@ async def test_a_redis_that_is_a_replica(tmp_path: Path, redis_server: RedisServ
     try:
         async with connect(replica.url) as client:
             await client.execute_command("REPLICAOF", "127.0.0.1", str(redis_server.port))
-        found = await stores.redis(settings(redis_url=replica.url))
+        found = await stores.redis(replica.url)
     finally:
         replica.stop()
     assert any("replica" in finding.what and finding.state is State.FAIL for finding in found)
 
 
 async def test_a_redis_that_is_away() -> None:
-    assert "does not answer" in only(await stores.redis(settings(redis_url="redis://127.0.0.1:1"))).what
+    assert "does not answer" in only(await stores.redis("redis://127.0.0.1:1")).what
 
 
 async def test_an_archive_from_empty_to_ready(maria_server: MariaServer, maria_url: str, run: Run) -> None:
-    configured = settings(archive_url=maria_url)
-    assert "schema is behind: 001_message" in only(await stores.archive(configured)).what
+    assert "schema is behind: 001_message" in only(await stores.archive(maria_url)).what
     assert (await run("migrate", IM_ARCHIVE_URL=maria_url)).status == 0
-    assert bad(await stores.archive(configured)) == []
+    assert bad(await stores.archive(maria_url)) == []
 
 
 async def test_an_archive_that_is_away() -> None:
-    found = await stores.archive(settings(archive_url="mysql://root@127.0.0.1:1/x"))
+    found = await stores.archive("mysql://root@127.0.0.1:1/x")
     assert "does not answer" in only(found).what

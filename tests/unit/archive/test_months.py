@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from store.archive.tables.months import Month, droppable_before, month_of, months_between, months_to_make
+from store.archive.tables.months import Month, Roaming, droppable_before, month_of, months_between, months_to_make
 
 
 def us(year: int, month: int, day: int = 1, hour: int = 0) -> int:
@@ -44,8 +44,8 @@ def test_months_missed_while_nothing_ran_are_made_too() -> None:
     assert names == ["p202402", "p202403", "p202404", "p202405", "p202406", "p202407"]
 
 
-@pytest.mark.parametrize(("roaming", "days"), [("week", 38), ("month", 62), ("quarter", 123), ("year", 397)])
-def test_what_no_pull_reaches_goes_a_month_later(roaming: str, days: int) -> None:
+@pytest.mark.parametrize(("roaming", "days"), [("week", 39), ("month", 62), ("quarter", 123), ("year", 397)])
+def test_what_no_pull_reaches_goes_a_month_later(roaming: Roaming, days: int) -> None:
     now = us(2026, 11, 23)
     assert droppable_before(roaming, 7.0, now) == now - days * DAY
     assert droppable_before(roaming, 7.0, days * DAY - 1) == 0
@@ -53,4 +53,4 @@ def test_what_no_pull_reaches_goes_a_month_later(roaming: str, days: int) -> Non
 
 def test_a_longer_retention_keeps_rows_longer() -> None:
     now = us(2026, 11, 23)
-    assert droppable_before("week", 20.5, now) == now - 51 * DAY - DAY // 2
+    assert droppable_before("week", 20.5, now) == now - 52 * DAY - DAY // 2

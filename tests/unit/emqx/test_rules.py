@@ -11,7 +11,8 @@ import pytest
 from hooks.dev.acl import Acl, Action
 from hooks.dev.rules import parse
 from hooks.emqx.rules.render import Parameters, Rules
-from hooks.settings import Settings, SettingsError
+from hooks.setting_sources import SettingsError
+from hooks.settings import BrokerSettings, HookSettings, UserTokenSettings, load
 
 PARAMETERS = Parameters("emqx_im", "http://im:8080", "token", "jwt", None)
 
@@ -24,9 +25,7 @@ def directory(tmp_path: Path) -> Path:
     return copy
 
 
-def settings(**given: Any) -> Settings:
-    needed = {"redis_url": "redis://", "archive_url": "sqlite:///x", "admin_token": "-", "secret": "-"}
-    return Settings(**{**needed, "hook_token": "first, second", "jwt_secret": "jwt", **given})
+HOOKS, USER_TOKENS = load(HookSettings, hook_token="first, second"), load(UserTokenSettings, jwt_secret="jwt")
 
 
 def test_everything_that_was_measured_is_in_it() -> None:
@@ -152,26 +151,27 @@ def test_a_comment_behind_sql_is_refused(directory: Path) -> None:
 
 
 def test_the_first_hook_token_is_the_one_sent() -> None:
-    parameters = Parameters.of(settings(hook_url="http://im:8080/"))
+    parameters = Parameters.of(load(BrokerSettings, hook_url="http://im:8080/"), HOOKS, USER_TOKENS)
     assert (parameters.hook_token, parameters.hook_url) == ("first", "http://im:8080")
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("hook_url", "user_tokens", "told"),
     [
-        ({}, "IM_HOOK_URL"),
-        ({"hook_url": "http://im", "jwt_jwks_url": "http://idp"}, "IM_JWT_SECRET, IM_JWT_JWKS_URL"),
+        (None, {"jwt_secret": "jwt"}, "IM_HOOK_URL"),
+        ("http://im", {}, "IM_JWT_SECRET or IM_JWT_JWKS_URL"),
+        ("http://im", {"jwt_secret": "jwt", "jwt_jwks_url": "http://idp"}, "IM_JWT_SECRET, IM_JWT_JWKS_URL"),
     ],
 )
-def test_what_is_missing_is_named(given: dict[str, Any], told: str) -> None:
+def test_what_is_missing_is_named(hook_url: str | None, user_tokens: dict[str, Any], told: str) -> None:
     with pytest.raises(SettingsError, match=told):
-        Parameters.of(settings(**given))
+        Parameters.of(load(BrokerSettings, hook_url=hook_url), HOOKS, load(UserTokenSettings, **user_tokens))
 
 
 @pytest.mark.parametrize(("name", "url"), [("Bad-Name", "http://im"), ("", "http://im"), ("emqx_im", "im:8080")])
 def test_bad_options_are_named(name: str, url: str) -> None:
     with pytest.raises(SettingsError, match=r"--name|--hook-url"):
-        Parameters.of(settings(), name, url)
+        Parameters.of(load(BrokerSettings), HOOKS, USER_TOKENS, name, url)
 
 
 def test_trusted_sending_adds_its_rules_and_has_an_acl_of_its_own() -> None:

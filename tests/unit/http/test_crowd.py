@@ -7,7 +7,7 @@ import pytest
 from hooks.http import crowd
 from hooks.http.crowd import Crowd
 from hooks.metrics import Metrics
-from hooks.settings import Settings
+from hooks.settings import TABLE
 
 
 class Stranger:
@@ -129,7 +129,7 @@ def test_more_than_the_files_allow_is_not_had(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_many_files_alone_do_not_let_connections_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = Settings.model_fields["public_connections"].default
+    usual = TABLE["public_connections"].default
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (2**20, 2**20))
     assert Crowd(usual, Metrics())._most == 20_000
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (1024, 2**20))

@@ -47,6 +47,7 @@ true
 env:
   - {name: IM_HTTP_PORT, value: "8080"}
   {{- if .Values.public.enabled }}
+  {{- /* IM_PUBLIC_PORT: on, as an ingress must not lead to /admin. */}}
   - {name: IM_PUBLIC_PORT, value: "8081"}
   {{- end }}
   - {name: IM_HOOK_URL, value: {{ include "emqx-im.hookUrl" . | quote }}}
