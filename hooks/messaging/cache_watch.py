@@ -12,11 +12,11 @@ make questions go undecided could do harm by it.
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
 import structlog
 
+from hooks.bounded import Bounded
 from hooks.emqx.rest import Asked, BrokerAway, BrokerRefused, Questions, Rest
 from hooks.messaging.patience import Asker
 from hooks.messaging.subscriptions import Subscriptions
@@ -63,7 +63,7 @@ class CacheWatch:
         self._subscriptions = subscriptions
         self._undecided = metrics.undecided_questions
         self._drops = metrics.caches_dropped
-        self._noted: OrderedDict[Asker, float] = OrderedDict()
+        self._noted = Bounded[Asker, float](_MAX_NOTED)
         self._woken = asyncio.Event()
         self._trouble = ""
 
@@ -71,8 +71,6 @@ class CacheWatch:
         """This process could not decide a question; `device`: whose, if it wants to subscribe."""
         if device is not None:
             self._noted[device] = time.monotonic()
-            if len(self._noted) > _MAX_NOTED:
-                self._noted.popitem(last=False)
         self._woken.set()
 
     async def run(self, stop: asyncio.Event) -> None:

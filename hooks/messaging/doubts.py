@@ -5,11 +5,11 @@ who was let in to hear goes on hearing: so both are taken back where it was wron
 """
 
 import asyncio
-from collections import OrderedDict
 from typing import NamedTuple
 
 import structlog
 
+from hooks.bounded import Bounded
 from hooks.emqx.rest import BrokerAway, BrokerRefused, Rest
 from hooks.messaging.member_cache import MemberCache
 from hooks.messaging.memberships import Memberships
@@ -36,13 +36,11 @@ class Doubts:
         self._memberships = memberships
         self._member_cache = member_cache
         self._rest = rest
-        self._noted: OrderedDict[_Doubt, None] = OrderedDict()
+        self._noted = Bounded[_Doubt, None](_MOST)
 
     def note(self, of: Group | Tag, asker: Asker) -> None:
         """Memory says that they belong, and so they were answered."""
         self._noted[_Doubt(of, asker)] = None
-        if len(self._noted) > _MOST:
-            self._noted.popitem(last=False)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`."""
@@ -58,7 +56,7 @@ class Doubts:
                 try:
                     await self._settle(doubt)
                 except (StoreError, BrokerAway) as error:
-                    self._noted.setdefault(doubt)
+                    self._noted.setdefault(doubt, None)
                     log.info("doubts_waiting", error=str(error), answers=len(self._noted))
                     break
                 except BrokerRefused as error:

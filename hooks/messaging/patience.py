@@ -2,10 +2,11 @@
 on that connection meanwhile."""
 
 import time
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
+
+from hooks.bounded import Bounded
 
 _MAX_KEPT = 10_000
 """Connections whose waiting is remembered; those that waited longest ago go, and may wait anew."""
@@ -24,7 +25,7 @@ class Patience:
     def __init__(self, seconds: float, again: float) -> None:
         self._seconds = seconds
         self._rate = seconds / again
-        self._left: OrderedDict[Asker, tuple[float, float]] = OrderedDict()
+        self._left = Bounded[Asker, tuple[float, float]](_MAX_KEPT)
 
     @contextmanager
     def wait(self, connection: Asker) -> Iterator[float]:
@@ -32,15 +33,9 @@ class Patience:
         began = time.monotonic()
         left, at = self._left.pop(connection, (self._seconds, began))
         left = min(self._seconds, left + (began - at) * self._rate)
-        self._keep(connection, 0.0, began)
+        self._left[connection] = (0.0, began)
         try:
             yield left
         finally:
             ended = time.monotonic()
-            self._keep(connection, max(0.0, left - (ended - began)), ended)
-
-    def _keep(self, connection: Asker, left: float, at: float) -> None:
-        self._left[connection] = (left, at)
-        self._left.move_to_end(connection)
-        if len(self._left) > _MAX_KEPT:
-            self._left.popitem(last=False)
+            self._left[connection] = (max(0.0, left - (ended - began)), ended)

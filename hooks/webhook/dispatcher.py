@@ -9,13 +9,13 @@ import asyncio
 import contextlib
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
 from aiohttp import web
 
+from hooks.bounded import Bounded
 from hooks.errors import RETRY_SECONDS, BadJson, OverBudget, Problem, Refused, error_body, error_response, problem
 from hooks.messaging.outgoing import Outgoing
 from hooks.messaging.sync import SLOW_SECONDS, Sync
@@ -83,7 +83,7 @@ class Webhook:
         self._metrics = metrics
         self._budget = budget
         self._over_budget = OverBudgetNotices(dead_letters, outgoing, metrics)
-        self._failures: OrderedDict[str, int] = OrderedDict()
+        self._failures = Bounded[str, int](_REMEMBERED_FAILURES)
         self._seconds = metrics.hook_seconds.observe
         self._counts: dict[tuple[str, int], Callable[[], None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -264,8 +264,6 @@ class Webhook:
             ref = body.get("id")
             return await self._refuse(name, body, raw, Refused("internal", ref if isinstance(ref, str) else ""))
         self._failures[event] = failures
-        if len(self._failures) > _REMEMBERED_FAILURES:
-            self._failures.popitem(last=False)
         return _problem_answer(Problem("failed"))
 
 
