@@ -55,11 +55,13 @@ class _Target:
 
 
 def doctor(
-    data_dir: Annotated[Path, typer.Option(help="Where `emqx-im dev` runs.")] = DEFAULT_DIRECTORY,
-    url: str = typer.Option("", help="The service from this machine, if not IM_HOOK_URL."),
-    mqtt: str = typer.Option("", help="EMQX's MQTT from this machine: HOST:PORT, or mqtts://HOST:PORT."),
-    probe_uid: str = typer.Option("", help="Send a message as this user to himself, and time it."),
-    token: str = typer.Option("", envvar="IM_TOKEN", help="His JWT; otherwise one is made with IM_JWT_SECRET."),
+    data_dir: Annotated[Path, typer.Option(help="Data directory of the running `emqx-im dev`.")] = DEFAULT_DIRECTORY,
+    url: str = typer.Option("", help="Address of the service from this machine, if it is not IM_HOOK_URL."),
+    mqtt: str = typer.Option("", help="EMQX's MQTT address from this machine: HOST:PORT, or mqtts://HOST:PORT."),
+    probe_uid: str = typer.Option("", help="Send a message from this user to themselves, and time it."),
+    token: str = typer.Option(
+        "", envvar="IM_TOKEN", help="JWT of that user; without it one is made with IM_JWT_SECRET."
+    ),
     name: str = typer.Option("emqx_im", help="Name of connector and action in EMQX."),
 ) -> None:
     """Check EMQX, webhook, Redis and archive, and say how to fix what is wrong. Exit with status 1 if a check fails."""
@@ -105,11 +107,11 @@ def _embedded(running: Running, url: str, mqtt: str) -> _Target:
 
 
 async def _examine(target: _Target, rules: Rules, uid: int | None, token: str) -> list[Finding]:
-    with console.status("looking at EMQX") if console.is_terminal else contextlib.nullcontext():
+    with console.status("checking EMQX") if console.is_terminal else contextlib.nullcontext():
         found = await _broker(target, rules)
         found += await service.webhook(target.url, target.hooks.hook_token, trusted_send=target.broker.trusted_send)
         if target.stores is None:
-            found.append(skipped(stores.REDIS, "and the archive are those of emqx-im dev; the service's word counts"))
+            found.append(skipped(stores.REDIS, "belongs to emqx-im dev, like the archive; the service reports on both"))
         else:
             redis_url, archive_url = target.stores
             found += await stores.redis(redis_url)
@@ -132,7 +134,13 @@ async def _broker(target: _Target, rules: Rules) -> list[Finding]:
             found += await denials.kept_denials(api)
             found += await broker.actions(api, rules)
         except (BrokerAway, BrokerRefused) as error:
-            found.append(fail(broker.EMQX, f"REST API: {error}", "an API key with the role administrator; EMQX's log"))
+            found.append(
+                fail(
+                    broker.EMQX,
+                    f"REST API fails: {error}",
+                    "use an API key with the role administrator, and see EMQX's log",
+                )
+            )
         if api.offset is not None:
             found.append(clock(broker.EMQX, api.offset, precision=1.0))
     return found
@@ -140,10 +148,18 @@ async def _broker(target: _Target, rules: Rules) -> list[Finding]:
 
 async def _probe(target: _Target, uid: int | None, token: str) -> list[Finding]:
     if uid is None:
-        return [skipped(PROBE, "no message sent through the chain", "--probe-uid N sends one, as N to himself")]
+        return [
+            skipped(PROBE, "no message was sent through the chain", "--probe-uid N sends one from user N to themselves")
+        ]
     secret = target.user_tokens.jwt_secret
     if not token and secret is None:
-        return [skipped(PROBE, "no message sent: there is no token for the user", "--token, made by your provider")]
+        return [
+            skipped(
+                PROBE,
+                "no message was sent: there is no token for the user",
+                "pass a token from your provider with --token",
+            )
+        ]
 
     def fresh_token() -> str:
         return token or mint(str(uid), str(secret), _TOKEN_SECONDS)

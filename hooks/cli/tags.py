@@ -62,7 +62,7 @@ def load(
     ),
     partial: bool = typer.Option(False, "--partial", help="Load the good lines of a file that has bad ones."),
     url: str = typer.Option("", help="The service, if neither IM_HOOK_URL nor a running `emqx-im dev`."),
-    data_dir: Annotated[Path, typer.Option(help="Where `emqx-im dev` runs.")] = DEFAULT_DIRECTORY,
+    data_dir: Annotated[Path, typer.Option(help="Data directory of the running `emqx-im dev`.")] = DEFAULT_DIRECTORY,
 ) -> None:
     """Give a tag to the users in a CSV file, all or none of them; run it again if it was interrupted."""
     if not isinstance(receiver(f"business/tag_{tag}"), Tag):

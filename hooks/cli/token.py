@@ -19,7 +19,7 @@ def token(
     uid: str = typer.Option("", help="The user's id, 1 to 2^53-1."),
     username: str = typer.Option("", help="Instead of --uid: an operator's tool."),
     ttl: int = typer.Option(DAY, min=1, help="Seconds until it expires."),
-    data_dir: Annotated[Path, typer.Option(help="Where `emqx-im dev` runs.")] = DEFAULT_DIRECTORY,
+    data_dir: Annotated[Path, typer.Option(help="Data directory of the running `emqx-im dev`.")] = DEFAULT_DIRECTORY,
 ) -> None:
     """Print a token, which the broker accepts as MQTT password and the pull as bearer token."""
     if bool(uid) == bool(username):

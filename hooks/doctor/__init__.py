@@ -46,7 +46,7 @@ def clock(subject: str, offset: float, precision: float = 0.0) -> Finding:
     """offset: seconds that the host is ahead of this one; precision: how much of it may be the measurement."""
     off = max(0.0, abs(offset) - precision)
     if off <= CLOCK_WARN:
-        return ok(subject, f"clock within {max(off, precision, 0.01):.2g} s of this machine's")
-    what = f"clock is {off:.1f} s {'ahead of' if offset > 0 else 'behind'} this machine's"
+        return ok(subject, f"its clock is within {max(off, precision, 0.01):.2g} s of this machine's")
+    what = f"its clock is {off:.1f} s {'ahead of' if offset > 0 else 'behind'} this machine's"
     mend = "run NTP (chrony, systemd-timesyncd) on both hosts"
     return fail(subject, what, mend) if off > CLOCK_FAIL else warn(subject, what, mend)

@@ -24,7 +24,7 @@ async def examine(api: Management) -> list[Finding]:
         *await _listeners(api),
         *await _zone(api),
     ]
-    return found or [ok(EMQX, "nothing goes around the rules: no rewrite, auto-subscribe, exhook or gateway")]
+    return found or [ok(EMQX, "nothing goes around the rules: there is no rewrite, auto-subscribe, exhook or gateway")]
 
 
 def touches(topic: str) -> bool:
@@ -35,11 +35,13 @@ def touches(topic: str) -> bool:
 
 
 async def _rewrites(api: Management) -> list[Finding]:
-    mend = "dashboard, MQTT Advanced Features, Topic Rewrite: leave single/, group/, business/, send/ and im/ out of it"
+    mend = (
+        "in the dashboard, MQTT Advanced Features, Topic Rewrite: leave out single/, group/, business/, send/ and im/"
+    )
     return [
         fail(
             EMQX,
-            f"topic rewrite {rule['source_topic']} → {rule['dest_topic']}: past permissions, which came before",
+            f"topic rewrite {rule['source_topic']} → {rule['dest_topic']} takes effect after permissions were checked",
             mend,
         )
         for rule in await api.get("/mqtt/topic_rewrite") or ()
@@ -48,9 +50,9 @@ async def _rewrites(api: Management) -> list[Finding]:
 
 
 async def _auto_subscriptions(api: Management) -> list[Finding]:
-    mend = "dashboard, MQTT Advanced Features, Auto Subscribe: clients subscribe themselves, or see IM_SUBSCRIBE"
+    mend = "remove it in the dashboard, MQTT Advanced Features, Auto Subscribe; use IM_SUBSCRIBE=server instead"
     return [
-        fail(EMQX, f"auto-subscribe {each['topic']}: nobody is asked whether the client may hear that", mend)
+        fail(EMQX, f"auto-subscribe {each['topic']} subscribes clients without asking for permission", mend)
         for each in await api.get("/mqtt/auto_subscribe") or ()
         if touches(each["topic"])
     ]
@@ -61,7 +63,7 @@ async def _hooks_of_others(api: Management) -> list[Finding]:
         warn(
             EMQX,
             f"exhook server {each['name']} may allow, change and stop what users do",
-            "be sure of it, or disable it",
+            "make sure that you trust it, or disable it",
         )
         for each in await api.get("/exhooks") or ()
         if each.get("enable", True)
@@ -69,7 +71,9 @@ async def _hooks_of_others(api: Management) -> list[Finding]:
     for path, what in (("/schema_validations", "schema validation"), ("/message_transformations", "transformation")):
         found += [
             warn(
-                EMQX, f"{what} {each['name']} stops or changes messages before they are stored", "leave our topics out"
+                EMQX,
+                f"{what} {each['name']} stops or changes messages before they are stored",
+                "exclude single/, group/, business/, send/ and im/ from its topics",
             )
             for each in await api.get(path) or ()
             if each.get("enable", True) and any(map(touches, _list(each["topics"])))
@@ -84,11 +88,11 @@ async def _gateways(api: Management) -> list[Finding]:
             continue
         name = each["name"]
         if await api.get(f"/gateways/{name}/authentication"):
-            mend = "its authenticator must give a client his own uid as username, or none"
-            found.append(warn(EMQX, f"gateway {name} runs, with an authenticator of its own", mend))
+            mend = "make sure that its authenticator gives each client its own uid as username, or none"
+            found.append(warn(EMQX, f"gateway {name} is running, with its own authenticator", mend))
         else:
-            what = f"gateway {name} runs without an authenticator: anybody is let in, as anybody"
-            found.append(fail(EMQX, what, "give it a JWT authenticator as the listeners have, or unload it"))
+            what = f"gateway {name} is running without an authenticator: anybody can connect as any user"
+            found.append(fail(EMQX, what, "give it a JWT authenticator like that of the listeners, or unload it"))
     return found
 
 
@@ -98,15 +102,17 @@ async def _listeners(api: Management) -> list[Finding]:
         held = await api.get(f"/listeners/{each['id']}") or {}
         label = f"listener {each['id']}"
         if held.get("enable_authn", True) is False:
-            found.append(fail(EMQX, f"{label}: enable_authn is false: anybody is let in, as anybody", "set it to true"))
+            found.append(
+                fail(EMQX, f"{label}: enable_authn is false: anybody can connect as any user", "set it to true")
+            )
         if held.get("mountpoint"):
             what = f"{label}: its mountpoint {held['mountpoint']} puts its clients into topics that no rule knows"
-            found.append(fail(EMQX, what, "an empty mountpoint"))
+            found.append(fail(EMQX, what, "set the mountpoint to the empty string"))
         if held.get("zone", "default") != "default":
-            what = f"{label}: its zone {held['zone']} may have settings of mqtt other than those that were looked at"
-            found.append(warn(EMQX, what, "zone = default, or make sure of what that zone sets"))
+            what = f"{label}: its zone {held['zone']} may have other mqtt settings than those that were checked"
+            found.append(warn(EMQX, what, "set zone = default, or check the settings of that zone"))
         found += [
-            warn(EMQX, f"{label}: {name} is {held[name]}: who is due more misses live deliveries", "leave it unset")
+            warn(EMQX, f"{label}: {name} is {held[name]}: busier receivers miss live deliveries", "leave it unset")
             for name in ("delivery_messages_rate", "delivery_bytes_rate")
             if held.get(name, UNLIMITED) != UNLIMITED
         ]
@@ -117,14 +123,12 @@ async def _zone(api: Management) -> list[Finding]:
     """Settings of 5.9 and newer that stand where `rules apply` leaves everything as it is."""
     mqtt = (await api.get("/configs/global_zone") or {}).get("mqtt", {})
     found = [
-        fail(
-            EMQX, f"mqtt.limiter.{name} is {rate}: what all clients together send above it is dropped", "leave it unset"
-        )
+        fail(EMQX, f"mqtt.limiter.{name} is {rate}: what all clients together send above it is lost", "leave it unset")
         for name, rate in (mqtt.get("limiter") or {}).items()
         if name in ("messages_rate", "bytes_rate") and rate != UNLIMITED
     ]
     if mqtt.get("namespace_as_mountpoint"):
-        what = "mqtt.namespace_as_mountpoint is true: clients of a namespace are in topics that no rule knows"
+        what = "mqtt.namespace_as_mountpoint is true: it puts clients of a namespace into topics that no rule knows"
         found.append(fail(EMQX, what, "set it to false"))
     return found
 

@@ -12,21 +12,23 @@ _SHORT = 60_000
 """Milliseconds that a denial may be kept without harm."""
 _NOBODY = "emqx-im-doctor"
 """The clientid of a client that is not there: who may drop its cache may drop any."""
-_ADMINISTRATOR = "an API key with the role administrator; else authorization.cache.ttl of a minute, and more questions"
+_ADMINISTRATOR = (
+    "use an API key with the role administrator; otherwise set authorization.cache.ttl to a minute, for more questions"
+)
 
 
 async def kept_denials(api: Management) -> list[Finding]:
     cache = (await api.get("/authorization/settings") or {}).get("cache", {})
     ttl = cache.get("ttl", "1m")
     kept = (amount(ttl) or 0) if cache.get("enable", True) else 0
-    after = f"after an outage what nobody decided stays denied for {ttl}"
+    after = f"after an outage, questions that nobody decided stay denied for {ttl}"
     bad = fail if kept > _SHORT else warn
     try:
         await api.delete(f"/clients/{_NOBODY}/authorization/cache")
         status = await api.get("/authorization/sources/http/status")
     except BrokerRefused as error:
         return (
-            [bad(EMQX, f"{after}: this API key may not look for it and drop it ({error})", _ADMINISTRATOR)]
+            [bad(EMQX, f"{after}: this API key may not find and drop such denials ({error})", _ADMINISTRATOR)]
             if kept
             else []
         )
@@ -34,12 +36,12 @@ async def kept_denials(api: Management) -> list[Finding]:
         return []  # that there is no such source is said elsewhere
     away = [each["node"] for each in status["node_status"] if each["status"] != "connected"]
     if away:
-        what = f"{', '.join(away)}: no connection to the authorizer; groups and tags are denied there"
-        return [fail(EMQX, what, "the service must run, and IM_HOOK_URL be reachable from there")]
+        what = f"{', '.join(away)} has no connection to the authorizer, and denies groups and tags"
+        return [fail(EMQX, what, "start the service, and make IM_HOOK_URL reachable from there")]
     undecided = _undecided(status)
     if undecided is None:
-        return [bad(EMQX, f"{after}: this EMQX does not count it", "EMQX 5.8.6 or newer")] if kept else []
-    return [ok(EMQX, f"the authorizer is connected; {undecided} questions undecided since EMQX started")]
+        return [bad(EMQX, f"{after}: this EMQX does not count them", "upgrade EMQX to 5.8.6 or newer")] if kept else []
+    return [ok(EMQX, f"the authorizer is connected; {undecided} questions were undecided since EMQX started")]
 
 
 def _undecided(status: Any) -> int | None:

@@ -15,7 +15,7 @@ from hooks.mqtt_address import MqttAddress
 
 PROBE = "probe"
 SECONDS = 15
-_MEND = "the findings above say where the chain is broken; else see the service's log and its dead letters"
+_MEND = "see the findings above, the service's log and its dead letters"
 _LOGIN_REFUSED = (4, 5, 134, 135)
 """CONNACK codes for a refused password or user, as MQTT 3.1.1 numbers them and as paho renumbers them."""
 
@@ -41,10 +41,10 @@ async def probe(
             acknowledged = time.monotonic()
             await _pulled(url, uid, token(), mid)
     except TimeoutError:
-        late = f"a message through {broker} is not acknowledged and pulled within {seconds:.0f} s"
+        late = f"a message through {broker} was not acknowledged and pulled within {seconds:.0f} s"
         return [fail(PROBE, late, _MEND)]
     except (_ProbeFailed, aiohttp.ClientError, OSError) as error:
-        return [fail(PROBE, f"a message fails: {error or type(error).__name__}", _MEND)]
+        return [fail(PROBE, f"a message failed: {error or type(error).__name__}", _MEND)]
     sent, pulled = 1000 * (acknowledged - started), 1000 * (time.monotonic() - acknowledged)
     return [ok(PROBE, f"connected, sent, stored and acknowledged in {sent:.0f} ms; pulled in {pulled:.0f} ms")]
 
@@ -73,8 +73,8 @@ async def _acknowledged(broker: MqttAddress, uid: int, token: str, topic: str) -
     except aiomqtt.MqttError as error:
         if isinstance(error, aiomqtt.MqttCodeError) and _code(error.rc) in _LOGIN_REFUSED:
             raise _ProbeFailed(f"{broker} refuses user {uid}: {error}") from error
-        raise _ProbeFailed(f"{broker} cannot be reached or left: {error}") from error
-    raise _ProbeFailed(f"{broker} sends nothing more")
+        raise _ProbeFailed(f"the connection to {broker} failed: {error}") from error
+    raise _ProbeFailed(f"{broker} stopped sending")
 
 
 def _code(code: Any) -> int:
@@ -105,4 +105,4 @@ async def _pulled(url: str, uid: int, token: str, mid: int) -> None:
         answer.raise_for_status()
         page = await answer.json()
     if [message["mid"] for message in page["messages"]] != [mid]:
-        raise _ProbeFailed(f"acknowledged as {mid} to user {uid}, and not in the pull")
+        raise _ProbeFailed(f"it was acknowledged as {mid} to user {uid}, but is not in the pull")

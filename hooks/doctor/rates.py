@@ -5,7 +5,7 @@ from hooks.emqx.rules.check import Finding as Difference
 from hooks.emqx.rules.resources import UNLIMITED
 
 EMQX = "EMQX"
-_APPLY = "emqx-im rules apply; connections that stand keep the rate they came with"
+_APPLY = "run `emqx-im rules apply`; existing connections keep their rate"
 
 
 def explained(each: Difference) -> list[Finding]:
@@ -22,9 +22,11 @@ def explained(each: Difference) -> list[Finding]:
 def _of(label: str, name: str, held: str, drops: bool) -> Finding:
     what = f"{label}: {name} is {held}"
     if drops:
-        return fail(EMQX, f"{what}: what is over it is dropped, and MQTT 3.1.1 clients are told it was taken", _APPLY)
+        return fail(
+            EMQX, f"{what}: messages over the rate are dropped, and MQTT 3.1.1 clients believe them sent", _APPLY
+        )
     if name == "messages_rate":
-        return warn(EMQX, f"{what}: it counts acknowledgements too, so who is due more misses live deliveries", _APPLY)
+        return warn(EMQX, f"{what}: it counts acknowledgements too, so busier receivers miss live deliveries", _APPLY)
     if held == UNLIMITED:
         return warn(EMQX, f"{what}: nothing slows a client that floods", _APPLY)
-    return warn(EMQX, f"{what}, not as in the files", _APPLY)
+    return warn(EMQX, f"{what}, which differs from the files", _APPLY)

@@ -11,21 +11,21 @@ from hooks.emqx.rules.render import Rules
 from hooks.emqx.rules.resources import Item, Listener, SourceOrder, trusted_sending, way
 from hooks.emqx.rules.stock_acl import allows_all
 
-APPLY = "emqx-im rules apply"
+APPLY = "run `emqx-im rules apply`"
 
 HOLES = {
-    "mqtt settings: mqtt.clientid_override": "anybody can take over another's session, and read it, by its clientid",
-    "mqtt settings: mqtt.max_qos_allowed": "QoS 2 is let in, and is neither stored nor refused",
-    "mqtt settings: mqtt.retain_available": "a retained message to another's topic comes to him at every subscribe",
-    "mqtt settings: mqtt.shared_subscription": "`$share` splits one user's messages among his devices",
+    "mqtt settings: mqtt.clientid_override": "anybody can take over and read another user's session by its clientid",
+    "mqtt settings: mqtt.max_qos_allowed": "QoS 2 is accepted, and neither stored nor refused",
+    "mqtt settings: mqtt.retain_available": "retained messages to a user's topic come to them at every subscribe",
+    "mqtt settings: mqtt.shared_subscription": "`$share` splits one user's messages among their devices",
     "mqtt settings: mqtt.exclusive_subscription": "`$exclusive` lets one device keep others from a topic",
-    "delayed publish: enable": "`$delayed` lets who is removed from a group be heard there later, and many at once",
+    "delayed publish: enable": "with `$delayed` removed members are still heard in a group later, and many at once",
     "retainer: enable": "retained wills are kept, whatever mqtt.retain_available says",
-    "authorization source file: rules": "users may be granted what is others', or be refused what is theirs",
-    "authorization node cache: enable": "whoever is removed from a group goes on hearing it for a minute and more",
-    "authorization settings: no_match": "what nobody decides is allowed: everything, while the service is away",
+    "authorization source file: rules": "users may read or write topics of others, or be refused their own",
+    "authorization node cache: enable": "removed members go on hearing a group for a minute and more",
+    "authorization settings: no_match": "while the service is away, everything is allowed",
 }
-"""Setting to what it leaves open. What else differs is no hole, but not as it was measured."""
+"""Maps a setting to the hole that it leaves open. Other differences are no holes, but were not tested."""
 
 
 async def against_the_files(api: Management, rules: Rules) -> list[Finding]:
@@ -34,11 +34,11 @@ async def against_the_files(api: Management, rules: Rules) -> list[Finding]:
     astray = [each for each in compared if each.differences]
     if not astray:
         return [
-            ok(EMQX, f"holds all {len(compared)} parts of emqx-rules/; no hole is open (secrets cannot be compared)")
+            ok(EMQX, f"has all {len(compared)} parts of emqx-rules/, so no hole is open (secrets cannot be compared)")
         ]
     found = []
     if missing := [each.resource.label for each in astray if isinstance(each.resource, Item) and not each.held]:
-        found.append(fail(EMQX, f"missing: {', '.join(missing)}: without them nothing is stored", APPLY))
+        found.append(fail(EMQX, f"lacks {', '.join(missing)}: without them nothing is stored", APPLY))
     for each in astray:
         # A missing authenticator or source, and their order, have checks of their own.
         if each.held is not None and not isinstance(each.resource, SourceOrder):
@@ -49,7 +49,7 @@ async def against_the_files(api: Management, rules: Rules) -> list[Finding]:
 def _explained(each: Difference) -> list[Finding]:
     label, found, other = each.resource.label, [], []
     if each.resource.wanted is None:
-        return [fail(EMQX, f"{label} is ours, and its file has gone", APPLY)]
+        return [fail(EMQX, f"{label} is ours, but its file no longer exists", APPLY)]
     if isinstance(each.resource, Item):
         return [fail(EMQX, f"{label} differs: {', '.join(one.path for one in each.differences)}", APPLY)]
     if isinstance(each.resource, Listener):
@@ -68,13 +68,13 @@ async def authentication(api: Management) -> list[Finding]:
     held = [each for each in await api.get("/authentication") or [] if each.get("enable", True)]
     kinds = [str(each.get("mechanism")) for each in held]
     if not held:
-        return [fail(EMQX, "no authenticator: everybody is let in, as anybody", APPLY)]
+        return [fail(EMQX, "there is no authenticator: anybody can connect as any user", APPLY)]
     if "jwt" not in kinds:
-        return [fail(EMQX, f"no JWT authenticator among {', '.join(kinds)}", APPLY)]
+        return [fail(EMQX, f"there is no JWT authenticator among {', '.join(kinds)}", APPLY)]
     if kinds[0] != "jwt":
-        mend = "move it behind in the dashboard, or delete it; who it lets in must carry his uid as username"
+        mend = "move it behind the JWT in the dashboard, or delete it; it must bind the username to the client's uid"
         return [warn(EMQX, f"authenticator {kinds[0]} is asked before the JWT", mend)]
-    return [ok(EMQX, "lets in who has a JWT")]
+    return [ok(EMQX, "lets in only clients with a JWT")]
 
 
 async def authorization(api: Management) -> list[Finding]:
@@ -85,18 +85,20 @@ async def authorization(api: Management) -> list[Finding]:
     found = []
     for source in enabled:
         if source["type"] == "file" and allows_all(str(source.get("rules", ""))):
-            found.append(fail(EMQX, "the ACL file allows everything: everybody may read and write everything", APPLY))
+            found.append(fail(EMQX, "the ACL file allows everybody to read and write everything", APPLY))
     for kind in ("file", "http"):
         if kind not in kinds:
-            found.append(fail(EMQX, f"no authorization source of type {kind}", APPLY))
+            found.append(fail(EMQX, f"there is no authorization source of type {kind}", APPLY))
     before = kinds[: kinds.index("http")] if "http" in kinds else []
     if "file" in kinds and "http" in kinds and "file" not in before:
-        found.append(fail(EMQX, "the service is asked before the file: no user is heard while it is away", APPLY))
+        found.append(
+            fail(EMQX, "the service is asked before the ACL file: while it is away, no user can publish", APPLY)
+        )
     for kind in before:
         if kind != "file":
-            mend = "it may allow what the service would refuse: move it behind, or be sure of it"
+            mend = "move it behind the service, or make sure that it does not allow what the service would refuse"
             found.append(warn(EMQX, f"authorization source {kind} is asked before the service", mend))
-    return found or [ok(EMQX, "authorization: the file first, then the service")]
+    return found or [ok(EMQX, "authorization asks the ACL file first, then the service")]
 
 
 async def sending(api: Management, rules: Rules) -> list[Finding]:
@@ -105,7 +107,9 @@ async def sending(api: Management, rules: Rules) -> list[Finding]:
     what = f"users send {way(trusted=runs)}"
     if runs == wanted:
         return [ok(EMQX, what)]
-    return [fail(EMQX, f"{what}; IM_TRUSTED_SEND={str(wanted).lower()} wants it {way(trusted=wanted)}", APPLY)]
+    return [
+        fail(EMQX, f"{what}; with IM_TRUSTED_SEND={str(wanted).lower()} they should send {way(trusted=wanted)}", APPLY)
+    ]
 
 
 def _shown(value: Any) -> str:

@@ -27,18 +27,26 @@ async def webhook(url: str, tokens: Sequence[str], *, trusted_send: bool = False
             clocks = await _clock(session, url)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             what = f"{url} does not answer: {error or type(error).__name__}"
-            return [fail(SERVICE, what, "is `emqx-im serve` running? From here another address may lead to it: --url")]
+            return [fail(SERVICE, what, "start `emqx-im serve`; if it has another address from here, pass --url")]
     found = []
     for number, status in enumerate(statuses, 1):
         if status == 401:
-            found.append(fail(SERVICE, f"refuses token {number} of IM_HOOK_TOKEN", "give the service the same list"))
+            found.append(
+                fail(SERVICE, f"refuses token {number} of IM_HOOK_TOKEN", "give the service the same IM_HOOK_TOKEN")
+            )
         elif status != 200:
-            found.append(fail(SERVICE, f"/hooks/authz answers {status}", "see the service's log; is this its address?"))
+            found.append(
+                fail(
+                    SERVICE,
+                    f"/hooks/authz answers {status}",
+                    "check that this is the service's address, and see its log",
+                )
+            )
     if wrong != 401:
         found.append(
-            fail(SERVICE, f"answers {wrong} to a wrong token", "is something before it that lets all through?")
+            fail(SERVICE, f"answers {wrong} to a wrong token", "look for a proxy in front of it that answers by itself")
         )
-    found = found or [ok(SERVICE, "the webhook answers, and to its tokens only")]
+    found = found or [ok(SERVICE, "the webhook answers, and accepts only its tokens")]
     return [*found, *_sending(*sending, trusted_send), readiness, *clocks]
 
 
@@ -55,24 +63,28 @@ def _sending(status: int, answer: bytes, trusted_send: bool) -> list[Finding]:
     runs = b'"allow"' in answer
     if status != 200 or runs == trusted_send:
         return []
-    what = f"runs with IM_TRUSTED_SEND={str(runs).lower()}, here it is {str(trusted_send).lower()}"
-    return [fail(SERVICE, what, "give service, `emqx-im rules` and `emqx-im doctor` the same, then `rules apply`")]
+    what = f"runs with IM_TRUSTED_SEND={str(runs).lower()}, but here it is {str(trusted_send).lower()}"
+    return [
+        fail(
+            SERVICE, what, "give service, `rules` and `doctor` the same IM_TRUSTED_SEND, then run `emqx-im rules apply`"
+        )
+    ]
 
 
 async def _readiness(session: aiohttp.ClientSession, url: str) -> Finding:
     async with session.get(f"{url}/readyz") as answer:
         state = await answer.json(content_type=None) if answer.status in (200, 503) else {}
     if answer.status not in (200, 503):
-        return fail(SERVICE, f"/readyz answers {answer.status}", "is this the service's address?")
+        return fail(SERVICE, f"/readyz answers {answer.status}", "check that this is the service's address")
     if not state.get("ready"):
         error = state.get("error", {})
         return fail(SERVICE, f"is not ready: {error.get('message', error)}", "see Redis below, and the service's log")
     archive = state.get("archive", {})
     if archive.get("state") != "ok":
         return warn(
-            SERVICE, f"archives nothing: {archive.get('state')}", "mend the archive; until then the outbox grows"
+            SERVICE, f"does not archive: {archive.get('state')}", "repair the archive; until then the outbox grows"
         )
-    return ok(SERVICE, f"ready, {archive.get('outbox_length')} outbox entries to archive")
+    return ok(SERVICE, f"is ready, with {archive.get('outbox_length')} outbox entries to archive")
 
 
 async def _clock(session: aiohttp.ClientSession, url: str) -> list[Finding]:

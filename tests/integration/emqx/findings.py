@@ -2,8 +2,8 @@
 
 from hooks.doctor import Finding, State
 
-OPEN_AT_BOOT = "this version lets anybody in while a node starts"
-NO_RATES = "nothing slows a client that floods others with what is delivered live"
+OPEN_AT_BOOT = "this version lets anybody connect as any user while a node starts"
+NO_RATES = "nothing slows a client that floods others with live messages"
 
 
 def bad(found: list[Finding]) -> list[Finding]:

@@ -53,7 +53,7 @@ GOES_AROUND: dict[str, tuple[Change, State, str]] = {
     "auto-subscribe": (
         feature("/mqtt/auto_subscribe", {"topic": "single/${username}", "qos": 1}),
         State.FAIL,
-        "auto-subscribe single/${username}: nobody is asked",
+        "auto-subscribe single/${username} subscribes clients without asking",
     ),
     "shared auto-subscribe": (
         feature("/mqtt/auto_subscribe", {"topic": "$share/g/single/+", "qos": 1}),
@@ -76,11 +76,11 @@ GOES_AROUND: dict[str, tuple[Change, State, str]] = {
         State.WARN,
         "transformation change",
     ),
-    "gateway": (STOMP, State.FAIL, "gateway stomp runs without an authenticator"),
+    "gateway": (STOMP, State.FAIL, "gateway stomp is running without an authenticator"),
     "gateway with a login": (
         lambda emqx: (STOMP(emqx), emqx.features.update({"/gateways/stomp/authentication": {"mechanism": "jwt"}})),
         State.WARN,
-        "gateway stomp runs, with an authenticator of its own",
+        "gateway stomp is running, with its own authenticator",
     ),
     "open listener": (listener(enable_authn=False), State.FAIL, "listener ws:default: enable_authn is false"),
     "mountpoint": (listener(mountpoint="web/"), State.FAIL, "its mountpoint web/"),

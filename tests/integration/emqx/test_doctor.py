@@ -23,7 +23,7 @@ async def test_denials_that_nobody_decided_can_be_forgotten(api: Management, app
     (finding,) = await denials.kept_denials(api)
     assert (finding.state, finding.what) == (
         State.OK,
-        "the authorizer is connected; 3 questions undecided since EMQX started",
+        "the authorizer is connected; 3 questions were undecided since EMQX started",
     )
     applied.sources.clear()
     assert await denials.kept_denials(api) == []
@@ -50,7 +50,7 @@ async def test_denials_stay_where_the_key_may_not_have_them_forgotten(
     found = bad(await denials.kept_denials(api))
     assert [finding.state for finding in found] == ([] if state is None else [state])
     for finding in found:
-        assert f"what nobody decided stays denied for {cache['ttl']}" in finding.what
+        assert f"questions that nobody decided stay denied for {cache['ttl']}" in finding.what
         assert "administrator" in finding.mend
 
 
@@ -85,8 +85,8 @@ async def test_nothing_is_wrong_with_what_apply_has_written(applied: FakeEmqx, a
 async def test_a_stock_broker_is_open(emqx: FakeEmqx, api: Management) -> None:
     told = {finding.what for finding in bad(await everything(api)) if finding.state is State.FAIL}
     for part in (
-        "no authenticator: everybody is let in",
-        "the ACL file allows everything",
+        "there is no authenticator: anybody can connect",
+        "the ACL file allows everybody to read and write everything",
         "no authorization source of type http",
         "mqtt.clientid_override is disabled: anybody can take over",
         "mqtt.max_qos_allowed is 2",
@@ -95,7 +95,7 @@ async def test_a_stock_broker_is_open(emqx: FakeEmqx, api: Management) -> None:
         "retainer: enable is true: retained wills are kept",
         "delayed publish: enable is true",
         "no_match is allow",
-        "missing: connector emqx_im, action emqx_im, action emqx_im_drops, rule emqx_im_",
+        "lacks connector emqx_im, action emqx_im, action emqx_im_drops, rule emqx_im_",
     ):
         assert any(part in what for what in told), (part, told)
 
@@ -105,7 +105,7 @@ SPOILT: dict[str, tuple[Spoil, State, str]] = {
     "clientid": (
         lambda emqx: emqx.zone["mqtt"].update(clientid_override="disabled"),
         State.FAIL,
-        "mqtt.clientid_override is disabled: anybody can take over another's session",
+        "mqtt.clientid_override is disabled: anybody can take over and read another user's session",
     ),
     "qos": (lambda emqx: emqx.zone["mqtt"].update(max_qos_allowed=2), State.FAIL, "mqtt.max_qos_allowed is 2"),
     "retain": (
@@ -116,7 +116,7 @@ SPOILT: dict[str, tuple[Spoil, State, str]] = {
     "delayed": (
         lambda emqx: emqx.delayed.update(enable=True),
         State.FAIL,
-        "delayed publish: enable is true: `$delayed` lets who is removed",
+        "delayed publish: enable is true: with `$delayed` removed members",
     ),
     "exclusive": (
         lambda emqx: emqx.zone["mqtt"].update(exclusive_subscription=True),
@@ -147,7 +147,7 @@ SPOILT: dict[str, tuple[Spoil, State, str]] = {
         State.FAIL,
         "rule emqx_im_will differs: enable",
     ),
-    "no rule": (lambda emqx: emqx.rules.pop("emqx_im_will"), State.FAIL, "missing: rule emqx_im_will: "),
+    "no rule": (lambda emqx: emqx.rules.pop("emqx_im_will"), State.FAIL, "lacks rule emqx_im_will: "),
     "order": (
         lambda emqx: emqx.actions["http:emqx_im"]["resource_opts"].update(inflight_window=9),
         State.FAIL,
@@ -156,12 +156,12 @@ SPOILT: dict[str, tuple[Spoil, State, str]] = {
     "dropped": (
         lambda emqx: emqx.metrics.update({"dropped": 7, "dropped.queue_full": 7, "matched": 100}),
         State.FAIL,
-        "has dropped: 7 queue_full",
+        "has dropped requests: 7 queue_full",
     ),
     "dropped drops": (
         lambda emqx: emqx.metrics_of_drops.update({"dropped": 7, "dropped.expired": 7, "matched": 100}),
         State.WARN,
-        "has dropped: 7 expired",
+        "has dropped requests: 7 expired",
     ),
     "waiting": (lambda emqx: emqx.metrics.update(queuing=5000), State.WARN, "5000 requests wait"),
     "another authenticator": (
@@ -198,7 +198,7 @@ async def test_permissions_that_a_node_keeps(emqx: FakeEmqx, run: Run, api: Mana
     emqx.node_cache["enable"] = True
     finding = only(await everything(api))
     assert finding.state is State.FAIL
-    assert "node cache: enable is true: whoever is removed from a group goes on hearing it" in finding.what
+    assert "node cache: enable is true: removed members go on hearing a group" in finding.what
 
 
 @pytest.mark.parametrize("rate", ["messages_rate", "bytes_rate"])
@@ -207,7 +207,10 @@ async def test_a_rate_of_a_later_emqx_loses_messages(rate: str, emqx: FakeEmqx, 
     assert (await run("rules", "apply")).status == 0
     emqx.listeners["tcp:default"][rate] = "1000/s"
     finding = only(await everything(api))
-    assert (finding.state, f"{rate} is 1000/s: what is over it is dropped" in finding.what) == (State.FAIL, True)
+    assert (finding.state, f"{rate} is 1000/s: messages over the rate are dropped" in finding.what) == (
+        State.FAIL,
+        True,
+    )
 
 
 async def test_the_rate_of_a_listener_that_is_off_is_nobody_s_business(applied: FakeEmqx, api: Management) -> None:
@@ -243,7 +246,7 @@ async def test_a_disabled_authenticator_is_none(applied: FakeEmqx, api: Manageme
 
 async def test_the_stock_acl_in_place_of_ours(applied: FakeEmqx, api: Management) -> None:
     applied.sources[0]["rules"] = STOCK_ACL
-    assert any("the ACL file allows everything" in finding.what for finding in bad(await everything(api)))
+    assert any("the ACL file allows everybody" in finding.what for finding in bad(await everything(api)))
 
 
 async def test_an_acl_that_only_speaks_of_allowing_all_is_fine(applied: FakeEmqx, api: Management) -> None:
@@ -278,7 +281,7 @@ async def test_the_way_users_send_in_the_broker(applied: FakeEmqx, api: Manageme
     trusting = Rules(replace(RULES.parameters, trusted_send=True))
     assert "to the receiver's topic themselves" in (await holes.sending(api, RULES))[0].what
     told = only(await holes.sending(api, trusting))
-    assert "IM_TRUSTED_SEND=true wants it to `send/…`" in told.what
+    assert "with IM_TRUSTED_SEND=true they should send to `send/…`" in told.what
     applied.rules["emqx_im_deliver"] = {"enable": True, **trusting.rule_bodies()["emqx_im_deliver"]}
     assert bad(await holes.sending(api, trusting)) == []
     assert "IM_TRUSTED_SEND=false" in only(await holes.sending(api, RULES)).what

@@ -63,7 +63,7 @@ async def test_a_webhook_that_takes_its_tokens_only(webhook: tuple[Service, str]
 async def test_a_service_that_runs_the_other_way_of_sending(webhook: tuple[Service, str]) -> None:
     model, url = webhook
     told = only(await service.webhook(url, (HOOK_TOKEN,), trusted_send=True)).what
-    assert told == "runs with IM_TRUSTED_SEND=false, here it is true"
+    assert told == "runs with IM_TRUSTED_SEND=false, but here it is true"
     model.trusted_send = True
     assert bad(await service.webhook(url, (HOOK_TOKEN,), trusted_send=True)) == []
     assert "IM_TRUSTED_SEND=true" in only(await service.webhook(url, (HOOK_TOKEN,))).what
@@ -74,7 +74,7 @@ async def test_a_service_that_is_not_ready(webhook: tuple[Service, str]) -> None
     model.ready = {"ready": False, "error": {"code": "redis_away", "message": "Redis does not answer"}}
     assert "Redis does not answer" in only(await service.webhook(url, (HOOK_TOKEN,))).what
     model.ready = {"ready": True, "archive": {"state": "away"}}
-    assert "archives nothing: away" in only(await service.webhook(url, (HOOK_TOKEN,))).what
+    assert "does not archive: away" in only(await service.webhook(url, (HOOK_TOKEN,))).what
 
 
 async def test_a_service_that_is_away() -> None:
@@ -92,10 +92,10 @@ async def test_the_command_tells_all_and_fails(applied: FakeEmqx, run: Run, webh
     assert ran.status == 1, ran
     assert ran.err == ""
     told = " ".join(ran.out.split())
-    assert "✓ EMQX holds all" in told
+    assert "✓ EMQX has all" in told
     assert "✗ Redis does not answer" in told
-    assert "→ emqx-im migrate" in ran.out
-    assert "- probe no message sent" in told
+    assert "→ run `emqx-im migrate`" in ran.out
+    assert "- probe no message was sent" in told
     assert JWT_SECRET not in ran.out
     assert HOOK_TOKEN not in ran.out
 
