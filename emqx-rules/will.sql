@@ -1,4 +1,4 @@
--- A device died. A real will has no peer; whoever publishes to the topic himself has one.
+-- A device died. A real will has no peer; a client that publishes to the topic itself has one.
 -- Answers to: POST /hooks/will
 SELECT
   'will' AS hook,

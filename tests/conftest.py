@@ -1,4 +1,4 @@
-"""One server of each kind for the whole run; each test gets it empty, or a database of its own."""
+"""Starts one server of each kind for the whole run; each test gets it empty, or its own database."""
 
 import itertools
 from collections.abc import AsyncIterator, Iterator

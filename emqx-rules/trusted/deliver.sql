@@ -1,4 +1,4 @@
--- What receivers hear live: who sent it, as the broker knows him, around what he sent; see republish.hocon.
+-- Builds what receivers hear live: the sender, as the broker knows them, around what they sent; see republish.hocon.
 -- The payload stands in it as it is only where EMQX has read it as a JSON object: anything else could end the JSON
 -- around it and go on with a `from` of its own. Asking for a field is how a rule can tell without failing.
 -- And only where every parser reads it, and reads the same, which EMQX's own does not promise. So never with more than

@@ -1,4 +1,4 @@
-"""`GET /pull`: everything a user may see after his cursor."""
+"""Serves `GET /pull`: everything that a user may see after their cursor."""
 
 import asyncio
 import re
@@ -135,7 +135,7 @@ class PullApi:
         deadline = time.monotonic() + seconds
         try:
             while True:
-                # Again after each news that brought no message: it may be that he reads another channel now.
+                # Again after each wakeup that brought no message: the user may read another channel by now.
                 async with self._news.watch([str(uid), *await self._timelines.channels(uid)]) as written:
                     written.clear()
                     await place.take()

@@ -14,7 +14,7 @@ from store.tags.tags import MANUAL, PROFILE, TagInfo, Tags
 
 MAX_TITLE = 255
 MAX_USERS = 10_000
-"""In one list; more are a file, or a set of their own."""
+"""Users in one list; more have to come as a file, or as a whole set."""
 _MAX_LINE = 100
 _READ_BYTES = 65536
 

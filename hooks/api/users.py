@@ -1,4 +1,4 @@
-"""`/admin/presence` and `/admin/users`: who is online, and what is known of one user."""
+"""Serves `/admin/presence` and `/admin/users`: who is online, and what is known about one user."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""`emqx-im migrate` and `emqx-im archive`: the archive's schema, and an archiver of its own."""
+"""Implements `emqx-im migrate` and `emqx-im archive`: the archive's schema, and an archiver alone."""
 
 import asyncio
 import signal

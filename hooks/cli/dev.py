@@ -69,9 +69,9 @@ emqx-im runs on this machine and keeps everything in {data_dir}:
   HTTP         http://{host}:{ports.http_port}  (/pull for clients, /admin for operators)
   broker API   http://127.0.0.1:{ports.api_port}  (as EMQX's)
 
-Two users talk: run each of these in a terminal of its own, in this directory, and type.
+Let two users talk: run each of these commands in its own terminal, in this directory, and type.
   {command} chat --uid 1001 --to 1002{directory}
   {command} chat --uid 1002 --to 1001{directory}
 
-README.md goes on from there. Ctrl-C ends everything here; what was sent is kept.
+README.md goes on from there. Ctrl-C stops everything; all messages are kept.
 """

@@ -59,7 +59,7 @@ async def _supervise(settings: Settings, workers: int) -> None:
         if settings.http.public_port is not None:
             public = _hold(stack, settings.http.http_host, settings.http.public_port, "IM_PUBLIC_PORT")
             environment["IM_PUBLIC_PORT"] = str(public)
-        # Each worker counts in files of its own here; whichever is asked for /metrics adds them up.
+        # Each worker counts in its own files here; the one that is asked for /metrics adds them up.
         counts = environment["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(tempfile.TemporaryDirectory())
         stop = asyncio.Event()
         _stop_on_signals(stop)

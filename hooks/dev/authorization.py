@@ -1,4 +1,4 @@
-"""Who may publish and subscribe: the ACL file, then the service's authorizer; the answers kept per connection."""
+"""Decides who may publish and subscribe: by the ACL file, then by the service; caches answers for each connection."""
 
 import time
 from collections import Counter, OrderedDict

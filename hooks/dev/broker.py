@@ -1,4 +1,4 @@
-"""The broker: who is connected, who hears what, and what the rules make of it."""
+"""Implements the broker: who is connected, who hears what, and what the rules make of it."""
 
 import asyncio
 import socket
@@ -123,7 +123,7 @@ class Broker:
         return self._opening.setdefault(clientid, asyncio.Lock())
 
     async def open_session(self, client: Client) -> tuple[Session, bool]:
-        """The session, and whether it was there before. Whoever is connected with the clientid steps down first."""
+        """Returns the session, and whether it existed; first disconnects another client with this clientid."""
         session = self.sessions.get(client.clientid)
         if session is not None and session.connection is not None:
             await session.connection.step_down("discarded" if client.clean_start else "takenover")

@@ -1,4 +1,4 @@
-"""Who a client is: a JWT in the MQTT password, as EMQX's JWT authentication is set up for the service."""
+"""Authenticates clients by a JWT in the MQTT password, as EMQX's JWT authentication is set up for the service."""
 
 import time
 

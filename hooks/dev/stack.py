@@ -73,7 +73,7 @@ async def run(options: DevOptions, stop: asyncio.Event, ready: Callable[[str, Po
         stack.push_async_callback(valkey.stop)
         settings = _settings(directory, ports, valkey.url)
 
-        # Pools of their own, as in EMQX: questions that the service holds do not stand in the way of what it waits for.
+        # Separate pools, as in EMQX: questions that the service holds do not block what it waits for.
         calls, questions = [await stack.enter_async_context(_pool()) for _ in range(2)]
         url, token = f"http://{_reachable(host)}:{ports.http_port}", settings.hooks.hook_token[0]
         webhook = Webhook(calls, url, token)

@@ -11,7 +11,7 @@ from hooks.emqx.rules.difference import amount
 _SHORT = 60_000
 """Milliseconds that a denial may be kept without harm."""
 _NOBODY = "emqx-im-doctor"
-"""The clientid of a client that is not there: who may drop its cache may drop any."""
+"""The clientid of a client that does not exist: an API key that may drop its cache may drop any."""
 _ADMINISTRATOR = (
     "use an API key with the role administrator; otherwise set authorization.cache.ttl to a minute, for more questions"
 )

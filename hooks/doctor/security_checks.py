@@ -29,7 +29,7 @@ HOLES = {
 
 
 async def against_the_files(api: Management, rules: Rules) -> list[Finding]:
-    """What is not as in the files: what is missing as one finding, each hole as one of its own."""
+    """Compares EMQX with the files: one finding for everything that is missing, and one for each hole."""
     compared = await compare(api, rules, only_rules=False)
     astray = [each for each in compared if each.differences]
     if not astray:
@@ -40,7 +40,7 @@ async def against_the_files(api: Management, rules: Rules) -> list[Finding]:
     if missing := [each.resource.label for each in astray if isinstance(each.resource, Item) and not each.held]:
         found.append(fail(EMQX, f"lacks {', '.join(missing)}: without them nothing is stored", APPLY))
     for each in astray:
-        # A missing authenticator or source, and their order, have checks of their own.
+        # A missing authenticator or source, and the order of sources, are checked separately.
         if each.held is not None and not isinstance(each.resource, SourceOrder):
             found += _explained(each)
     return found
@@ -64,7 +64,7 @@ def _explained(each: Difference) -> list[Finding]:
 
 
 async def authentication(api: Management) -> list[Finding]:
-    """Who is asked before, or instead of, the JWT."""
+    """Checks which authenticators are asked before, or instead of, the JWT."""
     held = [each for each in await api.get("/authentication") or [] if each.get("enable", True)]
     kinds = [str(each.get("mechanism")) for each in held]
     if not held:

@@ -176,7 +176,7 @@ class Rest:
         return {each["topic"] for each in await self._call("GET", f"{_client(clientid)}/subscriptions") or ()}
 
     async def subscribe(self, clientid: str, topics: Iterable[str]) -> None:
-        """With QoS 1, whatever the client may. Of a client that is gone nothing is subscribed."""
+        """Subscribes a client with QoS 1, whatever its permissions. Nothing happens if the client is gone."""
         body = [{"topic": topic, "qos": 1} for topic in topics]
         await self._call("POST", f"{_client(clientid)}/subscribe/bulk", body)
 

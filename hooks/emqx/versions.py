@@ -35,7 +35,7 @@ def target_version(given: str) -> Version:
 
 
 def versions_of(nodes: Iterable[dict[str, Any]]) -> list[Version]:
-    """Of the answer of `/nodes`: from the oldest to the newest, of which there may be two while EMQX is upgraded."""
+    """Returns the versions in the answer of `/nodes`, oldest first; there may be two while EMQX is upgraded."""
     return sorted({version_of(str(node.get("version", ""))) for node in nodes}) or [UNKNOWN]
 
 

@@ -119,7 +119,7 @@ class _Accepting:
             log.error("connection_failed", error=str(error))
 
     def _rest(self, error: OSError) -> None:
-        """Who connects waits: there is no file left for him, or no memory, and asking at once would say so again."""
+        """Lets new connections wait: no file or memory is left for them, and an immediate retry would fail again."""
         log.error("accept_failed", error=error.strerror, retry_seconds=_PAUSE_SECONDS)
         self._loop.remove_reader(self._listener)
         self._pause = self._loop.call_later(_PAUSE_SECONDS, self.begin)

@@ -52,7 +52,7 @@ class Origins:
     def preflight(self, path: str, asked: Mapping[str, str]) -> web.Response | None:
         """The answer to a browser that asks whether a page may make a request; None where it may not.
 
-        Monitoring puts headers of its own on pages' requests, so any may be sent.
+        Monitoring adds its own headers to pages' requests, so any may be sent.
         """
         headers = self.headers(path, asked.get("Origin", ""))
         if not headers:

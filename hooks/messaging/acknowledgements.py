@@ -2,7 +2,7 @@
 
 Where Redis syncs its AOF at every write, that is at once. Elsewhere it is when the archive has the message, which is
 looked at for all that wait together. Who waits is held in this process alone and dropped with it, and dropped when
-Redis was started again or begun anew, as then the message may be gone: the sender resends until he has his `im.ack`.
+Redis was started again or begun anew, as then the message may be gone: senders resend until they have their `im.ack`.
 """
 
 import asyncio

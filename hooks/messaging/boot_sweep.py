@@ -26,7 +26,7 @@ from store.redis.lease import PeriodicLease
 
 _LOOK_SECONDS = 3.0
 _WINDOW_MS = 60_000
-"""For so long after a node was seen first it is looked at, if nobody with a token comes."""
+"""How long a node is watched after it was first seen, if no client with a token comes."""
 _CLOCKS_MS = 60_000
 """What clocks of nodes and processes may differ by."""
 

@@ -38,7 +38,7 @@ _BURST = 10
 _DROPS_A_MS = 2 / 60_000
 """So many drops may follow each other; then two a minute."""
 _BEFORE_MS = 60_000
-"""Whoever connected so long before the first question went undecided may have subscribed after it."""
+"""Clients that connected this long before the first undecided question may have subscribed after it."""
 _MAX_TOLD = 10_000
 _AT_ONCE = 32
 _MAX_NOTED = 10_000
@@ -164,7 +164,7 @@ class CacheWatch:
         )
 
     async def _tell_noted(self, until: float) -> None:
-        """Whoever this process could not tell whether they may subscribe: their answers are dropped by now."""
+        """Tells devices whose subscriptions this process could not decide; their cached answers are dropped by now."""
         while self._noted and next(iter(self._noted.values())) <= until:
             device, _ = self._noted.popitem(last=False)
             await self._tell({device.uid: [device.clientid]})

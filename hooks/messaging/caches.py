@@ -14,7 +14,7 @@ _LATER_SECONDS = 5.0
 """A device's cache is dropped at most once in so long."""
 _STEP_SECONDS = 0.5
 _MOST = 10_000
-"""Devices that wait. Who finds no room keeps the cache until it ends by itself."""
+"""Devices that wait. A device without a place keeps its cache until that expires by itself."""
 _AT_ONCE = 8
 
 log = structlog.get_logger(__name__)

@@ -66,7 +66,7 @@ class Denials:
         self._of_device[asker] += 1
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`; then whoever waits is told at once."""
+        """Runs until `stop`; then tells everybody who is waiting at once."""
         working = asyncio.create_task(self._keep_telling(), name="denials")
         await stop.wait()
         await end(working)
@@ -108,7 +108,7 @@ class Denials:
             self._told.labels(code).inc()
 
     async def _judge(self, denied: _Denied) -> tuple[str, str | None, str | None]:
-        """The receiver's topic, the code (None: they may publish there now), and a message of its own."""
+        """Returns the receiver's topic, the code (None: they may publish there now), and a specific message."""
         topic, to = denied.topic, receiver(denied.topic)
         if self._trusted_send and isinstance(to, Single | Group):
             return topic, "unknown_topic", _SEND_ELSEWHERE

@@ -77,7 +77,7 @@ class Dispatch:
         self._changed.set()
 
     async def run(self, topics: TopicsOf, stop: asyncio.Event) -> None:
-        """Until `stop`; then whoever waits is dealt with for a few seconds more."""
+        """Runs until `stop`; then goes on with the waiting devices for a few seconds."""
         if self._rest is None:
             return
         working = [
@@ -137,7 +137,7 @@ class Dispatch:
         missing = [topic for topic in wanted if topic not in held] if arrival.adds else []
         if missing:
             await rest.subscribe(clientid, missing)
-            # Who was removed meanwhile was unsubscribed, perhaps before this subscribed them.
+            # A user who was removed meanwhile was unsubscribed, perhaps before this call subscribed them.
             still = set(await topics(arrival.uid))
             lost = [topic for topic in missing if topic not in still]
             if lost:

@@ -35,6 +35,6 @@ class MemberCache:
         self._gone[group] = None
 
     def forget(self, tag: Tag) -> None:
-        """Who holds it now is not known."""
+        """Forgets who holds it."""
         for member in [member for member in self._members if member[0] == tag]:
             del self._members[member]

@@ -1,4 +1,4 @@
-"""Who belongs to a group or holds a tag, where the answer is waited for: as Redis says, or memory while it is away."""
+"""Answers who belongs to a group or holds a tag, while EMQX waits: from Redis, or from memory while it is away."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ CREATE_SECONDS = 1.0
 _CREATE_AGAIN = 10.0
 
 MAX_HELD = 4
-"""Of one user at a time: each keeps a connection of the broker's from other questions."""
+"""Questions of one user that are held at a time: each keeps one of the broker's connections from other questions."""
 
 ANSWER_SECONDS = 1.0
 """How long Redis may take to answer before it counts as away."""
@@ -25,7 +25,7 @@ AWAY_SECONDS = 3.0
 """How long a connection waits, in sum, for a Redis that is away; with the first try less than the broker waits."""
 _AWAY_AGAIN = 30.0
 MAX_HELD_AWAY = 32
-"""Of all users, while Redis is away: the rest of the broker's connections is for what memory can answer."""
+"""Questions of all users held while Redis is away; the broker's other connections are for what memory can answer."""
 
 _KNOWN_SECONDS = 0.5
 """How long Redis may take to answer what memory knows, too."""

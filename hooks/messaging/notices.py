@@ -1,4 +1,4 @@
-"""Control messages of the service: JSON from `"0"`, with the receiver's `key` by which he knows it for genuine."""
+"""Builds the service's control messages: JSON from `"0"`, with the receiver's `key`, which proves it genuine."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -29,7 +29,7 @@ class Patience:
 
     @contextmanager
     def wait(self, connection: Asker) -> Iterator[float]:
-        """The seconds that this connection may wait now. Of two at a time, only the first one waits."""
+        """Returns the seconds that this connection may wait now. If two ask at the same time, only the first waits."""
         began = time.monotonic()
         left, at = self._left.pop(connection, (self._seconds, began))
         left = min(self._seconds, left + (began - at) * self._rate)

@@ -26,7 +26,7 @@ class _Ending(NamedTuple):
 
 
 class SessionEnder:
-    """What waits when it is stopped is left: whoever asked for it finds the sessions again."""
+    """Leaves what is waiting when it is stopped: the checks that asked for it find the sessions again."""
 
     def __init__(self, rest: Rest, metrics: Metrics) -> None:
         self._rest = rest

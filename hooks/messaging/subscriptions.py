@@ -12,7 +12,7 @@ from store.tags.tags import Holding, Tags
 from store.timelines.summary import Timelines
 
 _MAX_BYTES = 48 * 1024
-"""Of topics in one control message: the broker takes packets of 128 KB."""
+"""Bytes of topics in one control message: the broker takes packets of 128 KB."""
 
 Topic = Mapping[str, Any]
 
@@ -55,7 +55,7 @@ class Subscriptions:
             await self._tell(uid, "im.subscribe", await self._topics(uid))
 
     async def topics(self, uid: int) -> list[str]:
-        """What his devices should be subscribed to, beside his own topic."""
+        """Returns the topics that the user's devices should be subscribed to, besides their own topic."""
         return [each["topic"] for each in await self._topics(uid)]
 
     async def added(self, uid: int, topics: Sequence[str]) -> None:
@@ -71,7 +71,7 @@ class Subscriptions:
             await self._tell(uid, "im.unsubscribe", [{"topic": topic, "qos": 1} for topic in topics])
 
     async def _topics(self, uid: int) -> list[Topic]:
-        """In the order in which to subscribe: whoever puts the user into many groups puts these at the end."""
+        """Returns them in the order in which to subscribe: groups that a stranger adds the user to come at the end."""
         groups, tags = await self._groups.of_user(uid), await self._tags.of_user(uid)
         groups.sort(key=lambda group: group.joined)
         return [_GLOBAL, *map(_of_tag, tags), *map(_of_group, groups)]

@@ -2,7 +2,7 @@
 
 EMQX dropped a delivery to it, or a message was stored so late that the device connected, and pulled, before. What is
 noticed is gathered in memory, so that the hooks wait for nothing, and looked at each second. A user is told a moment
-later, once for all that was noticed meanwhile in any process: by then what he missed is stored, and `head` is above it.
+later, once for everything that any process noticed meanwhile: by then what they missed is stored, and `head` is above.
 Lost with the process, a notice is made good by the next pull.
 """
 
@@ -73,7 +73,7 @@ class Sync:
             self.stored(to, str(body["username"]), body["publish_received_at"])
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`; then whoever is due is told at once."""
+        """Runs until `stop`; then tells everybody who is due at once."""
         working = asyncio.create_task(self._keep_telling(), name="sync")
         await stop.wait()
         await end(working)
@@ -94,7 +94,7 @@ class Sync:
             log.error("sync_failed", exc_info=error)
 
     async def _look(self) -> None:
-        """Who is to be told of what was noticed since the last time. Where the store fails, it is looked at again."""
+        """Finds the users to tell of what was noticed since last time; if the store fails, it is looked at again."""
         dropped, self._dropped = self._dropped, set()
         late, self._late = self._late, {}
         if not dropped and not late:

@@ -53,11 +53,11 @@ class Metrics:
             return Counter(name, meaning, labels, namespace=PREFIX, registry=self.registry)
 
         def gauge(name: str, meaning: str) -> Gauge:
-            """Of the whole service: any worker may set it."""
+            """Makes a gauge of the whole service, which any worker may set."""
             return Gauge(name, meaning, namespace=PREFIX, registry=self.registry, multiprocess_mode="mostrecent")
 
         def gauge_of_worker(name: str, meaning: str) -> Gauge:
-            """Of one worker; added up over those alive."""
+            """Makes a gauge of one worker; it is summed over the workers that are alive."""
             return Gauge(name, meaning, namespace=PREFIX, registry=self.registry, multiprocess_mode="livesum")
 
         def histogram(name: str, meaning: str, buckets: tuple[float, ...]) -> Histogram:

@@ -20,7 +20,7 @@ _TIMEOUT_SECONDS = 3
 _ASKED_SECONDS = 10
 """The least time between two fetches because of tokens that no key fits."""
 _MAX_PAUSE_SECONDS = 60
-"""Of a provider that is away or answers nonsense; the first pause is a second."""
+"""Longest pause before a provider that is away or answers nonsense is asked again; the first pause is a second."""
 _MAX_ANSWER = 1024 * 1024
 _MAX_KEYS = 32
 """Each is tried on a token whose `kid` no key has."""

@@ -64,7 +64,7 @@ def read(token: str) -> Jwt:
     if not isinstance(algorithm, str):
         raise BadToken("the token's header names no algorithm")
     kid = header.get("kid")
-    # Of the parts as the standard has them: EMQX takes padding that was put behind them.
+    # The standard's form of the parts: EMQX accepts padding that was appended to them.
     signed = ".".join(parts.groups()[:2]).encode()
     return Jwt(algorithm, kid if isinstance(kid, str) else None, signed, payload, signature)
 

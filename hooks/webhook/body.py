@@ -44,7 +44,7 @@ def moment(body: Body, field: str) -> int:
 
 
 def username(body: Body) -> str | None:
-    """Who did it; None where EMQX knows no user (its REST API, its dashboard). Raises BadBody."""
+    """Returns who did it; None if EMQX knows no user (its REST API, its dashboard). Raises BadBody."""
     value = body.get("username", False)
     if value is None or value == UNDEFINED:
         return None

@@ -166,7 +166,7 @@ def _script_seconds(redis: Redis) -> float:
 
 
 class Cost(NamedTuple):
-    """Of one pull: commands of Redis, those inside scripts included, and its processor time in milliseconds."""
+    """Measures one pull: commands of Redis, including those inside scripts, and its processor time in milliseconds."""
 
     commands: float
     milliseconds: float

@@ -59,7 +59,7 @@ Contestant = Callable[[int], Rates]
 
 
 class Contest:
-    """Everybody on one MariaDB; who is started goes with the stack."""
+    """Runs everybody on one MariaDB; what is started is stopped with the stack."""
 
     def __init__(self, stack: contextlib.ExitStack, directory: Path, seconds: int) -> None:
         self._stack = stack

@@ -30,11 +30,11 @@ AT = 1_795_000_000_000
 PIPELINE = 1000
 ASKED = 10_000
 MAX_BIT = 2**32 - 1
-"""Of one string of Redis, which holds 512 MB."""
+"""Bits of one string in Redis, which holds 512 MB."""
 
 
 class Users(NamedTuple):
-    """What the uids are like, who is online, and as many who are not."""
+    """Holds the kind of uids, the users online, and as many users who are not."""
 
     kind: str
     online: list[int]
@@ -187,7 +187,7 @@ def ways(redis: "Redis", users: Users) -> Iterable[tuple[str, Kept]]:
     yield "a set", one_set(redis)
     yield "a hash of devices for each", devices(redis)
     yield "roaring bitmap", InProcess(BitMap64(), lambda made: len(made.serialize()), BitMap64.discard)
-    # A Bloom filter cannot forget: whoever goes stays in it.
+    # A Bloom filter cannot forget: users who go offline stay in it.
     yield "Bloom filter", InProcess(Bloom(count), Bloom.size, lambda made, uid: None)
     yield "counting Bloom filter", InProcess(Counting(count), Bloom.size, Counting.remove)
     yield "cuckoo filter", InProcess(Cuckoo(count), Cuckoo.size, Cuckoo.remove)

@@ -127,7 +127,7 @@ def channels(report: Report, redis: Redis, client: Client) -> None:
 
 
 def coming_back(report: Report, redis: Redis, client: Client) -> None:
-    """Who was away for a week pulls to the end, in pages of 200."""
+    """Pulls to the end for a user who was away for a week, in pages of 200."""
     rounds = report.choose(quick=1, usual=20, full=100)
     uid, count = 20_000, 7 * A_DAY
     begin = time.time_ns() // 1000 - 7 * DAY + 60_000_000

@@ -56,7 +56,7 @@ class Counting(Bloom):
             self._change(place, 1)
 
     def remove(self, uid: int) -> None:
-        """Of a user who is not in it, it takes away from others."""
+        """Removes a user; if they are not in it, it removes a part of others."""
         for place in self._of(uid):
             self._change(place, -1)
 
@@ -104,7 +104,7 @@ class Cuckoo:
         raise OverflowError("the filter is full")
 
     def remove(self, uid: int) -> None:
-        """Of a user who is not in it, it may take out another."""
+        """Removes a user; if they are not in it, it may remove another."""
         mark, *buckets = self._of(uid)
         for bucket in buckets:
             if (held := self._find(bucket, mark)) is not None:

@@ -1,4 +1,4 @@
-"""Runs benchmarks, each in a process of its own: neither its failure nor what it leaves in memory reaches the next."""
+"""Runs benchmarks, each in its own process: neither its failure nor what it leaves in memory affects the next."""
 
 import importlib
 import multiprocessing

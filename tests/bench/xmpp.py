@@ -1,6 +1,6 @@
 """The XMPP side of a benchmark: `python -m tests.bench.xmpp PORT CONNECTIONS UNDER-WAY SECONDS`, prints JSON.
 
-Users `u0` … log in (SASL PLAIN), are present, and each sends to the next, with UNDER-WAY messages of his not received
+Users `u0` … log in (SASL PLAIN), are present, and each sends to the next, with UNDER-WAY of their messages not received
 yet. Stanzas are bytes made beforehand, and what comes is only counted, so that this is not what is measured; whether it
 was, `processor` in the answer shows, its share of one core.
 """

@@ -1,4 +1,4 @@
-"""One running stack for the tests that share it, one of its own for those that stop and kill it."""
+"""Starts one stack for the tests that share it, and a separate one for those that stop and kill it."""
 
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator

@@ -15,11 +15,11 @@ from tests.e2e.test_groups import Phone, phone
 from tests.e2e.waiting import until
 
 SECONDS = 60
-"""Of patience on a loaded machine; nothing is judged by it."""
+"""Seconds of patience on a loaded machine; nothing is judged by it."""
 
 
 class Ground:
-    """One running stack. public_port: where phones pull, if that is a port of its own."""
+    """One running stack. public_port: where phones pull, if that is a separate port."""
 
     def __init__(
         self, stack: Stack, http: aiohttp.ClientSession, public_port: int | None, new_user: Callable[[], int]

@@ -60,7 +60,7 @@ async def test_two_people_talk(shared_stack: Stack, user: User) -> None:
 async def test_one_user_chats_on_two_machines(
     shared_stack: Stack, service: Service, user: User, tmp_path: Path
 ) -> None:
-    """Each machine is a device of its own: neither throws the other out."""
+    """Each machine is a separate device: neither disconnects the other."""
     ann, bob = user(), user()
     addresses = ("--mqtt", f"127.0.0.1:{shared_stack.mqtt_port}", "--url", shared_stack.url)
     login = ("--uid", str(ann), "--token", shared_stack.token(ann))

@@ -41,7 +41,7 @@ async def test_two_users_run_it_and_hear_each_other(
 
 
 async def _heard(process: Process, start: str) -> str:
-    """The first line of its output that begins so; before it stands what became of its own message."""
+    """Returns the first line of its output that begins so; an earlier line reports on its own message."""
     assert process.stdout is not None
     stored = False
     async with asyncio.timeout(60):

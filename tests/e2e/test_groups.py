@@ -207,7 +207,7 @@ async def test_a_denial_is_forgotten_with_the_invitation(shared_stack: Stack, se
 
 
 async def test_a_kicked_member_hears_nothing_more(shared_stack: Stack, service: Service, user: User) -> None:
-    """In a session that is kept while he is away, and in one that is connected."""
+    """Checks a session that is kept while the user is away, and one that is connected."""
     owner, member = user(), user()
     gid = await group(service, owner, member, stack=shared_stack)
     topic = f"group/{gid}"

@@ -294,7 +294,7 @@ def stack_of_operators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 async def test_global_reaches_who_never_connected(own_stack: Stack, http: aiohttp.ClientSession) -> None:
-    """On a stack of its own: what goes to all is seen by the users of every other test."""
+    """Runs on its own stack: what goes to all is seen by the users of every other test."""
     service, operator = Service(own_stack, http), Operator(own_stack, http)
     mark = uuid4().hex
     await operator.publish_through_the_broker("business/global", {"id": mark, "type": "offer"})

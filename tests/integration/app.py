@@ -304,7 +304,7 @@ class App:
     async def request(self, method: str, path: str, bearer: str | None = None, **arguments: Any) -> Answer:
         headers = {**arguments.pop("headers", {}), **({"Authorization": f"Bearer {bearer}"} if bearer else {})}
         url = arguments.pop("url", self.url)
-        # As EMQX has connections of its own, which carry nothing but hooks.
+        # EMQX, too, has separate connections that carry nothing but hooks.
         session = self._broker if path.startswith("/hooks/") else self._http
         async with session.request(method, url + path, headers=headers, **arguments) as answer:
             raw = await answer.read()
@@ -354,7 +354,7 @@ class App:
         return int(answer["last_id"])
 
     async def messages(self, uid: str, last_id: int = 0) -> list[dict[str, Any]]:
-        """What the user himself was sent after the cursor, without what all users are."""
+        """Returns what was sent to this user after the cursor, without what goes to all users."""
         found: list[dict[str, Any]] = []
         while True:
             answer = await self.pull(uid, last_id, limit=1000)

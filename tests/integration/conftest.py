@@ -1,4 +1,4 @@
-"""One running service for all tests that need no settings of their own, and Redis servers that a test may kill."""
+"""Starts one service for all tests that need no special settings, and Redis servers that a test may kill."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -27,7 +27,7 @@ def common_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def app(common_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[App]:
-    """The service with its usual settings. Its state is everybody's: tests use users of their own."""
+    """The service with its usual settings. All tests share its state, so each uses its own users."""
     directory = tmp_path_factory.mktemp("app")
     async with running_app(common_redis.url, directory, public_port=0, operators="ops,9001") as running:
         yield running

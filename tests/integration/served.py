@@ -18,7 +18,7 @@ _DEADLINE = 30.0
 
 
 class Served:
-    """One `emqx-im serve` in a directory of its own."""
+    """One `emqx-im serve` in its own directory."""
 
     def __init__(self, directory: Path, redis_url: str, *arguments: str, **settings: object) -> None:
         directory.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ DRIVERS = {
     "sqlite3": {"store.archive.sqlite.connection"},
     "aiosqlite": {f"store.archive.sqlite.{name}" for name in ("archive", "blocks", "connection")},
 }
-"""Who imports each."""
+"""The modules that import each."""
 
 FILES = {"store.private_files"}
 """Modules of the store whose OSErrors are those of files."""

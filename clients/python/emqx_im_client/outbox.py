@@ -141,7 +141,7 @@ class Outbox:
             self.quicken()
 
     def _settle(self, client_id: str, outcome: int | Refused | Unanswered) -> None:
-        """Ends a message's way. Who waits is told even where that cannot be saved: a later run only asks once more."""
+        """Settles a message. The caller is told even if that cannot be saved: a later run only asks once more."""
         outgoing = self._state.saved.unsent.pop(client_id)
         self._settled.set()
         future = self._waiting.get(client_id)

@@ -65,7 +65,7 @@ class Sender:
         self._pauses.pop(outgoing.id, None)
 
     def _on_hold(self) -> None:
-        """Of what was sent, nobody knows what was refused: all of it is sent again, and nothing of it is in doubt."""
+        """Sends everything again: nobody knows which of the messages were refused, and none of them is in doubt."""
         self._due.clear()
         self._pauses.clear()
         self._doubts.keep_only(set())

@@ -92,7 +92,7 @@ class FileState:
         """Raises OSError; what could not be written is written by the next call."""
         unsent = set(self.saved.unsent)
         temporary = self._path.with_suffix(".new")
-        # A file of its own each time: what stands there may be a link, or readable by others.
+        # A new file each time: an existing one may be a link, or readable by others.
         temporary.unlink(missing_ok=True)
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         durable = not unsent <= self._on_disk

@@ -23,7 +23,7 @@ def receiver_topic(topic: str) -> str:
 def delivered(topic: str, payload: bytes, qos: int) -> Message | None:
     """The user's message in what the broker delivers; None where it is none: the service's own, a business message.
 
-    What came without an `id` of its own has the broker's, as in the pull.
+    A message without an `id` has the broker's, as in the pull.
     """
     wrapped = json_object(payload) if _RECEIVER.fullmatch(topic) else None
     if wrapped is None:

@@ -69,7 +69,7 @@ async def forget_permissions(request: web.Request) -> web.Response:
 
 
 async def subscriptions(request: web.Request) -> web.Response:
-    """Of the kept session of an absent client too."""
+    """Works on the kept session of an absent client too."""
     session = session_of(request)
     return answered(200, [_subscription(session, topic, qos) for topic, qos in session.subscriptions.items()])
 

@@ -9,7 +9,7 @@ from hooks.dev import events
 from hooks.dev.rest.requests import BROKER, Answer, answered
 
 _VERSION = "5.8.9"
-"""Of the EMQX that this broker stands in for."""
+"""The version of EMQX that this broker stands in for."""
 _NO_RATES = {"rate": 0.0, "rate_last5m": 0.0, "rate_max": 0.0}
 
 

@@ -143,7 +143,7 @@ class Rules:
         text = file.read_text("utf-8")
         sql = _COMMENT.sub("", text).strip() + "\n"
         if "--" in sql:
-            raise ValueError(f"{file.name}: a comment stands on a line of its own")
+            raise ValueError(f"{file.name}: a comment must be on its own line")
         named = _ACTION.search(text)
         action = f"{name}_{named[1]}" if named else name
         republishes = named is not None and named[1] == REPUBLISH

@@ -1,4 +1,4 @@
-"""`/admin`: groups, messages in the service's name, and one user as an operator sees him."""
+"""Tests `/admin`: groups, messages in the service's name, and one user as an operator sees them."""
 
 import asyncio
 from typing import Any

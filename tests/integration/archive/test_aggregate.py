@@ -1,4 +1,4 @@
-"""Aggregating months: all of them once, whoever dies, and nothing dropped too early."""
+"""Tests aggregating months: each exactly once, whichever process dies, and nothing dropped too early."""
 
 import asyncio
 import signal
@@ -31,7 +31,7 @@ def aggregator(redis: RedisClient, archive: Archive) -> Aggregator:
 
 
 async def fill(archive: Archive, messages: list[Message]) -> None:
-    """Stores messages in months of their own."""
+    """Stores messages in separate months."""
     await archive.keep_partitions(messages[0].mid)
     await archive.keep_partitions(NOW)
     for start in range(0, len(messages), 2000):

@@ -76,7 +76,7 @@ class Service:
         return f"http://127.0.0.1:{self.http_port}"
 
     def store(self, uid: str, sender: str, client_id: str, *, topic: str | None = None, **fields: Any) -> int:
-        """Into the timeline of `uid`, without anything live. topic: of a message to somebody else, which he sent."""
+        """Stores a message in the timeline of `uid`, without live delivery. topic: of a message that `uid` sent."""
         self._clock += 1
         self.timelines.setdefault(uid, []).append(
             {

@@ -106,7 +106,7 @@ class Helm:
 
 
 def render(chart: Path, values: Mapping[str, Any], release: str, objects: list[Manifest]) -> tuple[list[Manifest], str]:
-    """One installation into a cluster of its own."""
+    """One installation into its own cluster."""
     return Helm(objects).install(release, chart, values)
 
 

@@ -347,7 +347,10 @@ def test_a_release_of_another_name_is_called_so(render: Render) -> None:
         ({}, "No EMQX is known"),
         ({"broker": BROKER}, "emqx-im rules apply"),
         ({"broker": {**BROKER, "applyRules": True}}, "has been given the rules"),
-        ({"jwt": {"jwksUrl": "https://login.example/keys"}}, "from whoever publishes https://login.example/keys"),
+        (
+            {"jwt": {"jwksUrl": "https://login.example/keys"}},
+            "from the identity provider at https://login.example/keys",
+        ),
         ({"ingress": {"enabled": True, "tlsSecret": "t"}}, "https://im.example.com/pull"),
         ({"public": {"enabled": False}}, "public.enabled gives a port"),
         ({}, "Back up the Secret emqx-im"),

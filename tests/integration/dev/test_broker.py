@@ -467,7 +467,7 @@ CLAIMS = b'{"sub":"1001","exp":%d}' % (NOW + 6000)
         (token("1001", exp=NOW * 1000), None),
         (token("1001", exp=10**400), None),
     ],
-    # Names of their own: a token holds the time, and every process must collect the same tests.
+    # Explicit names: a token contains the time, and every process must collect the same tests.
     ids=map(str, range(23)),
 )
 async def test_who_enters_by_which_token_as_seen_on_emqx(embedded: Embedded, password: str, answer: int | None) -> None:

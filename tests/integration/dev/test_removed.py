@@ -1,4 +1,4 @@
-"""Who is removed from a group neither hears it nor may publish to it: the real service behind the embedded broker."""
+"""Tests that removed members neither hear a group nor may publish to it: the real service, the embedded broker."""
 
 import asyncio
 from collections.abc import Callable

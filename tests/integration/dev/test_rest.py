@@ -132,7 +132,7 @@ async def test_clients(embedded: Embedded) -> None:
 
 
 async def test_clients_by_cursor(embedded: Embedded) -> None:
-    """A page begins after the last one, whoever has come or gone meanwhile."""
+    """A page begins after the last one, whichever clients have come or gone meanwhile."""
     async with embedded.client("1001"), embedded.client("1003"), embedded.client("1004"):
         first = await call(embedded, "GET", "/clients_v2?limit=1")
         example = ANSWERS["clients_v2_page"]

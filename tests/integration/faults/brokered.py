@@ -25,7 +25,7 @@ from tests.integration.dev.conftest import bound
 
 RESEND_SECONDS = 0.5
 PATIENCE_SECONDS = 10.0
-"""For so long a member sends a message again before giving it up."""
+"""How long a member sends a message again before giving it up."""
 
 
 class Brokered:

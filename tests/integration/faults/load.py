@@ -218,7 +218,7 @@ async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
 
 
 def assert_in_order(device: Device) -> None:
-    """Each sender's messages stand in the order in which he sent them."""
+    """Checks that each sender's messages are in the order in which they were sent."""
     latest: dict[str, int] = {}
     for message, number in device.held.items():
         assert latest.get(message.sender, 0) < number, message

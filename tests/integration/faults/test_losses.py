@@ -62,7 +62,7 @@ async def test_flushed(world: World, lossy: Traffic) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_restored_to_an_older_state(open_world: Open, tmp_path: Path, chance: Random, workers: int) -> None:
-    """Of a random time ago, however short."""
+    """Restores the state of a random time ago, however short."""
     world = await open_world(RedisServer(tmp_path / "valkey", valkey_program()), workers=workers)
     async with Traffic(world, chance, repeats=True) as traffic:
         for number in range(ROUNDS):

@@ -1,4 +1,4 @@
-"""A user who has been away: much waits for him, one conversation is noisy, and more arrives while he reads."""
+"""Tests a user who was away: many messages wait, one conversation is noisy, and more arrive while they read."""
 
 import asyncio
 import itertools
@@ -15,7 +15,7 @@ from tests.integration.faults.world import World
 WAITING = 5000
 CONVERSATIONS = 30
 NOISY = 4000
-"""Of the waiting messages, those of one conversation."""
+"""How many of the waiting messages belong to one conversation."""
 AT_ONCE = 64
 LIMITS = range(1, 1001)
 CHAINS = 20

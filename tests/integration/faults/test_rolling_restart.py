@@ -63,7 +63,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 class Sender:
-    """A user whose broker passes on what he sends: to one receiver, and to groups that he makes on the way."""
+    """A user whose broker passes on what they send: to one receiver, and to groups that they create meanwhile."""
 
     def __init__(self, webhook: Webhook, receiver: str) -> None:
         self.uid = new_uid()

@@ -73,7 +73,7 @@ async def killed(world: World) -> None:
 
 
 async def frozen(world: World) -> None:
-    """Who was not asked for before is known to no memory: the process is new."""
+    """A user who was not asked for before is in no memory, because the process is new."""
     world.redis.hang()
     await asyncio.sleep(FROZEN_SECONDS)
     world.redis.resume()

@@ -1,4 +1,4 @@
-"""The product's processes on servers of their own, and what a test does to them while they work."""
+"""Runs the product's processes on separate servers, and does to them what a test asks for while they work."""
 
 import asyncio
 import json

@@ -50,7 +50,7 @@ class Control(NamedTuple):
 
 
 class Store:
-    """What a service has of the store. Commands get an id of their own unless they are given one."""
+    """What a service has of the store. Commands get a new id unless they are given one."""
 
     def __init__(self, url: str, directory: Path, limits: Limits, **settings: Any) -> None:
         self.url = url
@@ -124,7 +124,7 @@ class Store:
                 return found
 
     async def texts(self, uid: int, limit: int = 1000) -> list[int]:
-        """The ids of the users' messages he may see."""
+        """Returns the ids of the users' messages that this user may see."""
         return [message.mid for message in await self.pull(uid, limit=limit) if message.sender != "0"]
 
     async def controls(self, uid: int) -> list[Control]:

@@ -29,14 +29,14 @@ class Group:
 
 @dataclass
 class Told:
-    """Who is told by a control message: users, and whoever sees what the group is told."""
+    """Holds who is told by a control message: users, and everybody who sees the group's messages."""
 
     users: list[int] = field(default_factory=list)
     group: list[int] = field(default_factory=list)
 
 
 class Model:
-    """seen: by user, what he may see, in order: place in the order and the message's id."""
+    """seen: what each user may see, in order: place in the order and the message's id."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -46,7 +46,7 @@ class Model:
         self._made: defaultdict[int, int] = defaultdict(int)
 
     def lose_counts(self) -> None:
-        """Of what was done in a day nothing is archived."""
+        """Forgets what was done in a day: it is not archived."""
         self._made.clear()
 
     def show(self, users: Iterable[int], place: int, client_id: str) -> None:
@@ -54,7 +54,7 @@ class Model:
             insort(self.seen[uid], (place, client_id))
 
     def audience(self, gid: int, sender: int) -> list[int] | str:
-        """Who sees what a user sends to the group; or the code of the refusal."""
+        """Returns who sees what a user sends to the group, or the code of the refusal."""
         try:
             return list(self._of(gid, sender).members)
         except _Refused as refusal:

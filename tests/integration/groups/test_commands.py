@@ -1,4 +1,4 @@
-"""Who may do what in a group, what a command changes, and whom it tells."""
+"""Tests who may do what in a group, what a command changes, and whom it tells."""
 
 from typing import Any
 

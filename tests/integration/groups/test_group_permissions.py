@@ -1,4 +1,4 @@
-"""Permissions at the broker: who was removed is unsubscribed and caches are dropped, however long it is away."""
+"""Tests permissions at the broker: removed users are unsubscribed and caches dropped, however long it is away."""
 
 import time
 from pathlib import Path

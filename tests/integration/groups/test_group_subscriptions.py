@@ -70,7 +70,7 @@ async def test_other_topics_and_other_clients_change_nothing(app: App, uid: str)
 
 
 async def test_the_groups_a_user_is_in_longest_come_first(app: App, uid: str) -> None:
-    """Whoever puts them into very many groups does not keep their device from its own."""
+    """A stranger who puts a user into very many groups does not keep the user's device from its own groups."""
     later, earlier = new_uid(), new_uid()
     for gid in (earlier, later):
         create = {"id": f"create-{gid}", "members": [uid]}

@@ -24,7 +24,7 @@ HOUR = 3_600_000
 
 
 class Ender:
-    """Who was to be disconnected, in the order that was asked for."""
+    """Records who was to be disconnected, in the order of the requests."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -84,7 +84,7 @@ def sweep(redis: RedisClient, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     return Sweep(redis, monkeypatch)
 
 
-async def test_whoever_came_unasked_before_the_first_token_is_disconnected(sweep: Sweep) -> None:
+async def test_clients_that_came_unasked_before_the_first_token_are_disconnected(sweep: Sweep) -> None:
     at = sweep.now
     sweep.broker.connect("1001-intruder", at)
     sweep.broker.connect("ops-intruder", at + 100)

@@ -176,10 +176,10 @@ async def test_of_many_processes_one_looks(own_redis: RedisServer, tmp_path: Pat
         assert looks(one.emqx) + looks(other.emqx) <= 6 + (loop.time() - started) / cache_watch._LOOK_SECONDS
 
 
-# Who was refused a subscription meanwhile
+# Clients that were refused a subscription meanwhile
 
 
-async def test_whoever_connected_meanwhile_is_told_again_what_to_subscribe(watching: App) -> None:
+async def test_clients_that_connected_meanwhile_are_told_again_what_to_subscribe(watching: App) -> None:
     uid, before = new_uid(), new_uid()
     gid = await watching.group(uid)
 
@@ -197,7 +197,7 @@ async def test_whoever_connected_meanwhile_is_told_again_what_to_subscribe(watch
     assert watching.emqx.told(before, "im.subscribe") == []
 
 
-async def test_whoever_could_not_be_judged_is_told_though_they_connected_long_ago(
+async def test_clients_that_could_not_be_judged_are_told_though_they_connected_long_ago(
     watching: App, own_redis: RedisServer
 ) -> None:
     uid = new_uid()

@@ -138,7 +138,7 @@ async def test_who_may_by_then_is_told_nothing(app: App, uid: str) -> None:
 
 
 async def test_only_users_are_told(app: App, uid: str) -> None:
-    """A system client has no topic of its own."""
+    """A system client has no topic."""
     for name in ("somebody", "ops", "0", "undefined"):
         assert await publishes(app, name, "business/x") == "deny"
     await only_the_last(app, uid)

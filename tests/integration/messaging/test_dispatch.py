@@ -79,7 +79,7 @@ async def test_by_message_nothing_is_subscribed(app: App, uid: str) -> None:
 
 
 async def test_a_kept_session_loses_what_its_user_has_lost(app: App) -> None:
-    """By message, too: he was told to unsubscribe while the device was away, or not at all."""
+    """By message, too: the user was told to unsubscribe while the device was away, or not at all."""
     owner, member = new_uid(), new_uid()
     group = f"group/{await app.group(owner, member)}"
     await app.connect(member, "tablet")

@@ -1,4 +1,4 @@
-"""`im.sync`: who is told that he may have missed something, and who is not."""
+"""Tests `im.sync`: which users are told that they may have missed something, and which are not."""
 
 import asyncio
 import time

@@ -67,7 +67,7 @@ class Broker:
         self.between: Callable[[], Awaitable[None]] | None = None
 
     def connect(self, uid: int, clientid: str, node: str, wait: int, reason: str) -> None:
-        """Whoever is connected with the clientid is taken over; their will is sent in the same millisecond, or late."""
+        """Takes over the session of a connected clientid; its will is sent in the same millisecond, or late."""
         self._clock += wait
         if old := self.connected.pop(clientid, None):
             self._clock += 1
@@ -177,7 +177,7 @@ class World:
         assert await self.presence.counts() == (sum(map(bool, truth.values())), len(everybody))
 
     async def hides_nobody(self) -> None:
-        """Who is connected is held; who is not may be."""
+        """Checks that connected devices are recorded; others may be."""
         held = await self.presence.devices([uid for uid, _ in DEVICES])
         for device in self.broker.connected.values():
             assert device.clientid in held[device.uid]

@@ -90,7 +90,7 @@ async def test_one_user_who_reads_nothing_takes_no_more_than_a_few_answers(
         for connection in connections:
             connection.close()
         await until(partial(none_unread, app))
-        assert (await answers([await app.opened(uid)])) == {200: 1}, "he may pull again"
+        assert (await answers([await app.opened(uid)])) == {200: 1}, "the user may pull again"
 
 
 async def test_many_who_read_nothing_are_refused_before_anything_is_built(
@@ -124,7 +124,7 @@ async def test_who_reads_nothing_for_too_long_is_let_go(own_redis: RedisServer, 
             return await app.metric(_UNREAD) == 5 and await none_unread(app)
 
         await until(all_gone, 30)
-        assert (await answers([await app.opened(uid)])) == {200: 1}, "he may pull again"
+        assert (await answers([await app.opened(uid)])) == {200: 1}, "the user may pull again"
 
 
 async def none_unread(app: Attacked) -> bool:

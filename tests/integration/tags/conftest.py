@@ -46,11 +46,11 @@ class Store(GroupStore):
             pass
 
     async def told(self, uid: int, tag: str = TAG) -> list[int]:
-        """The ids of the tag's messages that he sees."""
+        """Returns the ids of the tag's messages that the user sees."""
         return [each.mid for each in await self.pull(uid) if each.topic == f"business/tag_{tag}"]
 
     async def roamed(self, uid: int, roaming_us: int = 30 * 86_400_000_000) -> list[Message]:
-        """All that he sees when nothing of it is left in Redis: rows alone."""
+        """Returns what the user sees when nothing of it is left in Redis, only rows."""
         puller = Puller(self.redis, self.archive, self.outbox, window_us=1, roaming_us=roaming_us, hot=self.hot)
         return (await puller.pull(uid, 0, 1000)).messages
 

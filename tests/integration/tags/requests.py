@@ -35,7 +35,7 @@ async def tell(app: App, tag: str, client_id: str) -> int:
 
 
 async def told(app: App, uid: str, tag: str) -> list[str]:
-    """The ids of the tag's messages that he pulls."""
+    """Returns the ids of the tag's messages that the user pulls."""
     found, last_id, more = [], 0, True
     while more:
         page = (await app.pull(uid, last_id, limit=1000)).json

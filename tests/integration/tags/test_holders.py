@@ -1,4 +1,4 @@
-"""Who holds a tag, and what he sees of it."""
+"""Tests who holds a tag, and what they see of it."""
 
 import pytest
 

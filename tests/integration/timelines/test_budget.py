@@ -97,7 +97,7 @@ async def test_commands_count_too(app: App, own_redis: RedisServer) -> None:
 
 
 async def test_what_the_broker_kept_during_an_outage_counts_in_the_minutes_it_came_in(app: App) -> None:
-    """EMQX hands over its queue at once: whoever never sent more than they may loses nothing by it."""
+    """EMQX hands over its queue at once: users who never sent more than they may lose nothing by it."""
     sender, receiver, maker = (new_uid() for _ in range(3))
     await app.admin("PUT", "/tags/t", json={"title": "", "followable": True})
     now = time.time_ns() // 1_000_000

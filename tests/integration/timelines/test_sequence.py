@@ -321,7 +321,7 @@ class Sequence(RuleBasedStateMachine):
 
     @rule()
     def let_everybody_sleep(self) -> None:
-        """All users become dormant; the next pull of each makes him active."""
+        """Makes all users dormant; the next pull of each makes them active."""
         self.run(Sweeper(self.redis, zombie_days=-1, roaming_us=WINDOW_US).sweep())
         self.below_redis = True
 

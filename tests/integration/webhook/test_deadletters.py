@@ -1,4 +1,4 @@
-"""Dead letters: listed, paged, replayed and deleted by operators, and bounded whoever fills them."""
+"""Tests dead letters: operators list, page, replay and delete them, and they stay bounded whoever fills them."""
 
 from base64 import b64decode
 from typing import Any

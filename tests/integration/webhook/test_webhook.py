@@ -93,7 +93,7 @@ async def test_an_unforeseen_error_is_tried_again_but_not_for_ever(app: App, uid
         answer = await app.hook("message", body)
         assert (answer.status, answer.code, answer.headers["Retry-After"]) == (503, "failed", "1")
     assert await app.letters(uid) == []
-    assert (await app.hook("message", other)).status == 503, "another event has tries of its own"
+    assert (await app.hook("message", other)).status == 503, "another event has its own tries"
     answer = await app.hook("message", body)
     assert (answer.status, answer.code) == (400, "internal")
     (letter,) = await app.letters(uid)
@@ -143,7 +143,7 @@ def bodies(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
 @settings(max_examples=300)
 @given(case=bodies())
 async def test_whatever_comes_is_done_or_refused(app: App, case: tuple[str, dict[str, Any]]) -> None:
-    """Not one of them fails: each is stored, or a dead letter with a code of its own."""
+    """None of them fails: each is stored, or becomes a dead letter with its own code."""
     hook, body = case
     answer = await app.hook(hook, body)
     assert answer.status in (200, 204, 400), answer

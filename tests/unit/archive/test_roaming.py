@@ -98,7 +98,7 @@ NAMES = ("single/1", "single/2", "single/3", "business/global", "group/7", "grou
 
 
 def some_intervals(chance: random.Random) -> tuple[tuple[int, int], ...]:
-    """Of a member who came and went."""
+    """Builds the rows of a member who came and went."""
     ends = sorted(chance.sample(range(60_000), 2 * chance.randrange(1, 4)))
     return tuple(zip(ends[::2], ends[1::2], strict=True))
 

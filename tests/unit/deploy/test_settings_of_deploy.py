@@ -36,7 +36,7 @@ def default(variable: str) -> str:
 
 
 def set_by_the_chart() -> set[str]:
-    """What templates and the Secret set from values of their own, so that `settings` must not."""
+    """Returns what templates and the Secret set from other values, so that `settings` must not."""
     named = (CHART / "templates" / "_helpers.tpl").read_text() + (CHART / "templates" / "secret.yaml").read_text()
     return set(re.findall(r"\{name: (IM_[A-Z_]+),", named)) | set(re.findall(r"^ *(IM_[A-Z_]+):", named, re.MULTILINE))
 

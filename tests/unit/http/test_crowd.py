@@ -1,4 +1,4 @@
-"""Who makes room for whom where strangers are many."""
+"""Tests which connection makes room for which when there are many strangers."""
 
 import resource
 

@@ -30,7 +30,7 @@ def test_redis_is_asked_from_an_eighth_on_and_told_of_all(clock: Clock) -> None:
     budget = Budget(800, 80)
     charges = [budget.charge("1", size, AT) for size in (1, 30, 60, 1, 200)]
     assert charges == [NOT_JUDGED, NOT_JUDGED, NOT_JUDGED, 110, 200]
-    assert budget.charge("2", 1, AT) == NOT_JUDGED, "everybody has an account of their own"
+    assert budget.charge("2", 1, AT) == NOT_JUDGED, "everybody has their own account"
     assert budget.charge("1", 1, AT + 60_000) == budget.charge("1", 1, AT - 60_000) == NOT_JUDGED, "one each minute"
     assert budget.charge("1", 1, AT + 39_000) == 10
     clock.now += 61
