@@ -26,12 +26,13 @@ run: install ## everything on this machine: broker, service, store
 
 # Before `install`, and with what that will ask for, so that everything missing is named at once.
 servers:
-	@PYTHON="$(PYTHON)" .ci/need servers $(if $(wildcard $(INSTALLED)),,python)
+	@PYTHON="$(PYTHON)" .ci/need servers clients $(if $(wildcard $(INSTALLED)),,python)
 
 measuring:
 	@PYTHON="$(PYTHON)" .ci/need servers bench $(if $(wildcard $(INSTALLED)),,python)
 
 test: servers install ## all tests; ARGS=… goes to pytest
+	@.ci/need-node $(VENV)
 	$(VENV)/bin/pytest -n 2 --dist loadfile $(ARGS)
 
 chaos: servers install ## fifty rounds of each fault test, an hour; CHAOS_SEED=… plays one again
@@ -58,5 +59,6 @@ lock: install ## the lock files, newly resolved from pyproject.toml and deploy/b
 	  --no-header --upgrade deploy/build.in -o deploy/build.lock
 
 clean: ## removes what the other verbs made; the data of `make run` (.emqx-im) stays
+	rm -rf clients/js/node_modules clients/js/build clients/js/dist clients/js/examples/chat/node_modules
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

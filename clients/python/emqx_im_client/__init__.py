@@ -12,8 +12,21 @@ say how the device gets on: it goes on trying, and ends only where that is of no
 """
 
 from emqx_im_client.client import Device
+from emqx_im_client.commands import Group
 from emqx_im_client.errors import DeviceError, PullRefused, Refused, StateDamaged, StateInUse, Unanswered, Unauthorized
-from emqx_im_client.events import Event, LoginRefused, Message, Received, Recovered, Settled, Trouble, Truncated
+from emqx_im_client.events import (
+    Edited,
+    Event,
+    LoginRefused,
+    Message,
+    Recalled,
+    Received,
+    Recovered,
+    Settled,
+    StateChanged,
+    Trouble,
+    Truncated,
+)
 from emqx_im_client.link import Broker
 from emqx_im_client.state import FileState, MemoryState, State
 
@@ -21,17 +34,21 @@ __all__ = [
     "Broker",
     "Device",
     "DeviceError",
+    "Edited",
     "Event",
     "FileState",
+    "Group",
     "LoginRefused",
     "MemoryState",
     "Message",
     "PullRefused",
+    "Recalled",
     "Received",
     "Recovered",
     "Refused",
     "Settled",
     "State",
+    "StateChanged",
     "StateDamaged",
     "StateInUse",
     "Trouble",

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
 
+from emqx_im_client import doubts
 from emqx_im_client.cancellation import cancel
+from emqx_im_client.commands import Commands
 from emqx_im_client.connection import Connections
 from emqx_im_client.doubts import Doubts
 from emqx_im_client.events import Event, live
@@ -25,7 +27,7 @@ from emqx_im_client.state import State
 from emqx_im_client.subscriptions import Subscriptions
 
 
-class Device:
+class Device(Commands):
     """One device of one user, connected from `async with` to its end; iterate over it for its events.
 
     token: called for a JWT at each connection and pull, so that it may be renewed; url: the service's
@@ -54,8 +56,10 @@ class Device:
         self._clientid = clientid or state.saved.device
         self._clean_session = clean_session
         self._trusted_send = trusted_send
-        self._inbox = Inbox(state)
+        self._inbox = Inbox(str(uid), state)
         self._outbox = Outbox(uid, state, patience, self._inbox.tell)
+        self._outbox.on_stored = self._inbox.take_own
+        self._pulling: Pulling | None = None
         self._failure: Exception | None = None
         self._stack = AsyncExitStack()
 
@@ -98,6 +102,26 @@ class Device:
         self._outbox.add(outgoing)
         return await self._outbox.answer(outgoing)
 
+    def unread(self) -> dict[str, int]:
+        """Returns how many messages of others each conversation has above the user's read mark."""
+        return self._inbox.kept.unread()
+
+    def states(self) -> list[dict[str, Any]]:
+        """Returns read marks, settings and blocks, the newest of each, as the pull gives them."""
+        return self._inbox.kept.states()
+
+    async def read(self, conversation: str, mid: int | None = None) -> None:
+        """Marks the conversation as read up to `mid`, by default all of it. Raises as `send` does."""
+        if mid is None:
+            if self._pulling is not None and conversation in self._inbox.kept.claims():
+                # What came live has no `mid` before a pull brings it.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(doubts.PROOF):
+                        await self._pulling.pull_anew()
+            mid = self._inbox.kept.newest_unread(conversation)
+        if mid is not None:
+            await self.publish(f"{conversation}/read", {"mid": mid})
+
     async def settled(self) -> None:
         """Waits until everything stored before has been dealt with, and everything sent is answered.
 
@@ -109,9 +133,11 @@ class Device:
     async def _run(self, session: aiohttp.ClientSession) -> None:
         own = f"single/{self.uid}"
         health = Health(own, self._inbox.report)
+        self._inbox.on_saved = health.saved
         subscriptions = Subscriptions(own)
         pulling = Pulling(Puller(session, self._url, self._login), self._inbox, health)
         listener = Listener(own, self._inbox, self._outbox, subscriptions, pulling, trusted_send=self._trusted_send)
+        self._pulling = pulling
         sender = Sender(self._outbox, Doubts(pulling), trusted_send=self._trusted_send)
         try:
             await Connections(

@@ -26,6 +26,10 @@ class Message:
     ts: int | None = None
     mid: int | None = None
     last_id: int | None = None
+    recalled: dict[str, Any] | None = None
+    """Who took the message back, and when: it has no payload any more."""
+    edited: int | None = None
+    """The id of the newest edit, which the payload has."""
 
     @property
     def type(self) -> str | None:
@@ -50,9 +54,15 @@ class Message:
     @property
     def digest(self) -> str:
         """What was said, shortened: the same for the live and the pulled copy of one message."""
+        if self.recalled is not None:
+            return "recalled"
         if isinstance(self.payload, bytes):
             return _short(self.payload)
         return _short(orjson.dumps(self.payload, option=orjson.OPT_SORT_KEYS))
+
+    def conversation(self, uid: str) -> str:
+        """Returns where the user finds it: `single/<the other one>` for private messages, else the topic."""
+        return f"single/{self.sender}" if self.topic == f"single/{uid}" and self.sender is not None else self.topic
 
     def _text(self, name: str) -> str | None:
         value = self.payload.get(name) if isinstance(self.payload, dict) else None
@@ -67,6 +77,32 @@ class Received:
 
     message: Message
     confirmed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """The message `mid` of that topic was taken back."""
+
+    topic: str
+    mid: int
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """The message `mid` of that topic says something else now."""
+
+    topic: str
+    mid: int
+    type: str | None
+    body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    """A read mark, a setting or a block has a new value. state: the object of the pull."""
+
+    state: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +142,7 @@ class Recovered:
     """What the last Trouble or LoginRefused told of is over: the device is up to date again."""
 
 
-Event = Received | Truncated | Settled | Trouble | Recovered
+Event = Received | Recalled | Edited | StateChanged | Truncated | Settled | Trouble | Recovered
 
 
 def live(topic: str, payload: bytes, qos: int) -> Message:
@@ -126,8 +162,9 @@ def live(topic: str, payload: bytes, qos: int) -> Message:
 
 def pulled(entry: dict[str, Any]) -> Message:
     """Makes a message of what the pull gives. Raises KeyError, TypeError, ValueError for what is none."""
-    if type(entry["last_id"]) is not int or not isinstance(entry["topic"], str):
+    if type(entry["last_id"]) is not int or type(entry["mid"]) is not int or not isinstance(entry["topic"], str):
         raise TypeError("not a message")
+    recalled, edited = entry.get("recalled"), entry.get("edited")
     payload = b64decode(entry["payload_b64"]) if "payload_b64" in entry else entry.get("payload", {})
     return Message(
         topic=entry["topic"],
@@ -138,6 +175,8 @@ def pulled(entry: dict[str, Any]) -> Message:
         ts=entry["ts"],
         mid=entry["mid"],
         last_id=entry["last_id"],
+        recalled=recalled if isinstance(recalled, dict) else None,
+        edited=edited if isinstance(edited, int) else None,
     )
 
 

@@ -34,6 +34,13 @@ class Health:
             self._troubles[what] = trouble
             self._report(trouble)
 
+    def saved(self, error: OSError | None) -> None:
+        """The state was kept, or could not be."""
+        if error is None:
+            self.works("state")
+        else:
+            self.failed("state", f"what was received cannot be kept: {error}")
+
     def accepted(self, what: str) -> None:
         """User and token were taken."""
         self._refused_since.pop(what, None)

@@ -2,11 +2,25 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from emqx_im_client.events import Event, Message, Received, Recovered, Settled, Trouble, Truncated
+from emqx_im_client.events import (
+    Edited,
+    Event,
+    Message,
+    Recalled,
+    Received,
+    Recovered,
+    Settled,
+    StateChanged,
+    Trouble,
+    Truncated,
+)
+from emqx_im_client.kept import Kept
 from emqx_im_client.pull import Page
-from emqx_im_client.state import Position, State
+from emqx_im_client.state import Outgoing, Position, State
 
 ROOM = 1000
 """Events that wait to be read. Above it pulling pauses, and live messages are left to a later pull."""
@@ -19,12 +33,14 @@ REMEMBERED = 4096
 class _Item:
     """event: None for the end of a page. position: where the device stands once this is dealt with.
 
-    end: this was the last page of a pull.
+    end: this was the last page of a pull; notice: the message that told of a change; reset: all states follow.
     """
 
     event: Event | None
     position: Position | None = None
     end: bool = False
+    notice: Message | None = None
+    reset: bool = False
 
 
 class Inbox:
@@ -34,11 +50,14 @@ class Inbox:
     arrived: a crash repeats what was in its hands and loses nothing.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, uid: str, state: State) -> None:
+        self.kept = Kept(uid, state)
         self.position = state.saved.position
         """What is pulled up to here; the saved position follows it."""
         self.caught_up = asyncio.Event()
         """Set once everything of a first pull to the end is dealt with."""
+        self.on_saved: Callable[[OSError | None], None] = lambda error: None
+        """Called with why the state could not be kept, or with None where it is."""
         self._state = state
         self._items: deque[_Item] = deque()
         self._held: list[Received] | None = None
@@ -76,15 +95,36 @@ class Inbox:
         """Takes a pulled page, and waits until there is room for another."""
         if page.truncated:
             self._put(_Item(Truncated()))
+        if page.reset:
+            self._put(_Item(None, reset=True))
+        # Before any message moves the place behind them.
+        for state in page.states:
+            self._put(_Item(StateChanged(state)))
         for message in page.messages:
             assert message.last_id is not None
-            self._put(_Item(Received(message, confirmed=True), Position(message.last_id, page.position.epoch)))
+            self.kept.pulled(message)
+            position, change = Position(message.last_id, page.position.epoch), _change(message)
+            event = change or Received(message, confirmed=True)
+            self._put(_Item(event, position, notice=message if change else None))
         self._put(_Item(None, page.position, end=not page.more))
         self.position = page.position
         self._claims = 0
         while len(self._items) > ROOM:
             self._room.clear()
             await self._room.wait()
+
+    def offer_state(self, state: dict[str, Any]) -> None:
+        """Takes a state that came live. A pull will bring it, too."""
+        if len(self._items) < ROOM:
+            self._put(_Item(StateChanged(state)))
+
+    def take_own(self, outgoing: Outgoing, mid: int) -> None:
+        """The service has done what the user's own message asked."""
+        self.kept.take_own(outgoing, mid)
+
+    def pulled_up_to(self, time: float) -> None:
+        """Everything that was stored at that time of the event loop is in the inbox."""
+        self.kept.pulled_up_to(time)
 
     def tell(self, settled: Settled) -> None:
         self._put(_Item(settled))
@@ -108,12 +148,14 @@ class Inbox:
         self.done()
         while True:
             item = await self._pop()
-            if item.event is not None and not self._is_repeat(item.event):
+            if item.event is not None and not self._is_repeat(item):
                 self._in_hand = item
                 return item.event
+            if item.reset:
+                self.kept.forget_states()
             if item.position is not None:
                 self._state.saved.position = item.position
-                self._state.save()
+                self._save()
             if item.end:
                 self.caught_up.set()
 
@@ -122,11 +164,27 @@ class Inbox:
         item, self._in_hand = self._in_hand, None
         if item is None:
             return
-        if isinstance(item.event, Received):
-            self.remember(item.event.message, stored=item.event.message.mid is not None)
+        match item.event:
+            case Received(message):
+                self.remember(message, stored=message.mid is not None)
+                self.kept.dealt_with(message)
+            case Recalled() | Edited() as change if item.notice is not None:
+                self.remember(item.notice, stored=True)
+                self.kept.note(change, item.notice.mid or 0)
+            case StateChanged(state):
+                self.kept.keep(state)
         if item.position is not None:
             self._state.saved.position = item.position
-        self._state.save()
+        self._save()
+
+    def _save(self) -> None:
+        """Keeps the state. What cannot be kept now is kept with what follows: a crash gives it again."""
+        try:
+            self._state.save()
+        except OSError as error:
+            self.on_saved(error)
+        else:
+            self.on_saved(None)
 
     def remember(self, message: Message, *, stored: bool) -> None:
         """Another copy of the message is now a repeat; of one that came live, only one that says the same."""
@@ -138,17 +196,30 @@ class Inbox:
         while len(seen) > REMEMBERED:
             del seen[next(iter(seen))]
 
-    def _is_repeat(self, event: Event) -> bool:
+    def _is_repeat(self, item: _Item) -> bool:
         """A live message repeats any with its identity; a pulled one corrects one that came live and said otherwise."""
-        if not isinstance(event, Received) or event.message.identity is None:
+        match item.event:
+            case StateChanged(state):
+                if self.kept.is_news(state):
+                    return False
+                self.kept.keep(state)
+                return True
+            case Recalled() | Edited() as change if item.notice is not None:
+                known = item.notice.identity in self._state.saved.seen
+                return known or not self.kept.is_newer(change, item.notice.mid or 0)
+            case Received(message) if message.identity is not None:
+                said = self._state.saved.seen.get(message.identity)
+            case _:
+                return False
+        if said is None:
             return False
-        known = self._state.saved.seen.get(event.message.identity)
-        if known is None:
-            return False
-        if event.message.mid is None or known == "":
+        if message.mid is None or said == "":
             return True
-        self.remember(event.message, stored=True)
-        return known == event.message.digest
+        self.remember(message, stored=True)
+        if said != message.digest:
+            return False
+        self.kept.dealt_with(message)
+        return True
 
     def _put(self, item: _Item) -> None:
         self._items.append(item)
@@ -166,3 +237,16 @@ class Inbox:
             self._in_trouble = isinstance(item.event, Trouble)
         self._room.set()
         return item
+
+
+def _change(message: Message) -> Recalled | Edited | None:
+    """Returns what the service tells of another message; None for messages of their own."""
+    if message.sender != "0" or message.type not in ("im.recalled", "im.edited"):
+        return None
+    match message.body:
+        case {"mid": int(mid), **rest}:
+            if message.type == "im.recalled":
+                return Recalled(message.topic, mid, str(rest.get("by", "")))
+            kind = rest.get("type")
+            return Edited(message.topic, mid, kind if isinstance(kind, str) else None, rest.get("body"))
+    return None

@@ -7,6 +7,7 @@ from typing import Any
 from emqx_im_client.events import Message, Received, live
 from emqx_im_client.inbox import ROOM, Inbox
 from emqx_im_client.outbox import Outbox
+from emqx_im_client.pull import is_state
 from emqx_im_client.pulling import Pulling
 from emqx_im_client.subscriptions import Subscriptions
 from emqx_im_client.trusted import delivered
@@ -56,9 +57,12 @@ class Listener:
         """The service's own messages are true only with its secret, which the first pull brings."""
         if not _is_the_services(message):
             self._offer(Received(message, confirmed=False))
+        elif message.type in ("im.recalled", "im.edited") or message.topic != self._own:
+            # Anybody can say so, and the pull knows.
+            self._pulling.hint()
         elif self._key is None:
             self._unjudged.append(message)
-        elif message.secret == self._key and message.topic == self._own:
+        elif message.secret == self._key:
             try:
                 self._obey(message)
             except (KeyError, TypeError, ValueError) as error:
@@ -84,6 +88,9 @@ class Listener:
                 self._pulling.ask_up_to(body["head"])
             case "im.unsubscribe":
                 self._subscriptions.remove([entry["topic"] for entry in body["topics"]])
+            case "im.state":
+                if is_state(body):
+                    self._inbox.offer_state(body)
             case _:
                 self._offer(Received(message, confirmed=True))
 

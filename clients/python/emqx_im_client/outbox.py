@@ -1,6 +1,7 @@
 """Messages on their way: kept until the service acknowledges or refuses them."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -36,6 +37,8 @@ class Outbox:
         """Called with each message that the service acknowledges, or refuses for good."""
         self.on_hold: Callable[[], None] = lambda: None
         """Called when nothing is to be sent for some time: the service refuses more than it tells."""
+        self.on_stored: Callable[[Outgoing, int], None] = lambda outgoing, mid: None
+        """Called with each message that the service acknowledges, and its `mid`."""
         self.held_until = 0.0
         """The time of the event loop before which nothing is sent: the service said so."""
         self.pace: int | None = None
@@ -48,6 +51,8 @@ class Outbox:
         self._over_budget: Refused | None = None
         """Why messages wait, while the pace is bounded."""
         self._settled = asyncio.Event()
+        self._ends: dict[str, float] = {}
+        """When messages are given up, by a clock that never goes back."""
 
     def compose(self, topic: str, fields: dict[str, Any]) -> Outgoing:
         """Makes a message of the fields. Raises ValueError for a topic that nobody can publish to."""
@@ -59,8 +64,13 @@ class Outbox:
         return Outgoing(client_id, topic, orjson.dumps(payload).decode(), time.time())
 
     def add(self, outgoing: Outgoing) -> None:
+        """Raises what the state raises where the message cannot be kept; then it is not sent."""
         self._state.saved.unsent[outgoing.id] = outgoing
-        self._state.save()
+        try:
+            self._state.save()
+        except BaseException:
+            del self._state.saved.unsent[outgoing.id]
+            raise
         self.changed.set()
 
     async def answer(self, outgoing: Outgoing) -> int:
@@ -94,10 +104,19 @@ class Outbox:
     def unsent(self) -> list[Outgoing]:
         """Returns what is to be sent, in order; gives up what has waited for too long."""
         for outgoing in list(self._state.saved.unsent.values()):
-            if time.time() - outgoing.created > self._patience:
+            if self._is_over(outgoing):
                 unanswered = Unanswered(f"no answer to {outgoing.id} in {self._patience:.0f} s")
                 self._settle(outgoing.id, self._over_budget or unanswered)
         return list(self._state.saved.unsent.values())
+
+    def _is_over(self, outgoing: Outgoing) -> bool:
+        """Says whether it is given up. One clock is set wrongly at times, the other stops while a machine sleeps."""
+        age, now = time.time() - outgoing.created, time.monotonic()
+        return age > self._patience or now > self._ends.setdefault(outgoing.id, now + self._patience - max(0.0, age))
+
+    def next_end(self) -> float:
+        """Returns in how many seconds the next message is given up."""
+        return min(self._ends.values(), default=math.inf) - time.monotonic()
 
     def is_unsent(self, outgoing: Outgoing) -> bool:
         return outgoing.id in self._state.saved.unsent
@@ -126,7 +145,7 @@ class Outbox:
     def _hold(self, retry_after: object, refused: Refused) -> None:
         """Keeps everything for so many seconds: the budget is the user's, whatever the topic and the device."""
         seconds = retry_after if isinstance(retry_after, int | float) and retry_after > 0 else RATE_PAUSE
-        until = asyncio.get_running_loop().time() + min(seconds, self._patience)
+        until = asyncio.get_running_loop().time() + seconds
         self.held_until = max(until, self.held_until)
         self._over_budget = refused
         self.pace = 1
@@ -143,6 +162,9 @@ class Outbox:
     def _settle(self, client_id: str, outcome: int | Refused | Unanswered) -> None:
         """Settles a message. The caller is told even if that cannot be saved: a later run only asks once more."""
         outgoing = self._state.saved.unsent.pop(client_id)
+        self._ends.pop(client_id, None)
+        if isinstance(outcome, int):
+            self.on_stored(outgoing, outcome)
         self._settled.set()
         future = self._waiting.get(client_id)
         if future is None or future.done():

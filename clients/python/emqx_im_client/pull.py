@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 import orjson
@@ -42,9 +43,11 @@ class Page:
     """
 
     messages: list[Message]
+    states: list[dict[str, Any]]
     position: Position
     more: bool
     truncated: bool
+    reset: bool
     key: str
     writes_wait: bool
 
@@ -73,7 +76,7 @@ class Puller:
                 self._shrink()
             raise PullFailed(f"{self._url}: {type(error).__name__}: {error}") from error
         if status == 200:
-            page = self._parsed(content)
+            page = self._parsed(content, position)
             self._limit = min(PAGE, 2 * self._limit)
             return page
         raise self._failure(status, headers, content)
@@ -114,28 +117,60 @@ class Puller:
         seconds = min(float(retry_after), MAX_RETRY_AFTER) if retry_after.isdecimal() else 0.0
         return PullFailed(reason, seconds, refused=status in (401, 403))
 
-    def _parsed(self, content: bytes) -> Page:
+    def _parsed(self, content: bytes, asked: Position) -> Page:
         """Raises PullFailed for what no service of ours says."""
+        start = content[:100].decode(errors="replace")
         try:
-            return _page(orjson.loads(content))
+            page = _page(orjson.loads(content))
         except (ValueError, KeyError, TypeError) as error:
-            start = content[:100].decode(errors="replace")
             raise PullFailed(f"{self._url} answered what is not a page: {start}") from error
+        if not _goes_on(page, asked):
+            raise PullFailed(f"{self._url} answered a page that does not go on from the last one: {start}")
+        return page
 
 
-def _page(answer: dict[str, object]) -> Page:
+def _page(answer: dict[str, Any]) -> Page:
     """Raises KeyError, TypeError, ValueError."""
     last_id, epoch, messages, key = answer["last_id"], answer["epoch"], answer["messages"], answer["key"]
-    if not (type(last_id) is int and isinstance(epoch, str) and isinstance(messages, list) and isinstance(key, str)):
+    states = answer.get("states", [])
+    lists = isinstance(messages, list) and isinstance(states, list)
+    if not (type(last_id) is int and isinstance(epoch, str) and isinstance(key, str) and lists):
         raise TypeError("not a page")
     return Page(
         messages=[pulled(entry) for entry in messages],
+        states=[state for state in states if is_state(state)],
         position=Position(last_id, epoch),
         more=answer["more"] is True,
         truncated=answer["truncated"] is True,
+        reset=answer.get("reset") is True,
         key=key,
         writes_wait=answer.get("writes_wait") is True,
     )
+
+
+def _goes_on(page: Page, asked: Position) -> bool:
+    """Says whether the page is in order, and behind what was asked with: a cache may answer in the service's place."""
+    same = page.position.epoch == asked.epoch and not page.reset
+    place = asked.cursor if same else -1
+    for message in page.messages:
+        assert message.last_id is not None
+        if message.last_id <= place:
+            return False
+        place = message.last_id
+    stands_still = page.more and same and page.position.cursor == asked.cursor
+    return place <= page.position.cursor and not stands_still
+
+
+def is_state(state: object) -> bool:
+    """Says whether it is a state that this client knows. A service of another version may have more kinds."""
+    match state:
+        case {"kind": "read", "topic": str(), "mid": int(), "at": int()}:
+            return True
+        case {"kind": "setting", "key": str(), "value": _, "at": int()}:
+            return True
+        case {"kind": "block", "uid": str(), "on": bool(), "at": int()}:
+            return True
+    return False
 
 
 def _error_code(content: bytes) -> str | None:

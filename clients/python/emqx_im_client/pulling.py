@@ -17,6 +17,9 @@ AGAIN_AFTER = 2.0
 """Seconds after a connection's first pull begins that it pulls again: what the broker routed just before it knew of the
 subscription, and the service stored just after that pull, is there by then, or an `im.sync` tells of it."""
 
+HINT = 1.0
+"""Seconds at most until a pull that a hint asks for: anybody can give one, and many devices hear it at once."""
+
 PAUSES = (0.5, 60.0)
 """Seconds until a pull that failed is tried again: the first pause, and the longest."""
 
@@ -37,6 +40,9 @@ class Pulling:
         self._inbox = inbox
         self._health = health
         self._wanted = asyncio.Event()
+        self._hinted: asyncio.TimerHandle | None = None
+        self._begun_at = -math.inf
+        self._ended = asyncio.Event()
 
     def begin(self) -> None:
         """A new connection: what is heard on it waits behind what is pulled."""
@@ -46,6 +52,20 @@ class Pulling:
     def ask(self) -> None:
         """There may be something new."""
         self._wanted.set()
+
+    def hint(self) -> None:
+        """Somebody says that there is something new."""
+        if self._hinted is None or self._hinted.when() < _now():
+            wait = random.uniform(0, HINT)  # noqa: S311
+            self._hinted = asyncio.get_running_loop().call_later(wait, self.ask)
+
+    async def pull_anew(self) -> None:
+        """Waits until a pull that begins from now on has come to its end."""
+        asked = _now()
+        self.ask()
+        while self._begun_at < asked or not self._ended.is_set():
+            self._ended.clear()
+            await self._ended.wait()
 
     def ask_up_to(self, head: int) -> None:
         """There are messages up to `head`, the service says."""
@@ -70,6 +90,7 @@ class Pulling:
     async def _pull_to_the_end(self) -> None:
         """Live messages wait behind the pages, but not for a service that is away."""
         pauses = Backoff(*PAUSES)
+        begun_at = _now()
         more = True
         while more:
             self._inbox.hold()
@@ -88,6 +109,9 @@ class Pulling:
             more = page.more
         self._health.works("pull")
         self._inbox.release()
+        self._inbox.pulled_up_to(begun_at)
+        self._begun_at = begun_at
+        self._ended.set()
 
 
 def _now() -> float:

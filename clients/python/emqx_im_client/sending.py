@@ -4,6 +4,7 @@ After a hold it begins with one message, so that what is still over the budget i
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 
 from emqx_im_client.backoff import Backoff
@@ -81,7 +82,9 @@ class Sender:
     def _next_deadline(self) -> float | None:
         times = [self._next_time(outgoing) for outgoing in self._outbox.unsent()[: self._outbox.pace]]
         checked = self._doubts.next_time()
-        return min(times if checked is None else [*times, checked], default=None)
+        end = _now() + self._outbox.next_end()
+        soonest = min([*times, end] if checked is None else [*times, end, checked])
+        return None if soonest == math.inf else soonest + 0.001
 
     def _forget_settled(self) -> None:
         """Nothing more is expected about what was answered or given up."""

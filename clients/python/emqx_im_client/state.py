@@ -4,7 +4,7 @@ import fcntl
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
 import orjson
@@ -38,13 +38,18 @@ def new_device_id() -> str:
 @dataclass(slots=True)
 class Saved:
     """device: names this device among all of the user's; seen: identity → digest of a message that is a mere claim, or
-    "" for one that is known to be true.
+    "" for one that is known to be true; states: read marks, settings and blocks, the newest of each; unread: the `mid`s
+    of others' messages above the read mark, for each conversation; changed: the newest change of messages, by topic and
+    `mid`.
     """
 
     device: str = field(default_factory=new_device_id)
     position: Position = field(default_factory=Position)
     seen: dict[str, str] = field(default_factory=dict)
     unsent: dict[str, Outgoing] = field(default_factory=dict)
+    states: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unread: dict[str, list[int]] = field(default_factory=dict)
+    changed: dict[str, int] = field(default_factory=dict)
 
 
 class State(Protocol):
@@ -145,4 +150,8 @@ def _decode(content: bytes) -> Saved:
         Position(**fields["position"]),
         fields["seen"],
         {id: Outgoing(**outgoing) for id, outgoing in fields["unsent"].items()},  # noqa: A001
+        # Files of before there were states have none of these.
+        fields.get("states", {}),
+        fields.get("unread", {}),
+        fields.get("changed", {}),
     )

@@ -8,7 +8,7 @@ from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import jwt
@@ -33,8 +33,8 @@ def key(uid: str) -> str:
     return f"secret-{uid}"
 
 
-def token(uid: int) -> str:
-    return jwt.encode({"sub": str(uid), "exp": int(time.time()) + 600}, SECRET, "HS256")
+def token(uid: int, seconds: int = 600) -> str:
+    return jwt.encode({"sub": str(uid), "exp": int(time.time()) + seconds}, SECRET, "HS256")
 
 
 class Service:
@@ -70,6 +70,10 @@ class Service:
         self.pull_gate = asyncio.Event()
         self.pull_gate.set()
         self._clock = 0
+
+    @property
+    def head(self) -> int:
+        return self._clock
 
     @property
     def url(self) -> str:
@@ -113,10 +117,19 @@ class Service:
             return web.json_response({"error": {"code": "x", "message": "trouble"}}, status=status, headers=headers)
         return self.page_for(request)
 
+    def uid_of(self, request: web.Request) -> str:
+        token = request.headers["Authorization"].removeprefix("Bearer ")
+        return str(jwt.decode(token, SECRET, algorithms=["HS256"])["sub"])
+
     def page_for(self, request: web.Request) -> web.Response:
         """What a service without trouble answers."""
-        claims = jwt.decode(request.headers["Authorization"].removeprefix("Bearer "), SECRET, algorithms=["HS256"])
-        uid = claims["sub"]
+        try:
+            return web.json_response(self.answer_for(request))
+        except jwt.InvalidTokenError:
+            return web.json_response({"error": {"code": "unauthorized", "message": "no"}}, status=401)
+
+    def answer_for(self, request: web.Request) -> dict[str, Any]:
+        uid = self.uid_of(request)
         cursor = int(request.query["last_id"])
         reset = request.query.get("epoch", self.epoch) != self.epoch
         later = [entry for entry in self.timelines.get(uid, []) if reset or entry["last_id"] > cursor]
@@ -131,18 +144,20 @@ class Service:
             "epoch": self.epoch,
         }
         flags = {"reset": reset, "writes_wait": self.writes_wait}
-        return web.json_response(answer | {"key": key(uid)} | {name: True for name, on in flags.items() if on})
+        return answer | {"key": key(uid)} | {name: True for name, on in flags.items() if on}
 
     async def start_broker(self) -> None:
         """On the port it had before, with nothing left of its sessions."""
         self._http = aiohttp.ClientSession()
-        rules = Rules.load(files("hooks") / "rules")
         acl = Acl.parse((files("hooks") / "rules" / "acl.conf").read_text())
         webhook = Webhook(self._http, self.url, "hook-token")
-        self._broker = Broker(rules, webhook, self._login(), Authorizer(acl, self._http, self.url, "hook-token"))
+        self._broker = Broker(self.rules(), webhook, self._login(), Authorizer(acl, self._http, self.url, "hook-token"))
         await self._broker.start(
             socket.create_server(("127.0.0.1", self.mqtt_port)), socket.create_server(("127.0.0.1", 0))
         )
+
+    def rules(self) -> Rules:
+        return Rules.load(files("hooks") / "rules")
 
     def _login(self) -> Login:
         service = self
@@ -207,12 +222,20 @@ class Service:
 
 @asynccontextmanager
 async def running() -> AsyncIterator[Service]:
-    service = Service()
+    async with serving(Service()) as service:
+        yield service
+
+
+S = TypeVar("S", bound=Service)
+
+
+@asynccontextmanager
+async def serving(service: S) -> AsyncIterator[S]:
     application = web.Application()
     application.router.add_get("/pull", service.pull)
     application.router.add_post("/hooks/authz", service.authorize)
     application.router.add_post("/hooks/{hook}", service.hear)
-    runner = web.AppRunner(application)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", service.http_port).start()
     await service.start_broker()

@@ -21,7 +21,8 @@ def claimed(number: int, text: str = "hi", sender: str = "1001") -> Received:
 
 def page(*messages: Message, end: int = 0, epoch: str = "e", more: bool = False, truncated: bool = False) -> Page:
     last = messages[-1].last_id if messages else None
-    return Page(list(messages), Position(end or last or 0, epoch), more, truncated, "secret", writes_wait=False)
+    position = Position(end or last or 0, epoch)
+    return Page(list(messages), [], position, more, truncated, reset=False, key="secret", writes_wait=False)
 
 
 async def waiting(inbox: Inbox) -> list[Event]:
@@ -39,7 +40,7 @@ def ids(events: list[Event]) -> list[str | None]:
 
 
 async def test_a_live_message_is_a_claim_and_comes_once() -> None:
-    inbox = Inbox(MemoryState())
+    inbox = Inbox("1002", MemoryState())
     inbox.offer(claimed(1))
     inbox.offer(claimed(1))
     await inbox.take(page(stored(1)))
@@ -50,7 +51,7 @@ async def test_a_live_message_is_a_claim_and_comes_once() -> None:
 
 
 async def test_a_pulled_message_is_not_repeated_by_its_live_copy() -> None:
-    inbox = Inbox(MemoryState())
+    inbox = Inbox("1002", MemoryState())
     await inbox.take(page(stored(1)))
     inbox.offer(claimed(1))
     events = await waiting(inbox)
@@ -58,7 +59,7 @@ async def test_a_pulled_message_is_not_repeated_by_its_live_copy() -> None:
 
 
 async def test_a_forged_claim_does_not_hide_the_message_it_imitates() -> None:
-    inbox = Inbox(MemoryState())
+    inbox = Inbox("1002", MemoryState())
     inbox.offer(claimed(1, "forged"))
     await inbox.take(page(stored(1, "true")))
     inbox.offer(claimed(1, "forged again"))
@@ -69,7 +70,7 @@ async def test_a_forged_claim_does_not_hide_the_message_it_imitates() -> None:
 
 
 async def test_messages_that_cannot_be_recognised_are_never_dropped() -> None:
-    inbox = Inbox(MemoryState())
+    inbox = Inbox("1002", MemoryState())
     for _ in range(2):
         inbox.offer(Received(live("single/1002", b"\x00\xff", 1), confirmed=False))
         inbox.offer(Received(live("single/1002", b'{"id": "x"}', 1), confirmed=False))
@@ -77,7 +78,7 @@ async def test_messages_that_cannot_be_recognised_are_never_dropped() -> None:
 
 
 async def test_the_same_id_of_another_sender_or_topic_is_another_message() -> None:
-    inbox = Inbox(MemoryState())
+    inbox = Inbox("1002", MemoryState())
     inbox.offer(claimed(1))
     inbox.offer(claimed(1, sender="1003"))
     inbox.offer(Received(live("group/7", b'{"id": "m1", "from": "1001", "body": "hi"}', 1), confirmed=False))
@@ -85,7 +86,7 @@ async def test_the_same_id_of_another_sender_or_topic_is_another_message() -> No
 
 
 async def test_live_messages_wait_behind_what_is_being_pulled() -> None:
-    inbox = Inbox(MemoryState())
+    inbox = Inbox("1002", MemoryState())
     inbox.hold()
     inbox.offer(claimed(3))
     await inbox.take(page(stored(1), stored(2), more=True))
@@ -98,7 +99,7 @@ async def test_live_messages_wait_behind_what_is_being_pulled() -> None:
 
 async def test_the_saved_position_follows_the_reader_not_the_pull() -> None:
     state = MemoryState()
-    inbox = Inbox(state)
+    inbox = Inbox("1002", state)
     await inbox.take(page(stored(1), stored(2), end=9))
     assert inbox.position == Position(9, "e")
     assert state.saved.position == Position(0, "")
@@ -112,19 +113,19 @@ async def test_the_saved_position_follows_the_reader_not_the_pull() -> None:
 
 async def test_a_restart_repeats_only_what_was_in_hand() -> None:
     state = MemoryState()
-    inbox = Inbox(state)
+    inbox = Inbox("1002", state)
     inbox.offer(claimed(1))
     inbox.offer(claimed(2))
     await inbox.next()
     await inbox.next()
-    after_restart = Inbox(state)
+    after_restart = Inbox("1002", state)
     await after_restart.take(page(stored(1), stored(2)))
     assert ids(await waiting(after_restart)) == ["m2"]
 
 
 async def test_another_epoch_starts_over_and_shows_nothing_again() -> None:
     state = MemoryState()
-    inbox = Inbox(state)
+    inbox = Inbox("1002", state)
     await inbox.take(page(stored(1), stored(2)))
     await waiting(inbox)
     await inbox.take(page(stored(1), stored(2), Message("single/1002", "1001", "m3", 1, {}, 3, 3, 3), epoch="f"))
@@ -133,13 +134,13 @@ async def test_another_epoch_starts_over_and_shows_nothing_again() -> None:
 
 
 async def test_a_gap_is_told() -> None:
-    inbox = Inbox(MemoryState())
+    inbox = Inbox("1002", MemoryState())
     await inbox.take(page(stored(1), truncated=True))
     assert await waiting(inbox) == [Truncated(), Received(stored(1), confirmed=True)]
 
 
 async def test_a_reader_who_sleeps_stops_the_pull_and_leaves_live_messages_to_it() -> None:
-    inbox = Inbox(MemoryState())
+    inbox = Inbox("1002", MemoryState())
     taking = asyncio.create_task(inbox.take(page(*(stored(number) for number in range(1, ROOM + 50)))))
     await asyncio.sleep(0)
     assert not taking.done()
@@ -150,7 +151,7 @@ async def test_a_reader_who_sleeps_stops_the_pull_and_leaves_live_messages_to_it
 
 
 async def test_many_claims_ask_for_a_pull_before_they_are_forgotten() -> None:
-    inbox = Inbox(MemoryState())
+    inbox = Inbox("1002", MemoryState())
     room = True
     number = 0
     while room:
@@ -163,7 +164,7 @@ async def test_many_claims_ask_for_a_pull_before_they_are_forgotten() -> None:
 
 
 async def test_a_failure_comes_after_the_last_event() -> None:
-    inbox = Inbox(MemoryState())
+    inbox = Inbox("1002", MemoryState())
     inbox.offer(claimed(1))
     inbox.fail(Unauthorized("token expired"))
     assert isinstance(await inbox.next(), Received)
@@ -183,7 +184,7 @@ def trusted(number: int, text: str = "hi", qos: int = 1) -> Received:
 
 
 async def test_a_live_message_of_trusted_sending_comes_once() -> None:
-    inbox = Inbox(MemoryState())
+    inbox = Inbox("1002", MemoryState())
     inbox.offer(trusted(1))
     inbox.offer(trusted(1))
     await inbox.take(page(stored(1)))
@@ -191,7 +192,7 @@ async def test_a_live_message_of_trusted_sending_comes_once() -> None:
 
 
 async def test_what_its_sender_said_otherwise_with_qos_0_does_not_hide_what_is_stored() -> None:
-    inbox = Inbox(MemoryState())
+    inbox = Inbox("1002", MemoryState())
     inbox.offer(trusted(1, "to some", qos=0))
     assert await waiting(inbox) == [trusted(1, "to some", qos=0)]
     await inbox.take(page(stored(1, "to all")))

@@ -1,0 +1,37 @@
+// Builds `build/` (each module by itself, for the tests) and `dist/` (what is published: ESM and CommonJS, with types).
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const compiler = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc');
+
+rmSync(join(here, 'build'), { recursive: true, force: true });
+rmSync(join(here, 'dist'), { recursive: true, force: true });
+execFileSync(process.execPath, [compiler, '-p', join(here, 'tsconfig.json')], { stdio: 'inherit' });
+
+for (const [folder, format, extension] of [['esm', 'esm', '.js'], ['cjs', 'cjs', '.cjs']]) {
+  const outdir = join(here, 'dist', folder);
+  mkdirSync(outdir, { recursive: true });
+  await build({
+    entryPoints: [join(here, 'src/index.ts'), join(here, 'src/node.ts')],
+    outdir,
+    format,
+    outExtension: { '.js': extension },
+    bundle: true,
+    minify: true,
+    splitting: format === 'esm',
+    platform: 'neutral',
+    target: 'es2022',
+    external: ['mqtt', 'node:*'],
+    logLevel: 'warning',
+  });
+  for (const name of readdirSync(join(here, 'build'))) {
+    if (name.endsWith('.d.ts')) cpSync(join(here, 'build', name), join(outdir, name));
+  }
+}
+// The same declarations describe CommonJS in a folder that says so.
+writeFileSync(join(here, 'dist/cjs/package.json'), '{ "type": "commonjs" }\n');

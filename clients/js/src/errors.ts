@@ -1,0 +1,36 @@
+/** What a device can be refused. Whatever may pass by itself is tried again instead, a refused login too. */
+
+/** The device cannot go on, or its message was not accepted. */
+export class DeviceError extends Error {
+  override get name(): string {
+    return this.constructor.name;
+  }
+}
+
+/** The token is another user's, or belongs to nobody who is a user. */
+export class Unauthorized extends DeviceError {}
+
+/** The service says that what is asked of it is wrong: the saved place is not one. */
+export class PullRefused extends DeviceError {}
+
+/** Another process has this storage open. */
+export class StateInUse extends DeviceError {}
+
+/** The storage does not hold what a device wrote. */
+export class StateDamaged extends DeviceError {}
+
+/** The service refused a message (`im.error`). code: as in the table of error codes. */
+export class Refused extends DeviceError {
+  readonly code: string;
+
+  constructor(code: string, message: string) {
+    super(`${code}: ${message}`);
+    this.code = code;
+  }
+}
+
+/** Neither acknowledged nor refused for so long that sending it again could store it twice. */
+export class Unanswered extends DeviceError {}
+
+/** The device was closed before the service answered. The message is kept, and the next run sends it. */
+export class Closed extends DeviceError {}

@@ -1,0 +1,3 @@
+/** Everything for Node: what browsers have, and a storage in a file. */
+export { FileStorage } from './file.js';
+export * from './index.js';

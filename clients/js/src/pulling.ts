@@ -1,0 +1,107 @@
+/** When the device pulls: at each connection, when it is told, and now and then. */
+import type { Book, Page } from './book.js';
+import { Backoff, between, Flag, now, sleep } from './flow.js';
+import type { Health } from './health.js';
+import { PullFailed, type Puller } from './pull.js';
+import { times } from './times.js';
+
+/** What pulling needs of those who hear: live messages wait behind what is pulled. */
+export interface Pulled {
+  hold(): void;
+  release(): void;
+  learn(key: string): void;
+  /** Something is written; with `startedAt`, everything that was there at that time. */
+  tell(startedAt?: number): void;
+}
+
+export class Pulling {
+  /** Set once everything has been pulled since this connection began. */
+  readonly complete = new Flag();
+  /** When the service answered a pull last, and whether it stores nothing for lack of room. */
+  answeredAt = -Infinity;
+  writesWait = false;
+  readonly #wanted = new Flag();
+  #hintAt: number | undefined;
+
+  constructor(
+    private readonly puller: Puller,
+    private readonly book: Book,
+    private readonly pulled: Pulled,
+    private readonly health: Health,
+  ) {}
+
+  /** A new connection: what is heard on it waits behind what is pulled. */
+  begin(): void {
+    this.complete.clear();
+    this.pulled.hold();
+  }
+
+  /** There may be something new. */
+  ask(): void {
+    this.#wanted.set();
+  }
+
+  /** There are messages up to `head`, the service says. */
+  askUpTo(head: number): void {
+    if (head > this.book.position.cursor) this.ask();
+  }
+
+  /** Somebody says that there is something new. Anybody can, and many devices hear it at once. */
+  hint(): void {
+    if (this.#hintAt !== undefined) return;
+    const wait = between(0, times.hint);
+    this.#hintAt = now() + wait;
+    setTimeout(() => {
+      this.#hintAt = undefined;
+      this.ask();
+    }, wait);
+  }
+
+  /** Pulls on one connection, which hears what is sent from now on, until it ends. */
+  async keepPulling(signal: AbortSignal): Promise<void> {
+    const again = now() + times.pullAgain;
+    for (;;) {
+      this.#wanted.clear();
+      await this.#pullToTheEnd(signal);
+      this.complete.set();
+      await this.#wanted.wait(signal, now() < again ? again - now() : between(...times.pullEvery));
+    }
+  }
+
+  /** Live messages wait behind the pages, but not for a service that is away. */
+  async #pullToTheEnd(signal: AbortSignal): Promise<void> {
+    const pauses = new Backoff(times.pauses);
+    const startedAt = Date.now();
+    for (let more = true; more; ) {
+      this.pulled.hold();
+      try {
+        const page = await this.puller.page(this.book.position, signal);
+        this.health.accepted('pull');
+        this.answeredAt = now();
+        this.writesWait = page.writes_wait;
+        this.pulled.learn(page.key);
+        await this.#take(page);
+        more = page.more;
+        pauses.reset();
+        this.pulled.tell();
+      } catch (error) {
+        if (!(error instanceof PullFailed)) throw error;
+        this.health.failed('pull', error.message, error.refused);
+        this.pulled.release();
+        await sleep(Math.max(error.retryAfter, pauses.pause()), signal);
+      }
+    }
+    this.health.works('pull');
+    this.pulled.release();
+    this.pulled.tell(startedAt);
+  }
+
+  /** A storage that is full keeps the place where it is: the page is asked for again. */
+  async #take(page: Page): Promise<void> {
+    try {
+      await this.book.take(page);
+    } catch (error) {
+      throw new PullFailed(`what was pulled cannot be kept: ${String(error)}`);
+    }
+  }
+}

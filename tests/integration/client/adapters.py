@@ -1,0 +1,117 @@
+"""Programs that run the clients of the conformance cases, one for each client: they are told by lines of JSON."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tests.node import javascript, node
+
+ROOT = Path(__file__).parents[3]
+
+PATIENCE = 15.0
+"""Seconds for whatever a case expects, on a slow machine."""
+
+
+class Failed(Exception):
+    """A call that the client refused. error: the name of its exception; code: as in the table of error codes."""
+
+    def __init__(self, error: str, code: str | None, message: str) -> None:
+        super().__init__(f"{error}: {message}")
+        self.error = error
+        self.code = code
+
+
+async def until(condition: Callable[[], object], what: str) -> None:
+    deadline = asyncio.get_running_loop().time() + PATIENCE
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline, f"did not come: {what}"
+        await asyncio.sleep(0.01)
+
+
+class Adapter:
+    """One program with the devices of one case."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        self.events: dict[str, list[dict[str, Any]]] = {}
+        """What each device has told and the case has not looked at yet."""
+        self._answers: dict[int, dict[str, Any]] = {}
+        self._asked = 0
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            said = json.loads(line)
+            if "n" in said:
+                self._answers[said["n"]] = said
+            else:
+                self.events.setdefault(said["device"], []).append(said["event"])
+
+    def start(self, verb: str, **arguments: Any) -> int:
+        """Gives a command; returns by which number `answered` and `answer` know it."""
+        self._asked += 1
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"n": self._asked, "do": verb, **arguments}).encode() + b"\n")
+        self._process.stdin.flush()
+        return self._asked
+
+    def answered(self, number: int) -> bool:
+        return number in self._answers
+
+    async def answer(self, number: int) -> Any:
+        """Raises Failed."""
+        await until(lambda: self.answered(number), f"the answer to command {number}")
+        answer = self._answers.pop(number)
+        if "error" in answer:
+            raise Failed(answer["error"], answer.get("code"), answer["message"])
+        return answer["result"]
+
+    async def ask(self, verb: str, **arguments: Any) -> Any:
+        return await self.answer(self.start(verb, **arguments))
+
+    def halt(self) -> None:
+        """Stops all of its timers, as a machine does that sleeps."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._reading.join()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with suppress(BrokenPipeError):
+                pipe.close()
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+
+def python() -> Adapter:
+    return Adapter([sys.executable, "-m", "tests.integration.client.adapter"])
+
+
+def js() -> Adapter:
+    return Adapter([node(), str(javascript() / "test" / "conformance.mjs")])
+
+
+CLIENTS = {"python": python, "js": js}
