@@ -22,7 +22,7 @@ USER_SESSIONS = 8
 GROUP_USER_LIMIT = 20
 GROUPS_PER_DAY = 30
 USER_GROUPS = 40
-SEND_BYTES = 8 * 1024 * 1024
+SEND_BYTES = 1024 * 1024
 
 _SESSIONS_ENDED = 'emqx_im_sessions_ended_total{reason="too_many"}'
 
@@ -69,7 +69,7 @@ async def floods_a_group(ground: Ground, pair: Pair) -> None:
     attacker, topic = ground.new_user(), new_group()
     async with phone(ground.stack, attacker) as device:
         await made(device, topic, members=[_NEVER_SEEN + number for number in range(400)])
-        floods = [[text(f"f{flood} {number}", _LARGE) for number in range(4)] for flood in range(5)]
+        floods = [[text(f"f{flood} {number}", _LARGE) for number in range(30)] for flood in range(5)]
         async with asyncio.TaskGroup() as flooding:
             for flood in floods:
                 flooding.create_task(PUBLISHER.publish(ground.stack, attacker, ground.to(topic), flood))
@@ -78,7 +78,7 @@ async def floods_a_group(ground: Ground, pair: Pair) -> None:
     assert status == 200
     kept = [each for each in page["messages"] if each["topic"] == topic and each["from"] == str(attacker)]
     # A message that passes the limit is kept, and the flood may have come in two minutes.
-    assert len(kept) * 400 * len(_LARGE) < 3 * SEND_BYTES
+    assert len(kept) * len(_LARGE) < 3 * SEND_BYTES
 
 
 async def leaves_many_groups(ground: Ground, pair: Pair) -> None:
@@ -197,11 +197,15 @@ async def invites_to_everything(ground: Ground, pair: Pair) -> None:
     """Strangers put somebody into one group after the other, of one mode and of the other, who then leaves them all."""
     victim = ground.new_user()
 
+    async def groups() -> list[str]:
+        found = [f"group/{group['gid']}" for group in (await ground.admin(f"users/{victim}"))["groups"]]
+        assert len(found) <= USER_GROUPS
+        return found
+
     async def groups_of(count: int) -> list[str]:
         async def there() -> list[str] | None:
-            groups = [f"group/{group['gid']}" for group in (await ground.admin(f"users/{victim}"))["groups"]]
-            assert len(groups) <= USER_GROUPS
-            return groups if len(groups) == count else None
+            found = await groups()
+            return found if len(found) == count else None
 
         return await until(there, SECONDS)
 
@@ -214,7 +218,12 @@ async def invites_to_everything(ground: Ground, pair: Pair) -> None:
             await makes_groups(device, USER_GROUPS - GROUPS_PER_DAY, "user_limit", members=[victim])
         await groups_of(USER_GROUPS)
         await theirs.publish(f"{first[0]}/leave", all_of_owner=True)
-        assert not set(first) & set(await groups_of(USER_GROUPS - GROUPS_PER_DAY))
+
+        # A create that is still on its way may take a place that has become free, so it is the owner's groups that count.
+        async def gone() -> bool | None:
+            return not set(first) & set(await groups()) or None
+
+        await until(gone, SECONDS)
 
 
 ODD_NAMES = ["{}\n", "{}\r", " {}", "{} ", "0{}", "+{}", "{}.0", "{}e0", "{}\u0085", "{}\u2028", "{}/x", "\uff11{}"]
