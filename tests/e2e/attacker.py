@@ -219,7 +219,7 @@ async def invites_to_everything(ground: Ground, pair: Pair) -> None:
         await groups_of(USER_GROUPS)
         await theirs.publish(f"{first[0]}/leave", all_of_owner=True)
 
-        # A create that is still on its way may take a place that has become free, so it is the owner's groups that count.
+        # A create that is still on its way may take a place that is free now: only the owner's groups count.
         async def gone() -> bool | None:
             return not set(first) & set(await groups()) or None
 
