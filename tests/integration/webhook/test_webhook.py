@@ -82,7 +82,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr(MessageHook, "_store", fail)
+    monkeypatch.setattr(MessageHook, "_judge", fail)
 
 
 @pytest.mark.usefixtures("broken")
@@ -111,7 +111,7 @@ async def test_tries_are_counted_by_the_brokers_id(app: App, uid: str) -> None:
 async def test_what_comes_through_in_the_end_is_stored(app: App, uid: str, monkeypatch: pytest.MonkeyPatch) -> None:
     body = message_body(f"single/{uid}", {"id": "x"})
     with monkeypatch.context() as patched:
-        patched.setattr(MessageHook, "_store", lambda *_: 1 / 0)
+        patched.setattr(MessageHook, "_judge", lambda *_: 1 / 0)
         assert (await app.hook("message", body)).status == 503
     assert (await app.hook("message", body)).status == 204
     assert len(await app.messages(uid)) == 1
