@@ -32,7 +32,7 @@ from hooks.messaging.denials import Denials
 from hooks.messaging.dispatch import Dispatch
 from hooks.messaging.doubts import Doubts
 from hooks.messaging.member_cache import MemberCache
-from hooks.messaging.membership_answers import MembershipAnswers
+from hooks.messaging.membership_judge import MembershipJudge
 from hooks.messaging.memberships import Memberships
 from hooks.messaging.outgoing import Outgoing
 from hooks.messaging.permissions import LEFT_SECONDS, PermissionWorker
@@ -280,7 +280,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
             "client": ClientHook(presence, subscriptions, sync, metrics, ender),
             "will": WillHook(presence),
             "authz": AuthzHook(
-                MembershipAnswers(memberships, news, member_cache, doubts),
+                MembershipJudge(memberships, news, member_cache, doubts),
                 denials,
                 undecided,
                 operators=settings.messages.operators,

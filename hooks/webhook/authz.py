@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from hooks.errors import BadBody
 from hooks.messaging.denials import Denials
-from hooks.messaging.membership_answers import MembershipAnswers
+from hooks.messaging.membership_judge import MembershipJudge
 from hooks.messaging.patience import Asker
 from hooks.topics import Global, Group, Single, Tag, command, number, receiver, sent_to
 from hooks.webhook.body import Body, text
@@ -20,7 +20,7 @@ Undecided = Callable[[Asker | None], object]
 class AuthzHook:
     def __init__(
         self,
-        memberships: MembershipAnswers,
+        judge: MembershipJudge,
         denials: Denials,
         undecided: Undecided,
         *,
@@ -29,7 +29,7 @@ class AuthzHook:
     ) -> None:
         """trusted_send: users publish to `send/…` and to no receiver's topic."""
         self._undecided = undecided
-        self._memberships = memberships
+        self._judge = judge
         self._denials = denials
         self._operators = frozenset(operators)
         self._trusted_send = trusted_send
@@ -63,7 +63,7 @@ class AuthzHook:
             return False
         to = sent_to(topic) if self._trusted_send else receiver(topic)
         if isinstance(to, Group):
-            return await self._memberships.belongs(to, asker)
+            return await self._judge.belongs(to, asker)
         if command(topic) is not None:
             return qos == "1"  # with QoS 0 nobody would carry it out, and nobody say so
         return isinstance(to, Single) or topic == f"im/will/{asker.uid}"
@@ -73,7 +73,7 @@ class AuthzHook:
             return False
         to = receiver(topic)
         if isinstance(to, Group | Tag):
-            return await self._memberships.belongs(to, asker)
+            return await self._judge.belongs(to, asker)
         return isinstance(to, Global) or to == Single(asker.uid)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from hooks.dev.events import Client
 from hooks.dev.session import Session
-from hooks.messaging.membership_answers import MembershipAnswers
+from hooks.messaging.membership_judge import MembershipJudge
 from hooks.messaging.patience import Asker
 from hooks.topics import Group, Tag
 from store.redis import keys
@@ -107,15 +107,15 @@ class Judging:
         self.decided: list[bool] = []
         self._answered = asyncio.Event()
         self._answered.set()
-        belongs = MembershipAnswers.belongs
+        belongs = MembershipJudge.belongs
 
-        async def slowly(memberships: MembershipAnswers, of: Group | Tag, asker: Asker) -> bool:
-            decided = await belongs(memberships, of, asker)
+        async def slowly(judge: MembershipJudge, of: Group | Tag, asker: Asker) -> bool:
+            decided = await belongs(judge, of, asker)
             self.decided.append(decided)
             await self._answered.wait()
             return decided
 
-        monkeypatch.setattr(MembershipAnswers, "belongs", slowly)
+        monkeypatch.setattr(MembershipJudge, "belongs", slowly)
 
     def hold(self) -> None:
         self.decided.clear()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from hooks.messaging.membership_answers import ANSWER_SECONDS, AWAY_SECONDS, CREATE_SECONDS, MAX_HELD
+from hooks.messaging.membership_judge import ANSWER_SECONDS, AWAY_SECONDS, CREATE_SECONDS, MAX_HELD
 from store.redis.connection import connect
 from tests.integration.app import App, Session, new_uid, running_app, until
 from tests.recorded import recorded

@@ -32,7 +32,9 @@ _KNOWN_SECONDS = 0.5
 _RETRY_SECONDS = 0.1
 
 
-class MembershipAnswers:
+class MembershipJudge:
+    """Answers the authorizer, which may wait; `Memberships` is what Redis says at once."""
+
     def __init__(self, memberships: Memberships, news: Wakeups, member_cache: MemberCache, doubts: Doubts) -> None:
         self._memberships = memberships
         self._news = news
