@@ -1,6 +1,5 @@
 """The archive in MySQL 8 or MariaDB 10.11."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from store.archive.tables.blocks import sender_of
 from store.archive.tables.changes import Change
 from store.archive.tables.months import months_to_make
 from store.archive.tables.roaming import read
-from store.archive.tables.sql import migrations, queries
+from store.archive.tables.sql import migrate, pending, queries
 from store.archive.tables.visible_range import VisibleRange
 from store.record import Message
 
@@ -82,22 +81,14 @@ class MySQLArchive:
 
     async def migrate(self) -> list[str]:
         async with self._connections.schema_cursor() as cursor:
-            await cursor.execute(_QUERIES["create_migration"])
-            applied = await self._applied(cursor)
-            pending = [migration for migration in migrations("mysql") if migration.version not in applied]
-            for migration in pending:
-                for statement in migration.statements:
-                    await cursor.execute(statement)
-                note = (migration.version, migration.name, time.time_ns() // 1_000_000)
-                await cursor.execute(_QUERIES["insert_migration"], note)
-        return [migration.name for migration in pending]
+            return await migrate("mysql", cursor.execute, lambda: self._applied(cursor))
 
     async def pending_migrations(self) -> list[str]:
         async with self._connections.cursor() as cursor:
             await cursor.execute(_QUERIES["migration_table"])
             (tables,) = await cursor.fetchone()
             applied = await self._applied(cursor) if tables else set()
-        return [migration.name for migration in migrations("mysql") if migration.version not in applied]
+        return [migration.name for migration in pending("mysql", applied)]
 
     async def keep_partitions(self, now: int) -> list[str]:
         return await make_months(self._connections, "message", lambda last_edge: months_to_make(last_edge, now))

@@ -1,6 +1,5 @@
 """The archive in one SQLite file: for a single machine and for trying out."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from store.archive.sqlite.tags import SQLiteTags
 from store.archive.tables.blocks import sender_of
 from store.archive.tables.changes import Change
 from store.archive.tables.roaming import read
-from store.archive.tables.sql import migrations, queries
+from store.archive.tables.sql import migrate, pending, queries
 from store.archive.tables.visible_range import VisibleRange
 from store.record import Message
 
@@ -71,21 +70,13 @@ class SQLiteArchive:
 
     async def migrate(self) -> list[str]:
         async with self._connection.transaction() as connection:
-            await connection.execute(_QUERIES["create_migration"])
-            applied = await self._applied(connection)
-            pending = [migration for migration in migrations("sqlite") if migration.version not in applied]
-            for migration in pending:
-                for statement in migration.statements:
-                    await connection.execute(statement)
-                note = (migration.version, migration.name, time.time_ns() // 1_000_000)
-                await connection.execute(_QUERIES["insert_migration"], note)
-        return [migration.name for migration in pending]
+            return await migrate("sqlite", connection.execute, lambda: self._applied(connection))
 
     async def pending_migrations(self) -> list[str]:
         async with self._connection.open() as connection:
             tables = list(await connection.execute_fetchall(_QUERIES["migration_table"]))
             applied = await self._applied(connection) if tables[0][0] else set()
-        return [migration.name for migration in migrations("sqlite") if migration.version not in applied]
+        return [migration.name for migration in pending("sqlite", applied)]
 
     async def keep_partitions(self, now: int) -> list[str]:
         return []

@@ -45,7 +45,7 @@ class GroupTables(Protocol):
         """Those above a gid, by gid. Raises ArchiveAway."""
 
     async def members(self, gid: int, after: tuple[int, int], limit: int) -> list[MemberRow]:
-        """MembershipAnswers of a group after one (uid, joined), in that order. Raises ArchiveAway."""
+        """Memberships of a group after one (uid, joined), in that order. Raises ArchiveAway."""
 
 
 def group_changes(rows: Sequence[GroupRow]) -> list[Change]:

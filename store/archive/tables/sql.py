@@ -1,6 +1,8 @@
-"""SQL lives in files: named queries in `sql/<backend>/queries.sql`, migrations in `schema/<backend>/`."""
+"""SQL lives in files: named queries in `<backend>/queries.sql`, migrations in `<backend>/schema/`."""
 
 import re
+import time
+from collections.abc import Awaitable, Callable
 from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
@@ -36,3 +38,25 @@ def migrations(backend: str) -> tuple[Migration, ...]:
             parts = (part.strip() for part in _END.split(_COMMENT.sub("", file.read_text())))
             found.append(Migration(int(match[1]), match[0][:-4], tuple(part for part in parts if part)))
     return tuple(sorted(found))
+
+
+def pending(backend: str, applied: set[int]) -> list[Migration]:
+    """Those that are not among the versions that were applied."""
+    return [migration for migration in migrations(backend) if migration.version not in applied]
+
+
+async def migrate(
+    backend: str, execute: Callable[..., Awaitable[object]], applied: Callable[[], Awaitable[set[int]]]
+) -> list[str]:
+    """Applies the migrations that are pending; their names. The caller sees to it that nobody else does so meanwhile.
+
+    execute: runs a statement with its arguments. applied: reads the versions that were applied.
+    """
+    named = queries(backend)
+    await execute(named["create_migration"])
+    missing = pending(backend, await applied())
+    for migration in missing:
+        for statement in migration.statements:
+            await execute(statement)
+        await execute(named["insert_migration"], (migration.version, migration.name, time.time_ns() // 1_000_000))
+    return [migration.name for migration in missing]
