@@ -150,7 +150,7 @@ class BadBody(Problem):
 
 
 def problem(error: BaseException) -> Problem | None:
-    """The answer to a named error; None if it is not one."""
+    """Returns the answer to a named error; None if it is not one."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, SenderOverBudget):

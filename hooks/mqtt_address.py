@@ -18,7 +18,7 @@ class MqttAddress(NamedTuple):
 
 
 def mqtt_address(address: str) -> MqttAddress:
-    """Reads `HOST:PORT`, `mqtt://HOST:PORT` or `mqtts://HOST:PORT`; ends the program where it is none of them."""
+    """Reads `HOST:PORT`, `mqtt://HOST:PORT` or `mqtts://HOST:PORT`; ends the program if it is none of them."""
     try:
         parts = urlsplit(address if "://" in address else f"mqtt://{address}")
         port = parts.port

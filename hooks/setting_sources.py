@@ -17,9 +17,10 @@ class SettingsError(Exception):
 
 
 def read(names: Collection[str]) -> dict[str, Any]:
-    """What is given for these settings, by name (`http_port`): as text, but what the TOML file says in its own types.
+    """Returns what is given for these settings, by name (`http_port`): as text, but what the TOML file says in its
+    own types.
 
-    An empty variable counts as not given. Raises SettingsError where a source cannot be read.
+    An empty variable counts as not given. Raises SettingsError if a source cannot be read.
     """
     found = {name: value for name, value in _file().items() if name in names}
     found |= _secrets(names)

@@ -13,7 +13,7 @@ Concern = TypeVar("Concern")
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field,))
 def concern(cls: type[Concern]) -> type[Concern]:
-    """A frozen dataclass whose values are checked; its fields are settings, named like their variables."""
+    """Returns a frozen dataclass whose values are checked; its fields are settings, named like their variables."""
     decorate = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=ConfigDict(hide_input_in_errors=True))
     return cast(type[Concern], decorate(cls))
 

@@ -109,7 +109,7 @@ class UserTokenSettings:
     )
 
     def required(self) -> Self:
-        """Itself. Raises SettingsError where no user's token can be verified by it."""
+        """Itself. Raises SettingsError if no user's token can be verified by it."""
         if self.jwt_secret is None and self.jwt_jwks_url is None:
             raise SettingsError("IM_JWT_SECRET or IM_JWT_JWKS_URL: one of them is required")
         return self
@@ -168,12 +168,12 @@ class TimelineSettings:
 
     @property
     def window_us(self) -> int:
-        """The window of the timelines in Redis, microseconds."""
+        """Returns the window of the timelines in Redis, microseconds."""
         return int(self.retention_days * DAY)
 
     @property
     def roaming_us(self) -> int:
-        """How far back a pull reaches, microseconds: the roaming window, never less than Redis's own."""
+        """Returns how far back a pull reaches, microseconds: the roaming window, never less than Redis's own."""
         return int(days_back(self.roaming, self.retention_days) * DAY)
 
 
@@ -203,7 +203,7 @@ class LogSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the service takes: every concern. Raises SettingsError where they do not fit together."""
+    """What the service takes: every concern. Raises SettingsError if they do not fit together."""
 
     http: HttpSettings
     redis: RedisSettings
@@ -224,7 +224,7 @@ class Settings:
 
 
 def fields_of(group: type) -> dict[str, FieldInfo]:
-    """The settings of a concern by name, with default, bounds and description."""
+    """Returns the settings of a concern by name, with default, bounds and description."""
     found: dict[str, FieldInfo] = group.__pydantic_fields__  # type: ignore[attr-defined]
     return found
 
@@ -235,7 +235,10 @@ TABLE = {name: field for group in CONCERNS.values() for name, field in fields_of
 
 
 def load(group: type[Concern], **given: Any) -> Concern:
-    """One concern; `given` wins over what is configured. Raises SettingsError with one line that names the setting."""
+    """Returns one concern; `given` wins over what is configured.
+
+    Raises SettingsError with one line that names the setting.
+    """
     try:
         return group(**{**setting_sources.read(fields_of(group)), **given})
     except ValidationError as error:
@@ -245,7 +248,10 @@ def load(group: type[Concern], **given: Any) -> Concern:
 
 
 def load_all(**given: Any) -> Settings:
-    """Every concern; `given`, by name of a setting, wins over what is configured. Raises SettingsError like `load`."""
+    """Returns every concern; `given`, by name of a setting, wins over what is configured.
+
+    Raises SettingsError like `load`.
+    """
     if unknown := sorted(given.keys() - TABLE.keys()):
         raise TypeError(f"no such settings: {', '.join(unknown)}")
     return Settings(

@@ -41,7 +41,7 @@ class Tag(NamedTuple):
 
 
 def number(text: str) -> int | None:
-    """A uid or gid: a decimal integer from 1 to 2^53-1 without leading zeros."""
+    """Returns a uid or gid: a decimal integer from 1 to 2^53-1 without leading zeros."""
     if _ID.fullmatch(text) is None:
         return None
     value = int(text)
@@ -49,7 +49,7 @@ def number(text: str) -> int | None:
 
 
 def receiver(topic: str) -> Single | Group | Global | Tag | None:
-    """What a message to the topic is for; None if the topic names nothing."""
+    """Returns what a message to the topic is for; None if the topic names nothing."""
     kind, _, name = topic.partition("/")
     if kind == "single":
         return Single(uid) if (uid := number(name)) is not None else None
@@ -63,18 +63,18 @@ def receiver(topic: str) -> Single | Group | Global | Tag | None:
 
 
 def topic_of(audience: Group | Tag) -> str:
-    """Where messages to it are published."""
+    """Returns where messages to it are published."""
     return f"group/{audience.gid}" if isinstance(audience, Group) else f"business/tag_{audience.tag}"
 
 
 def sent_to(topic: str) -> Single | Group | None:
-    """The receiver of what a user publishes with trusted sending; None if it is no such topic."""
+    """Returns the receiver of what a user publishes with trusted sending; None if it is no such topic."""
     to = receiver(topic.removeprefix(SEND)) if topic.startswith(SEND) else None
     return to if isinstance(to, Single | Group) else None
 
 
 def command(topic: str) -> Command | None:
-    """The command a topic is; None if it is none."""
+    """Returns the command a topic is; None if it is none."""
     of, _, name = topic.rpartition("/")
     match receiver(of):
         case Group() as group if name in GROUP_COMMANDS:

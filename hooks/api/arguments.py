@@ -17,7 +17,10 @@ MAX_PAGE = 1000
 
 
 def integer(request: web.Request, name: str, default: int | None, lowest: int, highest: int) -> int:
-    """An argument given once, or `default` where it is not given; None: it must be. Raises Problem `bad_argument`."""
+    """Returns an argument given once, or `default` where it is not given; None: it must be.
+
+    Raises Problem `bad_argument`.
+    """
     given = request.query.getall(name, [])
     if not given and default is not None:
         return default
@@ -27,12 +30,12 @@ def integer(request: web.Request, name: str, default: int | None, lowest: int, h
 
 
 def page(request: web.Request) -> tuple[int, int]:
-    """The arguments `after` and `limit` of a list. Raises Problem `bad_argument`."""
+    """Returns the arguments `after` and `limit` of a list. Raises Problem `bad_argument`."""
     return integer(request, "after", 0, 0, MAX_ID), integer(request, "limit", PAGE, 1, MAX_PAGE)
 
 
 def named(request: web.Request, name: str, what: str) -> int:
-    """The number in the path. Raises Problem `not_found`: no number, no such thing."""
+    """Returns the number in the path. Raises Problem `not_found`: no number, no such thing."""
     found = number(request.match_info[name])
     if found is None:
         raise Problem("not_found", f"{what} has a number from 1 to {MAX_ID}")
@@ -40,7 +43,7 @@ def named(request: web.Request, name: str, what: str) -> int:
 
 
 async def fields(request: web.Request) -> dict[str, Any]:
-    """The JSON object in the body. Raises Problem `bad_argument`."""
+    """Returns the JSON object in the body. Raises Problem `bad_argument`."""
     try:
         given = orjson.loads(await request.read())
     except orjson.JSONDecodeError as error:
@@ -51,7 +54,7 @@ async def fields(request: web.Request) -> dict[str, Any]:
 
 
 def added_and_removed(given: dict[str, Any], most: int = MAX_MEMBERS) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The users in the fields `add` and `remove`, of which none is in both. Raises Problem `bad_argument`."""
+    """Returns the users in the fields `add` and `remove`, of which none is in both. Raises Problem `bad_argument`."""
     try:
         add, remove = uids(given, "add", most), uids(given, "remove", most)
     except ValueError as error:

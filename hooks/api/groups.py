@@ -40,7 +40,7 @@ class GroupsApi:
         return answer(_shown(await self._found(gid)))
 
     async def show(self, request: web.Request) -> web.Response:
-        """The group, with a page of its members in the order of their uids."""
+        """Returns the group, with a page of its members in the order of their uids."""
         gid = _named(request)
         after, limit = page(request)
         group = await self._found(gid)
@@ -52,7 +52,10 @@ class GroupsApi:
         return web.Response(status=204)
 
     async def change_members(self, request: web.Request) -> web.Response:
-        """How many became members, and how many ceased to be. Where somebody cannot be added, nobody is removed."""
+        """Returns how many became members, and how many ceased to be.
+
+        Where somebody cannot be added, nobody is removed.
+        """
         gid = _named(request)
         add, remove = added_and_removed(await fields(request))
         await self._found(gid)
@@ -104,5 +107,5 @@ def _shown(group: GroupInfo) -> dict[str, Any]:
 
 
 def _told(changed: Changed | None) -> int:
-    """How many users the command concerned: each was told."""
+    """Returns how many users the command concerned: each was told."""
     return 0 if changed is None else sum(topic.startswith("single/") for topic in changed.told)

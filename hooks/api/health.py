@@ -79,7 +79,7 @@ class HealthApi:
         return web.Response(status=status, body=orjson.dumps(state), content_type="application/json")
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """What is read from Redis keeps its last value while Redis is away."""
+        """Answers with the metrics. Values that are read from Redis keep their last value while it is away."""
         self._archive_counts.update()
         self._metrics.store_full.set(self._memory.full)
         self._metrics.redis_memory.set(self._memory.used)

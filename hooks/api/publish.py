@@ -45,7 +45,7 @@ class PublishApi:
         return answer({"mid": mid})
 
     def _payload(self, given: dict[str, Any]) -> tuple[str, bytes]:
-        """The message's id and payload, held to what users' messages are. Raises Problem."""
+        """Returns the message's id and payload, held to what users' messages are. Raises Problem."""
         client_id = given.get("id")
         message: dict[str, Any] = {"id": new_id() if client_id is None else client_id, "from": SERVICE}
         message |= {name: given[name] for name in ("type", "body") if name in given}

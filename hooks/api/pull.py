@@ -115,7 +115,7 @@ class PullApi:
             place.leave()
 
     async def _sent(self, request: web.Request, body: bytes) -> web.Response:
-        """The answer, once the client has read it, or is gone."""
+        """Returns the answer, once the client has read it, or is gone."""
         headers = {"Content-Type": "application/json", **self._origins.of_request(request)}
         response = web.Response(body=body, headers=headers)
         try:
@@ -127,7 +127,7 @@ class PullApi:
         return response
 
     async def _wait(self, place: Place, uid: int, cursor: int, limit: int, epoch: str, seconds: int) -> Pulled:
-        """What there is once there is something, or the time is over. While it waits it takes no place."""
+        """Returns what there is once there is something, or the time is over. While it waits it takes no place."""
         if self._waiting[uid] >= MAX_WAITING:
             raise Problem("too_many_waiting")
         self._waiting[uid] += 1
@@ -157,7 +157,7 @@ class PullApi:
 
 
 def render(pulled: Pulled, key: str, *, writes_wait: bool = False) -> bytes:
-    """The answer as JSON; a payload that is JSON is put in as the bytes that came."""
+    """Returns the answer as JSON; a payload that is JSON is put in as the bytes that came."""
     tail = {
         "last_id": pulled.last_id,
         "more": pulled.more,

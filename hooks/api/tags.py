@@ -35,7 +35,7 @@ class TagsApi:
         ]
 
     async def page(self, request: web.Request) -> web.Response:
-        """A page of tags, in the order of their names."""
+        """Returns a page of tags, in the order of their names."""
         limit = integer(request, "limit", PAGE, 1, MAX_PAGE)
         tags = await self._tags.page(request.query.get("after", ""), limit)
         return answer({"tags": [_shown(tag) for tag in tags]})
@@ -63,7 +63,7 @@ class TagsApi:
         return web.Response(status=204)
 
     async def change_users(self, request: web.Request) -> web.Response:
-        """How many the source gave the tag to, and took it from."""
+        """Returns how many the source gave the tag to, and took it from."""
         tag = _named(request)
         given = await fields(request)
         source = given.get("source", MANUAL)
@@ -75,7 +75,9 @@ class TagsApi:
         return answer({"added": added, "removed": removed})
 
     async def replace_users(self, request: web.Request) -> web.Response:
-        """The whole new set, a uid a line: all of it takes effect at once, or, if a line is malformed, nothing."""
+        """Replaces the whole set, one uid on each line: all of it takes effect at once, or nothing if a line is
+        malformed.
+        """
         tag = _named(request)
         if request.query.getall("source", []) != [PROFILE]:
             raise Problem("bad_argument", "`source` is not profile: only the holders by profile are replaced")
@@ -94,7 +96,10 @@ class TagsApi:
 
 
 async def _uids(content: StreamReader) -> AsyncIterator[list[int]]:
-    """The users of a body, some at a time; empty lines say nothing. Raises Problem `bad_argument`, naming the line."""
+    """Yields the users of a body, some at a time; empty lines say nothing.
+
+    Raises Problem `bad_argument`, naming the line.
+    """
     number, rest = 0, b""
     async for part in content.iter_chunked(_READ_BYTES):
         *lines, rest = (rest + part).split(b"\n")

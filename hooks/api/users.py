@@ -37,7 +37,7 @@ class UsersApi:
         return answer({"users": {str(uid): _online(devices) for uid, devices in held.items()}})
 
     async def user(self, request: web.Request) -> web.Response:
-        """A user nobody has heard of is answered too: any uid may log in."""
+        """Answers with one user, also with an unknown one: any uid may log in."""
         uid = named(request, "uid", "a user")
         devices = await self._presence.devices([uid])
         groups = await self._groups.of_user(uid)

@@ -1,4 +1,4 @@
-"""`emqx-im aggregate`: monthly aggregates of the archive, for roaming windows of a quarter and a year."""
+"""Implements `emqx-im aggregate`: monthly aggregates of the archive, for roaming over a quarter or a year."""
 
 import sys
 import time

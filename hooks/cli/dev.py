@@ -1,4 +1,4 @@
-"""`emqx-im dev`: broker, service and store in one process, nothing else needed."""
+"""Implements `emqx-im dev`: broker, service and store in one process; nothing else is needed."""
 
 import asyncio
 import shlex
@@ -56,7 +56,7 @@ async def _dev(options: "DevOptions") -> None:
 
 
 def _greeting(host: str, ports: "Ports", data_dir: Path) -> str:
-    """What a person at a terminal wants to know beside the `ready` line, which is for programs."""
+    """Returns what a person at a terminal wants to know beside the `ready` line, which is for programs."""
     from hooks.dev.directory import DEFAULT_DIRECTORY
 
     # As this command was called, so that it can be copied whether or not it is in the PATH.

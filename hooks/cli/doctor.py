@@ -1,4 +1,4 @@
-"""`emqx-im doctor`: what is misconfigured, and how to mend it."""
+"""Implements `emqx-im doctor`: what is misconfigured, and how to fix it."""
 
 import asyncio
 import contextlib
@@ -173,7 +173,7 @@ def _show(found: list[Finding]) -> None:
     for finding, following in zip(found, [*found[1:], None], strict=True):
         mark, style = _MARKS[finding.state]
         console.print(f"{mark} {finding.subject:<{width}}  {finding.what}", style=style, markup=False, soft_wrap=True)
-        # What mends the next one too is said once.
+        # If the same remedy fits the next finding too, it is printed once.
         if finding.mend and (following is None or following.mend != finding.mend):
             console.print(f"  {'':<{width}}  → {finding.mend}", markup=False, soft_wrap=True)
     counts = [f"{sum(each.state is state for each in found)} {state}" for state in State]

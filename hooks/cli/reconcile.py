@@ -1,4 +1,4 @@
-"""`emqx-im reconcile`: presence against EMQX's list of clients, by hand or by a timer outside."""
+"""Implements `emqx-im reconcile`: compares presence with EMQX's list of clients, by hand or from a timer."""
 
 import sys
 

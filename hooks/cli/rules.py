@@ -1,4 +1,4 @@
-"""`emqx-im rules`: what EMQX must be told, as a file, through its REST API, and whether it holds it."""
+"""Implements `emqx-im rules`: the configuration of EMQX as a file, through its REST API, and a comparison."""
 
 import asyncio
 import sys
@@ -148,7 +148,7 @@ async def _remove(api: Management, rules: Rules, only_rules: bool, dry_run: bool
 
 
 def _target(given: str | None, only: Only | None) -> Version | None:
-    """The version named by `--for`; ends the program where it does not fit."""
+    """Returns the version named by `--for`; ends the program if it does not fit."""
     if given is None:
         return None
     if only is not None:

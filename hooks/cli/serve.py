@@ -1,4 +1,4 @@
-"""`emqx-im serve`: the service against a real EMQX, Redis and MySQL."""
+"""Implements `emqx-im serve`: the service with a real EMQX, Redis and MySQL."""
 
 import asyncio
 import contextlib
@@ -45,7 +45,7 @@ async def _serve(settings: Settings, *, shared: bool) -> None:
     stop = asyncio.Event()
     _stop_on_signals(stop)
     async with running_service(settings, shared=shared):
-        # What was made so far stays, and need not be looked through again: five percent of a message's time in Python.
+        # Objects made so far stay, so the collector need not visit them: five percent of a message's time in Python.
         gc.freeze()
         gc.set_threshold(10_000)
         await stop.wait()
@@ -89,7 +89,7 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
 
 
 def _hold(stack: contextlib.ExitStack, host: str, port: int, setting: str) -> int:
-    """Keeps the port for the workers: nobody else listens there, and nobody else can begin to."""
+    """Reserves the port for the workers: nobody else listens there, and nobody else can begin to. Returns the port."""
     try:
         family, _, _, _, address = socket.getaddrinfo(address_of(host), port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family) as probe:

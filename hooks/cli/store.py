@@ -1,4 +1,4 @@
-"""`emqx-im sweep` and `emqx-im rebuild`: what is done to Redis by hand or by a timer outside."""
+"""Implements `emqx-im sweep` and `emqx-im rebuild`, which work on Redis by hand or from a timer."""
 
 import sys
 from collections.abc import Awaitable, Callable

@@ -1,6 +1,6 @@
-"""`emqx-im tags load`: users of a CSV file get a tag, through the service's admin API.
+"""Implements `emqx-im tags load`: gives a tag to the users of a CSV file, through the service's admin API.
 
-The service does the writing, so that its scripts, limits and memory are the only ones; whoever loads needs its address
+The service does the writing, so that its scripts, limits and memory are the only ones. The command needs its address
 and the admin token, and neither Redis nor a database.
 """
 
@@ -88,7 +88,7 @@ def load(
 
 
 def _read(file: Path) -> Users:
-    """Ends the program with one line where the file cannot be read."""
+    """Ends the program with one line if the file cannot be read."""
     uids: dict[int, None] = {}
     wrong: list[tuple[int, str]] = []
     column = 0
@@ -110,7 +110,10 @@ def _read(file: Path) -> Users:
 
 
 def _service(url: str, data_dir: Path) -> tuple[str, str]:
-    """Its address and admin token, of the settings or the running `emqx-im dev`; ends the program where neither is."""
+    """Returns the service's address and admin token, from the settings or the running `emqx-im dev`.
+
+    Ends the program if there is neither.
+    """
     url = url or load_settings(BrokerSettings).hook_url or ""
     if url:
         return url.rstrip("/"), load_settings(AdminSettings).admin_token
@@ -121,7 +124,7 @@ def _service(url: str, data_dir: Path) -> tuple[str, str]:
 
 
 async def _load(address: str, token: str, tag: str, source: Source, uids: Sequence[int]) -> str:
-    """What was done. Raises LoadFailed, aiohttp.ClientError, OSError."""
+    """Returns what was done. Raises LoadFailed, aiohttp.ClientError, OSError."""
     columns = (TextColumn(tag), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     headers = {"Authorization": f"Bearer {token}"}
     users = f"{address}/admin/tags/{quote(tag)}/users"
@@ -149,7 +152,7 @@ async def _load(address: str, token: str, tag: str, source: Source, uids: Sequen
 
 
 async def _check(answer: aiohttp.ClientResponse) -> Any:
-    """The answer's JSON, if it has any. Raises LoadFailed."""
+    """Returns the answer's JSON, if it has any. Raises LoadFailed."""
     raw = await answer.read()
     if answer.status in (200, 204):
         return orjson.loads(raw) if raw else None

@@ -1,4 +1,4 @@
-"""Terminals that cannot show every sign: they get substitutes, and no command ends with a traceback for it."""
+"""Gives substitutes to terminals that cannot show every sign, so that no command ends with a traceback for it."""
 
 import codecs
 import io

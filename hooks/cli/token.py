@@ -1,4 +1,4 @@
-"""`emqx-im token`: a JWT for trying out, and where its secret is found."""
+"""Implements `emqx-im token`: makes a JWT for trying out, and finds its secret."""
 
 import sys
 import time
@@ -33,7 +33,7 @@ def mint(username: str, secret: str, ttl: int) -> str:
 
 
 def checked_uid(uid: str) -> int:
-    """Ends the program with one line where it is none."""
+    """Ends the program with one line if it is none."""
     value = number(uid)
     if value is None:
         sys.exit(f"emqx-im: --uid: {uid!r} is not a decimal number from 1 to 2^53-1 without leading zeros")
@@ -41,7 +41,7 @@ def checked_uid(uid: str) -> int:
 
 
 def jwt_secret(data_dir: Path) -> str:
-    """IM_JWT_SECRET, else that of the `emqx-im dev` in the directory; ends the program where there is neither."""
+    """IM_JWT_SECRET, else that of the `emqx-im dev` in the directory; ends the program if there is neither."""
     if given := load(UserTokenSettings).jwt_secret:
         return given
     running = find_running(data_dir)

@@ -72,7 +72,7 @@ class Authorizer:
 
     @property
     def connected(self) -> bool:
-        """Whether the service is asked, as the API's `status` says; true while it is away, too."""
+        """Returns whether the service is asked, as the API's `status` says; true while it is away, too."""
         return time.monotonic() >= self._look_again_at
 
     async def _ask(self, username: str, clientid: str, question: Question) -> Answer:

@@ -106,7 +106,7 @@ class Broker:
         return len(matching)
 
     def subscribe(self, session: Session, pattern: str, qos: int) -> int:
-        """The QoS granted."""
+        """Returns the QoS granted."""
         granted = min(qos, MAX_QOS)
         session.subscriptions[pattern] = granted
         self._table(pattern).setdefault(pattern, {})[session] = granted
@@ -158,7 +158,7 @@ class Broker:
             del self.sessions[session.client.clientid]
 
     def sessions_of(self, usernames: Iterable[str]) -> list[Session]:
-        """The sessions of these users, or all where none is named."""
+        """Returns the sessions of these users, or all where none is named."""
         wanted = set(usernames)
         return [session for session in self.sessions.values() if not wanted or session.client.username in wanted]
 

@@ -129,7 +129,7 @@ class Connection:
             log.warning("reads_too_slowly", clientid=self.client.clientid)
 
     async def _greeted(self) -> Connect:
-        """The CONNECT. Raises Ended when none comes."""
+        """Returns the CONNECT. Raises Ended when none comes."""
         try:
             await asyncio.wait({self._greeting}, timeout=CONNECT_SECONDS)
             if self._greeting.done() and not self._greeting.cancelled():
@@ -139,7 +139,7 @@ class Connection:
             self._greeting.cancel()
 
     async def _admitted(self, connect: Connect) -> tuple[Client, int | None]:
-        """The client, and when its login expires. Raises Refused and Ended before any session is touched."""
+        """Returns the client, and when its login expires. Raises Refused and Ended before any session is touched."""
         if not connect.clientid and not connect.clean:
             raise Refused(packets.IDENTIFIER_REJECTED, "client_identifier_not_valid")
         if connect.will and (connect.will.qos > MAX_QOS or not valid_name(connect.will.topic)):
@@ -249,7 +249,7 @@ class Connection:
             return "internal_error"
 
     async def _handle(self, packet: Any) -> str | None:
-        """The reason to close the connection, if there is one."""
+        """Returns the reason to close the connection, if there is one."""
         match packet:
             case PublishPacket():
                 return await self._publish(packet)

@@ -88,7 +88,7 @@ class DataDirectory:
 
 
 def find_running(path: Path = DEFAULT_DIRECTORY) -> Running | None:
-    """The `emqx-im dev` that lives in `path`; None where there is none."""
+    """Returns the `emqx-im dev` that lives in `path`; None if there is none."""
     try:
         running = orjson.loads(read_private(path / "running.json"))
         kept = orjson.loads(read_private(path / "secrets.json"))
@@ -113,7 +113,7 @@ def _wait_for_lock(lock: int, path: Path) -> None:
 
 
 def _locked(lock: int) -> bool:
-    """Whether the lock could be taken."""
+    """Returns whether the lock could be taken."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -122,7 +122,7 @@ def _locked(lock: int) -> bool:
 
 
 def _kept_secrets(path: Path) -> Secrets:
-    """The secrets, made and written where the directory has none yet."""
+    """Returns the secrets, made and written where the directory has none yet."""
     file = path / "secrets.json"
     try:
         kept: dict[str, str] = orjson.loads(read_private(file)) if os.path.lexists(file) else {}
@@ -147,7 +147,7 @@ def _overlaid(kept: dict[str, str]) -> Secrets:
 
 
 def _from_file() -> dict[str, str]:
-    """What `emqx-im.toml` says; a damaged file is the settings' to report."""
+    """Returns what `emqx-im.toml` says; a damaged file is the settings' to report."""
     try:
         given = tomllib.loads(TOML_FILE.read_text())
     except (OSError, tomllib.TOMLDecodeError):

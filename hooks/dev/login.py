@@ -23,7 +23,7 @@ class Login:
         self._jwks = jwks
 
     async def check(self, username: str | None, password: str | None) -> int | None:
-        """When the login expires, in seconds since the epoch, or None. Raises Refused, Ended.
+        """Returns when the login expires, in seconds since the epoch, or None. Raises Refused, Ended.
 
         A token that EMQX cannot verify is none to it: 5. One that says something wrong is a bad password: 4.
         """

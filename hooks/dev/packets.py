@@ -31,7 +31,7 @@ class Reader(Protocol):
     """A transport's receiving side."""
 
     async def read(self, n: int = -1) -> bytes:
-        """Exactly `n` bytes; raises IncompleteReadError or OSError when the peer is gone."""
+        """Returns exactly `n` bytes; raises IncompleteReadError or OSError when the peer is gone."""
 
 
 class Ended(Exception):
@@ -69,13 +69,13 @@ class Connect:
 
 
 async def receive(reader: Reader) -> Any:
-    """The next packet, as one of amqtt's classes. Raises Ended."""
+    """Returns the next packet, as one of amqtt's classes. Raises Ended."""
     header, body = await _frame(reader)
     return await decode(header, body)
 
 
 async def receive_connect(reader: Reader) -> Connect:
-    """The first packet of a connection. Raises Ended, or Refused for a version that is not spoken here."""
+    """Returns the first packet of a connection. Raises Ended, or Refused for a version that is not spoken here."""
     header, body = await _frame(reader)
     if header.packet_type != CONNECT:
         raise Ended("protocol_error")
@@ -97,7 +97,7 @@ async def _frame(reader: Reader) -> tuple[MQTTFixedHeader, bytes]:
 
 
 async def decode(header: MQTTFixedHeader, body: bytes) -> Any:
-    """The packet that `body` holds. Raises Ended when it is malformed.
+    """Returns the packet that `body` holds. Raises Ended when it is malformed.
 
     amqtt reads past truncated fields, ignores what follows them, and takes text that is not UTF-8: only what
     encodes to the same bytes again is what the client meant.

@@ -9,7 +9,7 @@ _PART = re.compile(r"\\.|\[\^?\]?(?:\\.|\[:\w+:\]|[^]\\])*\]|.", re.DOTALL)
 
 
 def compiled(pattern: str, where: str) -> re.Pattern[bytes]:
-    r"""The pattern as Python's, with PCRE's `\z` written as Python's `\Z`.
+    r"""Returns the pattern as Python's, with PCRE's `\z` written as Python's `\Z`.
 
     Raises EmbeddedError, with `where` in front, for a pattern that is none, and for one that uses `$` or PCRE's `\Z`:
     both match before a line break too, so `"1001\n"` would be taken for a user.

@@ -15,7 +15,7 @@ _UNITS = {"KB": 1024, "MB": 1024 * 1024}
 
 
 def bytes_rate(directory: Traversable) -> int | None:
-    """Bytes per second that the rules let a connection send; None for any number. Raises EmbeddedError."""
+    """Returns bytes per second that the rules let a connection send; None for any number. Raises EmbeddedError."""
     limits = hocon.read((directory / _FILE).read_text("utf-8"), _FILE)["listeners"]
     given = limits.pop("bytes_rate", _UNLIMITED)
     found = _RATE.fullmatch(given)

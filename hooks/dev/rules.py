@@ -52,7 +52,7 @@ class Rule:
         return columns["event"] in self.events
 
     def select(self, columns: Columns) -> dict[str, Any] | None:
-        """The selected columns, or None where the WHERE is false or, as in EMQX, an expression fails."""
+        """Returns the selected columns, or None if the WHERE is false or, as in EMQX, an expression fails."""
         scope = {**columns, "metadata": {"rule_id": self.name}}
         selected: dict[str, Any] = {}
         try:
@@ -88,7 +88,7 @@ class Rules:
                 yield rule.hook, orjson.dumps(body)
 
     def copies(self, columns: Columns) -> Iterator[Message]:
-        """What the rules republish of the event."""
+        """Yields what the rules republish of the event."""
         for rule in self.rules:
             if rule.republish is not None and rule.wants(columns) and (selected := rule.select(columns)) is not None:
                 yield rule.republish.message(rule.name, selected)
@@ -102,7 +102,7 @@ def _jsonable(value: Any) -> Any:
 
 
 def parse(name: str, sql: str, republish: Republish | None = None) -> Rule:
-    """One rule from its file's name and text. republish: what a rule that names this action does."""
+    """Returns one rule from its file's name and text. republish: what a rule that names this action does."""
     bare = _QUOTED_OR_COMMENT.sub(" ", sql)
     refused = _NOT_SQL_OF_EMQX.search(bare)
     if refused:
@@ -159,7 +159,7 @@ class _Compiler:
         raise EmbeddedError(f"{self.name}: selects no constant `hook`, which names the path of the request")
 
     def sources(self, select: exp.Select) -> list[str]:
-        """What FROM names: topic filters and events."""
+        """Returns what FROM names: topic filters and events."""
         source = select.args.get("from_")
         if source is None:
             raise EmbeddedError(f"{self.name}: no FROM")
@@ -186,7 +186,7 @@ class _Compiler:
         raise EmbeddedError(f"{self.name}: needs a name (AS …): {expression.sql(comments=False)}")
 
     def condition(self, node: exp.Expr) -> Expression:
-        """What may stand in WHERE."""
+        """Returns what may stand in WHERE."""
         match node:
             case exp.Paren():
                 return self.condition(node.this)
@@ -269,7 +269,7 @@ class _Compiler:
         return lambda scope: function(*(value(scope) for value in values))
 
     def regex_match(self, node: exp.Expr, arguments: list[exp.Expr]) -> Expression:
-        """The pattern must be a constant, so that what it means here is known at the start."""
+        """Compiles a call of `regex_match`. The pattern must be a constant, so that it is checked at the start."""
         match arguments:
             case [text, exp.Literal(is_string=True) as constant]:
                 value, pattern = self.value(text), compiled(constant.this, self.name)

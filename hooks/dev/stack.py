@@ -92,7 +92,7 @@ async def run(options: DevOptions, stop: asyncio.Event, ready: Callable[[str, Po
 
 
 def _settings(directory: DataDirectory, ports: Ports, redis_url: str) -> Settings:
-    """The user's settings, with what the stack itself decides."""
+    """Returns the user's settings, with what the stack itself decides."""
     kept = directory.secrets
     return load_all(
         http_port=ports.http_port,
@@ -122,12 +122,12 @@ async def _published_keys(settings: UserTokenSettings, stop: asyncio.Event) -> A
 
 
 def _pool() -> aiohttp.ClientSession:
-    """The 64 connections that EMQX is given for the webhook, and again for the authorizer."""
+    """Opens the 64 connections that EMQX is given for the webhook, and again for the authorizer."""
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=64))
 
 
 def _bound(option: str, host: str, port: int) -> socket.socket:
-    """A socket at the port. Raises EmbeddedError."""
+    """Returns a socket at the port. Raises EmbeddedError."""
     listener = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -179,5 +179,5 @@ async def _stopped(stop: asyncio.Event, valkey: Valkey) -> None:
 
 
 def _reachable(host: str) -> str:
-    """Where this machine reaches what listens on `host`."""
+    """Returns where this machine reaches what listens on `host`."""
     return {"0.0.0.0": _LOOPBACK, "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104

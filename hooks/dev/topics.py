@@ -5,7 +5,7 @@ MAX_BYTES = 65_535
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Whether `pattern` covers `name`.
+    """Returns whether `pattern` covers `name`.
 
     `name` may itself be a filter: EMQX compares a SUBSCRIBE's filter with an ACL rule level by level, `+`
     covering any one level and `#` all that follow, the level before it included.
@@ -26,12 +26,12 @@ def is_wildcard(pattern: str) -> bool:
 
 
 def valid_name(name: str) -> bool:
-    """Whether a message may be published to `name`."""
+    """Returns whether a message may be published to `name`."""
     return _fits(name) and not any(character in name for character in "+#\0")
 
 
 def valid_filter(pattern: str) -> bool:
-    """Whether a client may ask to subscribe to `pattern`."""
+    """Returns whether a client may ask to subscribe to `pattern`."""
     levels = pattern.split("/")
     return (
         _fits(pattern)

@@ -16,7 +16,7 @@ class Transport(Protocol):
     received: int
 
     async def read(self, n: int = -1) -> bytes:
-        """Exactly `n` bytes; raises IncompleteReadError or OSError when the peer is gone."""
+        """Returns exactly `n` bytes; raises IncompleteReadError or OSError when the peer is gone."""
 
     async def send(self, data: bytes) -> None:
         """Raises OSError when the peer is gone."""

@@ -72,7 +72,7 @@ def _program() -> str:
 
 
 def _configuration(directory: Path, port: int, password: str) -> Path:
-    """A file, for a password among the arguments could be read by every user of the machine."""
+    """Writes the configuration to a file: every user of the machine could read a password in the arguments."""
     directory.mkdir(mode=0o700, exist_ok=True)
     file = directory / "valkey.conf"
     quoted = str(directory).replace("\\", "\\\\").replace('"', '\\"')

@@ -102,7 +102,7 @@ def _substr(text: Any, start: Any) -> str:
 
 
 def _map_get(key: Any, value: Any) -> Any:
-    """What stands under the key of a JSON object's text; `undefined` where there is none, or no object."""
+    """Returns what stands under the key of a JSON object's text; `undefined` where there is none, or no object."""
     try:
         fields = orjson.loads(value) if isinstance(value, str | bytes) else None
     except orjson.JSONDecodeError:

@@ -87,7 +87,7 @@ class Webhook:
             pause = min(pause * 2, _MAX_PAUSE)
 
     async def _tried(self, client: str, call: Call) -> bool:
-        """Whether the call is done with."""
+        """Returns whether the call is done with."""
         url = f"{self._url}/{call.hook}"
         try:
             async with self._http.post(url, data=call.body, headers=self._headers, timeout=_TIMEOUT) as response:

@@ -1,4 +1,4 @@
-"""What `emqx-im doctor` looks at: one module per party, each check a small function that returns its findings."""
+"""Checks for `emqx-im doctor`: one module for each party; each check is a small function that returns its findings."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,7 +18,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """subject: whom it is about. mend: what to do about it."""
+    """One result of a check. subject: what it is about. mend: what to do about it."""
 
     state: State
     subject: str
@@ -43,7 +43,10 @@ def skipped(subject: str, what: str, mend: str = "") -> Finding:
 
 
 def clock(subject: str, offset: float, precision: float = 0.0) -> Finding:
-    """offset: seconds that the host is ahead of this one; precision: how much of it may be the measurement."""
+    """Judges a host's clock.
+
+    offset: seconds that the host is ahead of this one. precision: how much of it may be the measurement's error.
+    """
     off = max(0.0, abs(offset) - precision)
     if off <= CLOCK_WARN:
         return ok(subject, f"its clock is within {max(off, precision, 0.01):.2g} s of this machine's")

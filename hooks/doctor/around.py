@@ -1,4 +1,4 @@
-"""What EMQX can do besides, and what then goes around the rules: docs/operators/rules.md has the whole list."""
+"""Checks other features of EMQX that go around the rules: docs/operators/rules.md has the whole list."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ async def examine(api: Management) -> list[Finding]:
 
 
 def touches(topic: str) -> bool:
-    """Whether a topic, a filter or a template of one may be one of those that we give a meaning."""
+    """Returns whether a topic, a filter or a template of one may be one of those that we give a meaning."""
     levels = topic.split("/")
     levels = levels[_PREFIXES.get(levels[0], 0) :]
     return bool(levels) and (levels[0] in _OURS or levels[0] in ("+", "#") or "$" in levels[0].removeprefix("$SYS"))
@@ -120,7 +120,7 @@ async def _listeners(api: Management) -> list[Finding]:
 
 
 async def _zone(api: Management) -> list[Finding]:
-    """Settings of 5.9 and newer that stand where `rules apply` leaves everything as it is."""
+    """Checks settings of 5.9 and newer in a place that `rules apply` does not touch."""
     mqtt = (await api.get("/configs/global_zone") or {}).get("mqtt", {})
     found = [
         fail(EMQX, f"mqtt.limiter.{name} is {rate}: what all clients together send above it is lost", "leave it unset")

@@ -1,4 +1,4 @@
-"""EMQX: reachable, of a version that will do, and carrying messages to the service."""
+"""Checks that EMQX is reachable, of a suitable version, and carries messages to the service."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ Node = dict[str, Any]
 
 
 async def nodes(api: Management) -> tuple[list[Node], list[Finding]]:
-    """The nodes, none where EMQX cannot be asked further, and what was found."""
+    """Returns the nodes, none where EMQX cannot be asked further, and what was found."""
     try:
         held = await api.get("/nodes") if await manageable(api) else None
     except BrokerAway as error:
@@ -52,7 +52,7 @@ def versions(held: list[Node]) -> list[Finding]:
 
 
 def boot(held: list[Node]) -> Finding:
-    """Whether a node that starts lets anybody in."""
+    """Checks whether a starting node lets anybody in."""
     if not open_at_boot(versions_of(held)[0]):
         return ok(EMQX, "lets no unauthenticated client in while a node starts")
     what = "this version lets anybody connect as any user while a node starts, for a second or two"
@@ -61,7 +61,9 @@ def boot(held: list[Node]) -> Finding:
 
 
 def floods(held: list[Node]) -> list[Finding]:
-    """From 5.9 on no rate is set, as EMQX would drop what is over it; what was delivered the service sees later."""
+    """Warns that from 5.9 on no rate is set: EMQX would drop what exceeds it, and the service sees messages only
+    later.
+    """
     if versions_of(held)[-1] < NEW_LIMITS:
         return []
     what = "nothing slows a client that floods others with live messages: from 5.9 on a rate would lose messages"
@@ -70,7 +72,7 @@ def floods(held: list[Node]) -> list[Finding]:
 
 
 async def license_needed(api: Management, held: list[Node]) -> list[Finding]:
-    """From 5.9 EMQX is under the BSL: one node is free, a cluster needs a licence."""
+    """Checks the licence: from 5.9 on EMQX is under the BSL, so one node is free and a cluster needs a licence."""
     if versions_of(held)[-1] < _LICENSED:
         return []
     if len(held) == 1:
@@ -84,7 +86,7 @@ async def license_needed(api: Management, held: list[Node]) -> list[Finding]:
 
 
 async def actions(api: Management, rules: Rules) -> list[Finding]:
-    """Whether each action reaches the service, and what it had to drop since its counters began."""
+    """Checks whether each action reaches the service, and what it had to drop since its counters began."""
     found = []
     for name in rules.actions:
         subject, path = f"action {name}", f"/actions/http:{name}"

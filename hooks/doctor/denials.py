@@ -1,4 +1,6 @@
-"""Whether EMQX keeps denials that nobody decided: after any outage, unless the service can have it forget them."""
+"""Checks whether EMQX keeps denials that nobody decided, which happens after any outage unless the service drops
+them.
+"""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A message through the whole chain: MQTT to EMQX, webhook, Redis, acknowledgement back by MQTT, pull."""
+"""Sends a message through the whole chain: MQTT to EMQX, webhook, Redis, acknowledgement back by MQTT, pull."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ async def probe(
     *,
     trusted_send: bool = False,
 ) -> list[Finding]:
-    """Sends a message from the user to themselves; what it took, step by step."""
+    """Sends a message from the user to themselves; the finding says how long each step took."""
     started = time.monotonic()
     try:
         async with asyncio.timeout(seconds):
@@ -50,7 +50,7 @@ async def probe(
 
 
 async def _acknowledged(broker: MqttAddress, uid: int, token: str, topic: str) -> int:
-    """The id under which the service stored the message. Raises _ProbeFailed."""
+    """Returns the id under which the service stored the message. Raises _ProbeFailed."""
     clientid, ref = f"doctor-{uuid4().hex[:8]}", uuid4().hex
     try:
         async with aiomqtt.Client(
@@ -82,7 +82,10 @@ def _code(code: Any) -> int:
 
 
 def _answer(payload: Any, ref: str) -> int | None:
-    """The id of the message with this `ref`, where this acknowledges it. Raises _ProbeFailed where it refuses it."""
+    """Returns the id of the message with this `ref`, where this acknowledges it.
+
+    Raises _ProbeFailed where it refuses it.
+    """
     try:
         notice = json.loads(payload)
         body = notice["body"] if str(notice["type"]).startswith("im.") else {}

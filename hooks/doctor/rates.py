@@ -1,4 +1,4 @@
-"""What bounds a client that floods: on which version which rate harms whom."""
+"""Explains which rates of listeners harm whom, on which version of EMQX."""
 
 from hooks.doctor import Finding, fail, warn
 from hooks.emqx.rules.check import Finding as Difference
@@ -9,10 +9,9 @@ _APPLY = "run `emqx-im rules apply`; existing connections keep their rate"
 
 
 def explained(each: Difference) -> list[Finding]:
-    """What is wrong with the rates of one listener.
+    """Explains what is wrong with the rates of one listener.
 
-    Where the files say that a rate is unlimited, this is an EMQX that drops what is over it, or the rate counts
-    acknowledgements too.
+    If the files say that a rate is unlimited, this EMQX drops what exceeds it, or the rate counts acknowledgements too.
     """
     wanted = each.resource.wanted or {}
     drops = wanted.get("bytes_rate") == UNLIMITED

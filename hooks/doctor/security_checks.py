@@ -1,4 +1,4 @@
-"""EMQX's settings against `emqx-rules/`, and each hole that an other setting leaves open."""
+"""Compares EMQX's settings with `emqx-rules/`, and names each hole that a different setting leaves open."""
 
 from typing import Any
 
@@ -78,7 +78,7 @@ async def authentication(api: Management) -> list[Finding]:
 
 
 async def authorization(api: Management) -> list[Finding]:
-    """The order of the sources, and a file that allows everything."""
+    """Checks the order of the sources, and for a file that allows everything."""
     held = (await api.get("/authorization/sources") or {"sources": []})["sources"]
     enabled = [source for source in held if source.get("enable", True)]
     kinds = [str(source["type"]) for source in enabled]
@@ -102,7 +102,7 @@ async def authorization(api: Management) -> list[Finding]:
 
 
 async def sending(api: Management, rules: Rules) -> list[Finding]:
-    """Which way users send in this broker, and whether it is the one that is set."""
+    """Checks which way users send in this broker, and whether it is the configured one."""
     runs, wanted = await trusted_sending(api, rules), rules.parameters.trusted_send
     what = f"users send {way(trusted=runs)}"
     if runs == wanted:

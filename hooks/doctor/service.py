@@ -1,4 +1,4 @@
-"""The service's webhook, asked as EMQX asks it."""
+"""Checks the service's webhook by asking it as EMQX does."""
 
 import time
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _WRONG_TOKEN = "not-the-token-of-any-hook"  # noqa: S105
 
 
 async def webhook(url: str, tokens: Sequence[str], *, trusted_send: bool = False) -> list[Finding]:
-    """Each token is taken, and another one is not; the way of sending is that of this machine's settings."""
+    """Checks that each token is accepted and a wrong one refused, and that the way of sending is the configured one."""
     timeout = aiohttp.ClientTimeout(total=10, connect=5)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         try:
@@ -59,7 +59,7 @@ async def _asked(
 
 
 def _sending(status: int, answer: bytes, trusted_send: bool) -> list[Finding]:
-    """Whether the service judges what users publish as this machine's settings say."""
+    """Returns whether the service judges what users publish as this machine's settings say."""
     runs = b'"allow"' in answer
     if status != 200 or runs == trusted_send:
         return []

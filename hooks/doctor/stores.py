@@ -1,4 +1,4 @@
-"""Redis and the archive."""
+"""Checks Redis and the archive."""
 
 from hooks.doctor import Finding, clock, fail, ok, warn
 from store.archive.archive import open_archive

@@ -34,7 +34,7 @@ class Management:
         await self._session.close()
 
     async def get(self, path: str) -> Any:
-        """The answer's JSON; None where there is no such thing. Raises BrokerAway, BrokerRefused."""
+        """Returns the answer's JSON; None if there is no such thing. Raises BrokerAway, BrokerRefused."""
         return await self._ask("GET", path, None, missing_ok=True)
 
     async def post(self, path: str, body: Any) -> Any:

@@ -113,7 +113,7 @@ class Rest:
         await self._call("POST", "/publish/bulk", body)
 
     async def clients_of(self, usernames: Sequence[str], page: int = 1) -> tuple[list[Client], bool]:
-        """A page of the sessions of these users, at most MAX_USERNAMES of them; whether there are more.
+        """Returns a page of the sessions of these users, at most MAX_USERNAMES of them; whether there are more.
 
         Those kept for absent devices too.
         """
@@ -127,7 +127,7 @@ class Rest:
         return found, answer["meta"]["hasnext"]
 
     async def sessions(self, since: int = 0) -> AsyncIterator[list[Listed]]:
-        """Every session, in pages that stay steady while others come and go.
+        """Yields every session, in pages that stay steady while others come and go.
 
         since: milliseconds; only those whose device connected then or later.
         """
@@ -142,7 +142,7 @@ class Rest:
                 return
 
     async def nodes(self) -> list[Node]:
-        """Those that run."""
+        """Returns those that run."""
         return [
             Node(each["node"], each["uptime"], each["version"])
             for each in await self._call("GET", "/nodes")
@@ -163,7 +163,7 @@ class Rest:
         await self._call("DELETE", "/authorization/cache")
 
     async def questions(self) -> Asked:
-        """What EMQX counted of its questions to the service."""
+        """Returns what EMQX counted of its questions to the service."""
         answer = await self._call("GET", "/authorization/sources/http/status")
         of = {
             each["node"]: _questions(each["metrics"]) for each in answer["node_metrics"] if "total" in each["metrics"]
@@ -172,7 +172,7 @@ class Rest:
         return Asked(of, all(connected) and len(connected) == len(of) and not answer.get("node_error"))
 
     async def subscriptions(self, clientid: str) -> set[str]:
-        """The topics that the client is subscribed to; none of one that is gone."""
+        """Returns the topics that the client is subscribed to; none of one that is gone."""
         return {each["topic"] for each in await self._call("GET", f"{_client(clientid)}/subscriptions") or ()}
 
     async def subscribe(self, clientid: str, topics: Iterable[str]) -> None:
@@ -185,11 +185,11 @@ class Rest:
         await self._call("POST", f"{_client(clientid)}/unsubscribe/bulk", [{"topic": topic} for topic in topics])
 
     async def _call(self, method: str, path: str, body: Any = None) -> Any:
-        """The answer's JSON; None where there is none, or where the client is gone."""
+        """Returns the answer's JSON; None if there is none, or where the client is gone."""
         return (await self._ask(method, path, body))[1]
 
     async def _ask(self, method: str, path: str, body: Any = None) -> tuple[bool, Any]:
-        """Whether the client that was asked about is there, and the answer's JSON, if there is any."""
+        """Returns whether the client that was asked about is there, and the answer's JSON, if there is any."""
         data = None if body is None else orjson.dumps(body)
         try:
             async with self._session.request(method, URL(self._base + path, encoded=True), data=data) as response:

@@ -27,7 +27,10 @@ def version_of(text: str) -> Version:
 
 
 def target_version(given: str) -> Version:
-    """What an operator names, as `6.2` or `5.8.9`. Raises ValueError for none, and for one that is too old for us."""
+    """Returns what an operator names, as `6.2` or `5.8.9`.
+
+    Raises ValueError for none, and for one that is too old for us.
+    """
     version = version_of(given) if _GIVEN.fullmatch(given) else UNKNOWN
     if version[:2] < OLDEST[:2]:
         raise ValueError(f"{given}: takes a version of EMQX from 5.8 on, such as 5.8 or 6.2")
@@ -40,5 +43,5 @@ def versions_of(nodes: Iterable[dict[str, Any]]) -> list[Version]:
 
 
 def open_at_boot(version: Version) -> bool:
-    """Whether a node lets in anybody, with any password and username, while it starts."""
+    """Returns whether a node lets in anybody, with any password and username, while it starts."""
     return version < CLOSED_AT_BOOT

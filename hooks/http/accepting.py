@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 def address_of(host: str) -> str:
-    """The host, but for `::` where there is no IPv6: that means all addresses there are, of IPv4 too."""
+    """Returns the host, but for `::` where there is no IPv6: that means all addresses there are, of IPv4 too."""
     return "0.0.0.0" if host == EVERYWHERE and not socket.has_dualstack_ipv6() else host  # noqa: S104  (it was asked for)
 
 

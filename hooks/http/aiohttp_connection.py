@@ -92,7 +92,7 @@ class AiohttpConnection(web.RequestHandler):
 
     @property
     def asked_for_more(self) -> bool:
-        """Whether another request has come behind the one that is being answered."""
+        """Returns whether another request has come behind the one that is being answered."""
         return bool(self._messages)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -266,9 +266,10 @@ class AiohttpConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to what aiohttp could not read, or to an error that nothing else answered; the last one here.
+        """Returns the answer to what aiohttp could not read, or to an error that nothing else answered; the last one
+        here.
 
-        Raises ConnectionError where an answer has begun.
+        Raises ConnectionError if an answer has begun.
         """
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun")

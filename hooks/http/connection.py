@@ -48,7 +48,10 @@ class Heads:
         self._seen: dict[bytes, Head] = {}
 
     def read(self, head: bytes) -> Head | None:
-        """The head of an authorized webhook request in the usual shape, else None. `head`: without its empty line."""
+        """Returns the head of an authorized webhook request in the usual shape, else None.
+
+        `head`: without its empty line.
+        """
         known = self._seen.get(head)
         if known is not None:
             return known

@@ -43,7 +43,7 @@ class Crowd:
         self._logged_at = -_LOG_SECONDS
 
     def has_room(self) -> bool:
-        """Whether one more may come, for which an idle one may have to go."""
+        """Returns whether one more may come, for which an idle one may have to go."""
         if len(self._present) + self._coming < self._most or self._idle:
             return True
         if time.monotonic() - self._logged_at >= _LOG_SECONDS:

@@ -21,7 +21,7 @@ class Origins:
         self._allowed = allowed
 
     def headers(self, path: str, origin: str) -> dict[str, str]:
-        """What lets a page of this origin read an answer; nothing where it may not."""
+        """Returns what lets a page of this origin read an answer; nothing if it may not."""
         known = origin in self._allowed or ("*" in self._allowed and _FORM.fullmatch(origin))
         if not known or path not in _PATHS:
             return {}
@@ -32,7 +32,7 @@ class Origins:
         }
 
     def of_request(self, request: web.BaseRequest) -> dict[str, str]:
-        """What every answer to this request says, errors too."""
+        """Returns what every answer to this request says, errors too."""
         headers = {"Cache-Control": "no-store"} if request.path == "/pull" else {}
         origin = request.headers.get("Origin")
         if origin is not None:
@@ -40,7 +40,7 @@ class Origins:
         return headers
 
     def of_head(self, head: bytes) -> dict[str, str]:
-        """The same for the answer to a head that could not be read; `head`: its beginning.
+        """Returns the same for the answer to a head that could not be read; `head`: its beginning.
 
         Where it does not say the origin, the only one that is let in is meant.
         """
@@ -50,7 +50,7 @@ class Origins:
         return self.headers(target[0].partition(b"?")[0].decode("latin-1"), origin) if target else {}
 
     def preflight(self, path: str, asked: Mapping[str, str]) -> web.Response | None:
-        """The answer to a browser that asks whether a page may make a request; None where it may not.
+        """Returns the answer to a browser that asks whether a page may make a request; None if it may not.
 
         Monitoring adds its own headers to pages' requests, so any may be sent.
         """

@@ -54,7 +54,7 @@ class Acknowledgements:
         self._waiting.append(Waiting(mid, sender, client_id))
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Runs until it is cancelled."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS_IF_IMMEDIATE if self._immediate else _LOOK_SECONDS)
             await self.step()

@@ -46,7 +46,7 @@ class _Share:
         self.waiting += 1
 
     def take(self) -> list[Entry]:
-        """What waits of the next subject that is not being worked on; those that lose something come first.
+        """Returns what waits of the next subject that is not being worked on; those that lose something come first.
 
         Nobody's loss waits for their gain, which a device that does not answer may hold up.
         """
@@ -86,7 +86,7 @@ class Backlog:
             self._held.add(entry.id)
 
     def take(self) -> Work | None:
-        """What is to be done next: of the share that was served longest ago."""
+        """Returns what is to be done next: of the share that was served longest ago."""
         for name, share in self._shares.items():
             if not share.paused and len(share.working) < self._at_once and (entries := share.take()):
                 self._shares.move_to_end(name)
@@ -114,11 +114,11 @@ class Backlog:
 
     @property
     def complete(self) -> bool:
-        """Whether it holds all that was put, and nothing stayed on the list."""
+        """Returns whether it holds all that was put, and nothing stayed on the list."""
         return all(share.left is None for share in self._shares.values())
 
     def room(self) -> tuple[str, bytes] | None:
-        """A share that has room again, and the id above which the rest of it is on the list."""
+        """Returns a share that has room again, and the id above which the rest of it is on the list."""
         for name, share in self._shares.items():
             if share.left is not None and share.waiting <= self._most_held // 2:
                 return name, _before(share.left)

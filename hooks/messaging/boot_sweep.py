@@ -46,7 +46,10 @@ class Broker(Protocol):
 
 
 async def begun(broker: Broker, boots: Boots) -> list[NodeLife]:
-    """The nodes that have just started and let in anybody then. Raises StoreError, BrokerAway, BrokerRefused."""
+    """Returns the nodes that have just started and let in anybody then.
+
+    Raises StoreError, BrokerAway, BrokerRefused.
+    """
     nodes = await broker.nodes()
     return await boots.begun(
         {each.name: each.uptime for each in nodes if open_at_boot(version_of(each.version))}, _now()
@@ -72,7 +75,9 @@ class _Beginning:
             self.strangers.append(client)
 
     def suspects(self, *, again: bool) -> list[Listed]:
-        """Those who were let in unasked, as far as is known. again: also who was disconnected for that before."""
+        """Returns those who were let in unasked, as far as is known. again: also who was disconnected for that
+        before.
+        """
         first = self.first
         if first is not None:
             return [each for each in self.strangers if each.connected_at <= first]
@@ -91,7 +96,7 @@ class BootSweep:
         self._trouble = ""
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`."""
+        """Runs until `stop`."""
         working = asyncio.create_task(self._keep_sweeping(), name="boot_sweep")
         await stop.wait()
         await end(working)

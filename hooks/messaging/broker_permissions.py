@@ -64,7 +64,9 @@ class BrokerPermissions:
         return held
 
     async def _is_in_hand(self, uid: int) -> bool:
-        """Whether some process may yet have a device of the user subscribed to what they had before, or died at it."""
+        """Returns whether some process may yet have a device of the user subscribed to what they had before, or died
+        at it.
+        """
         return self._subscriptions.by_server and await self._subscribing.is_in_hand(uid)
 
     async def _belongs(self, uid: int, topics: Iterable[str]) -> dict[str, bool]:
@@ -76,7 +78,7 @@ class BrokerPermissions:
         return found
 
     async def _apply(self, share: str, uid: int, belongs: Mapping[str, bool]) -> bool:
-        """Whether there was anything to do."""
+        """Returns whether there was anything to do."""
         lost = [topic for topic, holds in belongs.items() if not holds]
         won = [topic for topic, holds in belongs.items() if holds]
         devices = (await self._presence.devices([uid]))[uid]

@@ -74,7 +74,10 @@ class CacheWatch:
         self._woken.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`. What is not done then is another process's, or the next one's: the broker has counted it."""
+        """Runs until `stop`.
+
+        What is not done then is another process's, or the next one's: the broker has counted it.
+        """
         working = asyncio.create_task(self._keep_watching(), name="cache_watch")
         await stop.wait()
         await end(working)
@@ -94,7 +97,7 @@ class CacheWatch:
                 await self._rest_a_while()
 
     async def _rest_a_while(self) -> None:
-        """Until the next look, or a question that this process could not decide."""
+        """Waits for the next look, or for a question that this process could not decide."""
         try:
             async with asyncio.timeout(_LOOK_SECONDS - _AGAIN_SECONDS):
                 await self._woken.wait()
@@ -102,7 +105,7 @@ class CacheWatch:
             return
 
     async def _step(self, *, force: bool) -> bool:
-        """Whether the broker keeps nothing that it should not, as far as is known."""
+        """Returns whether the broker keeps nothing that it should not, as far as is known."""
         force = force or self._woken.is_set()
         self._woken.clear()
         began = _now()
@@ -194,7 +197,7 @@ def _plain(asked: Asked) -> dict[str, list[int]]:
 
 
 def _more(covered: Mapping[str, list[int]], asked: Asked) -> bool:
-    """Whether questions went undecided since, or a node was started that may have denied before it could ask."""
+    """Returns whether questions went undecided, or a node was started that may have denied before it could ask."""
     return any(
         node not in covered or questions.undecided != covered[node][1] or questions.total < covered[node][0]
         for node, questions in asked.of.items()

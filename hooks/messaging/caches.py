@@ -38,7 +38,7 @@ class Caches:
         self._due[clientid] = time.monotonic() + _LATER_SECONDS
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`. What waits then is left: the caches end with their connections, or after an hour."""
+        """Runs until `stop`. What waits then is left: the caches end with their connections, or after an hour."""
         if self._rest is None:
             return
         working = asyncio.create_task(self._keep_dropping(self._rest), name="caches")

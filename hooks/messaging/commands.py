@@ -126,7 +126,10 @@ class Commands:
 
 
 def read(name: str, fields: Mapping[str, Any]) -> GroupCommand:
-    """The command `name`, of GROUP_COMMANDS, with the fields of its payload. Raises ValueError with what is wrong."""
+    """Returns the command `name`, of GROUP_COMMANDS, with the fields of its payload.
+
+    Raises ValueError with what is wrong.
+    """
     match name:
         case "create":
             return Create(
@@ -151,7 +154,10 @@ def read(name: str, fields: Mapping[str, Any]) -> GroupCommand:
 
 
 def uids(fields: Mapping[str, Any], field: str, most: int = MAX_MEMBERS) -> tuple[int, ...]:
-    """Each user once, in the order given; none where the field is missing. One that is no uid spoils the whole."""
+    """Returns each user once, in the order given; none where the field is missing.
+
+    One that is no uid spoils the whole.
+    """
     given = fields.get(field)
     if given is None:
         return ()
@@ -163,7 +169,7 @@ def uids(fields: Mapping[str, Any], field: str, most: int = MAX_MEMBERS) -> tupl
 
 
 def uid(given: object, where: str) -> int:
-    """A uid as number or decimal string. Raises ValueError."""
+    """Returns a uid as number or decimal string. Raises ValueError."""
     found = number(given) if type(given) is str else number(str(given)) if type(given) is int else None
     if found is None:
         raise ValueError(f"{where}: {str(given)[:40]!r} is not a user id")

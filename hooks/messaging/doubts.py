@@ -43,7 +43,7 @@ class Doubts:
         self._noted[_Doubt(of, asker)] = None
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`."""
+        """Runs until `stop`."""
         working = asyncio.create_task(self._keep_looking(), name="doubts")
         await stop.wait()
         await end(working)

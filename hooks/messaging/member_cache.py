@@ -17,7 +17,7 @@ class MemberCache:
         self._gone = Bounded[Group, None](_MAX_GONE)
 
     def is_member(self, of: Group | Tag, uid: int) -> bool | None:
-        """None where it cannot tell."""
+        """None if it cannot tell."""
         if of in self._gone:
             return False
         return True if (of, uid) in self._members else None

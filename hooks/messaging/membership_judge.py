@@ -47,7 +47,7 @@ class MembershipJudge:
         self._away_until = 0.0
 
     async def belongs(self, to: Group | Tag, asker: Asker) -> bool:
-        """Raises StoreError where neither Redis nor memory tells: then nobody has decided."""
+        """Raises StoreError if neither Redis nor memory tells: then nobody has decided."""
         member = await self._has(to, asker)
         if member is None:
             member = self._held[asker.uid] < MAX_HELD and await self._hold(to, asker)
@@ -56,7 +56,7 @@ class MembershipJudge:
         return member
 
     async def _has(self, to: Group | Tag, asker: Asker) -> bool | None:
-        """As Redis says, or memory where Redis does not answer soon. None where there never was such a group."""
+        """As Redis says, or memory where Redis does not answer soon. None if there never was such a group."""
         uid = asker.uid
         known = self._member_cache.is_member(to, uid)
         away = time.monotonic() < self._away_until
@@ -113,7 +113,9 @@ class MembershipJudge:
                 del self._held[uid]
 
     async def _once_made(self, to: Group | Tag, uid: int, seconds: float) -> bool:
-        """Whether they are a member, as soon as there is such a group: its makers find it told in their inboxes."""
+        """Returns whether they are a member, as soon as there is such a group: its makers find it told in their
+        inboxes.
+        """
         if not seconds:
             return False
         deadline = time.monotonic() + seconds

@@ -11,7 +11,10 @@ class Memberships:
         self._tags = tags
 
     async def has(self, of: Group | Tag, uid: int) -> bool | None:
-        """Whether the user is one of them; None if there never was such a group. Raises StoreAway, StoreEmpty."""
+        """Returns whether the user is one of them; None if there never was such a group.
+
+        Raises StoreAway, StoreEmpty.
+        """
         match of:
             case Group(gid):
                 return await self._groups.is_member(gid, uid)
@@ -19,7 +22,10 @@ class Memberships:
                 return await self._tags.holds(tag, uid)
 
     async def refusal(self, group: Group, uid: int) -> str | None:
-        """The code that refuses this user's messages to the group, if one does. Raises StoreAway, StoreEmpty."""
+        """Returns the code that refuses this user's messages to the group, if one does.
+
+        Raises StoreAway, StoreEmpty.
+        """
         if await self._groups.is_member(group.gid, uid):
             return None
         return "unknown_group" if await self._groups.info(group.gid) is None else "not_a_member"

@@ -14,12 +14,15 @@ PREFIX = "im."
 
 
 def new_id() -> str:
-    """An `id` for what the service publishes."""
+    """Returns an `id` for what the service publishes."""
     return f"{PREFIX}{uuid4().hex}"
 
 
 def notice(secret: str, topic: str, kind: str, body: Mapping[str, Any]) -> tuple[str, bytes]:
-    """The `id` and payload of a control message. One to a group carries no key, and is true once it is pulled."""
+    """Returns the `id` and payload of a control message.
+
+    One to a group carries no key, and is true once it is pulled.
+    """
     message: dict[str, Any] = {"id": new_id(), "type": kind, "from": SERVICE}
     if topic.startswith("single/"):
         message["key"] = receiver_key(secret, topic.removeprefix("single/"))

@@ -37,7 +37,7 @@ class Outgoing:
 
     @property
     def connected(self) -> bool:
-        """Whether there is a REST API to publish through."""
+        """Returns whether there is a REST API to publish through."""
         return self._rest is not None
 
     def start(self) -> None:

@@ -52,7 +52,7 @@ class PermissionWorker:
         self._stopping = False
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set; what is not done then is left to the next worker, and done again from its start."""
+        """Runs until `stop` is set; what is not done then is left to the next worker, and done again from its start."""
         reading = asyncio.create_task(self._keep_reading(), name="permissions")
         await stop.wait()
         self._stopping = True

@@ -55,7 +55,7 @@ class Reconciler:
         self._limit = limit
 
     async def run(self, seconds: int, stop: asyncio.Event) -> None:
-        """Until `stop`: once after this process began, and then whenever nobody has for so long."""
+        """Runs until `stop`: once after this process began, and then whenever nobody has for so long."""
         working = asyncio.create_task(self._keep_reconciling(seconds), name="reconcile")
         await stop.wait()
         await end(working)
@@ -119,7 +119,7 @@ class Reconciler:
         return done
 
     async def _listing(self) -> AsyncIterator[list[Listed]]:
-        """What EMQX lists, a page at a time."""
+        """Yields what EMQX lists, a page at a time."""
         async for page in self._broker.sessions():
             await self._turn.keep()
             yield page
@@ -136,7 +136,7 @@ class Reconciler:
 
 
 def _devices(page: list[Listed]) -> list[Device]:
-    """The users' devices that are connected."""
+    """Returns the users' devices that are connected."""
     return [
         device_at(each.node, uid, each.clientid, each.connected_at)
         for each in page
@@ -145,7 +145,7 @@ def _devices(page: list[Listed]) -> list[Device]:
 
 
 def _identity(device: Device) -> int:
-    """A connection, in 8 bytes: for each of a million."""
+    """Returns 8 bytes that identify a connection, as there may be millions."""
     return hash(device)
 
 

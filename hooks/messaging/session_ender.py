@@ -49,7 +49,7 @@ class SessionEnder:
         self._changed.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`."""
+        """Runs until `stop`."""
         ending = asyncio.create_task(self._keep_ending(), name="session_ender")
         await stop.wait()
         for task in (ending, *self._tasks):

@@ -26,7 +26,7 @@ class Sessions:
         self._loops = 0
 
     async def of(self, share: str, uid: int) -> list[Client]:
-        """Every session of the user. Raises BrokerAway, BrokerRefused."""
+        """Returns every session of the user. Raises BrokerAway, BrokerRefused."""
         answer: asyncio.Future[list[Client]] = asyncio.get_running_loop().create_future()
         self._waiting.put(share, (uid, answer))
         if self._loops < _AT_ONCE:
@@ -99,6 +99,6 @@ def _fail(answer: asyncio.Future[list[Client]], error: Exception) -> None:
 
 
 def newest(sessions: Sequence[Client], most: int) -> tuple[list[Client], list[Client]]:
-    """The sessions that a user may have, and those that are too many: the ones connected longest ago."""
+    """Returns the sessions that a user may have, and those that are too many: the ones connected longest ago."""
     by_time = sorted(sessions, key=lambda client: client.connected_at, reverse=True)
     return by_time[:most], by_time[most:]

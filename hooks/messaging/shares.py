@@ -22,7 +22,9 @@ class Shares(Generic[Item]):
         self._queues.setdefault(share, deque()).append(item)
 
     def take(self, may: Callable[[str], bool] = lambda share: True) -> tuple[str, Item] | None:
-        """The first item of the share whose turn it is, among those that may; that share is the last from now on."""
+        """Returns the first item of the share whose turn it is, among those that may; that share is the last from now
+        on.
+        """
         for share, queue in self._queues.items():
             if may(share):
                 item = queue.popleft()

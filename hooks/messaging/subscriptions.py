@@ -92,7 +92,7 @@ def _of_tag(tag: Holding) -> Topic:
 
 
 def _parts(topics: Iterable[Topic]) -> Iterable[list[Topic]]:
-    """The topics in lists that fit into a packet each."""
+    """Yields the topics in lists that fit into a packet each."""
     part: list[Topic] = []
     size = 0
     for topic in topics:

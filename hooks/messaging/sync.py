@@ -112,12 +112,12 @@ class Sync:
         self._due.extend((due, uid, told[uid]) for uid in mine)
 
     async def _hit_by_drops(self, dropped: set[tuple[int, str]]) -> dict[int, str]:
-        """Only devices held online: told to one that is away, a notice is queued in the place of a message."""
+        """Returns the users whose affected devices are online: for absent ones a notice would displace a message."""
         online = await self._presence.devices({uid for uid, _ in dropped})
         return {uid: "dropped" for uid, clientid in dropped if clientid in online[uid]}
 
     async def _hit_by_lateness(self, late: dict[Address, int]) -> dict[int, str]:
-        """The receivers with a device that connected after EMQX received the message.
+        """Returns the receivers with a device that connected after EMQX received the message.
 
         Of what many read, they are looked for among those who were seen since then: so it costs nothing for members.
         """
@@ -136,7 +136,7 @@ class Sync:
         return dict.fromkeys(found, "late")
 
     async def _who_came(self, since: dict[int, int]) -> dict[int, int]:
-        """Those of these users who have a device that connected later, and when the last one did."""
+        """Returns those of these users who have a device that connected later, and when the last one did."""
         online = await self._presence.devices(since)
         latest = {uid: max(devices.values(), default=0) for uid, devices in online.items()}
         return {uid: at for uid, at in latest.items() if at > since[uid]}

@@ -28,7 +28,7 @@ class TagChanges:
         self._member_cache.forget(Tag(tag))
 
     async def command(self, tag: str, uid: int, name: str, command_id: str, received_at: int | None) -> HoldersChanged:
-        """What a user asks for: one of TAG_COMMANDS. received_at: by the broker; None if no budget judges it."""
+        """Returns a user's command, one of TAG_COMMANDS. received_at: by the broker; None if no budget judges it."""
         assert name in TAG_COMMANDS
         if name == "follow":
             changed = await self._tags.follow(tag, uid, command_id=command_id, received_at=received_at)
@@ -39,7 +39,7 @@ class TagChanges:
         return changed
 
     async def change(self, tag: str, source: str, add: Sequence[int], remove: Sequence[int]) -> tuple[int, int]:
-        """What operators say: how many the source gave the tag to, and took it from. Nobody comes twice."""
+        """Returns what operators say: how many the source gave the tag to, and took it from. Nobody comes twice."""
         added, removed = 0, 0
         for start in range(0, max(len(add), len(remove), 1), _AT_ONCE):
             given, taken = add[start : start + _AT_ONCE], remove[start : start + _AT_ONCE]

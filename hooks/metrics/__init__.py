@@ -158,7 +158,7 @@ class Metrics:
         self.waiting_pulls = gauge_of_worker("waiting_pulls", "Pulls held open until something arrives.")
 
     def exposition(self) -> bytes:
-        """The text Prometheus reads: of this process, or of all workers that share its port."""
+        """Returns the text Prometheus reads: of this process, or of all workers that share its port."""
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             return generate_latest(self.registry)
         registry = CollectorRegistry()

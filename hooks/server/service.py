@@ -107,7 +107,7 @@ async def running_service(settings: Settings, *, shared: bool = False) -> AsyncI
 
     `shared`: other processes serve on the same ports.
 
-    Raises CannotListen where a port is taken.
+    Raises CannotListen if a port is taken.
     """
     for name in unknown_names():
         log.warning("unknown_setting", name=name)

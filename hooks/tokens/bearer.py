@@ -20,7 +20,7 @@ _REMEMBERED_CHARACTERS = 64 * 1024 * 1024
 
 
 def bearer(authorization: str) -> str | None:
-    """The token of an `Authorization` header; None where it carries none."""
+    """Returns the token of an `Authorization` header; None if it carries none."""
     scheme = _BEARER.match(authorization)
     return authorization[scheme.end() :] if scheme is not None else None
 
@@ -32,7 +32,7 @@ class FixedTokens:
         self._accepted = [token.encode() for token in tokens]
 
     def accept(self, authorization: str) -> bool:
-        """Whether the `Authorization` header carries one of them."""
+        """Returns whether the `Authorization` header carries one of them."""
         token = bearer(authorization)
         if token is None:
             return False
@@ -41,7 +41,7 @@ class FixedTokens:
 
 
 def receiver_key(secret: str, uid: int | str) -> str:
-    """What marks a live control message as genuine for this user."""
+    """Returns what marks a live control message as genuine for this user."""
     return hmac.digest(secret.encode(), str(uid).encode(), "sha256").hex()[:32]
 
 
@@ -70,7 +70,7 @@ class UserTokens:
             await self._jwks.run(stop)
 
     async def uid(self, authorization: str) -> int:
-        """The user of the `Authorization` header. Raises Problem `unauthorized`, `not_a_uid`, `failed`."""
+        """Returns the user of the `Authorization` header. Raises Problem `unauthorized`, `not_a_uid`, `failed`."""
         known = self._verified.get(authorization)
         if known is not None and known.expires > time.time() and not (known.key and known.key.withdrawn):
             return known.uid
@@ -98,7 +98,7 @@ class UserTokens:
         return _Verified(uid, claims.exp, key)
 
     async def _key(self, token: Jwt) -> PublishedKey | None:
-        """The published key that signed the token; None: the secret did. Raises Problem, BadToken."""
+        """Returns the published key that signed the token; None: the secret did. Raises Problem, BadToken."""
         if jwts.is_hmac(token) and self._secret is not None:
             if not jwts.signed_with(self._secret, token):
                 raise BadToken("the secret did not sign this token")

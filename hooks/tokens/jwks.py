@@ -78,7 +78,7 @@ class JwksKeys:
             await sleep_unless(stop, pause)
 
     async def key(self, token: Jwt) -> PublishedKey:
-        """The key that signed the token.
+        """Returns the key that signed the token.
 
         Raises Problem: `unauthorized` for a token that none did, `failed` while no keys can be had.
         """
@@ -93,7 +93,9 @@ class JwksKeys:
         return found
 
     def _find(self, token: Jwt) -> PublishedKey | None:
-        """The named key is tried first; a `kid` that is missing or unknown does not make a signature less good."""
+        """Returns the key that signed the token; the one named by `kid` is tried first, but an unknown `kid` is no
+        fault.
+        """
         named = [key for key in self._keys.values() if key.kid == token.kid]
         others = [key for key in self._keys.values() if key.kid != token.kid]
         return next((key for key in [*named, *others] if key.signed(token)), None)
@@ -118,7 +120,7 @@ class JwksKeys:
             self._not_before = time.monotonic() + pause
 
     async def _published(self) -> Sequence[Any]:
-        """What stands under `keys`. Raises what aiohttp raises, and ValueError and its like."""
+        """Returns what stands under `keys`. Raises what aiohttp raises, and ValueError and its like."""
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)) as session,
             session.get(self._url) as answer,
@@ -137,7 +139,7 @@ class JwksKeys:
     def _take(self, published: Sequence[Any]) -> None:
         """Makes these the keys; those that stay stay the same objects.
 
-        Raises ValueError where none can be used: all that were known stay then, unless none is published.
+        Raises ValueError if none can be used: all that were known stay then, unless none is published.
         """
         keys: dict[bytes, PublishedKey] = {}
         for each in published[:_MAX_KEYS]:

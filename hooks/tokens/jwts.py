@@ -39,7 +39,7 @@ class Jwt(NamedTuple):
 
 
 class Claims(NamedTuple):
-    """sub: whatever it is; None where it is missing. exp: seconds since the epoch; None where it is missing.
+    """sub: whatever it is; None if it is missing. exp: seconds since the epoch; None if it is missing.
 
     EMQX refuses an `exp` that is a float, the pull does not mind.
     """
@@ -70,7 +70,7 @@ def read(token: str) -> Jwt:
 
 
 def signed_with(secret: bytes, token: Jwt) -> bool:
-    """Whether the secret signed it, by any of the HMAC algorithms."""
+    """Returns whether the secret signed it, by any of the HMAC algorithms."""
     digest = _HMAC.get(token.algorithm)
     return digest is not None and hmac.compare_digest(hmac.digest(secret, token.signed, digest), token.signature)
 
@@ -80,7 +80,10 @@ def is_hmac(token: Jwt) -> bool:
 
 
 def claims(token: Jwt, now: float) -> Claims:
-    """What a verified token says. now: seconds since the epoch. Raises BadToken, too, where it is not valid now."""
+    """Returns what a verified token says. now: seconds since the epoch.
+
+    Raises BadToken, too, where it is not valid now.
+    """
     try:
         given = json.loads(token.payload, parse_constant=_no_number)
     except (ValueError, RecursionError):
@@ -104,7 +107,7 @@ def _no_number(name: str) -> NoReturn:
 
 
 def _moment(given: dict[str, Any], name: str) -> int | float | None:
-    """A claim in seconds, which EMQX takes as a number or as a string that holds one."""
+    """Returns a claim in seconds, which EMQX takes as a number or as a string that holds one."""
     if name not in given:
         return None
     value = given[name]

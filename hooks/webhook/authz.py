@@ -78,5 +78,5 @@ class AuthzHook:
 
 
 def _is_business(topic: str) -> bool:
-    """Whether it is a topic of operators, who need not be users."""
+    """Returns whether it is a topic of operators, who need not be users."""
     return isinstance(receiver(topic), Global | Tag)

@@ -28,7 +28,7 @@ def parse(raw: bytes) -> Body:
 
 
 def text(body: Body, field: str) -> str:
-    """A string field with a value. Raises BadBody."""
+    """Returns a string field with a value. Raises BadBody."""
     value = body.get(field)
     if type(value) is not str or not value or value == UNDEFINED:
         raise BadBody(f"`{field}` is missing or not a string")
@@ -36,7 +36,7 @@ def text(body: Body, field: str) -> str:
 
 
 def moment(body: Body, field: str) -> int:
-    """A time in milliseconds. Raises BadBody."""
+    """Returns a time in milliseconds. Raises BadBody."""
     value = body.get(field)
     if type(value) is not int or not 0 <= value < 2**53:
         raise BadBody(f"`{field}` is missing or not a time in milliseconds")
@@ -62,7 +62,7 @@ def qos(body: Body) -> int:
 
 
 def payload(body: Body) -> bytes:
-    """What was published, byte for byte. Raises BadBody."""
+    """Returns what was published, byte for byte. Raises BadBody."""
     encoded = body.get("payload_b64")
     if type(encoded) is not str:
         raise BadBody("`payload_b64` is missing or not a string")
@@ -82,6 +82,6 @@ def is_replayed(body: Body) -> bool:
 
 
 def received_at(body: Body) -> int:
-    """When the broker received it, milliseconds; now, where the body does not say it."""
+    """Returns when the broker received it, milliseconds; now, where the body does not say it."""
     value = body.get("publish_received_at")
     return value if type(value) is int and value >= 0 else time.time_ns() // 1_000_000

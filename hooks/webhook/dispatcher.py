@@ -164,7 +164,7 @@ class Webhook:
             await asyncio.wait_for(self._none_open.wait(), seconds)
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
-        """The answer to any request whose path starts with `/hooks/`."""
+        """Returns the answer to any request whose path starts with `/hooks/`."""
         name = request.path[len(PREFIX) :]
         if not self.handles(name) or request.method != "POST":
             log.error("hook_unknown", hook=name if _NAME.fullmatch(name) else "no name", method=request.method)
@@ -209,14 +209,14 @@ class Webhook:
         return task
 
     def _refuse_over_budget(self, body: Body, error: OverBudget | SenderOverBudget) -> Answer:
-        """Nothing is kept, and nothing waited for."""
+        """Answers at once: nothing is kept, and nothing waited for."""
         expected = problem(error)
         assert isinstance(expected, OverBudget)
         self._over_budget.note(_sender(body), expected)
         return _problem_answer(expected)
 
     async def _recover(self, name: str, body: Body, raw: bytes, error: BaseException) -> Answer:
-        """The answer to what went wrong. Raises nothing: without an answer EMQX would wait for ever."""
+        """Returns the answer to what went wrong. Raises nothing: without an answer EMQX would wait for ever."""
         try:
             expected = problem(error)
             if expected is None:
@@ -255,7 +255,7 @@ class Webhook:
         return _problem_answer(error)
 
     async def _unexpected(self, name: str, body: Body, raw: bytes, error: BaseException) -> Answer:
-        """An error nobody foresaw: the event is tried again, but not for ever."""
+        """Answers an unexpected error: the event is tried again, but not for ever."""
         log.error("hook_failed", hook=name, exc_info=error)
         fields = ("id",) if "id" in body else ("clientid", "event", "timestamp")
         event = repr((name, *map(body.get, fields)))
@@ -277,7 +277,7 @@ async def _within(seconds: float, work: Awaitable[Result]) -> Result:
 
 
 def _sender(body: Body) -> str:
-    """The username; "" where there is none."""
+    """Returns the username; "" where there is none."""
     sender = body.get("username")
     return sender if isinstance(sender, str) and sender != UNDEFINED else ""
 

@@ -57,7 +57,7 @@ class GroupHook:
     async def _run(
         self, asked: Command, actor: int, given: Mapping[str, Any], command_id: str, received_at: int | None
     ) -> int:
-        """The id of the change. Raises ValueError, ChannelRefused, SenderOverBudget, StoreError."""
+        """Returns the id of the change. Raises ValueError, ChannelRefused, SenderOverBudget, StoreError."""
         match asked.of:
             case Group(gid):
                 return (

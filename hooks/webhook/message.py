@@ -56,7 +56,7 @@ class MessageHook:
         return stored
 
     def _judge(self, named: Topic | None, sender: str, client_id: str) -> Address:
-        """The address, if the sender may write to it. Raises Refused."""
+        """Returns the address, if the sender may write to it. Raises Refused."""
         if isinstance(named, Inbox | Group):
             if number(sender) is None:
                 raise Refused("not_a_user", client_id)
@@ -77,7 +77,7 @@ class MessageHook:
 
 
 async def _judged(stored: asyncio.Future[Stored], client_id: str) -> Stored:
-    """What a group or a tag takes is judged where the message gets its id.
+    """Waits for the verdict: whether a group or a tag takes a message is judged where it gets its id.
 
     Raises Refused, SenderOverBudget, StoreError.
     """

@@ -67,7 +67,7 @@ def _named(fields: dict[str, Any] | None) -> int:
 
 
 def parse(payload: bytes) -> dict[str, Any] | None:
-    """The JSON object, or None where the payload is opaque."""
+    """Returns the JSON object, or None if the payload is opaque."""
     if payload[:1] not in (b"{", b" ", b"\n", b"\r", b"\t"):
         return None
     try:
@@ -99,7 +99,9 @@ def _is_client_id(value: object) -> TypeGuard[str]:
 
 
 def _deeper(payload: bytes, most: int) -> bool:
-    """Whether JSON is nested deeper: as its bytes stand, as a key that comes again hides what was under it before."""
+    """Returns whether JSON is nested deeper: as its bytes stand, as a key that comes again hides what was under it
+    before.
+    """
     depth = 0
     for bracket in _BRACKET.findall(_STRING.sub(b"", payload)):
         depth += 1 if bracket in b"{[" else -1

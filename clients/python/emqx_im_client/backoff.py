@@ -13,7 +13,7 @@ class Backoff:
 
     @property
     def next(self) -> float:
-        """The length of the next pause at most."""
+        """Returns the length of the next pause at most."""
         return self._next
 
     def reset(self) -> None:

@@ -80,7 +80,7 @@ class Device(Commands):
         return self
 
     async def __anext__(self) -> Event:
-        """The next event. Raises Unauthorized or PullRefused when the device cannot go on."""
+        """Returns the next event. Raises Unauthorized or PullRefused when the device cannot go on."""
         return await self._inbox.next()
 
     async def send(self, topic: str, body: Any, *, type: str = "text") -> int:  # noqa: A002

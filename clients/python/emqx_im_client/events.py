@@ -41,7 +41,7 @@ class Message:
 
     @property
     def secret(self) -> str | None:
-        """The `key` that the service's own messages carry."""
+        """Returns the `key` that the service's own messages carry."""
         return self._text("key")
 
     @property
@@ -53,7 +53,7 @@ class Message:
 
     @property
     def digest(self) -> str:
-        """What was said, shortened: the same for the live and the pulled copy of one message."""
+        """Returns what was said, shortened: the same for the live and the pulled copy of one message."""
         if self.recalled is not None:
             return "recalled"
         if isinstance(self.payload, bytes):
@@ -146,7 +146,7 @@ Event = Received | Recalled | Edited | StateChanged | Truncated | Settled | Trou
 
 
 def live(topic: str, payload: bytes, qos: int) -> Message:
-    """A message as the broker delivered it; `from` and `id` are its own claims."""
+    """Returns a message as the broker delivered it; `from` and `id` are its own claims."""
     fields = json_object(payload)
     if fields is None:
         return Message(topic, None, None, qos, payload)
@@ -181,7 +181,7 @@ def pulled(entry: dict[str, Any]) -> Message:
 
 
 def json_object(payload: bytes) -> dict[str, Any] | None:
-    """The object in the payload; None where there is none, or one too deep to be written again."""
+    """Returns the object in the payload; None if there is none, or one too deep to be written again."""
     try:
         fields = orjson.loads(payload)
         orjson.dumps(fields)

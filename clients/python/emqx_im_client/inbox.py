@@ -57,7 +57,7 @@ class Inbox:
         self.caught_up = asyncio.Event()
         """Set once everything of a first pull to the end is dealt with."""
         self.on_saved: Callable[[OSError | None], None] = lambda error: None
-        """Called with why the state could not be kept, or with None where it is."""
+        """Called with why the state could not be kept, or with None if it is."""
         self._state = state
         self._items: deque[_Item] = deque()
         self._held: list[Received] | None = None
@@ -144,7 +144,7 @@ class Inbox:
         self._arrived.set()
 
     async def next(self) -> Event:
-        """The next event; the one before it is dealt with. Raises what `fail` was given."""
+        """Returns the next event; the one before it is dealt with. Raises what `fail` was given."""
         self.done()
         while True:
             item = await self._pop()
@@ -197,7 +197,9 @@ class Inbox:
             del seen[next(iter(seen))]
 
     def _is_repeat(self, item: _Item) -> bool:
-        """A live message repeats any with its identity; a pulled one corrects one that came live and said otherwise."""
+        """Returns whether it was seen: a pulled message still corrects a live one with the same identity that
+        differs.
+        """
         match item.event:
             case StateChanged(state):
                 if self.kept.is_news(state):

@@ -41,7 +41,7 @@ class Login:
 
 
 def _subject(token: str) -> str | None:
-    """Returns the `sub` of a JWT; None where there is none to be read, which is for others to judge."""
+    """Returns the `sub` of a JWT; None if there is none to be read, which is for others to judge."""
     parts = token.split(".")
     if len(parts) != 3:
         return None

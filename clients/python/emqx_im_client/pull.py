@@ -106,7 +106,10 @@ class Puller:
             return response.status, {name.lower(): value for name, value in response.headers.items()}, bytes(content)
 
     def _failure(self, status: int, headers: dict[str, str], content: bytes) -> Exception:
-        """Only the service itself, known by its error codes, can say that asking again is of no use."""
+        """Returns the error to raise.
+
+        Only the service itself, known by its codes, can say that retrying is of no use.
+        """
         code = _error_code(content)
         reason = f"{self._url} answered {status}: {content[:300].decode(errors='replace')}"
         if (status, code) == (403, "not_a_uid"):
@@ -174,7 +177,7 @@ def is_state(state: object) -> bool:
 
 
 def _error_code(content: bytes) -> str | None:
-    """Returns the code of the service's error; None where it is not the service that answers."""
+    """Returns the code of the service's error; None if it is not the service that answers."""
     try:
         code = orjson.loads(content)["error"]["code"]
     except (ValueError, KeyError, TypeError):

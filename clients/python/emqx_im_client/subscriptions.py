@@ -144,7 +144,7 @@ class Subscriptions:
             self._size = max(self._size, min(fitting, 4 * asked, MOST))
 
     async def _wait(self) -> None:
-        """Until there is something to do; what is refused is asked for again after a while."""
+        """Waits until there is something to do; refused topics are asked for again after a while."""
         if not self._refused:
             self._again_at = self._anew_at = None
             self._pauses.reset()

@@ -11,7 +11,7 @@ _RECEIVER = re.compile(r"(single|group)/[^/]+")
 
 
 def sending_topic(topic: str) -> str:
-    """Where a message for the receiver's topic is published; commands and business topics stay as they are."""
+    """Returns where a message for the receiver's topic is published; commands and business topics stay as they are."""
     return f"send/{topic}" if _RECEIVER.fullmatch(topic) else topic
 
 
@@ -21,7 +21,8 @@ def receiver_topic(topic: str) -> str:
 
 
 def delivered(topic: str, payload: bytes, qos: int) -> Message | None:
-    """The user's message in what the broker delivers; None where it is none: the service's own, a business message.
+    """Returns the user's message in what the broker delivers; None if it is none: the service's own, a business
+    message.
 
     A message without an `id` has the broker's, as in the pull.
     """
@@ -36,7 +37,7 @@ def delivered(topic: str, payload: bytes, qos: int) -> Message | None:
 
 
 def _content(wrapped: dict[str, Any]) -> dict[str, Any] | bytes | None:
-    """What the user sent: a JSON object or bytes; None where it is not there."""
+    """Returns what the user sent: a JSON object or bytes; None if it is not there."""
     match wrapped:
         case {"message": dict(message)}:
             return message

@@ -60,7 +60,7 @@ def document() -> dict[str, Any]:
 
 
 def _named(path: str) -> dict[str, Any]:
-    """The parameters in the path."""
+    """Returns the parameters in the path."""
     names = [part.strip("{}") for part in path.split("/") if part.startswith("{")]
     schemas = {**_PARAMETERS, "name": _HOOK}
     parameters = [{"name": name, "in": "path", "required": True, "schema": schemas[name]} for name in names]

@@ -9,7 +9,7 @@ Schema = Mapping[str, Any]
 
 
 def object_of(required: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None) -> Schema:
-    """An object of these fields and no others."""
+    """Returns an object of these fields and no others."""
     return {
         "type": "object",
         "properties": {**required, **(optional or {})},
@@ -87,5 +87,5 @@ def _answer(schema: Schema | None) -> dict[str, Any]:
 
 
 def page(last: Schema) -> dict[str, Schema]:
-    """The arguments of a list: what comes after `last`."""
+    """Returns the arguments of a list: what comes after `last`."""
     return {"after": last, "limit": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}}

@@ -1,4 +1,4 @@
-"""`emqx-im chat`: the reference client of emqx-im as a command."""
+"""Implements `emqx-im chat`: the reference client as a command."""
 
 import asyncio
 import sys
@@ -29,7 +29,7 @@ def chat(
     wait: float = typer.Option(60, min=0, help="Seconds to wait for answers after the last line."),
 ) -> None:
     """Send and receive messages, one on each line. ✓ is stored, ✗ is refused, dim is not confirmed by a pull yet."""
-    # Here, as the other commands need no client, and start sooner without.
+    # Imported here, because the other commands do not need the client, and start sooner without it.
     try:
         from emqx_im_client import Broker, Device, DeviceError, FileState
     except ModuleNotFoundError as error:
@@ -69,7 +69,7 @@ def chat(
 def _addresses(data_dir: Path, mqtt: str, url: str) -> tuple[MqttAddress, str, bool]:
     """As given, else those of the running `emqx-im dev`, and whether it trusts in what it delivers.
 
-    Ends the program where there is neither.
+    Ends the program if there is neither.
     """
     if mqtt and url:
         return mqtt_address(mqtt), url, False

@@ -38,7 +38,10 @@ class Conversation:
         self._refused = 0
 
     async def run(self) -> bool:
-        """Until the input's end and every answer. Whether everything was stored; raises DeviceError."""
+        """Runs until the input ends and every answer has come; returns whether everything was stored.
+
+        Raises DeviceError.
+        """
         _read_lines(self._line)
         async with self._device:
             showing = asyncio.create_task(self._show())
@@ -84,7 +87,7 @@ class Conversation:
                 await self._send(*addressed)
 
     def _address(self, line: str) -> tuple[str, str] | None:
-        """Returns topic and text; None where there is nothing to send."""
+        """Returns topic and text; None if there is nothing to send."""
         if not line:
             return None
         if line.startswith("/") and not line.startswith("//"):
@@ -150,7 +153,7 @@ class Conversation:
         self._console.print(_harmless(text, style))
 
     def _say(self, text: str) -> None:
-        """What is about the chat itself: beside what is piped on."""
+        """Prints a line about the chat itself, beside the output that may be piped on."""
         self._aside.print(_harmless(text, "yellow"))
 
 
@@ -189,8 +192,8 @@ def _peer(topic: str) -> str:
 def _read_lines(take: Callable[[str | None], None]) -> None:
     """Gives each line of the input to `take`, in this event loop, then None.
 
-    A thread reads, as no other way works for terminals, pipes and files alike. It keeps neither the program alive nor
-    a lock on `sys.stdin`.
+    A thread reads, because no other way works for terminals, pipes and files alike. It keeps neither the program alive
+    nor a lock on `sys.stdin`.
     """
     loop = asyncio.get_running_loop()
     encoding = input_encoding()

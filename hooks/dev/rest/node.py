@@ -40,7 +40,7 @@ async def forget_all_permissions(request: web.Request) -> web.Response:
 
 
 async def source_status(request: web.Request) -> web.Response:
-    """Whether the authorizer is asked, and how often it has answered what. Rates are not kept."""
+    """Returns whether the authorizer is asked, and how often it has answered what. Rates are not kept."""
     kind = request.match_info["type"]
     if kind != "http":
         raise Answer(404, {"code": "NOT_FOUND", "message": f"Not found: {kind}"})

@@ -37,7 +37,7 @@ def _published(broker: Broker, message: Message) -> tuple[int, dict[str, Any]]:
 
 
 def _message(item: Any) -> Message:
-    """The message of one item of a publish; it has neither username nor peer."""
+    """Returns the message of one item of a publish; it has neither username nor peer."""
     if not isinstance(item, dict):
         raise bad_request("not an object")
     topic, payload, retain = item.get("topic"), item.get("payload"), item.get("retain", False)

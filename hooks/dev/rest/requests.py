@@ -23,7 +23,7 @@ class Answer(Exception):
 
 
 def session_of(request: web.Request) -> Session:
-    """The session that the path names."""
+    """Returns the session that the path names."""
     session = request.app[BROKER].sessions.get(request.match_info["clientid"])
     if session is None:
         raise Answer(404, UNKNOWN_CLIENT)
@@ -44,7 +44,7 @@ def checked_qos(qos: Any) -> int:
 
 
 def number_of(request: web.Request, name: str, default: int, greatest: int) -> int:
-    """A number of the query, from 1."""
+    """Returns a number of the query, from 1."""
     text = request.query.get(name, str(default))
     if not text.isdecimal() or not 1 <= int(text) <= greatest:
         raise bad_request(f"{name} must be a number from 1 to {greatest}")

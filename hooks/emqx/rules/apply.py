@@ -43,7 +43,7 @@ async def users_of_ours(api: Management, rules: Rules) -> list[str]:
 
 
 async def ours_there(api: Management, rules: Rules, *, only_rules: bool) -> list[Item | Source]:
-    """What `remove` takes away, in its order: rules, actions, connectors, sources."""
+    """Returns what `remove` takes away, in its order: rules, actions, connectors, sources."""
     items = [*await stale_rules(api, rules), *reversed(webhook_items(rules))]
     there: list[Item | Source] = [item for item in items if await item.read(api) is not None]
     if not only_rules:

@@ -21,7 +21,7 @@ class Finding:
 
     @property
     def lines(self) -> list[str]:
-        """What differs: first `+`, `~` or `-`; texts of several lines as a diff below it, four spaces in."""
+        """Returns what differs: first `+`, `~` or `-`; texts of several lines as a diff below it, four spaces in."""
         label = self.resource.label
         if self.resource.wanted is None:
             return [f"- {label}"]
@@ -31,7 +31,7 @@ class Finding:
 
 
 async def compare(api: Management, rules: Rules, *, only_rules: bool, secrets: bool = False) -> list[Finding]:
-    """Everything that EMQX should hold, and what it holds. Raises BrokerAway, BrokerRefused.
+    """Returns everything that EMQX should hold, and what it holds. Raises BrokerAway, BrokerRefused.
 
     `secrets`: what holds a secret counts as different, as EMQX shows none.
     """

@@ -18,7 +18,7 @@ _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000} | {
 
 
 class Difference(NamedTuple):
-    """path: dotted keys. old: None where there is nothing. Secrets are hidden in both."""
+    """path: dotted keys. old: None if there is nothing. Secrets are hidden in both."""
 
     path: str
     old: Any
@@ -26,7 +26,7 @@ class Difference(NamedTuple):
 
 
 def differences(wanted: Any, held: Any, path: str = "") -> list[Difference]:
-    """What of `wanted` is not so in `held`; what `held` has besides is nobody's business."""
+    """Returns what of `wanted` is not so in `held`; what `held` has besides is nobody's business."""
     if isinstance(wanted, dict):
         held = _as_object(held)
         return [
@@ -52,13 +52,13 @@ def _is_list_of_objects(value: Any) -> bool:
 
 
 def amount(value: Any) -> float | None:
-    """A duration in milliseconds, or a size in bytes; None where it is neither."""
+    """Returns a duration in milliseconds, or a size in bytes; None if it is neither."""
     found = _canonical(value)
     return found if isinstance(found, int | float) and not isinstance(found, bool) else None
 
 
 def has_secret(value: Any) -> bool:
-    """Whether something in it is hidden by EMQX."""
+    """Returns whether something in it is hidden by EMQX."""
     if isinstance(value, dict):
         return any(key.lower() in _SECRETS or has_secret(item) for key, item in value.items())
     return isinstance(value, list) and any(map(has_secret, value))
@@ -81,7 +81,7 @@ def shown(held: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_object(held: Any) -> dict[str, Any]:
-    """An object; a list of names and values is one too."""
+    """Returns an object; a list of names and values is one too."""
     if isinstance(held, list) and all(isinstance(item, dict) and "name" in item for item in held):
         return {item["name"]: item.get("value") for item in held}
     return held if isinstance(held, dict) else {}

@@ -25,7 +25,7 @@ _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "s": " ", "\\": "\\", '"': '"', "'"
 
 
 def terms(text: str, name: str) -> Iterator[tuple[int, object]]:
-    """The terms that end in a dot, each with the line it starts on. Raises TermError."""
+    """Yields the terms that end in a dot, each with the line it starts on. Raises TermError."""
     tokens = list(_tokens(text, name))
     position = 0
     while position < len(tokens):
@@ -63,7 +63,7 @@ def _unescaped(text: str, where: str) -> str:
 
 
 def _term(tokens: list[tuple[int, tuple[str, str]]], position: int, name: str) -> tuple[object, int]:
-    """The term that starts at `position`, and the position after it."""
+    """Returns the term that starts at `position`, and the position after it."""
     line, token = tokens[position]
     match token:
         case ("string", text):
@@ -91,7 +91,7 @@ def _term(tokens: list[tuple[int, tuple[str, str]]], position: int, name: str) -
 
 
 def shown(term: object) -> str:
-    """The term as it would stand in the file."""
+    """Returns the term as it would stand in the file."""
     match term:
         case Atom():
             return term

@@ -39,7 +39,8 @@ def configuration(rules: Rules, *, only_rules: bool, version: Version | None = N
 
 
 def archive(content: dict[str, Any], file_name: str, version: Version | None = None) -> bytes:
-    """The backup archive; the folder in it is named like the file. Raises ValueError for a name that EMQX refuses.
+    """Returns the backup archive; the folder in it is named like the file. Raises ValueError for a name that EMQX
+    refuses.
 
     version: the oldest EMQX that takes it.
     """

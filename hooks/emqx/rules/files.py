@@ -10,18 +10,18 @@ REPUBLISH = "republish"
 
 
 def sql_files(directory: Traversable, *, trusted_send: bool) -> list[Traversable]:
-    """The rules, by name."""
+    """Returns the rules, by name."""
     directories = [directory, directory / "trusted"] if trusted_send else [directory]
     found = [file for each in directories for file in each.iterdir() if file.name.endswith(".sql")]
     return sorted(found, key=lambda file: file.name)
 
 
 def acl(directory: Traversable, *, trusted_send: bool) -> str:
-    """The file rules."""
+    """Returns the file rules."""
     return ((directory / "trusted" if trusted_send else directory) / "acl.conf").read_text("utf-8")
 
 
 def republish(directory: Traversable) -> dict[str, Any]:
-    """The arguments of the action `republish`."""
+    """Returns the arguments of the action `republish`."""
     name = f"{REPUBLISH}.hocon"
     return hocon.read((directory / "trusted" / name).read_text("utf-8"), name)

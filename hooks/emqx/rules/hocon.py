@@ -26,12 +26,12 @@ class HoconError(Exception):
 
 
 def read(text: str, name: str) -> Object:
-    """The content of the file `name`."""
+    """Returns the content of the file `name`."""
     return _Reader(list(_tokens(text, name)), name).members("")
 
 
 def write(content: Object) -> str:
-    """One member a line. Texts of several lines are written between triple quotes, and end with a line."""
+    """Writes one member on each line. Texts of several lines are written between triple quotes, and end with a line."""
     return "".join(f"{_key(key)} = {_value(value, '')}\n" for key, value in content.items())
 
 
@@ -56,7 +56,7 @@ class _Reader:
         self._position = 0
 
     def members(self, closing: str) -> Object:
-        """The members up to the closing mark, which is taken too."""
+        """Returns the members up to the closing mark, which is taken too."""
         content: Object = {}
         while True:
             self._skip_ends()

@@ -70,7 +70,7 @@ class Parameters:
 class Rule:
     """One `*.sql`. sql: without comments, which EMQX need not take.
 
-    action: the name of the action that carries what it selects; None where EMQX republishes it, as `republish` says.
+    action: the name of the action that carries what it selects; None if EMQX republishes it, as `republish` says.
     """
 
     id: str
@@ -81,7 +81,7 @@ class Rule:
 
     @property
     def does(self) -> str | dict[str, Any]:
-        """The one entry of EMQX's list of its actions."""
+        """Returns the one entry of EMQX's list of its actions."""
         return f"http:{self.action}" if self.action else {"function": REPUBLISH, "args": self.republish}
 
 
@@ -89,7 +89,7 @@ class Rules:
     """The whole configuration, as EMQX's configuration file has it: root key to what stands under it."""
 
     def __init__(self, parameters: Parameters, directory: Traversable | None = None) -> None:
-        """Raises HoconError where a file is not understood, ValueError where two files contradict."""
+        """Raises HoconError if a file is not understood, ValueError where two files contradict."""
         self.parameters = parameters
         self._directory = directory or files("hooks") / "rules"
         name = parameters.name
@@ -109,7 +109,7 @@ class Rules:
                 raise ValueError(f"rule {rule.id} names the action {rule.action}, which webhook.hocon does not have")
 
     def for_version(self, version: Version) -> dict[str, Any]:
-        """What is told to EMQX of this version besides: root key to what stands under it.
+        """Returns what is told to EMQX of this version besides: root key to what stands under it.
 
         `listeners`: what each listener of clients has to have.
         """

@@ -28,13 +28,13 @@ class Resource(Protocol):
     def wanted(self) -> Object | None: ...
 
     async def read(self, api: Management) -> Object | None:
-        """What EMQX holds; None where there is no such thing."""
+        """Returns what EMQX holds; None if there is no such thing."""
 
     async def write(self, api: Management, held: Object | None) -> None:
         """Makes it so. held: what `read` gave."""
 
     def foreign(self, held: Object) -> bool:
-        """Whether somebody else made what is there, so that writing would destroy it."""
+        """Returns whether somebody else made what is there, so that writing would destroy it."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ async def stale_rules(api: Management, rules: Rules) -> list[Item]:
 
 
 async def trusted_sending(api: Management, rules: Rules) -> bool:
-    """Whether a rule of ours delivers what users send, so that nobody else may."""
+    """Returns whether a rule of ours delivers what users send, so that nobody else may."""
     return any(
         rule["id"].startswith(f"{rules.parameters.name}_")
         and rule.get("enable", True)
@@ -224,12 +224,12 @@ async def trusted_sending(api: Management, rules: Rules) -> bool:
 
 
 def way(*, trusted: bool) -> str:
-    """How users send, in words."""
+    """Returns how users send, in words."""
     return "to `send/…`, delivered by the broker (trusted)" if trusted else "to the receiver's topic themselves"
 
 
 def _named(action: str | Object) -> str:
-    """An action of a rule: that of a connector by its id, one of EMQX's own by its function."""
+    """Returns an action of a rule: that of a connector by its id, one of EMQX's own by its function."""
     return action if isinstance(action, str) else str(action.get("function"))
 
 
@@ -239,7 +239,7 @@ async def all_rules(api: Management) -> list[Object]:
 
 
 async def manageable(api: Management) -> bool:
-    """Whether this is an EMQX; the broker of `emqx-im dev` runs the rules by itself, and has no settings."""
+    """Returns whether this is an EMQX; the broker of `emqx-im dev` runs the rules by itself, and has no settings."""
     return await api.get("/listeners") is not None
 
 
@@ -277,7 +277,7 @@ async def plan(api: Management, rules: Rules, *, only_rules: bool) -> list[Resou
 
 
 async def client_listeners(api: Management) -> list[Object]:
-    """Where clients may come in; one that is switched off is nobody's business."""
+    """Returns where clients may come in; one that is switched off is nobody's business."""
     return [
         listener
         for listener in await api.get("/listeners") or ()

@@ -24,7 +24,7 @@ _STOCK_TERMS, _OPEN_TERMS = _terms(_STOCK), _terms(_OPEN)
 
 
 def is_stock(text: str) -> bool:
-    """Whether this says nothing but what EMQX came with, so that whoever replaces it destroys nobody's work.
+    """Returns whether this says nothing but what EMQX came with, so that whoever replaces it destroys nobody's work.
 
     A file that does not end by allowing everything is somebody's, even where they only took lines away.
     """
@@ -36,7 +36,7 @@ def is_stock(text: str) -> bool:
 
 
 def allows_all(text: str) -> bool:
-    """Whether it allows everything that no line before denies. What cannot be read is held not to."""
+    """Returns whether it allows everything that no line before denies. What cannot be read is held not to."""
     try:
         return any(map(_opens, _terms(text)))
     except TermError:
