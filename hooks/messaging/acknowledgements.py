@@ -7,6 +7,7 @@ Redis was started again or begun anew, as then the message may be gone: senders 
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import structlog
@@ -14,8 +15,7 @@ import structlog
 from hooks.messaging.outgoing import Outgoing
 from hooks.metrics import Metrics
 from store.errors import StoreAway
-from store.redis.client import RedisClient
-from store.redis.durability import Durability, look
+from store.redis.durability import Durability
 
 _HELD = 100_000
 _LOOK_SECONDS = 0.1
@@ -34,8 +34,9 @@ class Waiting(NamedTuple):
 class Acknowledgements:
     """aof: how Redis syncs, as `store.redis.durability` names it; "" before it could be asked."""
 
-    def __init__(self, redis: RedisClient, outgoing: Outgoing, metrics: Metrics) -> None:
-        self._redis = redis
+    def __init__(self, look: Callable[[], Awaitable[Durability]], outgoing: Outgoing, metrics: Metrics) -> None:
+        """look: asks Redis; raises StoreAway."""
+        self._look = look
         self._outgoing = outgoing
         self._metrics = metrics
         self._waiting: deque[Waiting] = deque()
@@ -63,7 +64,7 @@ class Acknowledgements:
         """One look, and all whom it lets go are told."""
         asked, self._waiting = self._waiting, deque()
         try:
-            found = await look(self._redis)
+            found = await self._look()
         except StoreAway:
             # The log has it already. Until it is back nothing is stored, and nothing can be told.
             self._waiting.extendleft(reversed(asked))

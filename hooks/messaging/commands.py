@@ -5,11 +5,10 @@ Users send them over MQTT, operators over `/admin`; from here on both are the sa
 
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
 from typing import Any, NamedTuple
 
+from hooks.messaging.group_notices import GroupControlMessages
 from hooks.messaging.member_cache import MemberCache
-from hooks.messaging.notices import notice
 from hooks.messaging.outgoing import Outgoing
 from hooks.topics import Group, number
 from store.errors import ChannelRefused
@@ -64,7 +63,7 @@ class Commands:
         self._groups = groups
         self._outgoing = outgoing
         self._member_cache = member_cache
-        self._notices = partial(notice, secret)
+        self._notices = GroupControlMessages(secret)
 
     async def run(
         self, gid: int, actor: int, command: GroupCommand, command_id: str, received_at: int | None = None

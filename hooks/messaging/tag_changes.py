@@ -1,10 +1,9 @@
 """Changes of tags and their holders, by users and operators: the store's, and what this process remembers of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hooks.messaging.member_cache import MemberCache
 from hooks.topics import TAG_COMMANDS, Tag
-from store.redis.client import RedisClient
 from store.tags.replacement import Replacement
 from store.tags.tags import HoldersChanged, Tags
 
@@ -15,9 +14,10 @@ _AT_ONCE = 500
 class TagChanges:
     """Its calls raise ChannelRefused, StoreError."""
 
-    def __init__(self, redis: RedisClient, tags: Tags, member_cache: MemberCache) -> None:
-        self._redis = redis
+    def __init__(self, tags: Tags, replacement: Callable[[str], Replacement], member_cache: MemberCache) -> None:
+        """replacement: begins a new set of a tag's profile holders."""
         self._tags = tags
+        self._replacement = replacement
         self._member_cache = member_cache
 
     async def put(self, tag: str, *, title: str, followable: bool) -> None:
@@ -52,4 +52,4 @@ class TagChanges:
     def replacement(self, tag: str) -> Replacement:
         """To put a new set of profile holders into."""
         self._member_cache.forget(Tag(tag))
-        return Replacement(self._redis, self._tags, tag)
+        return self._replacement(tag)

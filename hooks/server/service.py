@@ -37,7 +37,6 @@ from hooks.messaging.memberships import Memberships
 from hooks.messaging.outgoing import Outgoing
 from hooks.messaging.permissions import LEFT_SECONDS, PermissionWorker
 from hooks.messaging.session_ender import SessionEnder
-from hooks.messaging.session_works import session_works
 from hooks.messaging.subscriptions import Subscriptions
 from hooks.messaging.sync import Sync
 from hooks.messaging.tag_changes import TagChanges
@@ -45,6 +44,7 @@ from hooks.metrics import Metrics
 from hooks.metrics.archive import ArchiveCounts
 from hooks.metrics.hot_channels import HotCounts
 from hooks.server.application import Parts
+from hooks.server.session_works import session_works
 from hooks.settings import Settings, unknown_names
 from hooks.tokens.bearer import FixedTokens, UserTokens
 from hooks.webhook.authz import AuthzHook, Undecided
@@ -69,10 +69,11 @@ from store.presence.notification_claims import NotificationClaims
 from store.presence.presence import Presence
 from store.redis.budget import Budget
 from store.redis.connection import connect
+from store.redis.durability import look
 from store.redis.lease import watching
 from store.redis.memory import StoreMemory, default_outbox_limit
 from store.redis.pipelined import PipelinedConnection
-from store.tags.replacement import Propagator
+from store.tags.replacement import Propagator, Replacement
 from store.tags.tags import Tags
 from store.timelines.append import Appender
 from store.timelines.hot_channels import HotChannels
@@ -210,7 +211,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     member_cache = MemberCache()
     caches, doubts = Caches(rest, metrics), Doubts(memberships, member_cache, rest)
     denials = Denials(memberships, outgoing, caches, metrics, trusted_send=settings.broker.trusted_send)
-    tag_changes = TagChanges(redis, tags, member_cache)
+    tag_changes = TagChanges(tags, partial(Replacement, redis, tags), member_cache)
     commands = Commands(groups, outgoing, member_cache, secret=settings.control.secret)
 
     looked = asyncio.Event()
@@ -218,7 +219,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     keeping = asyncio.create_task(_keep_life(life, archive, writers, archive_counts, looked), name="life")
     stack.push_async_callback(end, keeping)
     await looked.wait()
-    acknowledgements = Acknowledgements(redis, outgoing, metrics)
+    acknowledgements = Acknowledgements(partial(look, redis), outgoing, metrics)
     await acknowledgements.step()
     stack.push_async_callback(end, asyncio.create_task(acknowledgements.run(), name="acknowledgements"))
     stop = asyncio.Event()

@@ -6,18 +6,19 @@ channel, so that changing the mode touches no timeline.
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from store.addresses import CommandTopic, Group, Inbox, parse_channel
+from store.addresses import CommandTopic, Group, parse_channel
 from store.errors import ChannelRefused, StoreEmpty
-from store.groups.script import Changed, Command, GroupScript, Limits, Notice, Succession
+from store.groups.notices import GroupNotices, Notice
+from store.groups.script import Changed, Command, GroupScript, Limits, Succession
 from store.redis import keys
 from store.redis.budget import UNBOUNDED, Budget
 from store.redis.client import RedisClient
 from store.redis.memory import StoreMemory
 
-__all__ = ["Changed", "GroupInfo", "Groups", "Limits", "Membership", "Notice", "Notices"]
+__all__ = ["Changed", "GroupInfo", "Groups", "Limits", "Membership"]
 
 MAX_MEMBERS = 1000
 """Users one command may name."""
@@ -28,9 +29,6 @@ MODES = (WRITE, READ)
 
 OPERATOR = 0
 """The actor who has every right."""
-
-Notices = Callable[[str, str, Mapping[str, Any]], Notice]
-"""Builds a control message from its topic (`single/<uid>` or `group/<gid>`), type and body."""
 
 
 class GroupInfo(NamedTuple):
@@ -98,7 +96,7 @@ class Groups:
         *,
         command_id: str,
         received_at: int | None = None,
-        notices: Notices,
+        notices: GroupNotices,
         members: Iterable[int] = (),
         name: str = "",
         mode: str = WRITE,
@@ -107,13 +105,13 @@ class Groups:
     ) -> Changed:
         """Makes a group of the owner and the members. The owner is the actor; an operator names him.
 
-        Tells `im.group.created` to the owner, `im.group.invite` to the others.
+        Tells the owner and the others.
         """
         owner = actor if actor != OPERATOR else owner
         if not owner or mode not in MODES:
             raise ChannelRefused("bad_command")
-        told = {owner: notices(Inbox(owner).topic, "im.group.created", {"gid": str(gid), "name": name, "mode": mode})}
-        told |= _invitations(_named(members, without=owner), gid, actor, name, mode, notices)
+        told = {owner: notices.created(gid, owner, name, mode)}
+        told |= {uid: notices.invited(gid, uid, name, mode, actor) for uid in _named(members, without=owner)}
         return await self._do(
             Command(
                 "create",
@@ -137,15 +135,15 @@ class Groups:
         *,
         command_id: str,
         received_at: int | None = None,
-        notices: Notices,
+        notices: GroupNotices,
         members: Iterable[int],
     ) -> Changed:
-        """Makes users members; those who are stay as they are. Tells `im.group.invite`, and the group."""
+        """Makes users members; those who are stay as they are. Tells them, and the group."""
         invited = _named(members)
         group: Any = await self._redis.hmget(keys.group(gid), ["name", "mode"])
         joined: Any = await self._redis.zmscore(keys.members(gid), [str(uid) for uid in invited])
         name, mode = ((field or b"").decode() for field in group)
-        told = _invitations(invited, gid, actor, name, mode, notices)
+        told = {uid: notices.invited(gid, uid, name, mode, actor) for uid in invited}
         new = [uid for uid, since in zip(invited, joined, strict=True) if since is None]
         return await self._do(
             Command(
@@ -154,30 +152,31 @@ class Groups:
                 actor,
                 command_id,
                 told,
-                _change(gid, actor, "invited", notices, members=new),
+                notices.members_changed(gid, "invited", new, actor),
                 received_at,
             )
         )
 
     async def join(
-        self, gid: int, actor: int, *, command_id: str, received_at: int | None = None, notices: Notices
+        self, gid: int, actor: int, *, command_id: str, received_at: int | None = None, notices: GroupNotices
     ) -> Changed:
         """Makes the actor a member of an open group; one who is stays as he is. Tells the group."""
         if actor == OPERATOR:
             raise ChannelRefused("bad_command")
-        notice = _change(gid, actor, "joined", notices, members=[actor])
+        notice = notices.members_changed(gid, "joined", [actor], actor)
         return await self._do(Command("join", gid, actor, command_id, {actor: None}, notice, received_at))
 
     async def leave(
-        self, gid: int, actor: int, *, command_id: str, received_at: int | None = None, notices: Notices
+        self, gid: int, actor: int, *, command_id: str, received_at: int | None = None, notices: GroupNotices
     ) -> Changed:
         """Ends the actor's membership. The longest member follows an owner; with the last member the group ends.
 
-        Tells `im.group.left` to him, and the group.
+        Tells the actor, and the group.
         """
         if actor == OPERATOR:
             raise ChannelRefused("bad_command")
-        return await self._end_memberships("leave", "left", gid, actor, [actor], command_id, received_at, notices)
+        told = {actor: notices.left(gid, actor)}
+        return await self._end_memberships("leave", "left", gid, actor, told, command_id, received_at, notices)
 
     async def kick(
         self,
@@ -186,32 +185,32 @@ class Groups:
         *,
         command_id: str,
         received_at: int | None = None,
-        notices: Notices,
+        notices: GroupNotices,
         members: Iterable[int],
     ) -> Changed:
-        """Ends memberships; who was kicked cannot join until he is invited. Tells `im.group.kicked`, and the group.
+        """Ends memberships; who was kicked cannot join until they are invited. Tells them, and the group.
 
         An owner leaves instead of kicking himself.
         """
-        kicked = _named(members)
-        if actor in kicked:
+        told = {uid: notices.kicked(gid, uid, actor) for uid in _named(members)}
+        if actor in told:
             raise ChannelRefused("bad_command")
-        return await self._end_memberships("kick", "kicked", gid, actor, kicked, command_id, received_at, notices)
+        return await self._end_memberships("kick", "kicked", gid, actor, told, command_id, received_at, notices)
 
     async def dismiss(
-        self, gid: int, actor: int, *, command_id: str, received_at: int | None = None, notices: Notices
+        self, gid: int, actor: int, *, command_id: str, received_at: int | None = None, notices: GroupNotices
     ) -> Changed:
-        """Ends the group. Tells the group `im.group.dismissed`."""
-        notice = notices(Group(gid).topic, "im.group.dismissed", {"gid": str(gid), "by": str(actor)})
+        """Ends the group. Tells the group."""
+        notice = notices.dismissed(gid, actor)
         return await self._do(Command("dismiss", gid, actor, command_id, {}, notice, received_at))
 
     async def change_mode(
-        self, gid: int, actor: int, *, command_id: str, received_at: int | None = None, notices: Notices, mode: str
+        self, gid: int, actor: int, *, command_id: str, received_at: int | None = None, notices: GroupNotices, mode: str
     ) -> Changed:
         """Changes how messages are spread from here on. Tells the group."""
         if mode not in MODES:
             raise ChannelRefused("bad_command")
-        notice = _change(gid, actor, "mode", notices, mode=mode)
+        notice = notices.mode_changed(gid, mode, actor)
         return await self._do(Command("mode", gid, actor, command_id, {}, notice, received_at, mode=mode))
 
     async def info(self, gid: int) -> GroupInfo | None:
@@ -289,20 +288,18 @@ class Groups:
         change: str,
         gid: int,
         actor: int,
-        leaving: Sequence[int],
+        told: Mapping[int, Notice],
         command_id: str,
         received_at: int | None,
-        notices: Notices,
+        notices: GroupNotices,
     ) -> Changed:
         """Who becomes owner is known only inside the script, which asks for a notice that says so."""
-        body = {"gid": str(gid), "by": str(actor)}
-        told = {uid: notices(Inbox(uid).topic, f"im.group.{change}", body) for uid in leaving}
-        notice = _change(gid, actor, change, notices, members=leaving)
+        leaving = list(told)
+        notice = notices.members_changed(gid, change, leaving, actor)
         command = Command(kind, gid, actor, command_id, told, notice, received_at)
         while isinstance(done := await self._run(command), Succession):
-            owner = str(done.owner)
-            notice = _change(gid, actor, change, notices, members=leaving, owner=owner)
-            command = command._replace(notice=notice, successor=owner)
+            notice = notices.members_changed(gid, change, leaving, actor, done.owner)
+            command = command._replace(notice=notice, successor=str(done.owner))
         return done
 
 
@@ -312,19 +309,3 @@ def _named(members: Iterable[int], *, without: int | None = None) -> list[int]:
     if len(named) > MAX_MEMBERS or (without is None and not named):
         raise ChannelRefused("bad_command")
     return named
-
-
-def _invitations(
-    invited: Iterable[int], gid: int, actor: int, name: str, mode: str, notices: Notices
-) -> dict[int, Notice]:
-    topic = Group(gid).topic
-    body = {"gid": str(gid), "name": name, "mode": mode, "by": str(actor), "topic": topic}
-    return {uid: notices(Inbox(uid).topic, "im.group.invite", body) for uid in invited}
-
-
-def _change(gid: int, actor: int, change: str, notices: Notices, **what: Any) -> Notice:
-    """What a group is told. change: `invited`, `joined`, `left` or `kicked`, with the `members` concerned and the new
-    `owner` if there is one; or `mode`, with the new `mode`."""
-    if "members" in what:
-        what["members"] = [str(uid) for uid in what["members"]]
-    return notices(Group(gid).topic, "im.group.changed", {"gid": str(gid), "by": str(actor), "change": change, **what})

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from store.addresses import CommandTopic, Group, Inbox
 from store.errors import AccountSpent
+from store.groups.notices import Notice
 from store.record import SERVICE, encode_tail
 from store.redis import keys
 from store.redis.budget import NOT_JUDGED, Budget, account
@@ -14,9 +15,6 @@ from store.redis.client import RedisClient
 from store.redis.connection import wait_for_replicas
 from store.redis.memory import StoreMemory
 from store.redis.scripts import script
-
-Notice = tuple[str, bytes]
-"""A control message: its `id`, and all of it as JSON."""
 
 
 class Limits(NamedTuple):

@@ -15,6 +15,7 @@ from typing import Any
 
 import redis
 
+from hooks.messaging.group_notices import GroupControlMessages
 from store.addresses import GLOBAL, Inbox
 from store.archive.aggregate import Aggregator
 from store.archive.archive import open_archive
@@ -180,11 +181,18 @@ async def _memberships(report: Report, store: Redis) -> dict[str, float]:
         )
         await admit(client)
         work = Groups(client, write_connection, **BOUNDS, limits=Limits(500, 100_000, 500, 1000, 10**6, False))
+        notices = GroupControlMessages("secret")
         before = store.used()
         for number in range(groups):
             members = [FIRST + (number * size + each) % people for each in range(size)]
             await work.create(
-                number + 1, members[0], command_id="made", notices=_notice, members=members, name="A group", mode=mode
+                number + 1,
+                members[0],
+                command_id="made",
+                notices=notices,
+                members=members,
+                name="A group",
+                mode=mode,
             )
         store.client.delete(keys.OUTBOX, keys.OUTBOX_BYTES, keys.PERMISSIONS)
         store.forget(keys.INBOX_PREFIX, keys.PREFIX + b"r:")
@@ -289,10 +297,6 @@ def _text(chance: random.Random) -> str:
 def _mean_text() -> int:
     chance = random.Random(4)
     return sum(len(_text(chance)) for _ in range(1000)) // 1000
-
-
-def _notice(topic: str, kind: str, body: Mapping[str, Any]) -> tuple[str, bytes]:
-    return f"im.{time.time_ns()}", b"{}"
 
 
 async def _all(calls: Iterable[Awaitable[object]]) -> None:

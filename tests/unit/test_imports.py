@@ -30,8 +30,8 @@ def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
             yield from statements(getattr(statement, inner, []))
 
 
-def imports(module: str) -> set[str]:
-    """The project's own modules that a module imports, anywhere in it."""
+def all_imports(module: str) -> set[str]:
+    """All modules that a module imports, anywhere in it."""
     found = set[str]()
     for statement in statements(ast.parse(MODULES[module].read_text()).body):
         if isinstance(statement, ast.Import):
@@ -39,10 +39,12 @@ def imports(module: str) -> set[str]:
         elif isinstance(statement, ast.ImportFrom) and statement.module is not None:
             inner = {f"{statement.module}.{each.name}" for each in statement.names}
             found.update(each if each in MODULES else statement.module for each in inner)
-    return {each for each in found if each in MODULES and each != module}
+    return found - {module}
 
 
-GRAPH = {module: imports(module) for module in MODULES}
+IMPORTED = {module: all_imports(module) for module in MODULES}
+GRAPH = {module: {each for each in imported if each in MODULES} for module, imported in IMPORTED.items()}
+"""The project's own modules that each imports."""
 
 
 def room(module: str) -> str:
@@ -82,3 +84,18 @@ def test_the_broker_of_dev_knows_the_store_only_through_the_service() -> None:
     for module, imported in GRAPH.items():
         if module.startswith("hooks.dev"):
             assert {each for each in imported if each.startswith("store.")} <= {"store.private_files"}, module
+
+
+def test_drivers_of_databases_are_the_store_s_alone() -> None:
+    drivers = {"redis", "hiredis", "asyncmy", "aiosqlite", "sqlite3"}
+    users = {module for module, imported in IMPORTED.items() if {each.split(".")[0] for each in imported} & drivers}
+    assert users
+    assert {module.split(".")[0] for module in users} == {"store"}
+
+
+def test_connections_to_redis_are_made_where_parts_are_put_together() -> None:
+    """Everything else is handed objects of the store. The settings only look whether an address is one."""
+    connections = {"store.redis.client", "store.redis.connection"}
+    users = {module for module, imported in GRAPH.items() if module.startswith("hooks") and imported & connections}
+    rooms = {room(module) for module in users - {"hooks.setting_types"}}
+    assert rooms <= {"hooks.server", "hooks.cli", "hooks.doctor"}, users

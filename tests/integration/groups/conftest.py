@@ -12,6 +12,7 @@ import orjson
 import pytest
 import pytest_asyncio
 
+from hooks.messaging.group_notices import GroupControlMessages
 from store.addresses import Group, Inbox
 from store.archive.archive import open_archive
 from store.archive.archiver import Archiver
@@ -33,12 +34,7 @@ from tests.servers import RedisServer
 WINDOW_US = 7 * 86_400_000_000
 GID = 77
 _ids = itertools.count(1)
-
-
-def notice(topic: str, kind: str, body: Mapping[str, Any]) -> tuple[str, bytes]:
-    """A control message as the service builds it, without a key."""
-    id_ = f"im.{next(_ids)}"
-    return id_, orjson.dumps({"id": id_, "type": kind, "from": "0", "body": body, "topic": topic})
+NOTICES = GroupControlMessages("secret")
 
 
 class Control(NamedTuple):
@@ -97,7 +93,7 @@ class Store:
             await client.aclose()
 
     async def command(self, kind: str, gid: int, actor: int, /, **arguments: Any) -> Changed:
-        common = {"command_id": f"c{next(_ids)}", "notices": notice}
+        common = {"command_id": f"c{next(_ids)}", "notices": NOTICES}
         changed: Changed = await getattr(self.groups, kind)(gid, actor, **{**common, **arguments})
         return changed
 

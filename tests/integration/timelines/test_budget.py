@@ -18,7 +18,7 @@ from store.tags.tags import Tags
 from store.timelines import append
 from store.timelines.append import Appender, Stored
 from tests.integration.app import App, new_uid, running_app, until
-from tests.integration.groups.conftest import WINDOW_US, Store, notice, uids
+from tests.integration.groups.conftest import NOTICES, WINDOW_US, Store, uids
 from tests.integration.groups.conftest import limits as limits
 from tests.integration.groups.conftest import store as store
 from tests.servers import RedisServer
@@ -252,12 +252,12 @@ async def test_a_wish_to_follow_that_could_not_be_written_counts_once(
 
 async def test_an_invitation_counts_for_each_one_invited(store: Store) -> None:
     groups = store.new_groups(budget=Budget(1_000_000, 1000))
-    await groups.create(77, 1, command_id="c", received_at=0, notices=notice, members=uids(2, 400), mode="read")
+    await groups.create(77, 1, command_id="c", received_at=0, notices=NOTICES, members=uids(2, 400), mode="read")
     spent = int(await store.redis.get(keys.BUDGET_PREFIX + b"0:1") or 0)
     assert spent > 400 * 256 * 2
     for number in range(8):
         members = uids(1000 + 400 * number, 400)
-        inviting = groups.invite(77, 1, command_id=f"i{number}", received_at=0, notices=notice, members=members)
+        inviting = groups.invite(77, 1, command_id=f"i{number}", received_at=0, notices=NOTICES, members=members)
         (answer,) = await asyncio.gather(inviting, return_exceptions=True)
         if isinstance(answer, SenderOverBudget):
             break

@@ -1,0 +1,47 @@
+"""The control messages of groups: `im.group.…`, as the store asks for them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hooks.messaging.notices import notice
+from store.addresses import Group, Inbox
+from store.groups.notices import Notice
+
+
+class GroupControlMessages:
+    """The store's `GroupNotices`. secret: what the keys of those to single users are made with."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret
+
+    def created(self, gid: int, owner: int, name: str, mode: str) -> Notice:
+        return self._to_user(owner, "created", {"gid": str(gid), "name": name, "mode": mode})
+
+    def invited(self, gid: int, uid: int, name: str, mode: str, by: int) -> Notice:
+        body = {"gid": str(gid), "name": name, "mode": mode, "by": str(by), "topic": Group(gid).topic}
+        return self._to_user(uid, "invite", body)
+
+    def left(self, gid: int, uid: int) -> Notice:
+        return self._to_user(uid, "left", {"gid": str(gid), "by": str(uid)})
+
+    def kicked(self, gid: int, uid: int, by: int) -> Notice:
+        return self._to_user(uid, "kicked", {"gid": str(gid), "by": str(by)})
+
+    def members_changed(
+        self, gid: int, change: str, members: Sequence[int], by: int, owner: int | None = None
+    ) -> Notice:
+        new_owner = {} if owner is None else {"owner": str(owner)}
+        return self._changed(gid, by, change, {"members": [str(uid) for uid in members], **new_owner})
+
+    def mode_changed(self, gid: int, mode: str, by: int) -> Notice:
+        return self._changed(gid, by, "mode", {"mode": mode})
+
+    def dismissed(self, gid: int, by: int) -> Notice:
+        return notice(self._secret, Group(gid).topic, "im.group.dismissed", {"gid": str(gid), "by": str(by)})
+
+    def _to_user(self, uid: int, kind: str, body: dict[str, Any]) -> Notice:
+        return notice(self._secret, Inbox(uid).topic, f"im.group.{kind}", body)
+
+    def _changed(self, gid: int, by: int, change: str, what: dict[str, Any]) -> Notice:
+        body = {"gid": str(gid), "by": str(by), "change": change, **what}
+        return notice(self._secret, Group(gid).topic, "im.group.changed", body)

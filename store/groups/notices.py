@@ -1,0 +1,34 @@
+"""What groups and their members are told: the store asks for it, and knows nothing of what it says."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+Notice = tuple[str, bytes]
+"""A control message: its `id`, and all of it as JSON."""
+
+
+class GroupNotices(Protocol):
+    """Builds each control message that the commands of groups store. by: the user who gave the command."""
+
+    def created(self, gid: int, owner: int, name: str, mode: str) -> Notice:
+        """To the owner."""
+
+    def invited(self, gid: int, uid: int, name: str, mode: str, by: int) -> Notice:
+        """To a user who was invited."""
+
+    def left(self, gid: int, uid: int) -> Notice:
+        """To a user who left."""
+
+    def kicked(self, gid: int, uid: int, by: int) -> Notice:
+        """To a user who was removed."""
+
+    def members_changed(
+        self, gid: int, change: str, members: Sequence[int], by: int, owner: int | None = None
+    ) -> Notice:
+        """To the group. change: `invited`, `joined`, `left` or `kicked`. owner: who became owner by it."""
+
+    def mode_changed(self, gid: int, mode: str, by: int) -> Notice:
+        """To the group."""
+
+    def dismissed(self, gid: int, by: int) -> Notice:
+        """To the group."""
