@@ -1,13 +1,17 @@
 """A stored message as bytes: what lies in timelines, in the outbox and, field by field, in the archive.
 
 `<mid>\\n<topic>\\n<sender>\\n<client id>\\n<ts>\\n<form>\\n<payload>`; the script that gives the id puts it in front
-of the rest. The payload is the bytes as they were published: `form` says whether they are JSON (`j`) or not (`b`).
+of the rest. The payload is the bytes as they were published: `form` says whether they are JSON (`j`) or not (`b`). Of a
+message that was edited, `form` is `e<id of the newest edit>`, and the payload JSON; of one that was recalled it is
+`r<id of the recall>:<who recalled it>`, and there is no payload.
 """
 
 from typing import NamedTuple
 
 JSON_FORM = b"j"
 OPAQUE_FORM = b"b"
+_EDITED = b"e"
+_RECALLED = b"r"
 
 SERVICE = "0"
 """The sender of everything the service or EMQX's REST API published."""
@@ -17,7 +21,8 @@ class Message(NamedTuple):
     """One message, for all its receivers.
 
     mid: microseconds, its id. ts: milliseconds, when EMQX received it. client_id: the payload's `id`, or EMQX's
-    message id in its stead.
+    message id in its stead. replaced: id of the newest edit, or of the recall; 0 for a message as it was sent.
+    recalled_by: who recalled it, "" if nobody did; then there is no payload.
     """
 
     mid: int
@@ -27,6 +32,8 @@ class Message(NamedTuple):
     ts: int
     json: bool
     payload: bytes
+    replaced: int = 0
+    recalled_by: str = ""
 
 
 class Shared(Message):
@@ -44,10 +51,28 @@ def encode_tail(topic: str, sender: str, client_id: str, ts: int, json: bool, pa
 
 
 def encode(message: Message) -> bytes:
-    mid, topic, sender, client_id, ts, json, payload = message
-    return b"%d\n%b" % (mid, encode_tail(topic, sender, client_id, ts, json, payload))
+    mid, topic, sender, client_id, ts, json, payload, replaced, _ = message
+    record = b"%d\n%b" % (mid, encode_tail(topic, sender, client_id, ts, json, payload))
+    if not replaced:
+        return record
+    *fields, _, payload = record.split(b"\n", 6)
+    return b"\n".join([*fields, _replaced_form(message), payload])
 
 
 def decode(record: bytes) -> Message:
     mid, topic, sender, client_id, ts, form, payload = record.split(b"\n", 6)
+    if len(form) > 1:
+        replaced, _, by = form[1:].partition(b":")
+        json = form[:1] == _EDITED
+        return Message(
+            *(int(mid), topic.decode(), sender.decode(), client_id.decode(), int(ts), json, payload),
+            replaced=int(replaced),
+            recalled_by=by.decode(),
+        )
     return Message(int(mid), topic.decode(), sender.decode(), client_id.decode(), int(ts), form == JSON_FORM, payload)
+
+
+def _replaced_form(message: Message) -> bytes:
+    if message.recalled_by:
+        return b"%b%d:%b" % (_RECALLED, message.replaced, message.recalled_by.encode())
+    return b"%b%d" % (_EDITED, message.replaced)

@@ -82,6 +82,16 @@ class Archive(Protocol):
         Raises ArchiveRefused if it will never take one of them; others may be stored then.
         """
 
+    async def replace_messages(self, messages: Sequence[Message]) -> None:
+        """Messages as they are after an edit or a recall, with `replaced`; at least one. What each was before is gone,
+        from blocks too. In whatever order they come, and the messages themselves: the newest of each counts.
+
+        Raises ArchiveRefused as `store_messages` does.
+        """
+
+    async def message(self, conversation: str, mid: int) -> Message | None:
+        """One message that is a row."""
+
     async def highest_id(self) -> int:
         """The highest id of any message, or change of a group or a tag; 0 if there is none."""
 

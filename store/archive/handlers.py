@@ -40,6 +40,22 @@ class MessageHandler:
         await self._archive.store_messages(rows)
 
 
+class ReplaceHandler:
+    """Kind `replace`: the record of a message as it is after an edit or a recall."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+
+    def decode(self, data: bytes) -> Message:
+        return decode(data)
+
+    def sender(self, row: Message) -> str:
+        return row.sender
+
+    async def store(self, rows: Sequence[Message]) -> None:
+        await self._archive.replace_messages(rows)
+
+
 class GroupHandler:
     """Kind `group`: a group as it stands after a change."""
 
@@ -112,6 +128,7 @@ def handlers(archive: Archive) -> Mapping[bytes, Handler[Any]]:
     """Kind to handler: all that the outbox may hold."""
     return {
         b"message": MessageHandler(archive),
+        b"replace": ReplaceHandler(archive),
         b"group": GroupHandler(archive.groups),
         b"member": MemberHandler(archive.groups),
         b"tag": TagHandler(archive.tags),

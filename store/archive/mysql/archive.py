@@ -14,6 +14,7 @@ from store.archive.tables.blocks import sender_of
 from store.archive.tables.changes import Change
 from store.archive.tables.months import months_to_make
 from store.archive.tables.roaming import read
+from store.archive.tables.rows import columns
 from store.archive.tables.sql import migrate, pending, queries
 from store.archive.tables.visible_range import VisibleRange
 from store.record import Message
@@ -23,7 +24,7 @@ _QUERIES = queries("mysql")
 
 def _row(message: Message) -> tuple[bytes, int, bytes, bytes, int, int, bytes]:
     """In the order of `insert_message`."""
-    mid, topic, sender, client_id, ts, json, payload = message
+    mid, topic, sender, client_id, ts, json, payload, *_ = message
     return topic.encode(), mid, sender.encode(), client_id.encode(), ts, int(json), payload
 
 
@@ -39,6 +40,21 @@ class MySQLArchive:
     async def store_messages(self, messages: Sequence[Message]) -> None:
         async with self._connections.cursor() as cursor:
             await write_rows(cursor, _QUERIES["insert_message"], [_row(each) for each in messages])
+
+    async def replace_messages(self, messages: Sequence[Message]) -> None:
+        rows = []
+        for each in messages:
+            form, payload, replaced = columns(each)
+            rows.append((*_row(each)[:5], form, payload, replaced))
+        async with self._connections.cursor() as cursor:
+            await cursor.connection.begin()
+            await write_rows(cursor, _QUERIES["replace_message"], rows)
+            await self.blocks.replace(cursor, messages)
+            await cursor.connection.commit()
+
+    async def message(self, conversation: str, mid: int) -> Message | None:
+        found = await self._messages(_QUERIES["one_message"], [conversation.encode(), mid])
+        return found[0] if found else None
 
     async def highest_id(self) -> int:
         async with self._connections.cursor() as cursor:

@@ -6,9 +6,10 @@ from typing import Any
 from store.archive.mysql.connections import MySQLConnections
 from store.archive.mysql.partitions import drop_months, make_months
 from store.archive.mysql.rows import write_rows
-from store.archive.tables.blocks import Block, Progress
+from store.archive.tables.blocks import Block, Progress, sent_by, with_replaced
 from store.archive.tables.months import Month, months_between
 from store.archive.tables.roaming import Head, Span
+from store.archive.tables.rows import message_of
 from store.archive.tables.sql import queries
 from store.archive.tables.visible_range import VisibleRange
 from store.errors import ArchiveAway
@@ -22,8 +23,8 @@ AGGREGATE_SECONDS = 600
 
 def message(row: Sequence[Any]) -> Message:
     """A row of `message`, its columns in the table's order."""
-    topic, mid, sender, client_id, ts, form, payload = row
-    return Message(mid, topic.decode(), sender.decode(), client_id.decode(), ts, bool(form), payload)
+    topic, mid, sender, client_id, *others = row
+    return message_of(topic.decode(), mid, sender.decode(), client_id.decode(), *others)
 
 
 class MySQLBlocks:
@@ -83,7 +84,7 @@ class MySQLBlocks:
     async def store(self, progress: Progress, blocks: Sequence[Block]) -> Progress:
         after = progress.after(blocks)
         moved = (after.conversation.encode(), after.last_id)
-        added = (now - then for now, then in zip(after[3:], progress[3:], strict=True))
+        added = (now - then for now, then in zip(after[3:6], progress[3:6], strict=True))
         rows = [(each.conversation.encode(), *each[1:]) for each in blocks]
         async with self._connections.cursor(AGGREGATE_SECONDS) as cursor:
             await cursor.connection.begin()
@@ -95,6 +96,18 @@ class MySQLBlocks:
     async def finish(self, progress: Progress) -> None:
         async with self._connections.cursor() as cursor:
             await self._only_one(cursor, _QUERIES["finish_month"], self._place(progress))
+
+    async def replace(self, cursor: Any, messages: Sequence[Message]) -> None:
+        """Puts edited and recalled messages into the blocks that have them, in the cursor's transaction."""
+        mids = [each.mid for each in messages]
+        await cursor.execute(_QUERIES["months_of"], (min(mids), max(mids)))
+        for month in [Month(*row) for row in await cursor.fetchall()]:
+            for changed in (each for each in messages if month.start <= each.mid < month.edge):
+                for name in (changed.topic.encode(), sent_by(changed.sender).encode()):
+                    await cursor.execute(_QUERIES["block_of"], (name, changed.mid, changed.mid))
+                    for last_id, data in await cursor.fetchall():
+                        await cursor.execute(_QUERIES["change_block"], (with_replaced(data, changed), name, last_id))
+                await cursor.execute(_QUERIES["note_replaced"], (changed.replaced, month.start))
 
     async def drop(self, before: int) -> int:
         return await drop_months(self._connections, "block", before)
@@ -110,10 +123,10 @@ class MySQLBlocks:
             return [message(row) for row in await cursor.fetchall()]
 
     @staticmethod
-    def _place(progress: Progress) -> tuple[int, bytes, int]:
-        return progress.month.start, progress.conversation.encode(), progress.last_id
+    def _place(progress: Progress) -> tuple[int, bytes, int, int]:
+        return progress.month.start, progress.conversation.encode(), progress.last_id, progress.replaced
 
     @staticmethod
     async def _only_one(cursor: Any, query: str, arguments: Sequence[Any]) -> None:
         if await cursor.execute(query, arguments) != 1:
-            raise ArchiveAway("another process is aggregating")
+            raise ArchiveAway("another process is aggregating, or a message of the month was recalled or edited")

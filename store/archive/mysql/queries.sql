@@ -14,14 +14,28 @@ INSERT INTO message (conversation, id, sender, client_id, ts, form, payload)
 VALUES (%s, %s, %s, %s, %s, %s, %s)
 ON DUPLICATE KEY UPDATE id = id
 
+-- replace_message --
+-- A message that was edited or recalled, in whatever order its changes and the message itself come: the newest change
+-- counts. `replaced` is compared by all and set last.
+INSERT INTO message (conversation, id, sender, client_id, ts, form, payload, replaced)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+ON DUPLICATE KEY UPDATE
+    form = IF(VALUES(replaced) > replaced, VALUES(form), form),
+    payload = IF(VALUES(replaced) > replaced, VALUES(payload), payload),
+    replaced = GREATEST(VALUES(replaced), replaced)
+
+-- one_message --
+SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message
+WHERE conversation = %s AND id = %s
+
 -- conversation_page --
 -- One conversation between two ids, both excluded, oldest first. Goes into `merged_pages`.
-SELECT conversation, id, sender, client_id, ts, form, payload FROM message
+SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message
 WHERE conversation = %s AND id > %s AND id < %s ORDER BY id LIMIT %s
 
 -- sent_page --
 -- What one user sent to others, likewise; the second name is his own conversation.
-SELECT conversation, id, sender, client_id, ts, form, payload FROM message
+SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message
 WHERE sender = %s AND conversation LIKE 'single/%%' AND conversation <> %s AND id > %s AND id < %s ORDER BY id LIMIT %s
 
 -- merged_pages --
@@ -30,11 +44,11 @@ WHERE sender = %s AND conversation LIKE 'single/%%' AND conversation <> %s AND i
 
 -- newest_messages --
 -- The newest up to an id.
-SELECT conversation, id, sender, client_id, ts, form, payload FROM message WHERE id <= %s ORDER BY id DESC LIMIT %s
+SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message WHERE id <= %s ORDER BY id DESC LIMIT %s
 
 -- scan_messages --
 -- All between two ids, the lower excluded, oldest first.
-SELECT conversation, id, sender, client_id, ts, form, payload FROM message WHERE id > %s AND id <= %s ORDER BY id LIMIT %s
+SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message WHERE id > %s AND id <= %s ORDER BY id LIMIT %s
 
 -- highest_id --
 SELECT MAX(id) FROM (
@@ -112,7 +126,7 @@ SELECT data FROM block WHERE conversation = %s AND last_id > %s AND last_id <= %
 INSERT INTO aggregate_month (month, edge) VALUES (%s, %s) ON DUPLICATE KEY UPDATE month = month
 
 -- month_progress --
-SELECT conversation, last_id, messages, blocks, bytes FROM aggregate_month WHERE month = %s
+SELECT conversation, last_id, messages, blocks, bytes, replaced FROM aggregate_month WHERE month = %s
 
 -- count_month --
 -- What the two queries below give for a month: between two ids, the upper excluded.
@@ -122,13 +136,13 @@ FROM message FORCE INDEX (message_by_sender) WHERE id >= %s AND id < %s
 
 -- received_rows --
 -- The messages of a month after one of them, in the order of the primary key.
-SELECT conversation, id, sender, client_id, ts, form, payload FROM message FORCE INDEX (PRIMARY)
+SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message FORCE INDEX (PRIMARY)
 WHERE id >= %s AND id < %s AND (conversation > %s OR (conversation = %s AND id > %s))
 ORDER BY conversation, id LIMIT %s
 
 -- sent_rows --
 -- What users sent to other users in a month, after one of them, by sender and id. The service's own nobody pulls as his.
-SELECT conversation, id, sender, client_id, ts, form, payload FROM message FORCE INDEX (message_by_sender)
+SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message FORCE INDEX (message_by_sender)
 WHERE id >= %s AND id < %s AND (sender > %s OR (sender = %s AND id > %s))
   AND sender <> '0' AND conversation LIKE 'single/%%' AND conversation <> CONCAT('single/', sender)
 ORDER BY sender, id LIMIT %s
@@ -137,15 +151,30 @@ ORDER BY sender, id LIMIT %s
 INSERT INTO block (conversation, first_id, last_id, messages, data) VALUES (%s, %s, %s, %s, %s)
 
 -- advance_month --
--- Changes a row only if the month stands where this process left it.
+-- Changes a row only if the month stands where this process left it, and no message of it was replaced since.
 UPDATE aggregate_month
 SET conversation = %s, last_id = %s, messages = messages + %s, blocks = blocks + %s, bytes = bytes + %s
-WHERE month = %s AND conversation = %s AND last_id = %s AND aggregated_at IS NULL
+WHERE month = %s AND conversation = %s AND last_id = %s AND replaced = %s AND aggregated_at IS NULL
 
 -- finish_month --
 -- Likewise. From here on the month is read from its blocks.
 UPDATE aggregate_month SET aggregated_at = UNIX_TIMESTAMP(NOW(3)) * 1000
-WHERE month = %s AND conversation = %s AND last_id = %s AND aggregated_at IS NULL
+WHERE month = %s AND conversation = %s AND last_id = %s AND replaced = %s AND aggregated_at IS NULL
+
+-- months_of --
+-- The months begun or aggregated that reach between two ids; nobody begins or goes on with one meanwhile.
+SELECT month, edge FROM aggregate_month WHERE edge > %s AND month <= %s FOR UPDATE
+
+-- block_of --
+-- The block that has a message, if it is in one yet.
+SELECT last_id, data FROM block WHERE conversation = %s AND last_id >= %s AND first_id <= %s ORDER BY last_id LIMIT 1
+
+-- change_block --
+UPDATE block SET data = %s WHERE conversation = %s AND last_id = %s
+
+-- note_replaced --
+-- An aggregation that has read rows of this month, and not stored them yet, reads them again.
+UPDATE aggregate_month SET replaced = GREATEST(replaced, %s) WHERE month = %s
 
 -- store_change --
 -- The newest change of a channel counts, in whatever order they come.

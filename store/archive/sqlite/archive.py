@@ -12,6 +12,7 @@ from store.archive.sqlite.tags import SQLiteTags
 from store.archive.tables.blocks import sender_of
 from store.archive.tables.changes import Change
 from store.archive.tables.roaming import read
+from store.archive.tables.rows import columns
 from store.archive.tables.sql import migrate, pending, queries
 from store.archive.tables.visible_range import VisibleRange
 from store.record import Message
@@ -34,6 +35,16 @@ class SQLiteArchive:
         rows = [(m.topic, m.mid, m.sender, m.client_id, m.ts, int(m.json), m.payload) for m in messages]
         async with self._connection.transaction() as connection:
             await connection.executemany(_QUERIES["insert_message"], rows)
+
+    async def replace_messages(self, messages: Sequence[Message]) -> None:
+        rows = [(m.topic, m.mid, m.sender, m.client_id, m.ts, *columns(m)) for m in messages]
+        async with self._connection.transaction() as connection:
+            await connection.executemany(_QUERIES["replace_message"], rows)
+            await self.blocks.replace(connection, messages)
+
+    async def message(self, conversation: str, mid: int) -> Message | None:
+        found = await self._messages(_QUERIES["one_message"], [conversation, mid])
+        return found[0] if found else None
 
     async def highest_id(self) -> int:
         async with self._connection.open() as connection, connection.execute(_QUERIES["highest_id"]) as cursor:

@@ -6,9 +6,10 @@ from typing import Any
 import aiosqlite
 
 from store.archive.sqlite.connection import SQLiteConnection
-from store.archive.tables.blocks import Block, Progress
+from store.archive.tables.blocks import Block, Progress, sent_by, with_replaced
 from store.archive.tables.months import Month
 from store.archive.tables.roaming import Head, Span
+from store.archive.tables.rows import message_of
 from store.archive.tables.sql import queries
 from store.archive.tables.visible_range import VisibleRange
 from store.errors import ArchiveAway
@@ -21,8 +22,7 @@ DELETED_AT_ONCE = 500
 
 def message(row: Sequence[Any]) -> Message:
     """A row of `message`, its columns in the table's order."""
-    topic, mid, sender, client_id, ts, form, payload = row
-    return Message(mid, topic, sender, client_id, ts, bool(form), payload)
+    return message_of(*row)
 
 
 class SQLiteBlocks:
@@ -64,7 +64,7 @@ class SQLiteBlocks:
 
     async def store(self, progress: Progress, blocks: Sequence[Block]) -> Progress:
         after = progress.after(blocks)
-        added = (now - then for now, then in zip(after[3:], progress[3:], strict=True))
+        added = (now - then for now, then in zip(after[3:6], progress[3:6], strict=True))
         async with self._connection.transaction() as connection:
             place = [after.conversation, after.last_id, *added, *self._place(progress)]
             await self._only_one(connection, _QUERIES["advance_month"], place)
@@ -74,6 +74,19 @@ class SQLiteBlocks:
     async def finish(self, progress: Progress) -> None:
         async with self._connection.transaction() as connection:
             await self._only_one(connection, _QUERIES["finish_month"], self._place(progress))
+
+    async def replace(self, connection: aiosqlite.Connection, messages: Sequence[Message]) -> None:
+        """Puts edited and recalled messages into the blocks that have them, in the connection's transaction."""
+        mids = [each.mid for each in messages]
+        months = await connection.execute_fetchall(_QUERIES["months_of"], (min(mids), max(mids)))
+        for month in [Month(*row) for row in months]:
+            for changed in (each for each in messages if month.start <= each.mid < month.edge):
+                for name in (changed.topic, sent_by(changed.sender)):
+                    found = await connection.execute_fetchall(_QUERIES["block_of"], (name, changed.mid, changed.mid))
+                    for last_id, data in found:
+                        block = (with_replaced(data, changed), name, last_id)
+                        await connection.execute(_QUERIES["change_block"], block)
+                await connection.execute(_QUERIES["note_replaced"], (changed.replaced, month.start))
 
     async def drop(self, before: int) -> int:
         deleted = 0
@@ -92,10 +105,10 @@ class SQLiteBlocks:
             return list(await connection.execute_fetchall(query, arguments))
 
     @staticmethod
-    def _place(progress: Progress) -> tuple[int, str, int]:
-        return progress.month.start, progress.conversation, progress.last_id
+    def _place(progress: Progress) -> tuple[int, str, int, int]:
+        return progress.month.start, progress.conversation, progress.last_id, progress.replaced
 
     @staticmethod
     async def _only_one(connection: aiosqlite.Connection, query: str, arguments: Sequence[Any]) -> None:
         if (await connection.execute(query, arguments)).rowcount != 1:
-            raise ArchiveAway("another process is aggregating")
+            raise ArchiveAway("another process is aggregating, or a message of the month was recalled or edited")

@@ -6,14 +6,27 @@ INSERT INTO message (conversation, id, sender, client_id, ts, form, payload)
 VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (conversation, id) DO NOTHING
 
+-- replace_message --
+-- A message that was edited or recalled, in whatever order its changes and the message itself come: the newest change
+-- counts.
+INSERT INTO message (conversation, id, sender, client_id, ts, form, payload, replaced)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (conversation, id) DO UPDATE SET form = excluded.form, payload = excluded.payload,
+    replaced = excluded.replaced
+WHERE excluded.replaced > message.replaced
+
+-- one_message --
+SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message
+WHERE conversation = ? AND id = ?
+
 -- conversation_page --
 -- One conversation between two ids, both excluded, oldest first. Goes into `merged_pages`.
-SELECT conversation, id, sender, client_id, ts, form, payload FROM message
+SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message
 WHERE conversation = ? AND id > ? AND id < ? ORDER BY id LIMIT ?
 
 -- sent_page --
 -- What one user sent to others, likewise; the second name is his own conversation.
-SELECT conversation, id, sender, client_id, ts, form, payload FROM message
+SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message
 WHERE sender = ? AND conversation LIKE 'single/%' AND conversation <> ? AND id > ? AND id < ? ORDER BY id LIMIT ?
 
 -- merged_pages --
@@ -22,11 +35,11 @@ WHERE sender = ? AND conversation LIKE 'single/%' AND conversation <> ? AND id >
 
 -- newest_messages --
 -- The newest up to an id.
-SELECT conversation, id, sender, client_id, ts, form, payload FROM message WHERE id <= ? ORDER BY id DESC LIMIT ?
+SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message WHERE id <= ? ORDER BY id DESC LIMIT ?
 
 -- scan_messages --
 -- All between two ids, the lower excluded, oldest first.
-SELECT conversation, id, sender, client_id, ts, form, payload FROM message WHERE id > ? AND id <= ? ORDER BY id LIMIT ?
+SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message WHERE id > ? AND id <= ? ORDER BY id LIMIT ?
 
 -- highest_id --
 SELECT MAX(id) FROM (
@@ -84,7 +97,7 @@ SELECT data FROM block WHERE conversation = ? AND last_id > ? AND last_id <= ?
 INSERT INTO aggregate_month (month, edge) VALUES (?, ?) ON CONFLICT (month) DO NOTHING
 
 -- month_progress --
-SELECT conversation, last_id, messages, blocks, bytes FROM aggregate_month WHERE month = ?
+SELECT conversation, last_id, messages, blocks, bytes, replaced FROM aggregate_month WHERE month = ?
 
 -- count_month --
 -- What the two queries below give for a month: between two ids, the upper excluded.
@@ -95,13 +108,13 @@ FROM message WHERE id >= ? AND id < ?
 -- received_rows --
 -- The messages of a month after one of them, in the order of the primary key. The plus keeps SQLite from the index on
 -- id, which would have it sort the month for every page.
-SELECT conversation, id, sender, client_id, ts, form, payload FROM message
+SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message
 WHERE +id >= ? AND +id < ? AND (conversation, id) > (?, ?)
 ORDER BY conversation, id LIMIT ?
 
 -- sent_rows --
 -- What users sent to other users in a month, after one of them, by sender and id. The service's own nobody pulls as his.
-SELECT conversation, id, sender, client_id, ts, form, payload FROM message
+SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message
 WHERE +id >= ? AND +id < ? AND (sender, id) > (?, ?)
   AND sender <> '0' AND +conversation LIKE 'single/%' AND conversation <> 'single/' || sender
 ORDER BY sender, id LIMIT ?
@@ -110,15 +123,30 @@ ORDER BY sender, id LIMIT ?
 INSERT INTO block (conversation, first_id, last_id, messages, data) VALUES (?, ?, ?, ?, ?)
 
 -- advance_month --
--- Changes a row only if the month stands where this process left it.
+-- Changes a row only if the month stands where this process left it, and no message of it was replaced since.
 UPDATE aggregate_month
 SET conversation = ?, last_id = ?, messages = messages + ?, blocks = blocks + ?, bytes = bytes + ?
-WHERE month = ? AND conversation = ? AND last_id = ? AND aggregated_at IS NULL
+WHERE month = ? AND conversation = ? AND last_id = ? AND replaced = ? AND aggregated_at IS NULL
 
 -- finish_month --
 -- Likewise. From here on the month is read from its blocks.
 UPDATE aggregate_month SET aggregated_at = CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)
-WHERE month = ? AND conversation = ? AND last_id = ? AND aggregated_at IS NULL
+WHERE month = ? AND conversation = ? AND last_id = ? AND replaced = ? AND aggregated_at IS NULL
+
+-- months_of --
+-- The months begun or aggregated that reach between two ids; nobody begins or goes on with one meanwhile.
+SELECT month, edge FROM aggregate_month WHERE edge > ? AND month <= ?
+
+-- block_of --
+-- The block that has a message, if it is in one yet.
+SELECT last_id, data FROM block WHERE conversation = ? AND last_id >= ? AND first_id <= ? ORDER BY last_id LIMIT 1
+
+-- change_block --
+UPDATE block SET data = ? WHERE conversation = ? AND last_id = ?
+
+-- note_replaced --
+-- An aggregation that has read rows of this month, and not stored them yet, reads them again.
+UPDATE aggregate_month SET replaced = MAX(replaced, ?) WHERE month = ?
 
 -- delete_blocks --
 -- Some of the blocks that end below an id, so that no transaction is long.

@@ -38,7 +38,7 @@ class Progress(NamedTuple):
     """How far a month has come: stored with each batch of blocks, in the same transaction.
 
     conversation, last_id: of the block stored last. messages, blocks, bytes: stored so far; a message that is stored
-    twice counts twice.
+    twice counts twice. replaced: the highest id of an edit or a recall of its messages.
     """
 
     month: Month
@@ -47,6 +47,7 @@ class Progress(NamedTuple):
     messages: int
     blocks: int
     bytes: int
+    replaced: int
 
     def after(self, blocks: Sequence[Block]) -> "Progress":
         """When these are stored too."""
@@ -57,7 +58,18 @@ class Progress(NamedTuple):
             self.messages + sum(block.messages for block in blocks),
             self.blocks + len(blocks),
             self.bytes + sum(len(block.data) for block in blocks),
+            self.replaced,
         )
+
+
+def with_replaced(data: bytes, changed: Message) -> bytes:
+    """The data of a block whose message was edited or recalled. Raises ArchiveAway as `unpack` does."""
+    return pack(
+        [
+            encode(changed if message.mid == changed.mid and message.replaced < changed.replaced else message)
+            for message in unpack(data)
+        ]
+    )
 
 
 def sent_by(sender: str) -> str:

@@ -14,7 +14,7 @@ _FILE = re.compile(r"(\d{3})_(\w+)\.sql")
 
 
 class Migration(NamedTuple):
-    """One file. Its statements can be run twice: a process may die before it has noted that they ran."""
+    """One file. In MySQL its statements can be run twice: a process may die before it has noted that they ran."""
 
     version: int
     name: str

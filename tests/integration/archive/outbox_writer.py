@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import asyncmy
 
 from store.archive.outbox import ENTRY_BYTES
+from store.archive.tables.rows import message_of
 from store.record import Message, encode_tail
 from store.redis import keys
 from store.redis.client import RedisClient
@@ -40,7 +41,7 @@ async def put_data(redis: RedisClient, mid: int, data: bytes, kind: bytes = b"me
 async def put(redis: RedisClient, messages: Sequence[Message]) -> None:
     async with redis.pipeline(transaction=False) as pipe:
         for each in messages:
-            data = b"%d\n" % each.mid + encode_tail(*each[1:])
+            data = b"%d\n" % each.mid + encode_tail(*each[1:7])
             pipe.xadd(keys.OUTBOX, {b"k": b"message", b"d": data}, id=f"{each.mid}-0")
             pipe.incrby(keys.OUTBOX_BYTES, len(data) + ENTRY_BYTES)
         await pipe.execute()
@@ -71,9 +72,11 @@ async def stored(url: str) -> list[Message]:
     def text(value: object) -> str:
         return value.decode() if isinstance(value, bytes) else str(value)
 
-    query = "SELECT id, conversation, sender, client_id, ts, form, payload FROM message ORDER BY id, conversation"
+    query = (
+        "SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message ORDER BY id, conversation"
+    )
     return [
-        Message(row[0], text(row[1]), text(row[2]), text(row[3]), row[4], bool(row[5]), row[6])  # type: ignore[arg-type]
+        message_of(text(row[0]), row[1], text(row[2]), text(row[3]), *row[4:])  # type: ignore[arg-type]
         for row in await rows(url, query)
     ]
 

@@ -104,13 +104,14 @@ async def test_migrating_twice_changes_nothing(archive_url: str) -> None:
     await archive.close()
 
 
-async def test_a_migration_that_ran_but_was_not_noted_runs_again(archive_url: str) -> None:
-    archive = open_archive(archive_url)
+async def test_a_migration_that_ran_but_was_not_noted_runs_again(maria_url: str) -> None:
+    """In SQLite that cannot be: migrating and noting it are one transaction."""
+    archive = open_archive(maria_url)
     names = await archive.migrate()
     await archive.store_messages([message(1)])
-    await rows_changed(archive_url, "DELETE FROM migration")
+    await rows_changed(maria_url, "DELETE FROM migration")
     assert await archive.migrate() == names
-    assert await stored(archive_url) == [message(1)]
+    assert await stored(maria_url) == [message(1)]
     await archive.close()
 
 
@@ -165,10 +166,10 @@ async def test_four_processes_migrate_at_once(archive_url: str) -> None:
     ]  # fmt: skip
     answers = await asyncio.gather(*(process.communicate() for process in processes))
     assert [error for _, error in answers] == [b""] * 4
-    names = [b"001_message", b"002_block", b"003_group", b"004_tag", b"005_channel_change"]
+    names = [b"001_message", b"002_block", b"003_group", b"004_tag", b"005_channel_change", b"006_replaced"]
     assert sorted(output.split() for output, _ in answers) == [[], [], [], names]
     versions = await rows(archive_url, "SELECT version FROM migration ORDER BY version")
-    assert [row[0] for row in versions] == [1, 2, 3, 4, 5]
+    assert [row[0] for row in versions] == [1, 2, 3, 4, 5, 6]
 
 
 async def test_many_tasks_use_one_archive_at_once(archive: Archive, archive_url: str) -> None:
