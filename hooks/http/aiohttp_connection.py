@@ -15,9 +15,9 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.web_protocol import _ErrInfo
 
 from hooks.errors import Problem, error_response
+from hooks.http.aiohttp_private import AiohttpHandler
 from hooks.http.crowd import Crowd
 from hooks.http.origins import Origins
 from hooks.metrics import Metrics
@@ -45,7 +45,7 @@ class Bounds(NamedTuple):
     write_seconds: float
 
 
-class AiohttpConnection(web.RequestHandler):
+class AiohttpConnection(AiohttpHandler):
     """One connection. crowd: what it counts in; None: it does not."""
 
     def __init__(
@@ -93,7 +93,7 @@ class AiohttpConnection(web.RequestHandler):
     @property
     def asked_for_more(self) -> bool:
         """Returns whether another request has come behind the one that is being answered."""
-        return bool(self._messages)
+        return bool(self.unanswered)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._wire = cast(asyncio.Transport, transport)  # uvloop's is one, but does not derive from it
@@ -128,7 +128,7 @@ class AiohttpConnection(web.RequestHandler):
             return
         self._unread_bytes.inc(waiting - self._unread)
         self._unread = waiting
-        self._reading = self._loop.call_later(self._bounds.write_seconds, self._watch_unread)
+        self._reading = self.loop.call_later(self._bounds.write_seconds, self._watch_unread)
 
     def _forget_unread(self) -> None:
         if self._reading is not None:
@@ -159,7 +159,7 @@ class AiohttpConnection(web.RequestHandler):
         if not whole and self._body.is_eof():
             self._head = self._head or data
             self._head_length += len(data)
-        requests = self._request_count
+        requests = self.read_count
         try:
             super().data_received(data)
         except Exception as error:
@@ -167,8 +167,8 @@ class AiohttpConnection(web.RequestHandler):
             self.log_exception("", exc_info=error)
             self.force_close()
             return
-        if whole and len(data) <= self._bounds.head and self._request_count == requests + 1:
-            request, body = self._messages[-1]
+        if whole and len(data) <= self._bounds.head and self.read_count == requests + 1:
+            request, body = self.unanswered[-1]
             if body is EMPTY_PAYLOAD and isinstance(request, RawRequestMessage):
                 # Nearly all requests: a head that came whole and alone.
                 if self._late is not None:
@@ -179,8 +179,8 @@ class AiohttpConnection(web.RequestHandler):
         if whole:
             self._head = data
             self._head_length = len(data)
-        if self._request_count > requests:
-            request, self._body = self._messages[-1]
+        if self.read_count > requests:
+            request, self._body = self.unanswered[-1]
             self._malformed = not isinstance(request, RawRequestMessage)
             if isinstance(request, RawRequestMessage):
                 self._begin_request(request, data)
@@ -195,7 +195,7 @@ class AiohttpConnection(web.RequestHandler):
     def _begin_request(self, request: RawRequestMessage, data: bytes) -> None:
         """A head has come whole; `data`: its end, and what came with it."""
         if self._head_length > self._bounds.head and _head_bytes(request) > self._bounds.head:
-            self._messages.pop()
+            self.unanswered.pop()
             self._body = EMPTY_PAYLOAD
             self._refuse_head()
             return
@@ -220,7 +220,7 @@ class AiohttpConnection(web.RequestHandler):
             self._crowd.began(self, self._head_length)
 
     def _expect_more(self) -> None:
-        self._late = self._loop.call_later(self._bounds.request_seconds, self._end_late)
+        self._late = self.loop.call_later(self._bounds.request_seconds, self._end_late)
 
     def _expect_nothing(self) -> None:
         if self._late is not None:
@@ -230,7 +230,7 @@ class AiohttpConnection(web.RequestHandler):
     def _end_late(self) -> None:
         """Ends a connection whose head has not come in time, or whose body is silent, unless it is not being read."""
         self._late = None
-        if not self._body.is_eof() and self._reading_paused:
+        if not self._body.is_eof() and self.is_reading_paused:
             self._expect_more()
         elif self._body.is_eof():
             self.make_room("head_late")
@@ -241,21 +241,18 @@ class AiohttpConnection(web.RequestHandler):
         """Has aiohttp answer, after what it is answering, a head that is too long in all, which it does not look at."""
         self._malformed = True
         self._expect_nothing()
-        error = LineTooLong("", self._bounds.head)
-        self._messages.append((_ErrInfo(status=431, exc=error, message=""), EMPTY_PAYLOAD))
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self.answer_error(431, LineTooLong("", self._bounds.head))
 
     def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
         """A request was answered."""
-        if self._crowd is not None and not self._messages:
+        if self._crowd is not None and not self.unanswered:
             self._crowd.idle(self)
 
     async def linger(self) -> None:
         """Lets a client that is still sending read its answer: a connection closed before that is reset."""
         if self._wire is None or self._wire.is_closing():
             return
-        self._lost = self._loop.create_future()
+        self._lost = self.loop.create_future()
         self._wire.write_eof()
         await asyncio.wait([self._lost], timeout=_LINGER_SECONDS)
 

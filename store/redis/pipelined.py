@@ -18,6 +18,15 @@ from store.redis.client import DRIVER_ERRORS, RedisClient, failure, refusal
 _INCOMPLETE = object()
 
 
+def transport_of(connection: Any) -> asyncio.Transport:
+    """Returns the transport of a connection that redis-py made, which its documentation does not offer.
+
+    pyproject.toml therefore keeps redis-py's minor version.
+    """
+    transport: asyncio.Transport = connection._writer.transport
+    return transport
+
+
 class RedisConnection:
     """For one command at a time. Connects when there is something to ask, and again after the connection was lost.
 
@@ -61,7 +70,7 @@ class RedisConnection:
             await self._connection.connect()
         except DRIVER_ERRORS as error:
             raise failure(error) from error
-        self._replies = _Replies(self._connection._writer.transport)
+        self._replies = _Replies(transport_of(self._connection))
         return self._replies
 
     async def _disconnect(self) -> None:

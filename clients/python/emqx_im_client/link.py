@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
 
+from emqx_im_client.aiomqtt_private import disconnected, paho_of
 from emqx_im_client.cancellation import heed_cancellation
 
 CONNECT_SECONDS = 30
@@ -71,7 +72,7 @@ class Link:
             timeout=CONNECT_SECONDS,
             logger=_silent,
         )
-        self._client._client.connect_timeout = CONNECT_SECONDS
+        paho_of(self._client).connect_timeout = CONNECT_SECONDS
 
     async def __aenter__(self) -> Self:
         opening = asyncio.create_task(self._client.__aenter__())
@@ -95,8 +96,9 @@ class Link:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._client.timeout = GOODBYE_SECONDS
-        if self._client._disconnected.done() and not self._client._disconnected.cancelled():
-            self._client._disconnected.exception()  # known already; asyncio complains where nobody asked
+        ended = disconnected(self._client)
+        if ended.done() and not ended.cancelled():
+            ended.exception()  # known already; asyncio complains where nobody asked
         try:
             await self._client.__aexit__(kind, error, traceback)
         except aiomqtt.MqttError:
@@ -127,11 +129,11 @@ class Link:
     async def _answered(self, asking: Coroutine[Any, Any, T]) -> T:
         """Waits for the broker's answer, or for the connection's end, of which aiomqtt does not tell who waits."""
         task = asyncio.create_task(asking)
-        ends: list[asyncio.Future[Any]] = [task, self._client._disconnected]
+        ends: list[asyncio.Future[Any]] = [task, disconnected(self._client)]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
-                raise self._lost(self._client._disconnected.exception())
+                raise self._lost(disconnected(self._client).exception())
             return task.result()
         except aiomqtt.MqttError as error:
             raise self._lost(error) from error
@@ -150,7 +152,7 @@ class Link:
     def _hang_up(self, opening: asyncio.Task[Any] | None = None) -> None:
         if opening is not None and not opening.cancelled():
             opening.exception()
-        self._client._client.disconnect()
+        paho_of(self._client).disconnect()
 
 
 def _code(reason: Any) -> int | None:
