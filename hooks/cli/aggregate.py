@@ -33,7 +33,7 @@ def aggregate() -> None:
     except StoreError as error:
         sys.exit(f"emqx-im: IM_REDIS_URL: {error}")
     except KeyboardInterrupt:
-        sys.exit("emqx-im: interrupted; run it again to go on")
+        sys.exit("emqx-im: interrupted; run it again to continue")
 
 
 async def _connected(redis_url: str, archive_url: str, window_us: int) -> None:

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 
 def dev(
-    data_dir: Annotated[Path, typer.Option(help="Where everything is kept.")] = Path(".emqx-im"),
-    http_port: int = typer.Option(8080, min=0, max=65535, envvar="IM_HTTP_PORT", help="The service; 0: a free one."),
-    mqtt_port: int = typer.Option(1883, min=0, max=65535, help="MQTT over TCP; 0: a free one."),
-    ws_port: int = typer.Option(8083, min=0, max=65535, help="MQTT over WebSocket, /mqtt; 0: a free one."),
-    api_port: int = typer.Option(18083, min=0, max=65535, help="EMQX's REST API; 0: a free one."),
+    data_dir: Annotated[Path, typer.Option(help="Directory in which everything is kept.")] = Path(".emqx-im"),
+    http_port: int = typer.Option(
+        8080, min=0, max=65535, envvar="IM_HTTP_PORT", help="Port of the service; 0 takes a free one."
+    ),
+    mqtt_port: int = typer.Option(1883, min=0, max=65535, help="Port of MQTT over TCP; 0 takes a free one."),
+    ws_port: int = typer.Option(8083, min=0, max=65535, help="Port of MQTT over WebSocket, /mqtt; 0 takes a free one."),
+    api_port: int = typer.Option(18083, min=0, max=65535, help="Port of EMQX's REST API; 0 takes a free one."),
 ) -> None:
     """Run everything on this machine, for trying out: broker, service, Valkey and archive."""
     try:

@@ -23,7 +23,7 @@ def reconcile() -> None:
     """Compare presence with EMQX's list of clients: add missing devices, remove those that a dead node left behind."""
     redis_url, broker = load(RedisSettings).redis_url, load(BrokerSettings)
     if broker.emqx_api_url is None:
-        raise SettingsError("IM_EMQX_API_URL: needed, EMQX is asked who is connected")
+        raise SettingsError("IM_EMQX_API_URL: required, to ask EMQX which clients are connected")
     logs.configure("error")
     try:
         done = uvloop.run(_reconcile(redis_url, broker.emqx_api_url, broker))
@@ -49,4 +49,4 @@ async def _reconcile(redis_url: str, url: str, broker: BrokerSettings) -> Reconc
 
 
 def _describe(done: Reconciled) -> str:
-    return f"{done.listed} devices connected, {done.missing} were missing, {done.stale} were there no more"
+    return f"{done.listed} devices are connected; {done.missing} were missing and {done.stale} stale in presence"

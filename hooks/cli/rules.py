@@ -23,20 +23,22 @@ from store.private_files import write_private
 
 _STYLES = {"+": "green", "~": "yellow", "-": "red"}
 _LEFT = (
-    "left: the JWT authenticator (without it everybody is let in), and settings of mqtt, retainer, delayed, listeners"
+    "kept: the JWT authenticator (without it everybody is let in), and settings of mqtt, retainer, delayed, listeners"
 )
-_REPLACED = "note: an import sets mqtt, retainer and delayed as a whole: what you changed there is back at its default"
-_LISTENERS = "note: the rates of listeners are not in it: `emqx-im rules apply` sets them"
+_REPLACED = (
+    "note: an import replaces mqtt, retainer and delayed as a whole; your own changes there are reset to defaults"
+)
+_LISTENERS = "note: the file does not contain the rates of listeners; run `emqx-im rules apply` to set them"
 _NODE_CACHE = (
-    "note: for EMQX 6.2 and newer give --for: a permission cache of theirs must be off, which 5.8 does not know"
+    "note: pass --for for EMQX 6.2 and newer: their node's permission cache must be off, which 5.8 does not know"
 )
 
-app = typer.Typer(help="EMQX's side of emqx-im: export, apply, check.", no_args_is_help=True)
+app = typer.Typer(help="Bring emqx-im's rules and settings into EMQX: export, apply, check.", no_args_is_help=True)
 console = Console(highlight=False, soft_wrap=True)
 
 
 class Only(StrEnum):
-    """A part of it all."""
+    """The parts that can be selected."""
 
     rules = "rules"
 
@@ -46,9 +48,11 @@ class Format(StrEnum):
     hocon = "hocon"
 
 
-_HOOK_URL = typer.Option(None, help="Where EMQX reaches the service, instead of IM_HOOK_URL.")
-_NAME = typer.Option("emqx_im", help="Name of connector and action, and what the rules' ids begin with.")
-_ONLY = typer.Option(None, help="Connector, action and rules, without authentication, authorization and the rest.")
+_HOOK_URL = typer.Option(None, help="Address at which EMQX reaches the service, instead of IM_HOOK_URL.")
+_NAME = typer.Option("emqx_im", help="Name of connector and action, and prefix of the rules' ids.")
+_ONLY = typer.Option(
+    None, help="Only connector, actions and rules, without authentication, authorization and settings."
+)
 
 
 @app.command()
@@ -58,7 +62,7 @@ def export(
     name: str = _NAME,
     only: Only | None = _ONLY,
     form: Format = typer.Option(Format.archive, "--format", help="A backup to upload, or HOCON for `conf load`."),
-    for_: str | None = typer.Option(None, "--for", help="The version of EMQX that will read it, such as 6.2."),
+    for_: str | None = typer.Option(None, "--for", help="The version of EMQX that will read the file, such as 6.2."),
 ) -> None:
     """Write a backup for EMQX's dashboard (FILE.tar.gz), or HOCON for its command line and base.hocon."""
     version = _target(for_, only)
@@ -72,7 +76,7 @@ def export(
             if only is None:
                 acl = output.with_name("emqx-im-acl.conf")
                 write_private(acl, rules.acl.encode(), mode=0o644)
-                typer.echo(f"note: copy {acl} to {ACL_PATH} on every EMQX node first", err=True)
+                typer.echo(f"note: first copy {acl} to {ACL_PATH} on every EMQX node", err=True)
     except ValueError as error:
         sys.exit(f"emqx-im: --output: {error}")
     except OSError as error:
@@ -88,10 +92,12 @@ def apply(
     hook_url: str | None = _HOOK_URL,
     name: str = _NAME,
     only: Only | None = _ONLY,
-    dry_run: bool = typer.Option(False, "--dry-run", help="Show what would change, and change nothing."),
-    secrets: bool = typer.Option(False, "--secrets", help="Write secrets again: EMQX shows none of them."),
-    replace: bool = typer.Option(False, "--replace", help="Although somebody else made what is there."),
-    remove: bool = typer.Option(False, "--remove", help="Take away what is ours."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Only show what would change."),
+    secrets: bool = typer.Option(
+        False, "--secrets", help="Write all secrets again, because EMQX does not show whether they differ."
+    ),
+    replace: bool = typer.Option(False, "--replace", help="Overwrite what somebody else made."),
+    remove: bool = typer.Option(False, "--remove", help="Remove everything that emqx-im made."),
 ) -> None:
     """Show what differs in a running EMQX, and apply the rules to it through its REST API."""
     rules = _rules(hook_url, name, only)
@@ -110,10 +116,10 @@ def check(hook_url: str | None = _HOOK_URL, name: str = _NAME, only: Only | None
         findings = await compare(api, rules, only_rules=only is not None)
         runs, wanted = await trusted_sending(api, rules), rules.parameters.trusted_send
         fits = "as" if runs == wanted else "not as"
-        console.print(f"users send {way(trusted=runs)}: {fits} IM_TRUSTED_SEND={str(wanted).lower()} says")
+        console.print(f"users send {way(trusted=runs)}, {fits} IM_TRUSTED_SEND={str(wanted).lower()} says")
         if _show(findings):
             raise typer.Exit(1)
-        console.print(f"EMQX holds all {len(findings)} parts; secrets cannot be compared")
+        console.print(f"EMQX has all {len(findings)} parts; secrets cannot be compared")
 
     _run(work)
 
@@ -125,26 +131,26 @@ async def _apply(api: Management, rules: Rules, only_rules: bool, secrets: bool,
         return
     foreign = [finding.resource.label for finding in findings if finding.foreign]
     if foreign and not replace:
-        sys.exit(f"emqx-im: not made by emqx-im: {', '.join(foreign)}; --replace writes over it")
+        sys.exit(f"emqx-im: somebody else made {', '.join(foreign)}; --replace overwrites it")
     if dry_run:
         return
     try:
         left = await applying.write(api, findings, lambda label: console.print(f"written: {label}"))
     except (applying.Unfinished, BrokerAway, BrokerRefused) as error:
-        sys.exit(f"emqx-im: {error}\nwhat is written works; the same command writes the rest")
+        sys.exit(f"emqx-im: {error}\nwhat was written works; run the same command again to write the rest")
     if _show(left):
-        sys.exit("emqx-im: EMQX took these and keeps them as they were: emqx.conf or its environment may pin them")
+        sys.exit("emqx-im: EMQX accepted these but did not change them: emqx.conf or its environment may pin them")
 
 
 async def _remove(api: Management, rules: Rules, only_rules: bool, dry_run: bool) -> None:
     if users := await applying.users_of_ours(api, rules):
-        sys.exit(f"emqx-im: rules that are not ours use our action: {', '.join(users)}")
+        sys.exit(f"emqx-im: other rules use emqx-im's action, change them first: {', '.join(users)}")
     there = await applying.ours_there(api, rules, only_rules=only_rules)
     for resource in there:
         console.print(f"- {resource.label}", style=_STYLES["-"])
     if not dry_run:
         await applying.remove(api, there, lambda label: console.print(f"removed: {label}"))
-    console.print(_LEFT if not only_rules else "left: authentication, authorization and settings")
+    console.print(_LEFT if not only_rules else "kept: authentication, authorization and settings")
 
 
 def _target(given: str | None, only: Only | None) -> Version | None:
@@ -152,7 +158,7 @@ def _target(given: str | None, only: Only | None) -> Version | None:
     if given is None:
         return None
     if only is not None:
-        sys.exit("emqx-im: --for: rules alone are the same for every version; leave out --for or --only")
+        sys.exit("emqx-im: --for: the rules are the same for every version; leave out --for or --only")
     try:
         return target_version(given)
     except ValueError as error:
@@ -175,10 +181,10 @@ def _show(findings: list[Finding]) -> bool:
 def management(settings: BrokerSettings) -> Management:
     """Raises SettingsError."""
     if settings.emqx_api_url is None:
-        raise SettingsError("IM_EMQX_API_URL: needed, the address of EMQX's REST API")
+        raise SettingsError("IM_EMQX_API_URL: required; set it to the address of EMQX's REST API")
     for name in ("emqx_api_key", "emqx_api_secret"):
         if not getattr(settings, name):
-            raise SettingsError(f"IM_{name.upper()}: needed for EMQX's REST API")
+            raise SettingsError(f"IM_{name.upper()}: required for EMQX's REST API")
     return Management(settings.emqx_api_url, settings.emqx_api_key, settings.emqx_api_secret)
 
 
@@ -186,7 +192,7 @@ def _run(work: Callable[[Management], Awaitable[None]]) -> None:
     async def connected() -> None:
         async with management(load(BrokerSettings)) as api:
             if not await manageable(api):
-                sys.exit(f"emqx-im: IM_EMQX_API_URL: {api.url} is no EMQX; emqx-im dev runs the rules by itself")
+                sys.exit(f"emqx-im: IM_EMQX_API_URL: {api.url} is not EMQX; emqx-im dev runs the rules by itself")
             await work(api)
 
     try:

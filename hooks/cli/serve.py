@@ -29,7 +29,7 @@ _RESTART_SECONDS = 1.0
 log = structlog.get_logger(__name__)
 
 
-def serve(workers: int = typer.Option(1, min=1, max=64, help="Processes that share the port.")) -> None:
+def serve(workers: int = typer.Option(1, min=1, max=64, help="Number of processes that share the port.")) -> None:
     """Serve webhooks and pulls until SIGTERM, then finish what was accepted."""
     settings = load_all()
     logs.configure(settings.logs.log_level)

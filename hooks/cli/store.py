@@ -29,7 +29,7 @@ def sweep() -> None:
     _run(lambda redis: _sweep(redis, timelines))
 
 
-def rebuild(force: bool = typer.Option(False, "--force", help="Although Redis holds a store already.")) -> None:
+def rebuild(force: bool = typer.Option(False, "--force", help="Rebuild even if Redis has a store already.")) -> None:
     """Restore the window's messages from the archive into an empty Redis, and start a new epoch."""
     archive_url, timelines = load(ArchiveSettings).archive_url, load(TimelineSettings)
     _run(lambda redis: _rebuild(redis, open_archive(archive_url), timelines, force))
@@ -64,7 +64,7 @@ async def _sweep(redis: RedisClient, timelines: TimelineSettings) -> None:
 
 def _describe(swept: Swept) -> str:
     return (
-        f"{swept.examined} users not seen for long, {swept.dormant} made dormant, "
+        f"{swept.examined} users examined, {swept.dormant} made dormant, "
         f"{swept.messages} messages and {swept.memory} bytes freed"
     )
 
@@ -74,7 +74,7 @@ async def _rebuild(redis: RedisClient, archive: Archive, timelines: TimelineSett
     life = StoreRecovery(redis, archive, archiver, window_us=timelines.window_us, sync_sender=timelines.sync_sender)
     try:
         if not force and await life.epoch() is not None:
-            sys.exit("emqx-im: Redis holds a store already; --force rebuilds it all the same, under a new epoch")
+            sys.exit("emqx-im: Redis has a store already; --force rebuilds it anyway, under a new epoch")
         count = 0
 
         def progress(so_far: int) -> None:
@@ -84,6 +84,6 @@ async def _rebuild(redis: RedisClient, archive: Archive, timelines: TimelineSett
 
         with console.status("rebuilding") as status:
             epoch = await life.rebuild(progress=progress)
-        typer.echo(f"{count} messages put back; the new epoch is {epoch}")
+        typer.echo(f"{count} messages were restored; the new epoch is {epoch}")
     finally:
         await archive.close()

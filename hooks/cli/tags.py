@@ -24,7 +24,7 @@ from hooks.settings import AdminSettings, BrokerSettings
 from hooks.settings import load as load_settings
 from hooks.topics import Tag, number, receiver
 
-app = typer.Typer(help="Tags: who holds them.", no_args_is_help=True)
+app = typer.Typer(help="Give tags to users.", no_args_is_help=True)
 
 _MAX_SHOWN = 20
 """Malformed lines that are shown."""
@@ -55,13 +55,15 @@ def _group() -> None:
 
 @app.command()
 def load(
-    file: Annotated[Path, typer.Argument(help="CSV: a uid in the first column, or in that called `uid`.")],
+    file: Annotated[Path, typer.Argument(help="CSV file with the uid in the first column, or in the column `uid`.")],
     tag: str = typer.Option(..., help="The tag; it has to exist."),
     source: Source = typer.Option(
-        ..., help="`profile`: these users are all who hold it by profile. `manual`: they hold it, too."
+        ..., help="`profile`: the file is the whole set of holders by profile. `manual`: the users are added."
     ),
-    partial: bool = typer.Option(False, "--partial", help="Load the good lines of a file that has bad ones."),
-    url: str = typer.Option("", help="The service, if neither IM_HOOK_URL nor a running `emqx-im dev`."),
+    partial: bool = typer.Option(False, "--partial", help="Load the valid lines of a file that has malformed ones."),
+    url: str = typer.Option(
+        "", help="Address of the service, if it is neither IM_HOOK_URL nor a running `emqx-im dev`."
+    ),
     data_dir: Annotated[Path, typer.Option(help="Data directory of the running `emqx-im dev`.")] = DEFAULT_DIRECTORY,
 ) -> None:
     """Give a tag to the users in a CSV file, all or none of them; run it again if it was interrupted."""
@@ -71,7 +73,9 @@ def load(
     for line, what in users.wrong[:_MAX_SHOWN]:
         typer.echo(f"{file}:{line}: {what}", err=True)
     if users.wrong and not partial:
-        sys.exit(f"emqx-im: {len(users.wrong)} lines are malformed, nothing was loaded; --partial loads the others")
+        sys.exit(
+            f"emqx-im: {len(users.wrong)} lines are malformed, so nothing was loaded; --partial loads the other lines"
+        )
     if not users.uids:
         sys.exit(f"emqx-im: {file} names no user; nothing was loaded")
     address, token = _service(url, data_dir)
@@ -119,7 +123,7 @@ def _service(url: str, data_dir: Path) -> tuple[str, str]:
         return url.rstrip("/"), load_settings(AdminSettings).admin_token
     running = find_running(data_dir)
     if running is None:
-        sys.exit(f"emqx-im: no emqx-im dev runs in {data_dir}: start it, or give --url")
+        sys.exit(f"emqx-im: no emqx-im dev runs in {data_dir}: start it, or pass --url")
     return f"http://127.0.0.1:{running.ports.http_port}", running.secrets.admin_token
 
 
@@ -141,14 +145,14 @@ async def _load(address: str, token: str, tag: str, source: Source, uids: Sequen
             if source is Source.profile:
                 async with session.put(f"{users}?source=profile", data=lines()) as answer:
                     await _check(answer)
-                return f"{len(uids)} users hold it by profile"
+                return f"{len(uids)} users hold the tag by profile"
             added = 0
             for some in _parts(uids):
                 body = orjson.dumps({"add": some, "source": source.value})
                 async with session.post(users, data=body) as answer:
                     added += (await _check(answer))["added"]
                 progress.advance(bar, len(some))
-            return f"{added} users more hold it, of {len(uids)} in the file"
+            return f"{added} of {len(uids)} users in the file got the tag"
 
 
 async def _check(answer: aiohttp.ClientResponse) -> Any:

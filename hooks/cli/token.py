@@ -16,14 +16,14 @@ DAY = 24 * 3600
 
 
 def token(
-    uid: str = typer.Option("", help="The user's id, 1 to 2^53-1."),
-    username: str = typer.Option("", help="Instead of --uid: an operator's tool."),
-    ttl: int = typer.Option(DAY, min=1, help="Seconds until it expires."),
+    uid: str = typer.Option("", help="User id, from 1 to 2^53-1."),
+    username: str = typer.Option("", help="Username of an operator's tool, instead of --uid."),
+    ttl: int = typer.Option(DAY, min=1, help="Seconds until the token expires."),
     data_dir: Annotated[Path, typer.Option(help="Data directory of the running `emqx-im dev`.")] = DEFAULT_DIRECTORY,
 ) -> None:
     """Print a token, which the broker accepts as MQTT password and the pull as bearer token."""
     if bool(uid) == bool(username):
-        sys.exit("emqx-im: give either --uid or --username")
+        sys.exit("emqx-im: pass either --uid or --username")
     typer.echo(mint(str(checked_uid(uid)) if uid else username, jwt_secret(data_dir), ttl))
 
 

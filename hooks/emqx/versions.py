@@ -33,7 +33,7 @@ def target_version(given: str) -> Version:
     """
     version = version_of(given) if _GIVEN.fullmatch(given) else UNKNOWN
     if version[:2] < OLDEST[:2]:
-        raise ValueError(f"{given}: takes a version of EMQX from 5.8 on, such as 5.8 or 6.2")
+        raise ValueError(f"{given!r} is not a version of EMQX from 5.8 on, such as 5.8 or 6.2")
     return version
 
 

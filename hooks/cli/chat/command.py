@@ -15,16 +15,19 @@ _TOKEN_SECONDS = 3600
 
 
 def chat(
-    uid: str = typer.Option(..., help="Who you are."),
-    to: str = typer.Option("", help="Whom lines go to: a uid, or a topic such as group/7."),
+    uid: str = typer.Option(..., help="Your user id."),
+    to: str = typer.Option("", help="Where your lines go: a uid, or a topic such as group/7."),
     data_dir: Annotated[
-        Path, typer.Option(help="Where `emqx-im dev` runs, and where the chat is kept.")
+        Path, typer.Option(help="Data directory of the running `emqx-im dev`; the chat is kept there too.")
     ] = DEFAULT_DIRECTORY,
-    mqtt: str = typer.Option("", help="Another broker: HOST:PORT, or mqtts://HOST:PORT."),
-    url: str = typer.Option("", help="Another service: http://HOST:PORT."),
-    token: str = typer.Option("", envvar="IM_TOKEN", help="Your JWT; otherwise one is made with IM_JWT_SECRET."),
+    mqtt: str = typer.Option("", help="Another broker, as HOST:PORT or mqtts://HOST:PORT."),
+    url: str = typer.Option("", help="Another service, as http://HOST:PORT."),
+    token: str = typer.Option("", envvar="IM_TOKEN", help="Your JWT; without it one is made with IM_JWT_SECRET."),
     trusted_send: bool = typer.Option(
-        False, "--trusted-send", envvar="IM_TRUSTED_SEND", help="Service and broker run with IM_TRUSTED_SEND."
+        False,
+        "--trusted-send",
+        envvar="IM_TRUSTED_SEND",
+        help="Use this if service and broker run with IM_TRUSTED_SEND.",
     ),
     wait: float = typer.Option(60, min=0, help="Seconds to wait for answers after the last line."),
 ) -> None:
@@ -46,7 +49,7 @@ def chat(
     if topic is None:
         sys.exit(f"emqx-im: --to: {to!r} is neither a uid nor a topic")
     if token and token.count(".") != 2:
-        sys.exit("emqx-im: --token: that is not a JWT")
+        sys.exit("emqx-im: --token: this is not a JWT")
     broker, service, trusted = _addresses(data_dir, mqtt, url)
     secret = "" if token else jwt_secret(data_dir)
     try:
@@ -75,7 +78,7 @@ def _addresses(data_dir: Path, mqtt: str, url: str) -> tuple[MqttAddress, str, b
         return mqtt_address(mqtt), url, False
     running = find_running(data_dir)
     if running is None:
-        sys.exit(f"emqx-im: no emqx-im dev runs in {data_dir}: start it, or give --mqtt and --url")
+        sys.exit(f"emqx-im: no emqx-im dev runs in {data_dir}: start it, or pass --mqtt and --url")
     mqtt = mqtt or f"127.0.0.1:{running.ports.mqtt_port}"
     url = url or f"http://127.0.0.1:{running.ports.http_port}"
     return mqtt_address(mqtt), url, running.trusted_send

@@ -15,12 +15,12 @@ from emqx_im_client import Device, DeviceError, LoginRefused, Message, Received,
 from hooks.cli.terminal import input_encoding
 from hooks.topics import number, receiver
 
-_USAGE = "write `1002 hello`, or `/to 1002` (`/to group/7`) and then lines"
+_USAGE = "write `1002 hello`, or `/to 1002` (`/to group/7`) and then your lines"
 _COMMANDS = """\
-/to 1002        lines go to user 1002 from now on; /to group/7 to a group
-1002 hello      while lines go to nobody: one line to user 1002
+/to 1002        sends all further lines to user 1002; /to group/7 to a group
+1002 hello      sends one line to user 1002, before any /to
 //text          sends a text that begins with a slash: /text
-/help           these lines
+/help           shows these lines
 Ctrl-D          leaves once everything is answered"""
 
 
@@ -73,8 +73,8 @@ class Conversation:
         except TimeoutError:
             left = max(self._lines.qsize() - 1, 0)
             sys.stderr.write(
-                f"emqx-im: not everything is answered after {self._wait:.0f} s; the message on its way is kept and "
-                f"sent again the next time, {left} lines after it were not sent\n"
+                f"emqx-im: not everything was answered within {self._wait:.0f} s; the message in flight is kept and "
+                f"sent again next time, {left} later lines were not sent\n"
             )
             return False
         finally:
@@ -114,7 +114,7 @@ class Conversation:
             self._topic = topic
             return (topic, text) if text else None
         if command != "/help":
-            self._refuse(f"✗ {line} (there is no such command)")
+            self._refuse(f"✗ {line} (unknown command)")
         for each in _COMMANDS.splitlines():
             self._print(each, "")
         return None

@@ -19,7 +19,7 @@ _PLACEHOLDER = re.compile(r"\{\{ (\w+) \}\}")
 _COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
 _ACTION = re.compile(r"^-- Action: (\w+)$", re.MULTILINE)
 
-HOOK_URL_MISSING = "IM_HOOK_URL (or --hook-url): needed, the address at which EMQX reaches the service"
+HOOK_URL_MISSING = "IM_HOOK_URL (or --hook-url): required; set it to the address at which EMQX reaches the service"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Parameters:
         if not url.startswith(("http://", "https://")):
             raise SettingsError("--hook-url: must start with http:// or https://")
         if not _NAME.fullmatch(name):
-            raise SettingsError("--name: takes a-z, 0-9 and _, beginning with a letter")
+            raise SettingsError("--name: must consist of a-z, 0-9 and _, and begin with a letter")
         if user_tokens is not None and user_tokens.required().jwt_secret and user_tokens.jwt_jwks_url:
             raise SettingsError("IM_JWT_SECRET, IM_JWT_JWKS_URL: EMQX verifies by one of them; leave the other empty")
         return cls(

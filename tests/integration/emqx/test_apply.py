@@ -116,7 +116,7 @@ async def test_a_setting_that_is_pinned_elsewhere_is_told(emqx: FakeEmqx, run: R
     emqx.pinned.add("/listeners/tcp:default")
     ran = await run("rules", "apply")
     assert ran.status == 1
-    assert "keeps them as they were" in ran.err
+    assert "but did not change them" in ran.err
     assert "~ listener tcp:default: bytes_rate: infinity → 32KB/s" in ran.out.partition("written")[2]
     assert emqx.listeners["wss:default"]["bytes_rate"] == "32KB/s"
 
@@ -181,7 +181,7 @@ async def test_what_somebody_else_made_is_replaced_only_when_asked(emqx: FakeEmq
     before = state(emqx)
     ran = await run("rules", "apply")
     assert ran.status == 1
-    assert "not made by emqx-im: authorization source http, authorization source file" in ran.err
+    assert "somebody else made authorization source http, authorization source file" in ran.err
     assert state(emqx) == before
     assert (await run("rules", "apply", "--replace")).status == 0
     assert (await run("rules", "check")).status == 0
@@ -244,7 +244,7 @@ async def test_remove_takes_away_ours_and_says_what_it_leaves(emqx: FakeEmqx, ru
     assert emqx.sources == []
     assert emqx.authentication
     assert emqx.settings["no_match"] == "deny"
-    assert "left: the JWT authenticator" in ran.out
+    assert "kept: the JWT authenticator" in ran.out
     assert all(call.startswith("DELETE") for call in emqx.calls)
     assert (await run("rules", "apply", "--remove")).status == 0
 
@@ -255,7 +255,7 @@ async def test_remove_touches_nothing_while_others_use_our_action(emqx: FakeEmqx
     before = state(emqx)
     ran = await run("rules", "apply", "--remove")
     assert ran.status == 1
-    assert "rules that are not ours use our action: theirs" in ran.err
+    assert "other rules use emqx-im's action, change them first: theirs" in ran.err
     assert state(emqx) == before
 
 
@@ -281,11 +281,11 @@ async def test_trusted_sending_is_brought_in_told_and_taken_away(emqx: FakeEmqx,
     delivering["args"] |= {"mqtt_properties": {}, "user_properties": "${user_properties}"}
     ran = await run("rules", "check", IM_TRUSTED_SEND="true")
     assert ran.status == 0, ran
-    assert "delivered by the broker (trusted): as IM_TRUSTED_SEND=true says" in ran.out
+    assert "delivered by the broker (trusted), as IM_TRUSTED_SEND=true says" in ran.out
 
     ran = await run("rules", "check")
     assert ran.status == 1
-    assert "delivered by the broker (trusted): not as IM_TRUSTED_SEND=false says" in ran.out
+    assert "delivered by the broker (trusted), not as IM_TRUSTED_SEND=false says" in ran.out
     assert "- rule emqx_im_deliver" in ran.out
     assert "- rule emqx_im_send" in ran.out
 
@@ -294,7 +294,7 @@ async def test_trusted_sending_is_brought_in_told_and_taken_away(emqx: FakeEmqx,
     assert "send/single/+" not in emqx.sources[0]["rules"]
     ran = await run("rules", "check")
     assert ran.status == 0
-    assert "to the receiver's topic themselves: as IM_TRUSTED_SEND=false says" in ran.out
+    assert "to the receiver's topic themselves, as IM_TRUSTED_SEND=false says" in ran.out
 
     ran = await run("rules", "check", IM_TRUSTED_SEND="true")
     assert ran.status == 1

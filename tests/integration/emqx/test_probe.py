@@ -69,4 +69,4 @@ async def test_rules_are_not_for_a_running_dev(stack: Stack, run: Run) -> None:
     for command in ("check", "apply"):
         ran = await run("rules", command, **given)
         assert (ran.status, ran.err.count("\n")) == (1, 1), ran
-        assert "is no EMQX" in ran.err
+        assert "is not EMQX" in ran.err

@@ -138,15 +138,15 @@ async def test_by_hand(redis: RedisClient, redis_server: RedisServer, tmp_path: 
         emqx.lists_all = True
         status, output, errors = await by_hand(redis_server, tmp_path, emqx)
         assert (status, errors.strip()) == (0, "")
-        assert output == "2 devices connected, 1 were missing, 1 were there no more\n"
+        assert output == "2 devices are connected; 1 were missing and 1 stale in presence\n"
         assert await presence.devices([1, 2, 3]) == {1: {"1-phone": AT}, 2: {}, 3: {"3-phone": AT}}
         status, output, _ = await by_hand(redis_server, tmp_path, emqx)
-        assert (status, output) == (0, "2 devices connected, 0 were missing, 0 were there no more\n")
+        assert (status, output) == (0, "2 devices are connected; 0 were missing and 0 stale in presence\n")
         await redis.flushall()
         status, _, errors = await by_hand(redis_server, tmp_path, emqx)
         assert (status, errors.startswith("emqx-im: IM_REDIS_URL: ")) == (1, True)
     status, _, errors = await command(tmp_path, redis_server.url, "reconcile")
-    assert (status, errors) == (1, "emqx-im: IM_EMQX_API_URL: needed, EMQX is asked who is connected\n")
+    assert (status, errors) == (1, "emqx-im: IM_EMQX_API_URL: required, to ask EMQX which clients are connected\n")
 
 
 async def test_many_users_are_asked_in_one_request(

@@ -40,7 +40,7 @@ async def test_a_file_is_the_new_set(app: App, tmp_path: Path) -> None:
     await change(app, tag, add=[users[0]], source="profile")
     content = f'name,uid\nann,{users[1]}\n\n"b\nob", {users[2]}\nagain,{users[2]}\n'
     ended = await load(app, tmp_path, content, "--tag", tag, "--source", "profile")
-    assert ended == Ended(0, f"{tag}: 2 users hold it by profile\n", "")
+    assert ended == Ended(0, f"{tag}: 2 users hold the tag by profile\n", "")
     await tell(app, tag, "m")
     assert [await told(app, user, tag) for user in users] == [[], ["m"], ["m"]]
 
@@ -51,7 +51,7 @@ async def test_users_of_a_file_are_added(app: App, tmp_path: Path) -> None:
     many = "\n".join(str(number) for number in range(30_000_000, 30_001_500))
     for added in (1501, 0):
         ended = await load(app, tmp_path, f"{first}\n{second}\n{many}\n", "--tag", tag, "--source", "manual")
-        assert ended == Ended(0, f"{tag}: {added} users more hold it, of 1502 in the file\n", "")
+        assert ended == Ended(0, f"{tag}: {added} of 1502 users in the file got the tag\n", "")
     assert (await shown(app, tag))["holders"] == 1502
 
 
@@ -63,7 +63,7 @@ async def test_one_malformed_line_spoils_the_file(app: App, tmp_path: Path, sour
     assert (ended.status, ended.output) == (1, "")
     assert f"{tmp_path}/users.csv:3: 'bob' is not a user id\n" in ended.error
     assert f"{tmp_path}/users.csv:5: '007' is not a user id\n" in ended.error
-    assert ended.error.endswith("2 lines are malformed, nothing was loaded; --partial loads the others\n")
+    assert ended.error.endswith("2 lines are malformed, so nothing was loaded; --partial loads the other lines\n")
     assert (await shown(app, tag))["holders"] == 0
     ended = await load(app, tmp_path, f"uid\n{uid}\nbob\n", *options, "--partial")
     assert (ended.status, ended.output.endswith(", 1 lines skipped\n")) == (0, True)
@@ -96,4 +96,4 @@ async def test_a_service_that_is_not_there(app: App, tmp_path: Path) -> None:
     assert ended.status == 1
     assert ended.error.startswith("emqx-im: http://127.0.0.1:1: ")
     ended = await load(app, tmp_path, "7\n", "--tag", "x", "--source", "profile", "--url", "")
-    assert ended.error == "emqx-im: no emqx-im dev runs in .emqx-im: start it, or give --url\n"
+    assert ended.error == "emqx-im: no emqx-im dev runs in .emqx-im: start it, or pass --url\n"

@@ -53,7 +53,7 @@ async def test_a_zombie_leaves_redis_and_finds_everything_when_he_is_back(
 
         status, output, errors = await command(tmp_path, url, "sweep")
         assert (status, errors.strip()) == (0, "")
-        assert output.startswith("1 users not seen for long, 1 made dormant, 3 messages and ")
+        assert output.startswith("1 users examined, 1 made dormant, 3 messages and ")
         assert not await redis.exists(keys.inbox(int(zombie)))
 
         meanwhile = [await said(app, friend, zombie) for _ in range(2)]
@@ -75,8 +75,8 @@ async def test_who_has_a_device_online_is_no_zombie(
         uid = new_uid()
         await app.connect(uid)
         await last_seen(redis, uid, 31)
-        assert (await command(tmp_path, url, "sweep"))[1].startswith("1 users not seen for long, 0 made dormant")
-        assert (await command(tmp_path, url, "sweep"))[1].startswith("0 users not seen for long")
+        assert (await command(tmp_path, url, "sweep"))[1].startswith("1 users examined, 0 made dormant")
+        assert (await command(tmp_path, url, "sweep"))[1].startswith("0 users examined")
 
 
 @pytest.mark.parametrize("redis_server", ["redis"], indirect=True)
@@ -113,7 +113,7 @@ async def test_rebuild_by_hand(redis: RedisClient, redis_server: RedisServer, tm
         epoch = await redis.get(keys.EPOCH)
         status, output, errors = await command(tmp_path, url, *arguments)
         assert (status, errors.strip()) == (0, ""), errors
-        assert output.startswith("3 messages put back; the new epoch is ")
+        assert output.startswith("3 messages were restored; the new epoch is ")
         assert await redis.get(keys.EPOCH) != epoch
         assert int(await redis.get(keys.CLOCK) or 0) > clock
     async with running_app(url, tmp_path) as app:
