@@ -1,13 +1,24 @@
 // Builds `build/` (each module by itself, for the tests) and `dist/` (what is published: ESM and CommonJS, with types).
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { minify } from 'terser';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const compiler = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc');
+
+// Names that only the modules themselves use: of nothing that is kept, sent, or for applications.
+const INTERNAL = new RegExp(
+  `^(${[
+    'accepted|works|failed|offer|acknowledged|answeredAt|arrived|askUpTo|claims|deleteAll|doubts|hasClaims|hurry|isAwaited|isOpen|isSet|keepConnected',
+    'keepOnly|keepPulling|keepSending|keepSubscribing|loadUnsent|nextTime|onOutcome|opened|parts|pulledUpTo|puller|pulling',
+    'retryAfter|sender|settle|subscriptions|takeState|trim|unsent|wiring|writesWait|pullAgain|pullEvery|maxRetryAfter',
+    'subscribeAgain|subscribeAnew|goodbye|taken|begin|wake|complete|health|idle|learn',
+  ].join('|')})$`,
+);
 
 rmSync(join(here, 'build'), { recursive: true, force: true });
 rmSync(join(here, 'dist'), { recursive: true, force: true });
@@ -23,12 +34,18 @@ for (const [folder, format, extension] of [['esm', 'esm', '.js'], ['cjs', 'cjs',
     outExtension: { '.js': extension },
     bundle: true,
     minify: true,
-    splitting: format === 'esm',
+    mangleProps: INTERNAL,
+    splitting: false,
     platform: 'neutral',
     target: 'es2022',
     external: ['mqtt', 'node:*'],
     logLevel: 'warning',
   });
+  for (const name of readdirSync(outdir)) {
+    const file = join(outdir, name);
+    const options = { module: format === 'esm', ecma: 2022, compress: { passes: 4, unsafe_arrows: true, unsafe_methods: true, keep_fargs: false, reduce_funcs: false } };
+    writeFileSync(file, (await minify(readFileSync(file, 'utf8'), options)).code);
+  }
   for (const name of readdirSync(join(here, 'build'))) {
     if (name.endsWith('.d.ts')) cpSync(join(here, 'build', name), join(outdir, name));
   }

@@ -11,7 +11,7 @@ import {
   type State,
 } from './messages.js';
 import { Turns } from './flow.js';
-import type { Storage } from './storage.js';
+import { get, type Storage } from './storage.js';
 
 /** A place in the user's sequence. cursor: microseconds, 0 for the window's start; epoch: of the store. */
 export interface Position {
@@ -79,8 +79,7 @@ class Draft {
   }
 
   async get<T>(key: string): Promise<T | undefined> {
-    if (this.changes.has(key)) return this.changes.get(key) as T | undefined;
-    return (await this.storage.read(key, `${key}\0`))[0]?.[1] as T | undefined;
+    return this.changes.has(key) ? (this.changes.get(key) as T | undefined) : get(this.storage, key);
   }
 
   log(entry: Logged): void {
@@ -255,10 +254,14 @@ export class Book {
     const command = COMMAND.exec(topic);
     if (command) {
       const [, about = '', verb = ''] = command;
-      const at = (await this.#knownAt(draft, about, verb, fields)) ?? 0;
       if (verb === 'recall') await this.#takeChange(draft, about, mid, 'im.recalled', { ...fields, by: this.own }, tab);
       else if (verb === 'edit') await this.#takeChange(draft, about, mid, 'im.edited', fields, tab);
-      else await this.#takeState(draft, stateOf(about, verb, fields, at), tab);
+      else {
+        const state = stateOf(about, verb, fields);
+        // Its place among others is not known before it is pulled.
+        state.at = (await draft.get<State>(stateKey(state)))?.at ?? 0;
+        await this.#takeState(draft, state, tab);
+      }
       return;
     }
     if (!/^(single|group)\/[^/]+$/.test(topic)) return;
@@ -269,11 +272,6 @@ export class Book {
     draft.changes.set(name, key);
     draft.changes.set(key, entry);
     draft.log({ kind: 'message', key, tab });
-  }
-
-  async #knownAt(draft: Draft, about: string, verb: string, fields: JsonObject): Promise<number | undefined> {
-    if (verb === 'recall' || verb === 'edit') return undefined;
-    return (await draft.get<State>(stateKey(stateOf(about, verb, fields, 0))))?.at;
   }
 
   /** Waits until everything is written. */
@@ -303,7 +301,8 @@ function stateKey(state: State): string {
 }
 
 /** The state that a command makes. about: the topic that it was sent to, without the verb. */
-function stateOf(about: string, verb: string, fields: JsonObject, at: number): State {
+function stateOf(about: string, verb: string, fields: JsonObject): State {
+  const at = 0;
   if (verb === 'read') return { kind: 'read', topic: about, mid: Number(fields['mid']), at };
   if (verb === 'set') return { kind: 'setting', key: String(fields['key']), value: fields['value'] ?? null, at };
   return { kind: 'block', uid: about.replace('single/', ''), on: verb === 'block', at };

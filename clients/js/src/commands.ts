@@ -30,23 +30,20 @@ export abstract class Commands {
 
   /** Returns the commands of a group. */
   group(gid: Uid): Group {
-    const run =
-      (command: string) =>
-      (fields: Fields = {}): Promise<number> =>
-        this.publish(`group/${gid}/${command}`, fields);
-    return {
-      create: run('create'),
-      invite: (members) => run('invite')({ members }),
-      join: () => run('join')(),
-      leave: run('leave'),
-      kick: (members) => run('kick')({ members }),
-      dismiss: () => run('dismiss')(),
-      mode: (mode) => run('mode')({ mode }),
-      update: run('update'),
-      transfer: (to) => run('transfer')({ to }),
-      admin: (members, on) => run('admin')({ members, on }),
-      mute: (members, seconds) => run('mute')({ members, seconds }),
+    // For each command, what its arguments are called; for those without names, they are the fields.
+    const commands = {
+      ...{ create: '', join: '', leave: '', dismiss: '', update: '' },
+      ...{ invite: 'members', kick: 'members', mode: 'mode', transfer: 'to' },
+      ...{ admin: 'members on', mute: 'members seconds' },
     };
+    const run = ([command, names]: [string, string]) => [
+      command,
+      (...values: unknown[]) => {
+        const fields = names ? Object.fromEntries(names.split(' ').map((name, place) => [name, values[place]])) : values[0];
+        return this.publish(`group/${gid}/${command}`, (fields ?? {}) as Fields);
+      },
+    ];
+    return Object.fromEntries(Object.entries(commands).map(run)) as Group;
   }
 
   /** Takes back a message of the user's own; in groups owner and admins may take back others'. */
@@ -86,6 +83,6 @@ export abstract class Commands {
 
 /** Returns an id for a new group: 53 random bits, never 0. */
 export function newGroupId(): string {
-  const [high = 0, low = 0] = crypto.getRandomValues(new Uint32Array(2));
-  return String((high & 0x1fffff) * 2 ** 32 + low || 1);
+  const [bits = 0n] = crypto.getRandomValues(new BigUint64Array(1));
+  return String(bits >> 11n || 1);
 }

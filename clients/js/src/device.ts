@@ -1,9 +1,9 @@
 /** The device itself, as an application uses it. */
-import { Book, digits, messageKey, type Outcome, type Outgoing } from './book.js';
+import { Book, messageKey, type Outcome, type Outgoing } from './book.js';
 import { Commands } from './commands.js';
 import { Engine } from './engine.js';
 import { Closed, DeviceError } from './errors.js';
-import { Ended, sleep } from './flow.js';
+import { Ended, Flag, sleep } from './flow.js';
 import { Health } from './health.js';
 import { connect, type Connect } from './link.js';
 import type { Heard } from './listener.js';
@@ -19,8 +19,8 @@ import {
 } from './messages.js';
 import type { Fetch } from './pull.js';
 import { outcomeOf, Reader } from './reader.js';
-import type { Storage } from './storage.js';
-import { Alone, Shared, type Tabs } from './tabs.js';
+import { get, type Storage } from './storage.js';
+import { alone, Shared, type Tabs } from './tabs.js';
 import { times } from './times.js';
 
 export interface Options {
@@ -84,7 +84,7 @@ export class Device extends Commands implements AsyncIterable<DeviceEvent> {
     this.uid = String(options.uid);
     this.#options = options;
     this.#book = new Book(options.storage, this.uid);
-    this.#tabs = options.share === undefined ? new Alone() : new Shared(options.share);
+    this.#tabs = options.share === undefined ? (alone as Tabs<Told>) : new Shared(options.share);
     this.#reader = new Reader(options.storage, this.uid, this.#tabs.name);
   }
 
@@ -206,24 +206,13 @@ export class Device extends Commands implements AsyncIterable<DeviceEvent> {
     await this.publish(`${conversation}/read`, { mid: upTo });
   }
 
-  /** Forgets what is kept of a conversation up to `before` (a `mid`), to make room. The service keeps what it has. */
-  async forget(conversation: string, before = Number.MAX_SAFE_INTEGER): Promise<void> {
-    const { storage } = this.#options;
-    const changes = new Map<string, undefined>();
-    for (const kind of ['m', 'u']) {
-      const records = await storage.read(`${kind}/${conversation}\n`, `${kind}/${conversation}\n${digits(before)}`);
-      for (const [key] of records) changes.set(key, undefined);
-    }
-    if (changes.size) await storage.write(changes, false);
-  }
-
   /** Connects and pulls until the end, as the only one of the tabs that share the device. */
   async #lead(): Promise<void> {
     const { url, broker, cleanSession = true, patience = 3600, trustedSend = false } = this.#options;
     const health = new Health((event) => this.#tell({ kind: 'report', event }));
     try {
       await this.#load(health);
-      const engine = new Engine({
+      const engine = (this.#engine = new Engine({
         ...{ uid: this.uid, url, broker, cleanSession, trustedSend, health, book: this.#book },
         patience: patience * 1000,
         clientid: this.#options.clientid ?? this.#book.device,
@@ -233,8 +222,7 @@ export class Device extends Commands implements AsyncIterable<DeviceEvent> {
         offer: (heard) => this.#tell({ kind: 'heard', heard }),
         onOutcome: (outgoing, outcome) => void this.#settle(outgoing, outcome, health),
         tell: (startedAt) => this.#tell({ kind: 'written', ...(startedAt !== undefined && { startedAt }) }),
-      });
-      this.#engine = engine;
+      }));
       this.#tell({ kind: 'leads' });
       await engine.keepConnected(this.#end.signal);
     } catch (error) {
@@ -266,7 +254,7 @@ export class Device extends Commands implements AsyncIterable<DeviceEvent> {
       health.works('storage');
     } catch (error) {
       // Who waits is told all the same: a later run only asks once more.
-      health.failed('storage', `what was answered cannot be kept: ${String(error)}`);
+      health.failed('storage', `the storage keeps nothing: ${error}`);
     }
     this.#tell({ kind: 'outcome', id: outgoing.id, outcome });
   }
@@ -312,8 +300,8 @@ export class Device extends Commands implements AsyncIterable<DeviceEvent> {
   /** Another tab leads: what it was not told of is asked again, and what it has not told is looked up. */
   async #askAgain(): Promise<void> {
     for (const id of this.#waiting.keys()) {
-      const [outcome] = await this.#options.storage.read(`o/${id}`, `o/${id}\0`);
-      if (outcome) this.#answer(id, outcome[1] as Outcome);
+      const outcome = await get<Outcome>(this.#options.storage, `o/${id}`);
+      if (outcome) this.#answer(id, outcome);
     }
     this.#reader.arrived.set();
   }
@@ -340,12 +328,12 @@ export class Device extends Commands implements AsyncIterable<DeviceEvent> {
   /** Waits for a pull that begins from now on, but not for long. */
   async #nextPull(): Promise<void> {
     const asked = Date.now();
-    const done = new AbortController();
-    const pulled = (startedAt: number): void => void (startedAt >= asked && done.abort());
+    const done = new Flag();
+    const pulled = (startedAt: number): void => void (startedAt >= asked && done.set());
     this.#pulled.add(pulled);
     this.#hear({ kind: 'ask' });
     this.#tabs.post({ kind: 'ask' });
-    await sleep(times.proof, done.signal).catch(() => undefined);
+    await done.wait(new AbortController().signal, times.proof);
     this.#pulled.delete(pulled);
   }
 }

@@ -41,18 +41,13 @@ export class Flag {
 export const sleep = (milliseconds: number, signal: AbortSignal): Promise<void> => new Flag().wait(signal, milliseconds);
 
 /** Waits for a promise, or until `signal` says to end. */
-export async function orEnd<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  let end = (): void => undefined;
-  const ended = new Promise<never>((_, reject) => {
-    end = () => reject(new Ended());
+export function orEnd<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const end = (): void => reject(new Ended());
     if (signal.aborted) end();
     signal.addEventListener('abort', end);
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', end));
   });
-  try {
-    return await Promise.race([promise, ended]);
-  } finally {
-    signal.removeEventListener('abort', end);
-  }
 }
 
 /** Runs endless loops until one throws; ends the others, waits for them, and throws the failure. */

@@ -12,12 +12,9 @@ export class Health {
 
   /** Something (`what`) did not work, and is tried again. refused: because of user or token. */
   failed(what: string, reason: string, refused = false): void {
-    let kind: 'trouble' | 'loginRefused' = 'trouble';
-    if (refused) {
-      const since = this.#refusedSince.get(what) ?? now();
-      this.#refusedSince.set(what, since);
-      if (now() - since >= times.login) kind = 'loginRefused';
-    }
+    const since = refused ? (this.#refusedSince.get(what) ?? now()) : Infinity;
+    if (refused) this.#refusedSince.set(what, since);
+    const kind = now() - since >= times.login ? 'loginRefused' : 'trouble';
     const known = this.#troubles.get(what);
     if (known?.kind === kind && known.reason === reason) return;
     this.#troubles.set(what, { kind, reason });

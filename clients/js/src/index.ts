@@ -5,7 +5,7 @@
  */
 export { type Group, type GroupSettings, newGroupId } from './commands.js';
 export { Device, type Options } from './device.js';
-export { Closed, DeviceError, PullRefused, Refused, StateDamaged, StateInUse, Unanswered, Unauthorized } from './errors.js';
+export { Closed, DeviceError, PullRefused, Refused, Unanswered, Unauthorized } from './errors.js';
 export { IndexedDBStorage } from './indexeddb.js';
 export type { Connect } from './link.js';
 export type { DeviceEvent, Json, JsonObject, Message, Report, State } from './messages.js';

@@ -15,10 +15,6 @@ export class IndexedDBStorage implements Storage {
   async read(from: string, to: string, limit = Infinity, last = false): Promise<Record[]> {
     const store = (await this.#open()).transaction(RECORDS).objectStore(RECORDS);
     const range = IDBKeyRange.bound(from, to, false, true);
-    if (limit === Infinity) {
-      const [keys, values] = await Promise.all([done(store.getAllKeys(range)), done(store.getAll(range))]);
-      return keys.map((key, place) => [key as string, values[place]]);
-    }
     const found: Record[] = [];
     await new Promise<void>((resolve, reject) => {
       const cursors = store.openCursor(range, last ? 'prev' : 'next');
@@ -63,7 +59,6 @@ export class IndexedDBStorage implements Storage {
       opening.onsuccess = () => {
         const database = opening.result;
         database.onclose = () => (this.#database = undefined);
-        database.onversionchange = () => database.close();
         resolve(database);
       };
     }).catch((error: unknown) => {
@@ -72,11 +67,4 @@ export class IndexedDBStorage implements Storage {
     });
     return this.#database;
   }
-}
-
-function done<T>(request: IDBRequest<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });
 }

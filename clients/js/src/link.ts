@@ -34,7 +34,7 @@ export class Link {
   /** hear: takes each delivery. */
   constructor(
     connect: Connect,
-    private readonly url: string,
+    url: string,
     login: Login,
     hear: (topic: string, payload: Uint8Array, qos: number) => void,
   ) {
@@ -106,7 +106,7 @@ export class Link {
 
   #answered<T>(ask: (done: (error: Error | null, result?: T) => void) => void): Promise<T> {
     const answer = new Promise<T>((resolve, reject) => {
-      ask((error, result) => (error ? reject(new LinkDown(`${this.url}: ${error.message}`)) : resolve(result as T)));
+      ask((error, result) => (error ? reject(new LinkDown(error.message)) : resolve(result as T)));
     });
     return Promise.race([answer, this.down]);
   }

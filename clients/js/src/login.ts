@@ -14,9 +14,9 @@ export class Login {
     try {
       token = String(await this.give()).trim();
     } catch (error) {
-      throw new Error(`the application gives no token: ${String(error)}`);
+      throw new Error(`the application gives no token: ${error}`);
     }
-    if (!/^[!-~]+$/.test(token)) throw new Error('what the application gives is not a token');
+    if (!/^[!-~]+$/.test(token)) throw new Error('the application gives no token');
     const subject = subjectOf(token);
     if (subject !== undefined && subject !== this.uid) {
       throw new Unauthorized(`the token is not that of user ${this.uid}, but of '${subject}'`);

@@ -92,21 +92,15 @@ export const isInteger = (value: unknown): value is number => Number.isSafeInteg
 
 /** Makes what the application sees. own: the user's id. */
 export function messageOf(entry: Entry, own: string): Message {
-  const { topic, from, id, qos, ts, mid, last_id: lastId, recalled, edited, payload, payload_b64: bytes } = entry;
+  const { from: sender, last_id: lastId, payload, payload_b64: bytes, ...rest } = entry;
   return {
-    topic,
-    conversation: conversationOf(topic, from, own),
-    sender: from,
-    id,
+    ...rest,
+    ...(lastId !== undefined && { lastId }),
+    conversation: conversationOf(entry.topic, sender, own),
+    sender,
     type: typeof payload?.['type'] === 'string' ? payload['type'] : null,
     body: payload?.['body'],
-    payload: recalled ? null : bytes === undefined ? (payload ?? {}) : fromBase64(bytes),
-    qos,
-    ...(ts !== undefined && { ts }),
-    ...(mid !== undefined && { mid }),
-    ...(lastId !== undefined && { lastId }),
-    ...(recalled && { recalled }),
-    ...(edited !== undefined && { edited }),
+    payload: entry.recalled ? null : bytes === undefined ? (payload ?? {}) : fromBase64(bytes),
   };
 }
 
@@ -129,11 +123,8 @@ export function canonical(value: unknown): string {
 
 export const isTheServices = (entry: Entry): boolean => String(entry.payload?.['type'] ?? '').startsWith('im.');
 
-export function toBase64(bytes: Uint8Array): string {
-  let text = '';
-  for (const byte of bytes) text += String.fromCharCode(byte);
-  return btoa(text);
-}
+export const toBase64 = (bytes: Uint8Array): string =>
+  btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''));
 
 /** Throws where it is no base64. */
 export const fromBase64 = (text: string): Uint8Array => Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));

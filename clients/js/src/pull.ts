@@ -2,7 +2,7 @@
 import type { Page, Position } from './book.js';
 import { DeviceError, PullRefused, Unauthorized } from './errors.js';
 import { Ended } from './flow.js';
-import { type Entry, fromBase64, isInteger, isObject, type State } from './messages.js';
+import { type Entry, isInteger, isObject, type State } from './messages.js';
 import { times } from './times.js';
 import type { Login } from './login.js';
 
@@ -42,20 +42,16 @@ export class Puller {
     const token = await this.login.token().catch((error: unknown) => {
       throw error instanceof DeviceError ? error : new PullFailed(String((error as Error).message));
     });
-    let [status, retryAfter, text] = [0, '', ''];
     let reached = false;
-    try {
-      const answer = await this.#ask(position, token, signal, () => (reached = true));
-      [status, retryAfter, text] = answer;
-    } catch (error) {
+    const [status, retryAfter, text] = await this.#ask(position, token, signal, () => (reached = true)).catch((error) => {
       // A page that was cut comes through in parts, one that nobody began to answer does not.
       if (reached) this.#limit = Math.max(1, this.#limit >> 1);
       if (signal.aborted) throw new Ended();
       throw new PullFailed(`${this.#url}: ${String(error)}`);
-    }
+    });
     if (status !== 200) throw this.#failure(status, retryAfter, text);
     const page = parsed(text, position);
-    if (typeof page === 'string') throw new PullFailed(`${this.#url} answered what is ${page}: ${text.slice(0, 100)}`);
+    if (!page) throw new PullFailed(`${this.#url} answered what is not the next page: ${text.slice(0, 100)}`);
     this.#limit = Math.min(PAGE, 2 * this.#limit);
     return page;
   }
@@ -68,12 +64,12 @@ export class Puller {
     onAnswer: () => void,
   ): Promise<[number, string, string]> {
     const inner = new AbortController();
-    const end = (): void => inner.abort(new Error('the connection to the broker ended'));
+    const end = (): void => inner.abort();
     outer.addEventListener('abort', end);
     let timer: ReturnType<typeof setTimeout> | undefined;
     const heard = (): void => {
       clearTimeout(timer);
-      timer = setTimeout(() => inner.abort(new Error('nothing came for too long')), times.silence);
+      timer = setTimeout(() => inner.abort(new Error('nothing comes')), times.silence);
     };
     heard();
     try {
@@ -100,12 +96,7 @@ export class Puller {
 
   /** Only the service itself, known by its error codes, can say that asking again is of no use. */
   #failure(status: number, retryAfter: string, text: string): Error {
-    let code: unknown;
-    try {
-      code = (JSON.parse(text) as { error: { code: unknown } }).error.code;
-    } catch {
-      code = undefined;
-    }
+    const code = (json(text) as { error?: { code?: unknown } } | null | undefined)?.error?.code;
     const reason = `${this.#url} answered ${status}: ${text.slice(0, 300)}`;
     if (status === 403 && code === 'not_a_uid') return new Unauthorized(reason);
     if (status === 400 && code === 'bad_argument') return new PullRefused(reason);
@@ -125,32 +116,26 @@ async function bodyOf(response: Response, heard: () => void): Promise<string> {
     if (done) return text + decoder.decode();
     heard();
     length += value.length;
-    if (length > MAX_BYTES) throw new Error(`the answer is over ${MAX_BYTES} bytes`);
+    if (length > MAX_BYTES) throw new Error('the answer has no end');
     text += decoder.decode(value, { stream: true });
   }
 }
 
-/** Returns the page, or what it is instead: what no service of ours says. */
-function parsed(text: string, asked: Position): Page | string {
-  let answer: unknown;
-  try {
-    answer = JSON.parse(text);
-  } catch {
-    return 'not a page';
-  }
-  if (!isObject(answer)) return 'not a page';
+/** Returns the page; undefined for what no service of ours says, and for an old page of a cache. */
+function parsed(text: string, asked: Position): Page | undefined {
+  const answer = json(text);
+  if (!isObject(answer)) return undefined;
   const { messages, states = [], last_id, epoch, key, more, truncated, reset, writes_wait } = answer;
-  if (!isInteger(last_id) || typeof epoch !== 'string' || typeof key !== 'string') return 'not a page';
-  if (!Array.isArray(messages) || !messages.every(isEntry) || !Array.isArray(states)) return 'not a page';
+  if (!isInteger(last_id) || typeof epoch !== 'string' || typeof key !== 'string') return undefined;
+  if (!Array.isArray(messages) || !messages.every(isEntry) || !Array.isArray(states)) return undefined;
   const entries = messages as unknown as (Entry & { last_id: number })[];
   const same = epoch === asked.epoch && reset !== true;
   let place = same ? asked.cursor : -1;
   for (const { last_id: next } of entries) {
-    if (next <= place) return 'not in order';
+    if (next <= place) return undefined;
     place = next;
   }
-  if (place > last_id) return 'an old page';
-  if (more === true && same && last_id === asked.cursor) return 'a page that does not go on';
+  if (place > last_id || (more === true && same && last_id === asked.cursor)) return undefined;
   return {
     messages: entries,
     states: states.filter(isState) as unknown as State[],
@@ -159,22 +144,28 @@ function parsed(text: string, asked: Position): Page | string {
   };
 }
 
-function isEntry(entry: unknown): boolean {
-  if (!isObject(entry) || typeof entry['topic'] !== 'string' || typeof entry['from'] !== 'string') return false;
-  if (!isInteger(entry['last_id']) || !isInteger(entry['mid']) || typeof entry['id'] !== 'string') return false;
+function json(text: string): unknown {
   try {
-    fromBase64(String(entry['payload_b64'] ?? ''));
-    return true;
+    return JSON.parse(text);
   } catch {
-    return false;
+    return undefined;
   }
 }
 
+const has = (value: unknown, types: object): boolean =>
+  isObject(value) && Object.entries(types).every(([name, type]) => typeof value[name] === type);
+
+const isEntry = (entry: unknown): boolean =>
+  has(entry, { topic: 'string', from: 'string', id: 'string', last_id: 'number', mid: 'number' }) &&
+  /^[\w+/]*=*$/.test(String((entry as Entry).payload_b64 ?? ''));
+
+const STATES: { [kind: string]: object } = {
+  read: { topic: 'string', mid: 'number' },
+  setting: { key: 'string' },
+  block: { uid: 'string', on: 'boolean' },
+};
+
 /** Says whether it is a state that this client knows. A service of another version may have more kinds. */
-export function isState(state: unknown): boolean {
-  if (!isObject(state) || !isInteger(state['at'])) return false;
-  const { kind, topic, mid, key, uid, on } = state;
-  if (kind === 'read') return typeof topic === 'string' && isInteger(mid);
-  if (kind === 'setting') return typeof key === 'string' && 'value' in state;
-  return kind === 'block' && typeof uid === 'string' && typeof on === 'boolean';
-}
+export const isState = (state: unknown): boolean =>
+  has(state, { kind: 'string', at: 'number', ...STATES[String((state as State | null)?.kind)] }) &&
+  String((state as State).kind) in STATES;

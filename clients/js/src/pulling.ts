@@ -101,7 +101,7 @@ export class Pulling {
     try {
       await this.book.take(page);
     } catch (error) {
-      throw new PullFailed(`what was pulled cannot be kept: ${String(error)}`);
+      throw new PullFailed(`the storage keeps nothing: ${error}`);
     }
   }
 }

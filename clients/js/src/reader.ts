@@ -4,7 +4,7 @@ import { Refused, Unanswered } from './errors.js';
 import { Flag } from './flow.js';
 import type { Heard } from './listener.js';
 import { content, type DeviceEvent, type Entry, identity, messageOf, type Report } from './messages.js';
-import type { Storage } from './storage.js';
+import { get, type Storage } from './storage.js';
 
 /** Live messages that wait to be read; what is above it comes by a pull. */
 const ROOM = 1000;
@@ -50,8 +50,7 @@ export class Reader {
       this.#dealt = last ? Number(last[0].slice(2)) : 0;
       return;
     }
-    const [dealt] = await this.storage.read(DEALT, `${DEALT}\0`);
-    this.#dealt = Number(dealt?.[1] ?? 0);
+    this.#dealt = (await get<number>(this.storage, DEALT)) ?? 0;
     for (const [key, said] of await this.storage.read(SHOWN, `${SHOWN}\uffff`)) this.#shown.set(key.slice(2), said as string);
   }
 
@@ -149,9 +148,8 @@ export class Reader {
       return { kind: 'settled', id: entry.id, topic: entry.topic, outcome: outcomeOf(entry.outcome) };
     }
     if (entry.kind === 'event') return entry.tab === this.tab ? undefined : entry.event;
-    const [record] = await this.storage.read(entry.key, `${entry.key}\0`);
-    if (!record) return undefined;
-    const message = record[1] as Entry;
+    const message = await get<Entry>(this.storage, entry.key);
+    if (!message) return undefined;
     const name = identity(message) ?? '';
     const said = this.#shown.get(name);
     if (said !== undefined) this.#forget(name);
@@ -164,7 +162,7 @@ export class Reader {
     const { entry, confirmed } = heard;
     const name = identity(entry);
     if (name !== undefined) {
-      if (this.#shown.has(name) || (await this.storage.read(`i/${name}`, `i/${name}\0`)).length) return undefined;
+      if (this.#shown.has(name) || (await get(this.storage, `i/${name}`)) !== undefined) return undefined;
     }
     const message = messageOf(entry, this.own);
     if (name !== undefined && entry.qos && entry.from !== this.own && entry.from !== '0') {

@@ -19,6 +19,11 @@ export interface Storage {
   close(): Promise<void>;
 }
 
+/** Returns what one key holds. */
+export async function get<T>(storage: Storage, key: string): Promise<T | undefined> {
+  return (await storage.read(key, `${key}\0`))[0]?.[1] as T | undefined;
+}
+
 /** Records in memory, sorted when somebody reads them. */
 export class Table {
   #values = new Map<string, unknown>();

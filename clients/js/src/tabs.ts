@@ -12,17 +12,13 @@ export interface Tabs<T> {
   leave(): void;
 }
 
-export class Alone<T> implements Tabs<T> {
-  readonly name = '';
-  post(): void {}
-  join(_hear: (message: T) => void, lead: () => void): void {
-    lead();
-  }
-  async isOpen(): Promise<boolean> {
-    return false;
-  }
-  leave(): void {}
-}
+export const alone: Tabs<never> = {
+  name: '',
+  post: () => undefined,
+  join: (_, lead) => lead(),
+  isOpen: async () => false,
+  leave: () => undefined,
+};
 
 /** Tabs that know each other by name: a Web Lock says who leads, a BroadcastChannel carries what is told. */
 export class Shared<T> implements Tabs<T> {
@@ -68,13 +64,13 @@ export class Shared<T> implements Tabs<T> {
 export async function firstFree(name: string): Promise<{ name: string; release: () => void }> {
   for (let number = 0; ; number++) {
     const candidate = number ? `${name}-${number}` : name;
-    let release = (): void => undefined;
-    const taken = await new Promise<boolean>((answered) => {
-      void navigator.locks.request(`emqx-im/own/${candidate}`, { ifAvailable: true }, (lock) => {
-        answered(lock !== null);
-        return lock && new Promise<void>((resolve) => (release = resolve));
-      });
+    const release = await new Promise<(() => void) | undefined>((answered) => {
+      void navigator.locks.request(
+        `emqx-im/own/${candidate}`,
+        { ifAvailable: true },
+        (lock) => new Promise<void>((resolve) => (lock ? answered(resolve) : resolve(answered(undefined)))),
+      );
     });
-    if (taken) return { name: candidate, release };
+    if (release) return { name: candidate, release };
   }
 }
