@@ -15,8 +15,8 @@ from hooks.cli.rules import management
 from hooks.cli.token import checked_uid, mint
 from hooks.dev.directory import DEFAULT_DIRECTORY, Running, find_running
 from hooks.doctor import (
+    CheckState,
     Finding,
-    State,
     around,
     broker,
     clock,
@@ -36,7 +36,12 @@ from hooks.mqtt_address import mqtt_address
 from hooks.setting_sources import SettingsError
 from hooks.settings import ArchiveSettings, BrokerSettings, HookSettings, RedisSettings, UserTokenSettings, load
 
-_MARKS = {State.OK: ("✓", "green"), State.WARN: ("!", "yellow"), State.FAIL: ("✗", "red"), State.SKIPPED: ("-", "dim")}
+_MARKS = {
+    CheckState.OK: ("✓", "green"),
+    CheckState.WARN: ("!", "yellow"),
+    CheckState.FAIL: ("✗", "red"),
+    CheckState.SKIPPED: ("-", "dim"),
+}
 _TOKEN_SECONDS = 300
 
 console = Console(highlight=False)
@@ -72,7 +77,7 @@ def doctor(
     )
     found = asyncio.run(_examine(target, rules, uid, token))
     _show(found)
-    raise typer.Exit(1 if any(finding.state is State.FAIL for finding in found) else 0)
+    raise typer.Exit(1 if any(finding.state is CheckState.FAIL for finding in found) else 0)
 
 
 def _target(data_dir: Path, url: str, mqtt: str) -> _Target:
@@ -176,5 +181,5 @@ def _show(found: list[Finding]) -> None:
         # If the same remedy fits the next finding too, it is printed once.
         if finding.mend and (following is None or following.mend != finding.mend):
             console.print(f"  {'':<{width}}  → {finding.mend}", markup=False, soft_wrap=True)
-    counts = [f"{sum(each.state is state for each in found)} {state}" for state in State]
+    counts = [f"{sum(each.state is state for each in found)} {state}" for state in CheckState]
     console.print(", ".join(counts))

@@ -12,7 +12,7 @@ from rich.console import Console
 from hooks.emqx.management import Management
 from hooks.emqx.rest import BrokerAway, BrokerRefused
 from hooks.emqx.rules import apply as applying
-from hooks.emqx.rules.check import Finding, compare
+from hooks.emqx.rules.check import ResourceFinding, compare
 from hooks.emqx.rules.export import ACL_PATH, archive, configuration, plain
 from hooks.emqx.rules.render import Parameters, Rules
 from hooks.emqx.rules.resources import manageable, trusted_sending, way
@@ -170,7 +170,7 @@ def _rules(hook_url: str | None, name: str, only: Only | None) -> Rules:
     return Rules(Parameters.of(load(BrokerSettings), load(HookSettings), user_tokens, name, hook_url))
 
 
-def _show(findings: list[Finding]) -> bool:
+def _show(findings: list[ResourceFinding]) -> bool:
     """Prints what differs; whether anything does."""
     lines = [line for finding in findings if finding.differences for line in finding.lines]
     for line in lines:

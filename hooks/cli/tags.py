@@ -32,7 +32,7 @@ _AT_ONCE = 1000
 """Users of one request, or of one piece of a streamed one."""
 
 
-class Source(StrEnum):
+class HolderSource(StrEnum):
     manual = "manual"
     profile = "profile"
 
@@ -57,7 +57,7 @@ def _group() -> None:
 def load(
     file: Annotated[Path, typer.Argument(help="CSV file with the uid in the first column, or in the column `uid`.")],
     tag: str = typer.Option(..., help="The tag; it has to exist."),
-    source: Source = typer.Option(
+    source: HolderSource = typer.Option(
         ..., help="`profile`: the file is the whole set of holders by profile. `manual`: the users are added."
     ),
     partial: bool = typer.Option(False, "--partial", help="Load the valid lines of a file that has malformed ones."),
@@ -127,7 +127,7 @@ def _service(url: str, data_dir: Path) -> tuple[str, str]:
     return f"http://127.0.0.1:{running.ports.http_port}", running.secrets.admin_token
 
 
-async def _load(address: str, token: str, tag: str, source: Source, uids: Sequence[int]) -> str:
+async def _load(address: str, token: str, tag: str, source: HolderSource, uids: Sequence[int]) -> str:
     """Returns what was done. Raises LoadFailed, aiohttp.ClientError, OSError."""
     columns = (TextColumn(tag), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     headers = {"Authorization": f"Bearer {token}"}
@@ -142,7 +142,7 @@ async def _load(address: str, token: str, tag: str, source: Source, uids: Sequen
                     yield b"".join(b"%d\n" % uid for uid in some)
                     progress.advance(bar, len(some))
 
-            if source is Source.profile:
+            if source is HolderSource.profile:
                 async with session.put(f"{users}?source=profile", data=lines()) as answer:
                     await _check(answer)
                 return f"{len(uids)} users hold the tag by profile"

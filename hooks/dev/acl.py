@@ -24,7 +24,7 @@ class Topic:
 
 
 @dataclass(frozen=True)
-class Entry:
+class AclEntry:
     allow: bool
     username: re.Pattern[bytes] | str | None
     action: Action | None
@@ -45,7 +45,7 @@ class Entry:
 class Acl:
     """The entries of the file, in order; the first that covers a question decides it."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[AclEntry, ...]
 
     @classmethod
     def parse(cls, text: str, name: str = "acl.conf") -> "Acl":
@@ -76,10 +76,10 @@ def _filled(text: str, placeholders: dict[str, str]) -> str:
     return _PLACEHOLDER.sub(lambda found: placeholders[found[1]], text)
 
 
-def _entry(term: object, where: str) -> Entry:
+def _entry(term: object, where: str) -> AclEntry:
     match term:
         case (Atom("allow" | "deny") as permission, who, Atom() as action, list(topics)) if action in _ACTIONS:
-            return Entry(
+            return AclEntry(
                 allow=permission == "allow",
                 username=_username(who, where),
                 action=_ACTIONS[action],

@@ -11,19 +11,19 @@ from aiohttp import web
 from hooks.dev import events
 from hooks.dev.authorization import Authorizer
 from hooks.dev.connection import KILLED, MAX_QOS, Connection
-from hooks.dev.events import SESSION_EXPIRY_SECONDS, Client, Columns, Message
-from hooks.dev.login import Login
-from hooks.dev.rules import Rules
+from hooks.dev.events import SESSION_EXPIRY_SECONDS, Columns, EventClient, EventMessage
+from hooks.dev.login import EmbeddedLogin
+from hooks.dev.rules import EvaluatedRules
 from hooks.dev.session import Session
 from hooks.dev.topics import is_wildcard, matches
 from hooks.dev.transport import TcpTransport, Transport, WebSocketTransport
-from hooks.dev.webhook import Webhook
+from hooks.dev.webhook import WebhookCaller
 
 _STOP_SECONDS = 10
 _TAKEN_OVER = ("takenover", "discarded")
 
 
-class Broker:
+class EmbeddedBroker:
     """MQTT 3.1.1 over TCP and WebSocket (path `/mqtt`). `sessions` has the kept ones of absent clients too.
 
     bytes_rate: what one connection may send, bytes per second; None for any number.
@@ -31,9 +31,9 @@ class Broker:
 
     def __init__(
         self,
-        rules: Rules,
-        webhook: Webhook,
-        login: Login,
+        rules: EvaluatedRules,
+        webhook: WebhookCaller,
+        login: EmbeddedLogin,
         authorizer: Authorizer,
         *,
         bytes_rate: int | None = None,
@@ -88,7 +88,7 @@ class Broker:
         for hook, body in self._rules.calls(columns):
             self._webhook.put(columns["clientid"], hook, body)
 
-    def publish(self, message: Message) -> int:
+    def publish(self, message: EventMessage) -> int:
         """Runs the rules on the message, and delivers it and what they make of it; the subscriptions it matched."""
         columns = events.published(message)
         self.emit(columns)
@@ -96,7 +96,7 @@ class Broker:
             self._deliver(copy)
         return self._deliver(message)
 
-    def _deliver(self, message: Message) -> int:
+    def _deliver(self, message: EventMessage) -> int:
         matching = list(self._exact.get(message.topic, {}).items())
         for pattern, subscribers in self._wildcards.items():
             if matches(message.topic, pattern):
@@ -122,7 +122,7 @@ class Broker:
         """Held while a session is opened: logins of one clientid take turns."""
         return self._opening.setdefault(clientid, asyncio.Lock())
 
-    async def open_session(self, client: Client) -> tuple[Session, bool]:
+    async def open_session(self, client: EventClient) -> tuple[Session, bool]:
         """Returns the session, and whether it existed; first disconnects another client with this clientid."""
         session = self.sessions.get(client.clientid)
         if session is not None and session.connection is not None:

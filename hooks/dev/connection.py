@@ -25,15 +25,15 @@ from amqtt.mqtt import (
 
 from hooks.dev import events, packets
 from hooks.dev.authorization import Permissions, Question
-from hooks.dev.events import Client, Message
-from hooks.dev.packets import Connect, Ended, Refused, Will
+from hooks.dev.events import EventClient, EventMessage
+from hooks.dev.packets import Connect, ConnectRefused, Ended, Will
 from hooks.dev.rate import Pace
 from hooks.dev.session import Session
 from hooks.dev.topics import valid_filter, valid_name
 from hooks.dev.transport import Transport
 
 if TYPE_CHECKING:
-    from hooks.dev.broker import Broker
+    from hooks.dev.broker import EmbeddedBroker
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +52,7 @@ _MAX_OUTGOING = 10_000
 
 
 class Connection:
-    def __init__(self, broker: "Broker", transport: Transport) -> None:
+    def __init__(self, broker: "EmbeddedBroker", transport: Transport) -> None:
         self._broker = broker
         self._transport = transport
         self._incoming: asyncio.Queue[Any] = asyncio.Queue()
@@ -63,7 +63,7 @@ class Connection:
         self._finished = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
         self._will: Will | None = None
-        self.client: Client
+        self.client: EventClient
         self.session: Session
         self.permissions: Permissions
 
@@ -76,7 +76,7 @@ class Connection:
             connect = await self._greeted()
             self.client, expires_at = await self._admitted(connect)
             await self._live(connect, expires_at)
-        except Refused as refused:
+        except ConnectRefused as refused:
             log.info("login_refused", peer=self._transport.peer, reason=str(refused))
             self.send(refused.answer)
         except Ended as ended:
@@ -138,18 +138,18 @@ class Connection:
         finally:
             self._greeting.cancel()
 
-    async def _admitted(self, connect: Connect) -> tuple[Client, int | None]:
+    async def _admitted(self, connect: Connect) -> tuple[EventClient, int | None]:
         """Returns the client, and when its login expires. Raises Refused and Ended before any session is touched."""
         if not connect.clientid and not connect.clean:
-            raise Refused(packets.IDENTIFIER_REJECTED, "client_identifier_not_valid")
+            raise ConnectRefused(packets.IDENTIFIER_REJECTED, "client_identifier_not_valid")
         if connect.will and (connect.will.qos > MAX_QOS or not valid_name(connect.will.topic)):
-            raise Refused(packets.SERVER_UNAVAILABLE, "will not supported")
+            raise ConnectRefused(packets.SERVER_UNAVAILABLE, "will not supported")
         expires_at = None
         if not self._broker.faults.booting:
             expires_at = await self._broker.login.check(connect.username, connect.password)
         clientid = f"{connect.username}-{connect.clientid or secrets.token_hex(8)}"
         host, port = self._transport.peer
-        client = Client(
+        client = EventClient(
             clientid=clientid,
             username=connect.username or "undefined",
             peerhost=host,
@@ -280,7 +280,7 @@ class Connection:
             if retain:
                 return "retain_not_supported"
             self._broker.publish(
-                Message(
+                EventMessage(
                     topic=topic,
                     payload=packet.data or b"",
                     qos=qos,
@@ -334,7 +334,7 @@ class Connection:
             log.warning("will_denied", clientid=self.client.clientid, topic=will.topic)
             return
         self._broker.publish(
-            Message(
+            EventMessage(
                 topic=will.topic,
                 payload=will.payload,
                 qos=will.qos,

@@ -47,7 +47,7 @@ SESSION_EXPIRY_SECONDS = 7200
 
 
 @dataclass
-class Client:
+class EventClient:
     """One connection, as its events tell of it. auth_expire_at: when the token ends that was asked for (ms)."""
 
     clientid: str
@@ -77,7 +77,7 @@ def now_ms() -> int:
 
 
 @dataclass(frozen=True)
-class Message:
+class EventMessage:
     """A publish. One from the REST API has no username, a will has no peer."""
 
     topic: str
@@ -93,7 +93,7 @@ class Message:
     received_at: int = field(default_factory=now_ms)
 
 
-def published(message: Message) -> Columns:
+def published(message: EventMessage) -> Columns:
     flags = {"retain": message.retain}
     return _event(
         "message.publish",
@@ -112,7 +112,7 @@ def published(message: Message) -> Columns:
     )
 
 
-def connected(client: Client) -> Columns:
+def connected(client: EventClient) -> Columns:
     return _event(
         "client.connected",
         clientid=client.clientid,
@@ -133,7 +133,7 @@ def connected(client: Client) -> Columns:
     )
 
 
-def disconnected(client: Client, reason: str) -> Columns:
+def disconnected(client: EventClient, reason: str) -> Columns:
     return _event(
         "client.disconnected",
         reason=reason,
@@ -150,15 +150,15 @@ def disconnected(client: Client, reason: str) -> Columns:
     )
 
 
-def subscribed(client: Client, topic: str, qos: int) -> Columns:
+def subscribed(client: EventClient, topic: str, qos: int) -> Columns:
     return _subscription("session.subscribed", "sub_props", client, topic, qos)
 
 
-def unsubscribed(client: Client, topic: str, qos: int) -> Columns:
+def unsubscribed(client: EventClient, topic: str, qos: int) -> Columns:
     return _subscription("session.unsubscribed", "unsub_props", client, topic, qos)
 
 
-def _subscription(name: str, properties: str, client: Client, topic: str, qos: int) -> Columns:
+def _subscription(name: str, properties: str, client: EventClient, topic: str, qos: int) -> Columns:
     return _event(
         name,
         clientid=client.clientid,

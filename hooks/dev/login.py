@@ -2,7 +2,7 @@
 
 import time
 
-from hooks.dev.packets import BAD_USERNAME_PASSWORD, NOT_AUTHORIZED, Ended, Refused
+from hooks.dev.packets import BAD_USERNAME_PASSWORD, NOT_AUTHORIZED, ConnectRefused, Ended
 from hooks.errors import Problem
 from hooks.tokens import jwts
 from hooks.tokens.jwks import JwksKeys
@@ -12,7 +12,7 @@ _FURTHEST_SECONDS = 2**63 // 10**9
 """How far ahead EMQX can set a timer. What expires later, such as a time in milliseconds, ends its connection."""
 
 
-class Login:
+class EmbeddedLogin:
     """Checks tokens signed with the secret or a published key, whose `sub` is the username.
 
     `exp` is held to if there is one, and must be whole: EMQX cannot set a timer for a fraction.
@@ -28,17 +28,17 @@ class Login:
         A token that EMQX cannot verify is none to it: 5. One that says something wrong is a bad password: 4.
         """
         if not username or not password:
-            raise Refused(NOT_AUTHORIZED, "not_authorized")
+            raise ConnectRefused(NOT_AUTHORIZED, "not_authorized")
         try:
             token = jwts.read(password)
             await self._verify(token)
         except (BadToken, Problem):
-            raise Refused(NOT_AUTHORIZED, "not_authorized") from None
+            raise ConnectRefused(NOT_AUTHORIZED, "not_authorized") from None
         claims = _claims(token)
         if claims.sub != username:
-            raise Refused(BAD_USERNAME_PASSWORD, "bad_username_or_password")
+            raise ConnectRefused(BAD_USERNAME_PASSWORD, "bad_username_or_password")
         if isinstance(claims.exp, float):
-            raise Refused(NOT_AUTHORIZED, "not_authorized")
+            raise ConnectRefused(NOT_AUTHORIZED, "not_authorized")
         if claims.exp is not None and claims.exp - time.time() > _FURTHEST_SECONDS:
             raise Ended("internal_error")
         return claims.exp
@@ -56,4 +56,4 @@ def _claims(token: Jwt) -> Claims:
     try:
         return jwts.claims(token, time.time())
     except BadToken:
-        raise Refused(BAD_USERNAME_PASSWORD, "bad_username_or_password") from None
+        raise ConnectRefused(BAD_USERNAME_PASSWORD, "bad_username_or_password") from None

@@ -38,7 +38,7 @@ class Ended(Exception):
     """The connection cannot go on; the message is EMQX's reason for the disconnect."""
 
 
-class Refused(Exception):
+class ConnectRefused(Exception):
     """A CONNECT that is not let in; `answer` is the CONNACK to send."""
 
     def __init__(self, code: int, reason: str, answer: bytes | None = None) -> None:
@@ -136,7 +136,7 @@ async def decode_connect(body: bytes) -> Connect:
             # A client of version 5 understands only a CONNACK of version 5: 0x84, unsupported protocol version.
             version_5 = protocol == ("MQTT", 5)
             answer = _NOT_SUPPORTED_BY_VERSION_5 if version_5 else None
-            raise Refused(UNACCEPTABLE_PROTOCOL_VERSION, "unsupported_protocol_version", answer)
+            raise ConnectRefused(UNACCEPTABLE_PROTOCOL_VERSION, "unsupported_protocol_version", answer)
         payload = await ConnectPayload.from_stream(reader, None, head)
     except _UNDECODABLE:
         raise Ended("malformed_packet") from None

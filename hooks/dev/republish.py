@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hooks.dev import EmbeddedError
-from hooks.dev.events import Message
+from hooks.dev.events import EventMessage
 
 _PLACEHOLDER = re.compile(rb"\$\{(\w+)\}")
 _ALWAYS = {"retain": False, "direct_dispatch": True}
@@ -27,9 +27,9 @@ class Republish:
             raise EmbeddedError(f"republish.hocon: not supported: {arguments}")
         return cls(**templates)
 
-    def message(self, rule: str, selected: dict[str, Any]) -> Message:
+    def message(self, rule: str, selected: dict[str, Any]) -> EventMessage:
         """It has no username and no peer; its clientid is the rule's id."""
-        return Message(
+        return EventMessage(
             topic=_rendered(self.topic, selected).decode(),
             payload=_rendered(self.payload, selected),
             qos=int(_rendered(self.qos, selected)),

@@ -18,7 +18,7 @@ from sqlglot import exp
 from sqlglot.errors import ParseError, SqlglotError
 
 from hooks.dev import EmbeddedError
-from hooks.dev.events import COLUMNS, NEVER_FIRED, PRODUCED, Columns, Message
+from hooks.dev.events import COLUMNS, NEVER_FIRED, PRODUCED, Columns, EventMessage
 from hooks.dev.patterns import compiled
 from hooks.dev.republish import Republish
 from hooks.dev.topics import matches, valid_filter
@@ -32,7 +32,7 @@ Expression = Callable[[Scope], Any]
 
 
 @dataclass(frozen=True)
-class Rule:
+class EvaluatedRule:
     """One file. `fields` are the selected names with what makes their values.
 
     What is selected goes to the service, and `hook` names the request's path, or is published as `republish` says.
@@ -68,13 +68,13 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Rules:
+class EvaluatedRules:
     """All rules, in the order of their files' names."""
 
-    rules: tuple[Rule, ...]
+    rules: tuple[EvaluatedRule, ...]
 
     @classmethod
-    def load(cls, directory: Traversable, *, trusted_send: bool = False) -> "Rules":
+    def load(cls, directory: Traversable, *, trusted_send: bool = False) -> "EvaluatedRules":
         """Raises EmbeddedError naming the file and what in it is not supported."""
         republish = Republish.read(rule_files.republish(directory)) if trusted_send else None
         files = rule_files.sql_files(directory, trusted_send=trusted_send)
@@ -87,7 +87,7 @@ class Rules:
                 body = {name: _jsonable(value) for name, value in selected.items()}
                 yield rule.hook, orjson.dumps(body)
 
-    def copies(self, columns: Columns) -> Iterator[Message]:
+    def copies(self, columns: Columns) -> Iterator[EventMessage]:
         """Yields what the rules republish of the event."""
         for rule in self.rules:
             if rule.republish is not None and rule.wants(columns) and (selected := rule.select(columns)) is not None:
@@ -101,7 +101,7 @@ def _jsonable(value: Any) -> Any:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def parse(name: str, sql: str, republish: Republish | None = None) -> Rule:
+def parse(name: str, sql: str, republish: Republish | None = None) -> EvaluatedRule:
     """Returns one rule from its file's name and text. republish: what a rule that names this action does."""
     bare = _QUOTED_OR_COMMENT.sub(" ", sql)
     refused = _NOT_SQL_OF_EMQX.search(bare)
@@ -137,12 +137,12 @@ class _Compiler:
         self.name = name
         self.known = set(COLUMNS)
 
-    def rule(self, select: exp.Select, republish: Republish | None) -> Rule:
+    def rule(self, select: exp.Select, republish: Republish | None) -> EvaluatedRule:
         self.only(select, "expressions", "from_", "joins", "where")
         sources = self.sources(select)
         fields = tuple(self.field(expression) for expression in select.expressions)
         where = select.args.get("where")
-        return Rule(
+        return EvaluatedRule(
             name=self.name.removesuffix(".sql"),
             hook=self.hook(select) if republish is None else "",
             republish=republish,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 from amqtt.mqtt import PublishPacket
 
-from hooks.dev.events import RECEIVE_MAXIMUM, Client, Message
+from hooks.dev.events import RECEIVE_MAXIMUM, EventClient, EventMessage
 
 if TYPE_CHECKING:
     from hooks.dev.connection import Connection
@@ -21,13 +21,13 @@ MAX_QUEUED = 1000
 class Session:
     """`subscriptions` maps a filter to the QoS granted. `connection` is None while the client is away."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: EventClient) -> None:
         self.client = client
         self.connection: Connection | None = None
         self.subscriptions: dict[str, int] = {}
         self.expiry: asyncio.TimerHandle | None = None
-        self._queue: deque[Message] = deque()
-        self._in_flight: dict[int, Message] = {}
+        self._queue: deque[EventMessage] = deque()
+        self._in_flight: dict[int, EventMessage] = {}
         self._packet_id = 0
 
     @property
@@ -45,7 +45,7 @@ class Session:
         else:
             self.connection.act(action)
 
-    def deliver(self, message: Message, granted: int) -> None:
+    def deliver(self, message: EventMessage, granted: int) -> None:
         """At the lower QoS of message and subscription. QoS 1 waits for its turn, QoS 0 does not wait."""
         if min(message.qos, granted) == 0:
             if self.connection is not None:
@@ -66,7 +66,7 @@ class Session:
             connection.send(_packet(message, packet_id, again=True))
         self._dequeue()
 
-    def _enqueue(self, message: Message) -> None:
+    def _enqueue(self, message: EventMessage) -> None:
         if len(self._queue) >= MAX_QUEUED:
             self._queue.popleft()
             log.warning("queue_full", clientid=self.client.clientid)
@@ -76,7 +76,7 @@ class Session:
         while self.connection and self._queue and len(self._in_flight) < RECEIVE_MAXIMUM:
             self._send_next(self.connection, self._queue.popleft())
 
-    def _send_next(self, connection: "Connection", message: Message) -> None:
+    def _send_next(self, connection: "Connection", message: EventMessage) -> None:
         self._packet_id = self._packet_id % 65_535 + 1
         while self._packet_id in self._in_flight:
             self._packet_id = self._packet_id % 65_535 + 1
@@ -84,7 +84,7 @@ class Session:
         connection.send(_packet(message, self._packet_id))
 
 
-def _packet(message: Message, packet_id: int | None, again: bool = False) -> bytes:
+def _packet(message: EventMessage, packet_id: int | None, again: bool = False) -> bytes:
     qos = 0 if packet_id is None else 1
     encoded: bytes = PublishPacket.build(message.topic, message.payload, packet_id, again, qos, False).to_bytes()
     return encoded

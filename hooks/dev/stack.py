@@ -17,13 +17,13 @@ from aiohttp import web
 from hooks.dev import EmbeddedError, rest
 from hooks.dev.acl import Acl
 from hooks.dev.authorization import Authorizer
-from hooks.dev.broker import Broker
+from hooks.dev.broker import EmbeddedBroker
 from hooks.dev.directory import DataDirectory, Ports, Secrets
-from hooks.dev.login import Login
+from hooks.dev.login import EmbeddedLogin
 from hooks.dev.rate import bytes_rate
-from hooks.dev.rules import Rules
+from hooks.dev.rules import EvaluatedRules
 from hooks.dev.valkey import Valkey
-from hooks.dev.webhook import Webhook
+from hooks.dev.webhook import WebhookCaller
 from hooks.emqx.rules import files as rule_files
 from hooks.http.listening import CannotListen
 from hooks.metrics import Metrics
@@ -64,7 +64,7 @@ async def run(options: DevOptions, stop: asyncio.Event, ready: Callable[[str, Po
             # The service binds it itself; this tells early whether it can, and which one 0 is.
             ports = Ports(*(listener.getsockname()[1] for listener in (http, mqtt, websocket, api)))
         trusted_send = load(BrokerSettings).trusted_send
-        rules = Rules.load(files("hooks") / "rules", trusted_send=trusted_send)
+        rules = EvaluatedRules.load(files("hooks") / "rules", trusted_send=trusted_send)
         rate = bytes_rate(files("hooks") / "rules")
         acl = Acl.parse(rule_files.acl(files("hooks") / "rules", trusted_send=trusted_send))
 
@@ -76,10 +76,12 @@ async def run(options: DevOptions, stop: asyncio.Event, ready: Callable[[str, Po
         # Separate pools, as in EMQX: questions that the service holds do not block what it waits for.
         calls, questions = [await stack.enter_async_context(_pool()) for _ in range(2)]
         url, token = f"http://{_reachable(host)}:{ports.http_port}", settings.hooks.hook_token[0]
-        webhook = Webhook(calls, url, token)
+        webhook = WebhookCaller(calls, url, token)
         stack.push_async_callback(webhook.drain, 0)
-        login = Login(kept.jwt_secret, await stack.enter_async_context(_published_keys(settings.user_tokens, stop)))
-        broker = Broker(rules, webhook, login, Authorizer(acl, questions, url, token), bytes_rate=rate)
+        login = EmbeddedLogin(
+            kept.jwt_secret, await stack.enter_async_context(_published_keys(settings.user_tokens, stop))
+        )
+        broker = EmbeddedBroker(rules, webhook, login, Authorizer(acl, questions, url, token), bytes_rate=rate)
         await _serve_api(stack, broker, kept, api)
         await _serve_service(stack, settings)
         await broker.start(mqtt, websocket)
@@ -149,7 +151,9 @@ def _not_bound(option: str, host: str, port: int, error: OSError) -> str:
     return f"{option} {port}: cannot listen on {host}: {error.strerror or error}"
 
 
-async def _serve_api(stack: contextlib.AsyncExitStack, broker: Broker, kept: Secrets, api: socket.socket) -> None:
+async def _serve_api(
+    stack: contextlib.AsyncExitStack, broker: EmbeddedBroker, kept: Secrets, api: socket.socket
+) -> None:
     runner = web.AppRunner(rest.application(broker, kept.emqx_api_key, kept.emqx_api_secret), access_log=None)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)

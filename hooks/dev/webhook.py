@@ -22,7 +22,7 @@ class Call:
     body: bytes
 
 
-class Webhook:
+class WebhookCaller:
     """A queue per client, one request of each in flight.
 
     2xx is done; 429, 503 and a broken or silent connection are asked again until they are; any other status drops

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Finding", "State", "clock", "fail", "ok", "skipped", "warn"]
+__all__ = ["CheckState", "Finding", "clock", "fail", "ok", "skipped", "warn"]
 
 CLOCK_WARN, CLOCK_FAIL = 1.0, 5.0
 """Seconds a host's clock may be off. Ids are times, and the service corrects no more than five."""
 
 
-class State(StrEnum):
+class CheckState(StrEnum):
     OK = "ok"
     WARN = "warn"
     FAIL = "fail"
@@ -20,26 +20,26 @@ class State(StrEnum):
 class Finding:
     """One result of a check. subject: what it is about. mend: what to do about it."""
 
-    state: State
+    state: CheckState
     subject: str
     what: str
     mend: str = ""
 
 
 def ok(subject: str, what: str) -> Finding:
-    return Finding(State.OK, subject, what)
+    return Finding(CheckState.OK, subject, what)
 
 
 def warn(subject: str, what: str, mend: str) -> Finding:
-    return Finding(State.WARN, subject, what, mend)
+    return Finding(CheckState.WARN, subject, what, mend)
 
 
 def fail(subject: str, what: str, mend: str) -> Finding:
-    return Finding(State.FAIL, subject, what, mend)
+    return Finding(CheckState.FAIL, subject, what, mend)
 
 
 def skipped(subject: str, what: str, mend: str = "") -> Finding:
-    return Finding(State.SKIPPED, subject, what, mend)
+    return Finding(CheckState.SKIPPED, subject, what, mend)
 
 
 def clock(subject: str, offset: float, precision: float = 0.0) -> Finding:

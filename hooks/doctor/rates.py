@@ -1,7 +1,7 @@
 """Explains which rates of listeners harm whom, on which version of EMQX."""
 
 from hooks.doctor import Finding, fail, warn
-from hooks.emqx.rules.check import Finding as Difference
+from hooks.emqx.rules.check import ResourceFinding as Difference
 from hooks.emqx.rules.resources import UNLIMITED
 
 EMQX = "EMQX"

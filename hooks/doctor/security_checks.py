@@ -5,10 +5,10 @@ from typing import Any
 from hooks.doctor import Finding, fail, ok, rates, warn
 from hooks.doctor.broker import EMQX
 from hooks.emqx.management import Management
-from hooks.emqx.rules.check import Finding as Difference
+from hooks.emqx.rules.check import ResourceFinding as Difference
 from hooks.emqx.rules.check import compare
 from hooks.emqx.rules.render import Rules
-from hooks.emqx.rules.resources import Item, Listener, SourceOrder, trusted_sending, way
+from hooks.emqx.rules.resources import Item, ListenerRates, SourceOrder, trusted_sending, way
 from hooks.emqx.rules.stock_acl import allows_all
 
 APPLY = "run `emqx-im rules apply`"
@@ -52,7 +52,7 @@ def _explained(each: Difference) -> list[Finding]:
         return [fail(EMQX, f"{label} is ours, but its file no longer exists", APPLY)]
     if isinstance(each.resource, Item):
         return [fail(EMQX, f"{label} differs: {', '.join(one.path for one in each.differences)}", APPLY)]
-    if isinstance(each.resource, Listener):
+    if isinstance(each.resource, ListenerRates):
         return rates.explained(each)
     for difference in each.differences:
         if hole := HOLES.get(f"{label}: {difference.path}"):

@@ -33,7 +33,7 @@ _UNUSUAL = frozenset([b"transfer-encoding", b"content-encoding", b"expect", b"up
 _NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
-class Head(NamedTuple):
+class RequestHead(NamedTuple):
     """The path's name, and the bytes of the body."""
 
     name: str
@@ -45,9 +45,9 @@ class Heads:
 
     def __init__(self, webhook: Webhook) -> None:
         self._webhook = webhook
-        self._seen: dict[bytes, Head] = {}
+        self._seen: dict[bytes, RequestHead] = {}
 
-    def read(self, head: bytes) -> Head | None:
+    def read(self, head: bytes) -> RequestHead | None:
         """Returns the head of an authorized webhook request in the usual shape, else None.
 
         `head`: without its empty line.
@@ -62,7 +62,7 @@ class Heads:
             self._seen[head] = read
         return read
 
-    def _read(self, head: bytes) -> Head | None:
+    def _read(self, head: bytes) -> RequestHead | None:
         first, *lines = head.split(b"\r\n")
         request = _REQUEST_LINE.fullmatch(first)
         if request is None or not self._webhook.handles(name := request[1].decode()):
@@ -80,7 +80,7 @@ class Heads:
             return None
         if not self._webhook.accepts(headers.get(b"authorization", b"").decode("utf-8", "surrogateescape")):
             return None
-        return Head(name, int(length[0]))
+        return RequestHead(name, int(length[0]))
 
 
 class HookConnection(asyncio.Protocol):

@@ -37,7 +37,7 @@ REASON = "boot"
 log = structlog.get_logger(__name__)
 
 
-class Broker(Protocol):
+class BrokerSessions(Protocol):
     async def nodes(self) -> list[Node]:
         """Raises BrokerAway, BrokerRefused."""
 
@@ -45,7 +45,7 @@ class Broker(Protocol):
         """Raises BrokerAway, BrokerRefused."""
 
 
-async def begun(broker: Broker, boots: Boots) -> list[NodeLife]:
+async def begun(broker: BrokerSessions, boots: Boots) -> list[NodeLife]:
     """Returns the nodes that have just started and let in anybody then.
 
     Raises StoreError, BrokerAway, BrokerRefused.
@@ -87,7 +87,7 @@ class _Beginning:
 class BootSweep:
     """One process sweeps for all."""
 
-    def __init__(self, broker: Broker, boots: Boots, turn: PeriodicLease, ender: SessionEnder) -> None:
+    def __init__(self, broker: BrokerSessions, boots: Boots, turn: PeriodicLease, ender: SessionEnder) -> None:
         self._broker = broker
         self._boots = boots
         self._turn = turn

@@ -42,7 +42,7 @@ class Reconciler:
         self,
         presence: Presence,
         turn: PeriodicLease,
-        broker: boot_sweep.Broker,
+        broker: boot_sweep.BrokerSessions,
         boots: Boots,
         metrics: Metrics,
         limit: SessionLimit | None = None,

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import structlog
 
 from store.archive.handlers import Handler
-from store.archive.outbox import Entry, Outbox
+from store.archive.outbox import Outbox, OutboxEntry
 from store.cancellation import sleep_unless
 from store.errors import ArchiveAway, ArchiveRefused, StoreError, UnknownVersion
 
@@ -24,7 +24,7 @@ MAX_PAUSE = 5.0
 _log = structlog.get_logger(__name__)
 
 
-class DeadLetters(Protocol):
+class DeadLetterKeeper(Protocol):
     """Where an entry goes that the archive will never take."""
 
     async def keep(self, *, source: str, reason: str, message: str, sender: str, body: bytes) -> Any:
@@ -43,7 +43,7 @@ class Archiver:
     trouble: why it stands still, "" if it does not.
     """
 
-    def __init__(self, outbox: Outbox, handlers: Mapping[bytes, Handler[Any]], dead_letters: DeadLetters) -> None:
+    def __init__(self, outbox: Outbox, handlers: Mapping[bytes, Handler[Any]], dead_letters: DeadLetterKeeper) -> None:
         self._outbox = outbox
         self._handlers = handlers
         self._dead_letters = dead_letters
@@ -85,11 +85,11 @@ class Archiver:
         while await self._archive_what(self._outbox.oldest):
             await progress()
 
-    async def _archive_what(self, read: Callable[[int], Awaitable[list[Entry]]]) -> int:
+    async def _archive_what(self, read: Callable[[int], Awaitable[list[OutboxEntry]]]) -> int:
         """Archives the batch that `read` gives for a number of entries; how many things left the outbox."""
         try:
             entries = await read(self._limit)
-            batches: dict[bytes, list[Entry]] = {}
+            batches: dict[bytes, list[OutboxEntry]] = {}
             for entry in entries:
                 batches.setdefault(entry.kind, []).append(entry)
             for kind, batch in batches.items():
@@ -111,7 +111,7 @@ class Archiver:
         oldest = await self._outbox.oldest_id()
         return 0.0 if oldest is None else max(0.0, time.time() - oldest / 1_000_000)
 
-    async def _archive(self, kind: bytes, batch: Sequence[Entry]) -> None:
+    async def _archive(self, kind: bytes, batch: Sequence[OutboxEntry]) -> None:
         """Stores entries of one kind, or sets them aside."""
         handler = self._handlers.get(kind)
         rows = []
@@ -127,7 +127,7 @@ class Archiver:
             for start in range(0, len(rows), BATCH_ENTRIES):
                 await self._store(handler, rows[start : start + BATCH_ENTRIES])
 
-    async def _store(self, handler: Handler[Any], rows: Sequence[tuple[Entry, Any]]) -> None:
+    async def _store(self, handler: Handler[Any], rows: Sequence[tuple[OutboxEntry, Any]]) -> None:
         """Stores rows; of refused ones each half for itself, until the refused row stands alone."""
         try:
             await handler.store([row for _, row in rows])
@@ -142,7 +142,7 @@ class Archiver:
         else:
             self.archived += len(rows)
 
-    async def _set_aside(self, entry: Entry, reason: str, sender: str, message: str) -> None:
+    async def _set_aside(self, entry: OutboxEntry, reason: str, sender: str, message: str) -> None:
         await self._dead_letters.keep(source="archive", reason=reason, message=message, sender=sender, body=entry.data)
         self.failures[reason] += 1
         _log.warning("outbox entry set aside", entry=entry.id.decode(), reason=reason, error=message)

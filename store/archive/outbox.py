@@ -23,7 +23,7 @@ MESSAGES = b"messages"
 """Kind of an entry that holds messages written together: the lengths of their records, a line break, the records."""
 
 
-class Entry(NamedTuple):
+class OutboxEntry(NamedTuple):
     """One thing to archive. Messages that were written together share an entry of the stream.
 
     id: the stream's, `<mid>-0`. data: what the kind's handler decodes. size: what the stream's entry was counted with.
@@ -50,7 +50,7 @@ class Outbox:
         """What Redis calls this archiver."""
         return self._list.worker
 
-    async def read(self, limit: int) -> list[Entry]:
+    async def read(self, limit: int) -> list[OutboxEntry]:
         """What up to `limit` entries of the stream hold: those this archiver did not finish, else those another one
         left, else new.
 
@@ -59,7 +59,7 @@ class Outbox:
         """
         return self._known(await self._list.read(limit))
 
-    async def oldest(self, limit: int) -> list[Entry]:
+    async def oldest(self, limit: int) -> list[OutboxEntry]:
         """What the first `limit` entries of the stream hold, given to an archiver or not. Raises as `read` does."""
         items: Any = await self._redis.xrange(keys.OUTBOX, count=limit)
         return self._known(items)
@@ -68,7 +68,7 @@ class Outbox:
         """What was read and is not done comes again."""
         self._list.read_again()
 
-    async def done(self, entries: Sequence[Entry]) -> int:
+    async def done(self, entries: Sequence[OutboxEntry]) -> int:
         """Takes entries out of the outbox, with all they hold; how many of the stream's were still there."""
         sizes = [each for entry in {entry.id: entry for entry in entries}.values() for each in (entry.id, entry.size)]
         deleted = 0
@@ -108,9 +108,9 @@ class Outbox:
             raise StoreEmpty("Redis is empty, or is being rebuilt")
         return bool(first) and _id(first[0]) < id_
 
-    def _known(self, items: Sequence[Item]) -> list[Entry]:
+    def _known(self, items: Sequence[Item]) -> list[OutboxEntry]:
         """What the items hold, up to one of an unknown version. Raises UnknownVersion if that is the first."""
-        found: list[Entry] = []
+        found: list[OutboxEntry] = []
         for item in items:
             version = item[1].get(b"v", b"1")
             if version in VERSIONS:
@@ -136,13 +136,13 @@ def _id(item: Item) -> int:
     return int(item[0].partition(b"-")[0])
 
 
-def _entries(item: Item) -> list[Entry]:
+def _entries(item: Item) -> list[OutboxEntry]:
     id_, fields = item
     kind, data = fields.get(b"k", b""), fields.get(b"d", b"")
     size = len(data) + ENTRY_BYTES
     if kind == MESSAGES and (records := _records(data)) is not None:
-        return [Entry(id_, b"message", record, size) for record in records]
-    return [Entry(id_, kind, data, size)]
+        return [OutboxEntry(id_, b"message", record, size) for record in records]
+    return [OutboxEntry(id_, kind, data, size)]
 
 
 def _records(data: bytes) -> list[bytes] | None:

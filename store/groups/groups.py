@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from store.addresses import CommandTopic, Group, parse_channel
 from store.errors import ChannelRefused, StoreEmpty
 from store.groups.notices import GroupNotices, Notice
-from store.groups.script import Changed, Command, GroupScript, Limits, Succession
+from store.groups.script import Changed, CommandCall, GroupScript, Limits, Succession
 from store.redis import keys
 from store.redis.budget import UNBOUNDED, Budget
 from store.redis.client import RedisClient
@@ -113,7 +113,7 @@ class Groups:
         told = {owner: notices.created(gid, owner, name, mode)}
         told |= {uid: notices.invited(gid, uid, name, mode, actor) for uid in _named(members, without=owner)}
         return await self._do(
-            Command(
+            CommandCall(
                 "create",
                 gid,
                 actor,
@@ -146,7 +146,7 @@ class Groups:
         told = {uid: notices.invited(gid, uid, name, mode, actor) for uid in invited}
         new = [uid for uid, since in zip(invited, joined, strict=True) if since is None]
         return await self._do(
-            Command(
+            CommandCall(
                 "invite",
                 gid,
                 actor,
@@ -164,7 +164,7 @@ class Groups:
         if actor == OPERATOR:
             raise ChannelRefused("bad_command")
         notice = notices.members_changed(gid, "joined", [actor], actor)
-        return await self._do(Command("join", gid, actor, command_id, {actor: None}, notice, received_at))
+        return await self._do(CommandCall("join", gid, actor, command_id, {actor: None}, notice, received_at))
 
     async def leave(
         self, gid: int, actor: int, *, command_id: str, received_at: int | None = None, notices: GroupNotices
@@ -202,7 +202,7 @@ class Groups:
     ) -> Changed:
         """Ends the group. Tells the group."""
         notice = notices.dismissed(gid, actor)
-        return await self._do(Command("dismiss", gid, actor, command_id, {}, notice, received_at))
+        return await self._do(CommandCall("dismiss", gid, actor, command_id, {}, notice, received_at))
 
     async def change_mode(
         self, gid: int, actor: int, *, command_id: str, received_at: int | None = None, notices: GroupNotices, mode: str
@@ -211,7 +211,7 @@ class Groups:
         if mode not in MODES:
             raise ChannelRefused("bad_command")
         notice = notices.mode_changed(gid, mode, actor)
-        return await self._do(Command("mode", gid, actor, command_id, {}, notice, received_at, mode=mode))
+        return await self._do(CommandCall("mode", gid, actor, command_id, {}, notice, received_at, mode=mode))
 
     async def info(self, gid: int) -> GroupInfo | None:
         """None if there is none, or it was dismissed."""
@@ -271,12 +271,12 @@ class Groups:
             if dismissed is None
         )
 
-    async def _do(self, command: Command) -> Changed:
+    async def _do(self, command: CommandCall) -> Changed:
         done = await self._run(command)
         assert isinstance(done, Changed)
         return done
 
-    async def _run(self, command: Command) -> Changed | Succession:
+    async def _run(self, command: CommandCall) -> Changed | Succession:
         done = await self._script.run(command, self.highest_id)
         if isinstance(done, Changed):
             self.highest_id = max(self.highest_id, done.id)
@@ -296,7 +296,7 @@ class Groups:
         """Who becomes owner is known only inside the script, which asks for a notice that says so."""
         leaving = list(told)
         notice = notices.members_changed(gid, change, leaving, actor)
-        command = Command(kind, gid, actor, command_id, told, notice, received_at)
+        command = CommandCall(kind, gid, actor, command_id, told, notice, received_at)
         while isinstance(done := await self._run(command), Succession):
             notice = notices.members_changed(gid, change, leaving, actor, done.owner)
             command = command._replace(notice=notice, successor=str(done.owner))

@@ -43,7 +43,7 @@ class Changed(NamedTuple):
     told: Mapping[str, bytes]
 
 
-class Command(NamedTuple):
+class CommandCall(NamedTuple):
     """told: the users concerned, and what each is told. notice: what the group is told.
 
     received_at: when the broker received it, milliseconds; None if no budget judges it.
@@ -119,7 +119,7 @@ class GroupScript:
         self._budget = budget
         self._memory = memory
 
-    async def run(self, command: Command, highest_id: int) -> Changed | Succession:
+    async def run(self, command: CommandCall, highest_id: int) -> Changed | Succession:
         """highest_id: of those the caller was given. Raises ChannelRefused, SenderOverBudget, StoreError."""
         reply = await self._run(command, highest_id)
         if reply.outcome == CommandOutcome.SUCCESSION:
@@ -132,7 +132,7 @@ class GroupScript:
             told[Group(command.gid).topic] = command.notice[1]
         return Changed(reply.id, reply.outcome == CommandOutcome.REPEATED, told)
 
-    async def _run(self, command: Command, highest_id: int) -> GroupReply:
+    async def _run(self, command: CommandCall, highest_id: int) -> GroupReply:
         if self._memory is not None:
             self._memory.require_room()
         group = Group(command.gid)

@@ -20,18 +20,18 @@ ARCHIVE = "archive"
 """The source of what was in the outbox. It is kept without an epoch, too, as a rebuild empties the outbox."""
 
 
-class Kept(NamedTuple):
+class KeptLetter(NamedTuple):
     """tell: the sender has not been told of a refusal within the last second."""
 
     number: int
     tell: bool
 
     @classmethod
-    def parse(cls, reply: list[int]) -> "Kept":
+    def parse(cls, reply: list[int]) -> "KeptLetter":
         return cls(reply[0], reply[1] == 1)
 
 
-_KEEP = script("deadletter_keep", Kept)
+_KEEP = script("deadletter_keep", KeptLetter)
 _DROP = script("deadletter_drop", int)
 
 
@@ -40,7 +40,7 @@ class DeadLetters:
         self._redis = redis
         self._memory = memory
 
-    async def keep(self, *, source: str, reason: str, message: str, sender: str, body: bytes) -> Kept:
+    async def keep(self, *, source: str, reason: str, message: str, sender: str, body: bytes) -> KeptLetter:
         """Keeps what `source` (a webhook path, or `archive`) had to refuse for `reason`. A body over 64 KiB is cut.
 
         Raises StoreAway; StoreEmpty, StoreFull unless it comes from the outbox, and makes room there.

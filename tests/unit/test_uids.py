@@ -16,8 +16,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hooks.dev.acl import Acl
-from hooks.dev.events import Message, published
-from hooks.dev.rules import Rules
+from hooks.dev.events import EventMessage, published
+from hooks.dev.rules import EvaluatedRules
 from hooks.emqx.rules import files as rule_files
 from hooks.errors import Problem
 from hooks.metrics import Metrics
@@ -30,7 +30,7 @@ LARGEST = 9_007_199_254_740_991
 DIRECTORY = files("hooks") / "rules"
 ACL = Acl.parse(rule_files.acl(DIRECTORY, trusted_send=False))
 TRUSTED_ACL = Acl.parse(rule_files.acl(DIRECTORY, trusted_send=True))
-TRUSTED_RULES = Rules.load(DIRECTORY, trusted_send=True)
+TRUSTED_RULES = EvaluatedRules.load(DIRECTORY, trusted_send=True)
 
 DIGITS = [character for character in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(character) == "Nd"]
 SPACES = [character for character in map(chr, range(sys.maxunicode + 1)) if character.isspace()]
@@ -83,7 +83,7 @@ def test_who_is_a_user(name: str) -> None:
         for action, wanted in (("publish", topic), ("publish", "group/1/create"), ("subscribe", "business/global")):
             assert (acl.decide(name, "phone", action, wanted) is True) is expected  # type: ignore[arg-type]
         assert (acl.decide(name, "phone", "subscribe", f"single/{name}") is True) is expected
-    event = published(Message("send/single/1", b"x", 1, "phone", username=name, peerhost="127.0.0.1"))
+    event = published(EventMessage("send/single/1", b"x", 1, "phone", username=name, peerhost="127.0.0.1"))
     assert bool(list(TRUSTED_RULES.copies(event))) is expected
 
 

@@ -10,9 +10,9 @@ import aiohttp
 
 from emqx_im_client import doubts
 from emqx_im_client.cancellation import cancel
-from emqx_im_client.commands import Commands
+from emqx_im_client.commands import CommandMethods
 from emqx_im_client.connection import Connections
-from emqx_im_client.doubts import Doubts
+from emqx_im_client.doubts import TopicDoubts
 from emqx_im_client.events import Event, live
 from emqx_im_client.health import Health
 from emqx_im_client.inbox import Inbox
@@ -27,7 +27,7 @@ from emqx_im_client.state import State
 from emqx_im_client.subscriptions import Subscriptions
 
 
-class Device(Commands):
+class Device(CommandMethods):
     """One device of one user, connected from `async with` to its end; iterate over it for its events.
 
     token: called for a JWT at each connection and pull, so that it may be renewed; url: the service's
@@ -138,7 +138,7 @@ class Device(Commands):
         pulling = Pulling(Puller(session, self._url, self._login), self._inbox, health)
         listener = Listener(own, self._inbox, self._outbox, subscriptions, pulling, trusted_send=self._trusted_send)
         self._pulling = pulling
-        sender = Sender(self._outbox, Doubts(pulling), trusted_send=self._trusted_send)
+        sender = Sender(self._outbox, TopicDoubts(pulling), trusted_send=self._trusted_send)
         try:
             await Connections(
                 own, self._clientid, self._link, health, listener, pulling, sender, subscriptions

@@ -3,7 +3,7 @@
 from typing import Any
 
 
-class Commands:
+class CommandMethods:
     """What a user may do beside sending. Each returns once the service has done it; raises as `publish` does."""
 
     uid: int
@@ -44,7 +44,7 @@ class Commands:
 class Group:
     """The commands of one group. Members are uids."""
 
-    def __init__(self, device: Commands, gid: int | str) -> None:
+    def __init__(self, device: CommandMethods, gid: int | str) -> None:
         self._device = device
         self._topic = f"group/{gid}"
 

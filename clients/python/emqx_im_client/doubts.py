@@ -22,7 +22,7 @@ class NothingAnswered(Exception):
     """The broker takes what is sent, the service answers pulls, and does not hear of it."""
 
 
-class Doubts:
+class TopicDoubts:
     """One for all connections of a device: a topic that stays unanswered is given longer each time."""
 
     def __init__(self, pulling: Pulling) -> None:

@@ -20,7 +20,7 @@ from emqx_im_client.events import (
 )
 from emqx_im_client.kept import Kept
 from emqx_im_client.pull import Page
-from emqx_im_client.state import Outgoing, Position, State
+from emqx_im_client.state import OutgoingMessage, Position, State
 
 ROOM = 1000
 """Events that wait to be read. Above it pulling pauses, and live messages are left to a later pull."""
@@ -118,7 +118,7 @@ class Inbox:
         if len(self._items) < ROOM:
             self._put(_Item(StateChanged(state)))
 
-    def take_own(self, outgoing: Outgoing, mid: int) -> None:
+    def take_own(self, outgoing: OutgoingMessage, mid: int) -> None:
         """The service has done what the user's own message asked."""
         self.kept.take_own(outgoing, mid)
 

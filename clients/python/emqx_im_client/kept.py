@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from emqx_im_client.events import Edited, Message, Recalled
-from emqx_im_client.state import Outgoing, State
+from emqx_im_client.state import OutgoingMessage, State
 
 CHANGES = 4096
 """Messages whose newest change is remembered."""
@@ -108,7 +108,7 @@ class Kept:
                 if mid in mids:
                     mids.remove(mid)
 
-    def take_own(self, outgoing: Outgoing, mid: int) -> None:
+    def take_own(self, outgoing: OutgoingMessage, mid: int) -> None:
         """Keeps what the user's own command changed, which no message tells this device."""
         command = _COMMAND.fullmatch(outgoing.topic)
         if command is None:

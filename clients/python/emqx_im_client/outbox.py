@@ -11,7 +11,7 @@ import orjson
 
 from emqx_im_client.errors import Refused, Unanswered
 from emqx_im_client.events import Settled
-from emqx_im_client.state import Outgoing, State
+from emqx_im_client.state import OutgoingMessage, State
 from emqx_im_client.topics import is_topic
 from emqx_im_client.trusted import receiver_topic
 
@@ -33,11 +33,11 @@ class Outbox:
     def __init__(self, uid: int, state: State, patience: float, tell: Callable[[Settled], None]) -> None:
         self.changed = asyncio.Event()
         """Set when there is something to send, or it has to wait."""
-        self.on_answer: Callable[[Outgoing], None] = lambda outgoing: None
+        self.on_answer: Callable[[OutgoingMessage], None] = lambda outgoing: None
         """Called with each message that the service acknowledges, or refuses for good."""
         self.on_hold: Callable[[], None] = lambda: None
         """Called when nothing is to be sent for some time: the service refuses more than it tells."""
-        self.on_stored: Callable[[Outgoing, int], None] = lambda outgoing, mid: None
+        self.on_stored: Callable[[OutgoingMessage, int], None] = lambda outgoing, mid: None
         """Called with each message that the service acknowledges, and its `mid`."""
         self.held_until = 0.0
         """The time of the event loop before which nothing is sent: the service said so."""
@@ -54,16 +54,16 @@ class Outbox:
         self._ends: dict[str, float] = {}
         """When messages are given up, by a clock that never goes back."""
 
-    def compose(self, topic: str, fields: dict[str, Any]) -> Outgoing:
+    def compose(self, topic: str, fields: dict[str, Any]) -> OutgoingMessage:
         """Makes a message of the fields. Raises ValueError for a topic that nobody can publish to."""
         if not is_topic(topic):
             raise ValueError(f"{topic!r} is not a topic to publish to")
         client_id = str(uuid4())
         payload: dict[str, Any] = {"id": client_id, "from": str(self._uid)}
         payload |= {**fields, **payload, "ack": True}
-        return Outgoing(client_id, topic, orjson.dumps(payload).decode(), time.time())
+        return OutgoingMessage(client_id, topic, orjson.dumps(payload).decode(), time.time())
 
-    def add(self, outgoing: Outgoing) -> None:
+    def add(self, outgoing: OutgoingMessage) -> None:
         """Raises what the state raises where the message cannot be kept; then it is not sent."""
         self._state.saved.unsent[outgoing.id] = outgoing
         try:
@@ -73,7 +73,7 @@ class Outbox:
             raise
         self.changed.set()
 
-    async def answer(self, outgoing: Outgoing) -> int:
+    async def answer(self, outgoing: OutgoingMessage) -> int:
         """Returns the message's `mid`. Raises Refused or Unanswered. Cancelled, the message is sent all the same."""
         self._waiting[outgoing.id] = asyncio.get_running_loop().create_future()
         try:
@@ -101,7 +101,7 @@ class Outbox:
         for client_id in ids:
             self._answered(client_id, refused)
 
-    def unsent(self) -> list[Outgoing]:
+    def unsent(self) -> list[OutgoingMessage]:
         """Returns what is to be sent, in order; gives up what has waited for too long."""
         for outgoing in list(self._state.saved.unsent.values()):
             if self._is_over(outgoing):
@@ -109,7 +109,7 @@ class Outbox:
                 self._settle(outgoing.id, self._over_budget or unanswered)
         return list(self._state.saved.unsent.values())
 
-    def _is_over(self, outgoing: Outgoing) -> bool:
+    def _is_over(self, outgoing: OutgoingMessage) -> bool:
         """Says whether it is given up. One clock is set wrongly at times, the other stops while a machine sleeps."""
         age, now = time.time() - outgoing.created, time.monotonic()
         return age > self._patience or now > self._ends.setdefault(outgoing.id, now + self._patience - max(0.0, age))
@@ -118,7 +118,7 @@ class Outbox:
         """Returns in how many seconds the next message is given up."""
         return min(self._ends.values(), default=math.inf) - time.monotonic()
 
-    def is_unsent(self, outgoing: Outgoing) -> bool:
+    def is_unsent(self, outgoing: OutgoingMessage) -> bool:
         return outgoing.id in self._state.saved.unsent
 
     def quicken(self) -> None:

@@ -8,9 +8,9 @@ import math
 from collections.abc import Awaitable, Callable
 
 from emqx_im_client.backoff import Backoff
-from emqx_im_client.doubts import Doubts
+from emqx_im_client.doubts import TopicDoubts
 from emqx_im_client.outbox import Outbox
-from emqx_im_client.state import Outgoing
+from emqx_im_client.state import OutgoingMessage
 from emqx_im_client.trusted import sending_topic
 
 RESEND = (4.0, 60.0)
@@ -23,7 +23,7 @@ Publish = Callable[[str, str], Awaitable[None]]
 class Sender:
     """trusted_send: messages are published to `send/…`."""
 
-    def __init__(self, outbox: Outbox, doubts: Doubts, *, trusted_send: bool) -> None:
+    def __init__(self, outbox: Outbox, doubts: TopicDoubts, *, trusted_send: bool) -> None:
         self._outbox = outbox
         self._doubts = doubts
         self._trusted_send = trusted_send
@@ -51,7 +51,7 @@ class Sender:
             except TimeoutError:
                 self._send_at_once(self._doubts.check())
 
-    async def _send(self, publish: Publish, outgoing: Outgoing) -> None:
+    async def _send(self, publish: Publish, outgoing: OutgoingMessage) -> None:
         await publish(sending_topic(outgoing.topic) if self._trusted_send else outgoing.topic, outgoing.payload)
         if self._outbox.is_unsent(outgoing) and self._outbox.held_until <= _now():
             self._doubts.taken(outgoing.topic)
@@ -60,7 +60,7 @@ class Sender:
                 self._outbox.quicken()
             self._due[outgoing.id] = _now() + self._pauses.setdefault(outgoing.id, Backoff(*RESEND)).pause()
 
-    def _on_answer(self, outgoing: Outgoing) -> None:
+    def _on_answer(self, outgoing: OutgoingMessage) -> None:
         self._doubts.answered(outgoing.topic)
         self._due.pop(outgoing.id, None)
         self._pauses.pop(outgoing.id, None)
@@ -76,7 +76,7 @@ class Sender:
             if outgoing.topic in topics:
                 self._due.pop(outgoing.id, None)
 
-    def _next_time(self, outgoing: Outgoing) -> float:
+    def _next_time(self, outgoing: OutgoingMessage) -> float:
         return max(self._due.get(outgoing.id, 0.0), self._outbox.held_until)
 
     def _next_deadline(self) -> float | None:

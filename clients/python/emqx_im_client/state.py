@@ -21,7 +21,7 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class OutgoingMessage:
     """A message on its way. created: Unix seconds; payload: JSON, the same at every resend."""
 
     id: str
@@ -46,7 +46,7 @@ class Saved:
     device: str = field(default_factory=new_device_id)
     position: Position = field(default_factory=Position)
     seen: dict[str, str] = field(default_factory=dict)
-    unsent: dict[str, Outgoing] = field(default_factory=dict)
+    unsent: dict[str, OutgoingMessage] = field(default_factory=dict)
     states: dict[str, dict[str, Any]] = field(default_factory=dict)
     unread: dict[str, list[int]] = field(default_factory=dict)
     changed: dict[str, int] = field(default_factory=dict)
@@ -149,7 +149,7 @@ def _decode(content: bytes) -> Saved:
         fields.get("device") or new_device_id(),  # files of before devices had ids have none
         Position(**fields["position"]),
         fields["seen"],
-        {id: Outgoing(**outgoing) for id, outgoing in fields["unsent"].items()},  # noqa: A001
+        {id: OutgoingMessage(**outgoing) for id, outgoing in fields["unsent"].items()},  # noqa: A001
         # Files of before there were states have none of these.
         fields.get("states", {}),
         fields.get("unread", {}),

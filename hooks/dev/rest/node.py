@@ -6,7 +6,7 @@ from typing import Any
 from aiohttp import web
 
 from hooks.dev import events
-from hooks.dev.rest.requests import BROKER, Answer, answered
+from hooks.dev.rest.requests import BROKER, ErrorAnswer, answered
 
 _VERSION = "5.8.9"
 """The version of EMQX that this broker stands in for."""
@@ -43,7 +43,7 @@ async def source_status(request: web.Request) -> web.Response:
     """Returns whether the authorizer is asked, and how often it has answered what. Rates are not kept."""
     kind = request.match_info["type"]
     if kind != "http":
-        raise Answer(404, {"code": "NOT_FOUND", "message": f"Not found: {kind}"})
+        raise ErrorAnswer(404, {"code": "NOT_FOUND", "message": f"Not found: {kind}"})
     authorizer = request.app[BROKER].authorizer
     counts = {name: authorizer.counts[name] for name in ("allow", "deny", "ignore", "nomatch")}
     total = sum(counts.values())

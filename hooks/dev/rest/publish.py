@@ -6,10 +6,10 @@ from typing import Any
 
 from aiohttp import web
 
-from hooks.dev.broker import Broker
-from hooks.dev.events import Message
+from hooks.dev.broker import EmbeddedBroker
+from hooks.dev.events import EventMessage
 from hooks.dev.packets import MAX_PACKET_BYTES
-from hooks.dev.rest.requests import BROKER, Answer, answered, bad_request, checked_qos, json_of
+from hooks.dev.rest.requests import BROKER, ErrorAnswer, answered, bad_request, checked_qos, json_of
 from hooks.dev.topics import valid_name
 
 NO_SUBSCRIBERS = {"message": "no_matching_subscribers", "reason_code": 16}
@@ -32,11 +32,11 @@ async def publish_bulk(request: web.Request) -> web.Response:
     return answered(max(status for status, _ in answers), [body for _, body in answers])
 
 
-def _published(broker: Broker, message: Message) -> tuple[int, dict[str, Any]]:
+def _published(broker: EmbeddedBroker, message: EventMessage) -> tuple[int, dict[str, Any]]:
     return (200, {"id": message.id}) if broker.publish(message) else (202, NO_SUBSCRIBERS)
 
 
-def _message(item: Any) -> Message:
+def _message(item: Any) -> EventMessage:
     """Returns the message of one item of a publish; it has neither username nor peer."""
     if not isinstance(item, dict):
         raise bad_request("not an object")
@@ -49,10 +49,10 @@ def _message(item: Any) -> Message:
     try:
         data = payload.encode() if encoding == "plain" else base64.b64decode(payload, validate=True)
     except binascii.Error:
-        raise Answer(400, {"message": "decode_base64_payload_failed", "reason_code": 131}) from None
+        raise ErrorAnswer(400, {"message": "decode_base64_payload_failed", "reason_code": 131}) from None
     if not valid_name(topic):
-        raise Answer(400, BAD_TOPIC)
+        raise ErrorAnswer(400, BAD_TOPIC)
     if len(data) + len(topic.encode()) > MAX_PACKET_BYTES:
-        raise Answer(400, TOO_LARGE)
+        raise ErrorAnswer(400, TOO_LARGE)
     qos = checked_qos(item.get("qos", 0))
-    return Message(topic=topic, payload=data, qos=qos, clientid="http_api", retain=retain, dup=None)
+    return EventMessage(topic=topic, payload=data, qos=qos, clientid="http_api", retain=retain, dup=None)

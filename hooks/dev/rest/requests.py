@@ -5,16 +5,16 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from hooks.dev.broker import Broker
+from hooks.dev.broker import EmbeddedBroker
 from hooks.dev.session import Session
 from hooks.dev.topics import valid_filter
 
 UNKNOWN_CLIENT = {"code": "CLIENTID_NOT_FOUND", "message": "Client ID not found"}
 
-BROKER = web.AppKey("broker", Broker)
+BROKER = web.AppKey("broker", EmbeddedBroker)
 
 
-class Answer(Exception):
+class ErrorAnswer(Exception):
     """Ends a request with an error."""
 
     def __init__(self, status: int, body: dict[str, Any]) -> None:
@@ -26,7 +26,7 @@ def session_of(request: web.Request) -> Session:
     """Returns the session that the path names."""
     session = request.app[BROKER].sessions.get(request.match_info["clientid"])
     if session is None:
-        raise Answer(404, UNKNOWN_CLIENT)
+        raise ErrorAnswer(404, UNKNOWN_CLIENT)
     return session
 
 
@@ -61,8 +61,8 @@ async def json_of(request: web.Request, kind: type) -> Any:
     return body
 
 
-def bad_request(message: str) -> Answer:
-    return Answer(400, {"code": "BAD_REQUEST", "message": message})
+def bad_request(message: str) -> ErrorAnswer:
+    return ErrorAnswer(400, {"code": "BAD_REQUEST", "message": message})
 
 
 def answered(status: int, body: Any) -> web.Response:

@@ -7,9 +7,9 @@ from typing import Any
 
 from aiohttp import web
 
-from hooks.dev.broker import Broker
+from hooks.dev.broker import EmbeddedBroker
 from hooks.dev.rest import clients, node, publish
-from hooks.dev.rest.requests import BROKER, Answer, answered
+from hooks.dev.rest.requests import BROKER, ErrorAnswer, answered
 
 _MAX_BODY_BYTES = 16 * 1024 * 1024
 
@@ -17,7 +17,7 @@ NO_KEY = {"code": "AUTHORIZATION_HEADER_ERROR", "message": "Support authorizatio
 WRONG_KEY = {"code": "BAD_API_KEY_OR_SECRET", "message": "Check api_key/api_secret"}
 
 
-def application(broker: Broker, api_key: str, api_secret: str) -> web.Application:
+def application(broker: EmbeddedBroker, api_key: str, api_secret: str) -> web.Application:
     app = web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[_errors, _authentication(api_key, api_secret)])
     app[BROKER] = broker
     app.router.add_routes(
@@ -49,7 +49,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
-    except Answer as answer:
+    except ErrorAnswer as answer:
         return answered(answer.status, answer.body)
     except web.HTTPNotFound:
         return answered(404, {"code": "NOT_FOUND", "message": "Request Path Not Found"})
@@ -66,9 +66,9 @@ def _authentication(api_key: str, api_secret: str) -> Any:
             return await handler(request)
         given = request.headers.get("Authorization", "")
         if not given.lower().startswith("basic "):
-            raise Answer(401, NO_KEY)
+            raise ErrorAnswer(401, NO_KEY)
         if not hmac.compare_digest(b"Basic " + given[6:].encode("utf-8", "surrogateescape"), expected):
-            raise Answer(401, WRONG_KEY)
+            raise ErrorAnswer(401, WRONG_KEY)
         return await handler(request)
 
     return authentication

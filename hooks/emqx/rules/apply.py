@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 
 from hooks.emqx.management import Management
 from hooks.emqx.rest import BrokerAway, BrokerRefused
-from hooks.emqx.rules.check import Finding, look
+from hooks.emqx.rules.check import ResourceFinding, look
 from hooks.emqx.rules.render import Rules
-from hooks.emqx.rules.resources import Item, Source, all_rules, sources, stale_rules, webhook_items
+from hooks.emqx.rules.resources import AuthorizationSource, Item, all_rules, sources, stale_rules, webhook_items
 
 Told = Callable[[str], None]
 
@@ -15,7 +15,7 @@ class Unfinished(Exception):
     """EMQX took some of it and then no more; the message says what is done and what is not."""
 
 
-async def write(api: Management, findings: Sequence[Finding], tell: Told) -> list[Finding]:
+async def write(api: Management, findings: Sequence[ResourceFinding], tell: Told) -> list[ResourceFinding]:
     """Writes what differs, one after the other; what EMQX took and holds otherwise all the same. Raises Unfinished."""
     pending = [finding for finding in findings if finding.differences]
     for number, finding in enumerate(pending):
@@ -42,10 +42,10 @@ async def users_of_ours(api: Management, rules: Rules) -> list[str]:
     ]
 
 
-async def ours_there(api: Management, rules: Rules, *, only_rules: bool) -> list[Item | Source]:
+async def ours_there(api: Management, rules: Rules, *, only_rules: bool) -> list[Item | AuthorizationSource]:
     """Returns what `remove` takes away, in its order: rules, actions, connectors, sources."""
     items = [*await stale_rules(api, rules), *reversed(webhook_items(rules))]
-    there: list[Item | Source] = [item for item in items if await item.read(api) is not None]
+    there: list[Item | AuthorizationSource] = [item for item in items if await item.read(api) is not None]
     if not only_rules:
         for source in reversed(sources(rules)):
             held = await source.read(api)
@@ -54,7 +54,7 @@ async def ours_there(api: Management, rules: Rules, *, only_rules: bool) -> list
     return there
 
 
-async def remove(api: Management, there: Sequence[Item | Source], tell: Told) -> None:
+async def remove(api: Management, there: Sequence[Item | AuthorizationSource], tell: Told) -> None:
     """Takes away what `ours_there` found. Raises BrokerAway, BrokerRefused: run it again then."""
     for resource in there:
         await resource.remove(api)

@@ -11,7 +11,7 @@ from hooks.emqx.rules.resources import Object, Resource, plan
 
 
 @dataclass(frozen=True)
-class Finding:
+class ResourceFinding:
     """One resource as it is. differences: none if it is as it should be. foreign: somebody else made it."""
 
     resource: Resource
@@ -30,7 +30,7 @@ class Finding:
         return [line for each in self.differences for line in _lines(f"~ {label}: {each.path}", each)]
 
 
-async def compare(api: Management, rules: Rules, *, only_rules: bool, secrets: bool = False) -> list[Finding]:
+async def compare(api: Management, rules: Rules, *, only_rules: bool, secrets: bool = False) -> list[ResourceFinding]:
     """Returns everything that EMQX should hold, and what it holds. Raises BrokerAway, BrokerRefused.
 
     `secrets`: what holds a secret counts as different, as EMQX shows none.
@@ -38,14 +38,14 @@ async def compare(api: Management, rules: Rules, *, only_rules: bool, secrets: b
     return [await look(api, resource, secrets=secrets) for resource in await plan(api, rules, only_rules=only_rules)]
 
 
-async def look(api: Management, resource: Resource, *, secrets: bool = False) -> Finding:
+async def look(api: Management, resource: Resource, *, secrets: bool = False) -> ResourceFinding:
     held = await resource.read(api)
     if resource.wanted is None:
-        return Finding(resource, held, [Difference("", resource.label, None)] if held else [], False)
+        return ResourceFinding(resource, held, [Difference("", resource.label, None)] if held else [], False)
     found = differences(resource.wanted, held or {})
     if secrets and not found and has_secret(resource.wanted):
         found = [Difference("secret", "hidden", "written again")]
-    return Finding(resource, held, found, held is not None and bool(found) and resource.foreign(held))
+    return ResourceFinding(resource, held, found, held is not None and bool(found) and resource.foreign(held))
 
 
 def _lines(head: str, difference: Difference) -> list[str]:

@@ -88,7 +88,7 @@ class Authenticator:
 
 
 @dataclass(frozen=True)
-class Source:
+class AuthorizationSource:
     """An authorization source: EMQX has one of each type."""
 
     wanted: Object
@@ -172,7 +172,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Listener(Setting):
+class ListenerRates(Setting):
     """The rates of a listener of clients. EMQX shows those that somebody has set; any other is `infinity`."""
 
     async def read(self, api: Management) -> Object | None:
@@ -195,9 +195,9 @@ def webhook_items(rules: Rules) -> list[Item]:
     ]
 
 
-def sources(rules: Rules) -> list[Source]:
+def sources(rules: Rules) -> list[AuthorizationSource]:
     """In the order in which they are asked."""
-    return [Source(source) for source in rules.authorization["sources"]]
+    return [AuthorizationSource(source) for source in rules.authorization["sources"]]
 
 
 async def stale_rules(api: Management, rules: Rules) -> list[Item]:
@@ -270,7 +270,7 @@ async def plan(api: Management, rules: Rules, *, only_rules: bool) -> list[Resou
         steps.append(Setting("authorization node cache", "/authorization/node_cache", cache))
     rates = rules.for_version(versions[-1])["listeners"]
     steps += [
-        Listener(f"listener {listener['id']}", f"/listeners/{listener['id']}", rates)
+        ListenerRates(f"listener {listener['id']}", f"/listeners/{listener['id']}", rates)
         for listener in await client_listeners(api)
     ]
     return steps

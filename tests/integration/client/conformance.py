@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from hooks.dev.events import Message
+from hooks.dev.events import EventMessage
 from tests.integration.client.adapters import Adapter, Failed, until
 from tests.integration.client.scripted import Scripted
 from tests.integration.client.service import token
@@ -111,7 +111,7 @@ class Play:
 
     async def deliver_raw(self, given: dict[str, Any]) -> None:
         payload = given["payload"].encode()
-        self._service.broker.publish(Message(topic=given["topic"], payload=payload, qos=1, clientid="http_api"))
+        self._service.broker.publish(EventMessage(topic=given["topic"], payload=payload, qos=1, clientid="http_api"))
 
     async def service(self, given: dict[str, Any]) -> None:
         """Sets attributes of the scripted service."""

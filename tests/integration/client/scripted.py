@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from hooks.dev.rules import Rules, parse
+from hooks.dev.rules import EvaluatedRules, parse
 from tests.integration.client.service import Answer, Service, key, serving
 
 COMMANDS = """
@@ -42,11 +42,11 @@ class Scripted(Service):
         self.lost_acks = 0
         self.members: dict[str, list[str]] = {}
 
-    def rules(self) -> Rules:
+    def rules(self) -> EvaluatedRules:
         rules = super().rules()
         if any('"single/+/+"' in file.read_text() for file in (files("hooks") / "rules").iterdir() if file.is_file()):
             return rules
-        return Rules((*rules.rules, parse("commands.sql", COMMANDS)))
+        return EvaluatedRules((*rules.rules, parse("commands.sql", COMMANDS)))
 
     def put(self, uid: str, entry: dict[str, Any]) -> int:
         """Stores an entry of the pull as it is, at the next place."""

@@ -16,12 +16,12 @@ from aiohttp import web
 
 from hooks.dev.acl import Acl
 from hooks.dev.authorization import Authorizer
-from hooks.dev.broker import Broker
-from hooks.dev.events import Message
-from hooks.dev.login import Login
-from hooks.dev.packets import NOT_AUTHORIZED, Refused
-from hooks.dev.rules import Rules
-from hooks.dev.webhook import Webhook
+from hooks.dev.broker import EmbeddedBroker
+from hooks.dev.events import EventMessage
+from hooks.dev.login import EmbeddedLogin
+from hooks.dev.packets import NOT_AUTHORIZED, ConnectRefused
+from hooks.dev.rules import EvaluatedRules
+from hooks.dev.webhook import WebhookCaller
 from tests.servers import free_port
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -104,7 +104,9 @@ class Service:
         self.publish(f"single/{uid}", message)
 
     def publish(self, topic: str, message: dict[str, Any], qos: int = 1) -> None:
-        self._broker.publish(Message(topic=topic, payload=json.dumps(message).encode(), qos=qos, clientid="http_api"))
+        self._broker.publish(
+            EventMessage(topic=topic, payload=json.dumps(message).encode(), qos=qos, clientid="http_api")
+        )
 
     async def pull(self, request: web.Request) -> web.StreamResponse:
         await self.pull_gate.wait()
@@ -150,29 +152,31 @@ class Service:
         """On the port it had before, with nothing left of its sessions."""
         self._http = aiohttp.ClientSession()
         acl = Acl.parse((files("hooks") / "rules" / "acl.conf").read_text())
-        webhook = Webhook(self._http, self.url, "hook-token")
-        self._broker = Broker(self.rules(), webhook, self._login(), Authorizer(acl, self._http, self.url, "hook-token"))
+        webhook = WebhookCaller(self._http, self.url, "hook-token")
+        self._broker = EmbeddedBroker(
+            self.rules(), webhook, self._login(), Authorizer(acl, self._http, self.url, "hook-token")
+        )
         await self._broker.start(
             socket.create_server(("127.0.0.1", self.mqtt_port)), socket.create_server(("127.0.0.1", 0))
         )
 
-    def rules(self) -> Rules:
-        return Rules.load(files("hooks") / "rules")
+    def rules(self) -> EvaluatedRules:
+        return EvaluatedRules.load(files("hooks") / "rules")
 
-    def _login(self) -> Login:
+    def _login(self) -> EmbeddedLogin:
         service = self
 
-        class Starting(Login):
+        class Starting(EmbeddedLogin):
             async def check(self, username: str | None, password: str | None) -> int | None:
                 if service.refused_logins:
                     service.refused_logins -= 1
-                    raise Refused(NOT_AUTHORIZED, "not_authorized")
+                    raise ConnectRefused(NOT_AUTHORIZED, "not_authorized")
                 return await super().check(username, password)
 
         return Starting(SECRET)
 
     @property
-    def broker(self) -> Broker:
+    def broker(self) -> EmbeddedBroker:
         return self._broker
 
     async def stop_broker(self) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from emqx_im_client import MemoryState, Refused, Settled, doubts, sending
-from emqx_im_client.doubts import Doubts
+from emqx_im_client.doubts import TopicDoubts
 from emqx_im_client.outbox import Outbox
 from emqx_im_client.pulling import Pulling
 from emqx_im_client.sending import Sender
-from emqx_im_client.state import Outgoing
+from emqx_im_client.state import OutgoingMessage
 from tests.integration.client.conftest import device, received, until
 from tests.integration.client.service import Service
 
@@ -61,7 +61,7 @@ class AlwaysAnswering(Pulling):
 class Budgeted:
     """A sender with ten messages to ten topics. published: topics, and when the broker took a message for each."""
 
-    def __init__(self, answer: Callable[["Budgeted", Outgoing], None]) -> None:
+    def __init__(self, answer: Callable[["Budgeted", OutgoingMessage], None]) -> None:
         self.settled: list[Settled] = []
         self.published: list[tuple[str, float]] = []
         self.outbox = Outbox(1001, MemoryState(), PATIENCE, self.settled.append)
@@ -72,7 +72,7 @@ class Budgeted:
 
     async def send_until(self, condition: Callable[[], bool]) -> None:
         """Raises what the sender raises."""
-        sender = Sender(self.outbox, Doubts(AlwaysAnswering()), trusted_send=False)
+        sender = Sender(self.outbox, TopicDoubts(AlwaysAnswering()), trusted_send=False)
         sending = asyncio.create_task(sender.keep_sending(self._publish))
         try:
             await until(lambda: sending.done() or condition())
@@ -97,7 +97,7 @@ async def test_messages_that_were_refused_untold_are_neither_doubted_nor_sent_me
     monkeypatch.setattr(doubts, "ANSWER", (0.05, 0.05))
     monkeypatch.setattr(doubts, "PROOF", 0.02)
 
-    def answer(budgeted: Budgeted, message: Outgoing) -> None:
+    def answer(budgeted: Budgeted, message: OutgoingMessage) -> None:
         if len(budgeted.published) == 10:
             budgeted.outbox.refused(rate(budgeted.messages[0].id, 0.5))
         elif len(budgeted.published) > 10:
@@ -110,7 +110,7 @@ async def test_messages_that_were_refused_untold_are_neither_doubted_nor_sent_me
 
 
 async def test_what_was_held_goes_on_with_one_message_and_then_with_more() -> None:
-    def answer(budgeted: Budgeted, message: Outgoing) -> None:
+    def answer(budgeted: Budgeted, message: OutgoingMessage) -> None:
         if 10 <= len(budgeted.published) < 13:
             budgeted.outbox.refused(rate(message.id, 0.05))
         elif len(budgeted.published) >= 13 and message is not budgeted.messages[9]:
@@ -129,7 +129,7 @@ async def test_what_was_stored_before_the_refusal_says_nothing_about_the_budget(
     """Its acknowledgement may come after the refusal, and lets no more than one message go on."""
     monkeypatch.setattr(sending, "RESEND", (0.05, 0.05))
 
-    def answer(budgeted: Budgeted, message: Outgoing) -> None:
+    def answer(budgeted: Budgeted, message: OutgoingMessage) -> None:
         if len(budgeted.published) == 10:
             budgeted.outbox.refused(rate(budgeted.messages[5].id, 0.05))
             budgeted.outbox.acknowledged({"id": budgeted.messages[0].id, "mid": 5})
@@ -143,7 +143,7 @@ async def test_an_unanswered_message_does_not_keep_back_what_was_held(monkeypatc
     """Nobody says that it is over the budget: the broker may have dropped it."""
     monkeypatch.setattr(sending, "RESEND", (0.05, 0.05))
 
-    def answer(budgeted: Budgeted, message: Outgoing) -> None:
+    def answer(budgeted: Budgeted, message: OutgoingMessage) -> None:
         if len(budgeted.published) == 10:
             budgeted.outbox.refused(rate(message.id, 0.05))
         elif len(budgeted.published) > 10 and message is not budgeted.messages[0]:

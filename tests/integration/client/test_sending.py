@@ -7,7 +7,7 @@ import pytest
 
 from emqx_im_client import MemoryState, Refused, Unanswered, doubts, sending
 from emqx_im_client.backoff import Backoff
-from emqx_im_client.doubts import Doubts, NothingAnswered
+from emqx_im_client.doubts import NothingAnswered, TopicDoubts
 from emqx_im_client.outbox import Outbox
 from emqx_im_client.pulling import Pulling
 from emqx_im_client.sending import Sender
@@ -179,7 +179,7 @@ async def test_a_broker_that_has_not_taken_a_message_yet_is_not_doubted(monkeypa
     async def publish(topic: str, payload: str) -> None:
         await free.wait()
 
-    sender = asyncio.create_task(Sender(outbox, Doubts(pulling), trusted_send=False).keep_sending(publish))
+    sender = asyncio.create_task(Sender(outbox, TopicDoubts(pulling), trusted_send=False).keep_sending(publish))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(asyncio.shield(sender), 0.3)
     free.set()

@@ -20,13 +20,13 @@ from amqtt.mqtt.connect import ConnectPacket, ConnectPayload, ConnectVariableHea
 
 from hooks.dev.acl import Acl
 from hooks.dev.authorization import Authorizer
-from hooks.dev.broker import Broker
+from hooks.dev.broker import EmbeddedBroker
 from hooks.dev.faults import Faults
-from hooks.dev.login import Login
+from hooks.dev.login import EmbeddedLogin
 from hooks.dev.packets import Will
 from hooks.dev.rest import application
-from hooks.dev.rules import Rules
-from hooks.dev.webhook import Webhook
+from hooks.dev.rules import EvaluatedRules
+from hooks.dev.webhook import WebhookCaller
 from tests.servers import free_port
 
 SECRET = "a secret for tests that is long enough"
@@ -100,8 +100,8 @@ def _short(hook: str, body: dict[str, Any]) -> str:
 
 @dataclass
 class Embedded:
-    broker: Broker
-    webhook: Webhook
+    broker: EmbeddedBroker
+    webhook: WebhookCaller
     service: FakeService
     http: aiohttp.ClientSession
     service_port: int
@@ -193,9 +193,9 @@ async def embedded() -> AsyncIterator[Embedded]:
     directory = files("hooks") / "rules"
     url = f"http://127.0.0.1:{service_port}"
     async with aiohttp.ClientSession() as http:
-        webhook = Webhook(http, url, TOKEN)
+        webhook = WebhookCaller(http, url, TOKEN)
         authorizer = Authorizer(Acl.parse((directory / "acl.conf").read_text()), http, url, TOKEN)
-        broker = Broker(Rules.load(directory), webhook, Login(SECRET), authorizer)
+        broker = EmbeddedBroker(EvaluatedRules.load(directory), webhook, EmbeddedLogin(SECRET), authorizer)
         await broker.start(mqtt, websocket)
         api_runner = web.AppRunner(application(broker, "key", "secret"))
         await api_runner.setup()

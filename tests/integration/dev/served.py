@@ -12,11 +12,11 @@ from aiohttp import web
 
 from hooks.dev.acl import Acl
 from hooks.dev.authorization import Authorizer
-from hooks.dev.broker import Broker
-from hooks.dev.login import Login
+from hooks.dev.broker import EmbeddedBroker
+from hooks.dev.login import EmbeddedLogin
 from hooks.dev.rest import application
-from hooks.dev.rules import Rules
-from hooks.dev.webhook import Webhook
+from hooks.dev.rules import EvaluatedRules
+from hooks.dev.webhook import WebhookCaller
 from hooks.server.service import running_service
 from hooks.settings import load_all
 from tests.integration.app import SECRETS, App, EmqxApi
@@ -53,9 +53,9 @@ async def served(redis_url: str, directory: Path, **settings: Any) -> AsyncItera
         **{"jwt_secret": SECRET, **settings},
     }
     async with aiohttp.ClientSession() as http, aiohttp.ClientSession() as hooks:
-        webhook = Webhook(hooks, url, token)
+        webhook = WebhookCaller(hooks, url, token)
         authorizer = Authorizer(Acl.parse((rules / "acl.conf").read_text()), hooks, url, token)
-        broker = Broker(Rules.load(rules), webhook, Login(SECRET), authorizer)
+        broker = EmbeddedBroker(EvaluatedRules.load(rules), webhook, EmbeddedLogin(SECRET), authorizer)
         api_application = application(broker, "key", "secret")
         api_application.middlewares.append(record)
         runner = web.AppRunner(api_application)

@@ -10,7 +10,7 @@ from amqtt.mqtt import PublishPacket, SubscribePacket
 
 from hooks.dev import connection
 from hooks.dev.connection import Connection
-from hooks.dev.events import Message
+from hooks.dev.events import EventMessage
 from tests.integration.dev.conftest import Embedded, RawClient, until
 
 
@@ -28,7 +28,7 @@ async def _deaf(embedded: Embedded) -> tuple[RawClient, Connection]:
 async def _fill(embedded: Embedded, held: Connection) -> None:
     """More than fits into the buffers of both ends."""
     for _ in range(300):
-        embedded.broker.publish(Message("single/1002", b"x" * 100_000, 0, "http_api"))
+        embedded.broker.publish(EventMessage("single/1002", b"x" * 100_000, 0, "http_api"))
         await asyncio.sleep(0)
     assert held._unsent_bytes > 0
 
@@ -48,7 +48,7 @@ async def test_what_waits_for_a_slow_client_is_bounded_in_bytes(embedded: Embedd
         await _fill(embedded, held)
     assert held._unsent_bytes < connection._MAX_UNSENT_BYTES_QOS_0 + 200_000
     for _ in range(2000):
-        embedded.broker.publish(Message("single/1002", b"y" * 100_000, 1, "http_api"))
+        embedded.broker.publish(EventMessage("single/1002", b"y" * 100_000, 1, "http_api"))
     session = embedded.broker.sessions["1002-deaf"]
     assert (session.in_flight, session.queued) == (32, 1000)
     client.abort()
@@ -93,7 +93,7 @@ async def test_delayed_topics_are_judged_by_what_is_behind_and_delay_nothing(
     heard: list[str] = []
     deliver = embedded.broker._deliver
 
-    def listen(message: Message) -> int:
+    def listen(message: EventMessage) -> int:
         heard.append(message.topic)
         return deliver(message)
 

@@ -13,7 +13,7 @@ from amqtt.mqtt import PingReqPacket, PublishPacket, SubscribePacket
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
-from hooks.dev.events import Message
+from hooks.dev.events import EventMessage
 from hooks.dev.packets import Will
 from tests.integration.dev.conftest import Embedded, RawClient, connect_packet, signed, token, until
 from tests.recorded import recorded
@@ -241,7 +241,7 @@ async def test_the_queue_of_an_absent_client_holds_the_last_thousand(embedded: E
         await receiver.subscribe("single/1002", qos=1)
     await until(lambda: embedded.broker.sessions["1002-phone"].connection is None)
     for number in range(1005):
-        embedded.broker.publish(Message("single/1002", str(number).encode(), 1, "http_api"))
+        embedded.broker.publish(EventMessage("single/1002", str(number).encode(), 1, "http_api"))
     async with embedded.client("1002", clean_session=False) as receiver:
         payloads = [payload for _, payload, _ in await _received(receiver, 1000)]
     assert payloads == [str(number).encode() for number in range(5, 1005)]
@@ -251,7 +251,7 @@ async def test_what_was_not_acknowledged_comes_again_marked(embedded: Embedded) 
     first = await embedded.raw("1002", "phone", clean=False)
     await first.send(SubscribePacket.build([("single/1002", 1)], 1).to_bytes())
     await first.receive()
-    embedded.broker.publish(Message("single/1002", b"x", 1, "http_api"))
+    embedded.broker.publish(EventMessage("single/1002", b"x", 1, "http_api"))
     delivered = await first.receive()
     first.abort()
     await until(lambda: embedded.broker.sessions["1002-phone"].connection is None)
@@ -269,7 +269,7 @@ async def test_no_more_than_thirty_two_unacknowledged_at_a_time(embedded: Embedd
     await client.send(SubscribePacket.build([("single/1002", 1)], 1).to_bytes())
     await client.receive()
     for _ in range(40):
-        embedded.broker.publish(Message("single/1002", b"x", 1, "http_api"))
+        embedded.broker.publish(EventMessage("single/1002", b"x", 1, "http_api"))
     session = embedded.broker.sessions["1002-phone"]
     assert (session.in_flight, session.queued) == (32, 8)
     delivered = [await client.receive() for _ in range(32)]
@@ -301,7 +301,7 @@ async def test_a_retained_will_is_delivered_and_not_kept(embedded: Embedded) -> 
         assert await _received(listener, 1) == [("im/will/1001", b"gone", 1)]
     async with embedded.client("ops") as late:
         await late.subscribe("im/will/1001", qos=1)
-        embedded.broker.publish(Message("im/will/1001", b"later", 1, "http_api"))
+        embedded.broker.publish(EventMessage("im/will/1001", b"later", 1, "http_api"))
         assert await _received(late, 1) == [("im/will/1001", b"later", 1)]
 
 
@@ -358,7 +358,7 @@ async def test_wildcard_subscribers_and_unsubscribe(embedded: Embedded) -> None:
         await sender.publish("group/7", b"a", qos=1)
         assert await _received(listener, 1) == [("group/7", b"a", 1)]
         await listener.unsubscribe("group/+")
-        assert embedded.broker.publish(Message("group/7", b"b", 1, "http_api")) == 0
+        assert embedded.broker.publish(EventMessage("group/7", b"b", 1, "http_api")) == 0
 
 
 async def test_version_5_is_refused_in_its_own_words(embedded: Embedded) -> None:

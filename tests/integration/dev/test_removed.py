@@ -8,7 +8,7 @@ import aiomqtt
 import orjson
 import pytest
 
-from hooks.dev.events import Client
+from hooks.dev.events import EventClient
 from hooks.dev.session import Session
 from hooks.messaging.membership_judge import MembershipJudge
 from hooks.messaging.patience import Asker
@@ -27,7 +27,9 @@ def keep_sessions(world: Served, uid: str, *topics: str) -> list[Session]:
     """The kept sessions of devices that are away."""
     broker, sessions = world.embedded.broker, []
     for number in range(SESSIONS):
-        client = Client(f"{uid}-{number}", uid, "127.0.0.1", "127.0.0.1:1", "127.0.0.1:1", "MQTT", 4, 60, False, number)
+        client = EventClient(
+            f"{uid}-{number}", uid, "127.0.0.1", "127.0.0.1:1", "127.0.0.1:1", "MQTT", 4, 60, False, number
+        )
         session = broker.sessions[client.clientid] = Session(client)
         for topic in topics:
             broker.subscribe(session, topic, 1)

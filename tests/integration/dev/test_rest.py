@@ -6,7 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from hooks.doctor import State, broker
+from hooks.doctor import CheckState, broker
 from hooks.emqx.management import Management
 from hooks.emqx.rest import Listed, Rest
 from hooks.metrics import Metrics
@@ -226,5 +226,5 @@ async def test_kick(embedded: Embedded) -> None:
 async def test_the_doctor_and_the_rules_tell_it_from_an_emqx(embedded: Embedded) -> None:
     async with Management(embedded.api.removesuffix("/api/v5"), "key", "secret") as api:
         nodes, (finding,) = await broker.nodes(api)
-    assert (nodes, finding.state) == ([], State.SKIPPED)
+    assert (nodes, finding.state) == ([], CheckState.SKIPPED)
     assert "the embedded broker of emqx-im dev" in finding.what

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from hooks.dev.webhook import Webhook
+from hooks.dev.webhook import WebhookCaller
 from tests.integration.dev.conftest import TOKEN, Embedded, bound, until
 
 
@@ -109,7 +109,7 @@ async def sink() -> AsyncIterator[Sink]:
 async def test_a_service_that_is_away_gets_everything_when_it_is_back(sink: Sink) -> None:
     port = await sink.start(0)
     async with aiohttp.ClientSession() as http:
-        webhook = Webhook(http, f"http://127.0.0.1:{port}", TOKEN)
+        webhook = WebhookCaller(http, f"http://127.0.0.1:{port}", TOKEN)
         webhook.put("a", "message", b"1")
         await until(lambda: sink.bodies == [b"1"])
         await sink.stop()
@@ -125,7 +125,7 @@ async def test_the_oldest_calls_are_dropped_when_too_much_waits(sink: Sink) -> N
     port = await sink.start(0)
     sink.hold.clear()
     async with aiohttp.ClientSession() as http:
-        webhook = Webhook(http, f"http://127.0.0.1:{port}", TOKEN, max_bytes=10)
+        webhook = WebhookCaller(http, f"http://127.0.0.1:{port}", TOKEN, max_bytes=10)
         webhook.put("a", "message", b"a0")
         webhook.put("b", "message", b"b0")
         await asyncio.sleep(0)
@@ -141,7 +141,7 @@ async def test_a_drain_gives_up_in_time(sink: Sink) -> None:
     port = await sink.start(0)
     sink.hold.clear()
     async with aiohttp.ClientSession() as http:
-        webhook = Webhook(http, f"http://127.0.0.1:{port}", TOKEN)
+        webhook = WebhookCaller(http, f"http://127.0.0.1:{port}", TOKEN)
         for _ in range(3):
             webhook.put("a", "message", b"x")
         async with asyncio.timeout(5):

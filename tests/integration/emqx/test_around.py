@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hooks.doctor import State, around
+from hooks.doctor import CheckState, around
 from hooks.emqx.management import Management
 from tests.integration.emqx.fake import FakeEmqx
 
@@ -12,7 +12,7 @@ from tests.integration.emqx.fake import FakeEmqx
 async def test_nothing_on_a_stock_broker(emqx: FakeEmqx, api: Management) -> None:
     emqx.features["/gateways"] = [{"name": "stomp", "status": "unloaded"}, {"name": "coap", "status": "stopped"}]
     (finding,) = await around.examine(api)
-    assert finding.state is State.OK
+    assert finding.state is CheckState.OK
 
 
 async def test_what_leaves_our_topics_alone_is_nobody_s_business(emqx: FakeEmqx, api: Management) -> None:
@@ -25,7 +25,7 @@ async def test_what_leaves_our_topics_alone_is_nobody_s_business(emqx: FakeEmqx,
     }
     emqx.listeners["ssl:default"] |= {"enable": False, "mountpoint": "x/", "enable_authn": False}
     (finding,) = await around.examine(api)
-    assert finding.state is State.OK
+    assert finding.state is CheckState.OK
 
 
 Change = Callable[[FakeEmqx], object]
@@ -45,55 +45,55 @@ def listener(**given: object) -> Change:
 
 
 STOMP = feature("/gateways", {"name": "stomp", "status": "running"})
-GOES_AROUND: dict[str, tuple[Change, State, str]] = {
-    "rewrite to a user": (rewrite("x/#", "single/$1"), State.FAIL, "topic rewrite x/# → single/$1"),
-    "rewrite of a group": (rewrite("group/+", "x/$1"), State.FAIL, "topic rewrite group/+"),
-    "rewrite of anything": (rewrite("#", "x/$1"), State.FAIL, "topic rewrite #"),
-    "rewrite to anything": (rewrite("x/#", "$1"), State.FAIL, "topic rewrite x/# → $1"),
+GOES_AROUND: dict[str, tuple[Change, CheckState, str]] = {
+    "rewrite to a user": (rewrite("x/#", "single/$1"), CheckState.FAIL, "topic rewrite x/# → single/$1"),
+    "rewrite of a group": (rewrite("group/+", "x/$1"), CheckState.FAIL, "topic rewrite group/+"),
+    "rewrite of anything": (rewrite("#", "x/$1"), CheckState.FAIL, "topic rewrite #"),
+    "rewrite to anything": (rewrite("x/#", "$1"), CheckState.FAIL, "topic rewrite x/# → $1"),
     "auto-subscribe": (
         feature("/mqtt/auto_subscribe", {"topic": "single/${username}", "qos": 1}),
-        State.FAIL,
+        CheckState.FAIL,
         "auto-subscribe single/${username} subscribes clients without asking",
     ),
     "shared auto-subscribe": (
         feature("/mqtt/auto_subscribe", {"topic": "$share/g/single/+", "qos": 1}),
-        State.FAIL,
+        CheckState.FAIL,
         "auto-subscribe $share/g/single/+",
     ),
     "auto-subscribe by name": (
         feature("/mqtt/auto_subscribe", {"topic": "${clientid}/#", "qos": 1}),
-        State.FAIL,
+        CheckState.FAIL,
         "auto-subscribe ${clientid}/#",
     ),
-    "exhook": (feature("/exhooks", {"name": "theirs", "enable": True}), State.WARN, "exhook server theirs"),
+    "exhook": (feature("/exhooks", {"name": "theirs", "enable": True}), CheckState.WARN, "exhook server theirs"),
     "validation": (
         feature("/schema_validations", {"name": "strict", "enable": True, "topics": ["x", "single/+"]}),
-        State.WARN,
+        CheckState.WARN,
         "schema validation strict",
     ),
     "transformation": (
         feature("/message_transformations", {"name": "change", "enable": True, "topics": "#"}),
-        State.WARN,
+        CheckState.WARN,
         "transformation change",
     ),
-    "gateway": (STOMP, State.FAIL, "gateway stomp is running without an authenticator"),
+    "gateway": (STOMP, CheckState.FAIL, "gateway stomp is running without an authenticator"),
     "gateway with a login": (
         lambda emqx: (STOMP(emqx), emqx.features.update({"/gateways/stomp/authentication": {"mechanism": "jwt"}})),
-        State.WARN,
+        CheckState.WARN,
         "gateway stomp is running, with its own authenticator",
     ),
-    "open listener": (listener(enable_authn=False), State.FAIL, "listener ws:default: enable_authn is false"),
-    "mountpoint": (listener(mountpoint="web/"), State.FAIL, "its mountpoint web/"),
-    "zone": (listener(zone="guests"), State.WARN, "its zone guests"),
-    "slow deliveries": (listener(delivery_messages_rate="10/s"), State.WARN, "delivery_messages_rate is 10/s"),
+    "open listener": (listener(enable_authn=False), CheckState.FAIL, "listener ws:default: enable_authn is false"),
+    "mountpoint": (listener(mountpoint="web/"), CheckState.FAIL, "its mountpoint web/"),
+    "zone": (listener(zone="guests"), CheckState.WARN, "its zone guests"),
+    "slow deliveries": (listener(delivery_messages_rate="10/s"), CheckState.WARN, "delivery_messages_rate is 10/s"),
     "rate of all": (
         lambda emqx: emqx.zone["mqtt"].update(limiter={"messages_rate": "100/s", "bytes_rate": "infinity"}),
-        State.FAIL,
+        CheckState.FAIL,
         "mqtt.limiter.messages_rate is 100/s",
     ),
     "namespaces": (
         lambda emqx: emqx.zone["mqtt"].update(namespace_as_mountpoint=True),
-        State.FAIL,
+        CheckState.FAIL,
         "mqtt.namespace_as_mountpoint is true",
     ),
 }

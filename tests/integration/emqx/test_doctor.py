@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hooks.doctor import Finding, State, broker, denials
+from hooks.doctor import CheckState, Finding, broker, denials
 from hooks.doctor import security_checks as holes
 from hooks.emqx.management import Management
 from hooks.emqx.rules.render import Parameters, Rules
@@ -22,7 +22,7 @@ async def test_denials_that_nobody_decided_can_be_forgotten(api: Management, app
     applied.answers |= {"total": 9, "allow": 6, "ignore": 2, "nomatch": 1}
     (finding,) = await denials.kept_denials(api)
     assert (finding.state, finding.what) == (
-        State.OK,
+        CheckState.OK,
         "the authorizer is connected; 3 questions were undecided since EMQX started",
     )
     applied.sources.clear()
@@ -36,14 +36,14 @@ async def test_denials_that_nobody_decided_can_be_forgotten(api: Management, app
 @pytest.mark.parametrize(
     ("cache", "state"),
     [
-        ({"enable": True, "ttl": "1h"}, State.FAIL),
-        ({"enable": True, "ttl": "61s"}, State.FAIL),
-        ({"enable": True, "ttl": "1m"}, State.WARN),
+        ({"enable": True, "ttl": "1h"}, CheckState.FAIL),
+        ({"enable": True, "ttl": "61s"}, CheckState.FAIL),
+        ({"enable": True, "ttl": "1m"}, CheckState.WARN),
         ({"enable": False, "ttl": "1h"}, None),
     ],
 )
 async def test_denials_stay_where_the_key_may_not_have_them_forgotten(
-    api: Management, applied: FakeEmqx, path: str, method: str, cache: dict[str, Any], state: State | None
+    api: Management, applied: FakeEmqx, path: str, method: str, cache: dict[str, Any], state: CheckState | None
 ) -> None:
     applied.settings["cache"] |= cache
     applied.fail[method, path] = 403
@@ -57,12 +57,12 @@ async def test_denials_stay_where_the_key_may_not_have_them_forgotten(
 async def test_a_node_that_cannot_ask_is_named(api: Management, applied: FakeEmqx) -> None:
     applied.source_status = "disconnected"
     finding = only(await denials.kept_denials(api))
-    assert (finding.state, "emqx@10.0.0.0" in finding.what) == (State.FAIL, True)
+    assert (finding.state, "emqx@10.0.0.0" in finding.what) == (CheckState.FAIL, True)
 
 
 async def test_denials_stay_where_the_broker_does_not_count_them(api: Management, applied: FakeEmqx) -> None:
     del applied.answers["ignore"]
-    assert only(await denials.kept_denials(api)).state is State.FAIL
+    assert only(await denials.kept_denials(api)).state is CheckState.FAIL
     applied.settings["cache"]["enable"] = False
     assert await denials.kept_denials(api) == []
 
@@ -83,7 +83,7 @@ async def test_nothing_is_wrong_with_what_apply_has_written(applied: FakeEmqx, a
 
 
 async def test_a_stock_broker_is_open(emqx: FakeEmqx, api: Management) -> None:
-    told = {finding.what for finding in bad(await everything(api)) if finding.state is State.FAIL}
+    told = {finding.what for finding in bad(await everything(api)) if finding.state is CheckState.FAIL}
     for part in (
         "there is no authenticator: anybody can connect",
         "the ACL file allows everybody to read and write everything",
@@ -101,85 +101,85 @@ async def test_a_stock_broker_is_open(emqx: FakeEmqx, api: Management) -> None:
 
 
 Spoil = Callable[[FakeEmqx], object]
-SPOILT: dict[str, tuple[Spoil, State, str]] = {
+SPOILT: dict[str, tuple[Spoil, CheckState, str]] = {
     "clientid": (
         lambda emqx: emqx.zone["mqtt"].update(clientid_override="disabled"),
-        State.FAIL,
+        CheckState.FAIL,
         "mqtt.clientid_override is disabled: anybody can take over and read another user's session",
     ),
-    "qos": (lambda emqx: emqx.zone["mqtt"].update(max_qos_allowed=2), State.FAIL, "mqtt.max_qos_allowed is 2"),
+    "qos": (lambda emqx: emqx.zone["mqtt"].update(max_qos_allowed=2), CheckState.FAIL, "mqtt.max_qos_allowed is 2"),
     "retain": (
         lambda emqx: emqx.zone["mqtt"].update(retain_available=True),
-        State.FAIL,
+        CheckState.FAIL,
         "mqtt.retain_available is true",
     ),
     "delayed": (
         lambda emqx: emqx.delayed.update(enable=True),
-        State.FAIL,
+        CheckState.FAIL,
         "delayed publish: enable is true: with `$delayed` removed members",
     ),
     "exclusive": (
         lambda emqx: emqx.zone["mqtt"].update(exclusive_subscription=True),
-        State.FAIL,
+        CheckState.FAIL,
         "mqtt.exclusive_subscription is true",
     ),
-    "wills": (lambda emqx: emqx.retainer.update(enable=True), State.FAIL, "retained wills are kept"),
-    "shared": (lambda emqx: emqx.zone["mqtt"].update(shared_subscription=True), State.FAIL, "`$share` splits"),
+    "wills": (lambda emqx: emqx.retainer.update(enable=True), CheckState.FAIL, "retained wills are kept"),
+    "shared": (lambda emqx: emqx.zone["mqtt"].update(shared_subscription=True), CheckState.FAIL, "`$share` splits"),
     "packets": (
         lambda emqx: emqx.zone["mqtt"].update(max_packet_size="1MB"),
-        State.WARN,
+        CheckState.WARN,
         "mqtt.max_packet_size is 1MB, not 128KB",
     ),
-    "no match": (lambda emqx: emqx.settings.update(no_match="allow"), State.FAIL, "no_match is allow"),
-    "cache": (lambda emqx: emqx.settings["cache"].update(max_size=32), State.WARN, "cache.max_size is 32"),
+    "no match": (lambda emqx: emqx.settings.update(no_match="allow"), CheckState.FAIL, "no_match is allow"),
+    "cache": (lambda emqx: emqx.settings["cache"].update(max_size=32), CheckState.WARN, "cache.max_size is 32"),
     "no rate": (
         lambda emqx: emqx.listeners["wss:default"].pop("bytes_rate"),
-        State.WARN,
+        CheckState.WARN,
         "listener wss:default: bytes_rate is infinity: nothing slows a client that floods",
     ),
     "receivers are slowed": (
         lambda emqx: emqx.listeners["tcp:default"].update(messages_rate="50/s"),
-        State.WARN,
+        CheckState.WARN,
         "listener tcp:default: messages_rate is 50/s: it counts acknowledgements too",
     ),
     "rule": (
         lambda emqx: emqx.rules["emqx_im_will"].update(enable=False),
-        State.FAIL,
+        CheckState.FAIL,
         "rule emqx_im_will differs: enable",
     ),
-    "no rule": (lambda emqx: emqx.rules.pop("emqx_im_will"), State.FAIL, "lacks rule emqx_im_will: "),
+    "no rule": (lambda emqx: emqx.rules.pop("emqx_im_will"), CheckState.FAIL, "lacks rule emqx_im_will: "),
     "order": (
         lambda emqx: emqx.actions["http:emqx_im"]["resource_opts"].update(inflight_window=9),
-        State.FAIL,
+        CheckState.FAIL,
         "action emqx_im differs: resource_opts.inflight_window",
     ),
     "dropped": (
         lambda emqx: emqx.metrics.update({"dropped": 7, "dropped.queue_full": 7, "matched": 100}),
-        State.FAIL,
+        CheckState.FAIL,
         "has dropped requests: 7 queue_full",
     ),
     "dropped drops": (
         lambda emqx: emqx.metrics_of_drops.update({"dropped": 7, "dropped.expired": 7, "matched": 100}),
-        State.WARN,
+        CheckState.WARN,
         "has dropped requests: 7 expired",
     ),
-    "waiting": (lambda emqx: emqx.metrics.update(queuing=5000), State.WARN, "5000 requests wait"),
+    "waiting": (lambda emqx: emqx.metrics.update(queuing=5000), CheckState.WARN, "5000 requests wait"),
     "another authenticator": (
         lambda emqx: emqx.authentication.insert(0, {"mechanism": "password_based", "enable": True}),
-        State.WARN,
+        CheckState.WARN,
         "authenticator password_based is asked before the JWT",
     ),
     "another source": (
         lambda emqx: emqx.sources.insert(0, {"type": "built_in_database", "enable": True}),
-        State.WARN,
+        CheckState.WARN,
         "built_in_database is asked before the service",
     ),
     "acl": (
         lambda emqx: emqx.sources[0].update(rules='{allow, {username, "x"}, all, ["#"]}.\n'),
-        State.FAIL,
+        CheckState.FAIL,
         "authorization source file: rules is another",
     ),
-    "old": (lambda emqx: vars(emqx).update(version="5.8.5"), State.FAIL, "version 5.8.5"),
+    "old": (lambda emqx: vars(emqx).update(version="5.8.5"), CheckState.FAIL, "version 5.8.5"),
 }
 
 
@@ -197,7 +197,7 @@ async def test_permissions_that_a_node_keeps(emqx: FakeEmqx, run: Run, api: Mana
     assert bad(await everything(api)) == []
     emqx.node_cache["enable"] = True
     finding = only(await everything(api))
-    assert finding.state is State.FAIL
+    assert finding.state is CheckState.FAIL
     assert "node cache: enable is true: removed members go on hearing a group" in finding.what
 
 
@@ -208,7 +208,7 @@ async def test_a_rate_of_a_later_emqx_loses_messages(rate: str, emqx: FakeEmqx, 
     emqx.listeners["tcp:default"][rate] = "1000/s"
     finding = only(await everything(api))
     assert (finding.state, f"{rate} is 1000/s: messages over the rate are dropped" in finding.what) == (
-        State.FAIL,
+        CheckState.FAIL,
         True,
     )
 
@@ -219,15 +219,16 @@ async def test_the_rate_of_a_listener_that_is_off_is_nobody_s_business(applied: 
 
 
 @pytest.mark.parametrize(
-    ("version", "state"), [("5.8.9", State.WARN), ("5.8.12", State.OK), ("5.9.0", State.OK), ("6.2.3", State.OK)]
+    ("version", "state"),
+    [("5.8.9", CheckState.WARN), ("5.8.12", CheckState.OK), ("5.9.0", CheckState.OK), ("6.2.3", CheckState.OK)],
 )
 async def test_whether_a_node_that_starts_lets_anybody_in(
-    version: str, state: State, emqx: FakeEmqx, api: Management
+    version: str, state: CheckState, emqx: FakeEmqx, api: Management
 ) -> None:
     emqx.version = version
     _, found = await broker.nodes(api)
     (finding,) = [each for each in found if "while a node starts" in each.what]
-    assert (finding.state, "/status" in finding.mend) == (state, state is State.WARN)
+    assert (finding.state, "/status" in finding.mend) == (state, state is CheckState.WARN)
 
 
 @pytest.mark.parametrize(("version", "warned"), [("5.8.9", 0), ("5.8.12", 0), ("5.9.0", 1), ("6.2.3", 1)])
@@ -235,7 +236,7 @@ async def test_whether_anything_slows_a_flood(version: str, warned: int, emqx: F
     emqx.version, emqx.nodes = version, 3
     _, found = await broker.nodes(api)
     told = [each for each in found if NO_RATES in each.what]
-    assert [each.state for each in told] == [State.WARN] * warned
+    assert [each.state for each in told] == [CheckState.WARN] * warned
     assert all("docs/operators/rules.md" in each.mend for each in told)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hooks.doctor import State, stores
+from hooks.doctor import CheckState, stores
 from store.redis.client import RedisClient
 from store.redis.connection import connect
 from tests.integration.emqx.conftest import Run
@@ -22,15 +22,15 @@ async def test_redis(redis: RedisClient, redis_server: RedisServer) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "state", "told"),
     [
-        ("maxmemory-policy", "allkeys-lru", State.FAIL, "vanish silently"),
-        ("appendfsync", "everysec", State.WARN, "appendfsync is everysec"),
-        ("appendonly", "no", State.FAIL, "no AOF"),
-        ("maxmemory", "0", State.WARN, "no maxmemory"),
-        ("maxmemory", "1mb", State.WARN, "% of maxmemory"),
+        ("maxmemory-policy", "allkeys-lru", CheckState.FAIL, "vanish silently"),
+        ("appendfsync", "everysec", CheckState.WARN, "appendfsync is everysec"),
+        ("appendonly", "no", CheckState.FAIL, "no AOF"),
+        ("maxmemory", "0", CheckState.WARN, "no maxmemory"),
+        ("maxmemory", "1mb", CheckState.WARN, "% of maxmemory"),
     ],
 )
 async def test_a_redis_that_would_lose(
-    name: str, value: str, state: State, told: str, redis: RedisClient, redis_server: RedisServer
+    name: str, value: str, state: CheckState, told: str, redis: RedisClient, redis_server: RedisServer
 ) -> None:
     as_deployed = {"maxmemory": "0", "maxmemory-policy": "noeviction", "appendfsync": "always", "appendonly": "yes"}
     await redis.config_set("maxmemory", 2**30)
@@ -52,7 +52,7 @@ async def test_a_redis_that_is_a_replica(tmp_path: Path, redis_server: RedisServ
         found = await stores.redis(replica.url)
     finally:
         replica.stop()
-    assert any("replica" in finding.what and finding.state is State.FAIL for finding in found)
+    assert any("replica" in finding.what and finding.state is CheckState.FAIL for finding in found)
 
 
 async def test_a_redis_that_is_away() -> None:

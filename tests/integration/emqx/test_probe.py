@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hooks.doctor import State
+from hooks.doctor import CheckState
 from hooks.doctor.probe import probe
 from hooks.mqtt_address import MqttAddress
 from tests.e2e.stack import Stack
@@ -25,27 +25,27 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 async def test_a_message_comes_through(stack: Stack) -> None:
     (found,) = await probe(MqttAddress("127.0.0.1", stack.mqtt_port), stack.url, UID, lambda: stack.token(UID))
-    assert found.state is State.OK, found
+    assert found.state is CheckState.OK, found
     assert "stored and acknowledged in" in found.what
 
 
 async def test_a_refused_token_is_told(stack: Stack) -> None:
     broker = MqttAddress("127.0.0.1", stack.mqtt_port)
     (found,) = await probe(broker, stack.url, UID, lambda: stack.token(UID)[:-2], seconds=3)
-    assert found.state is State.FAIL
+    assert found.state is CheckState.FAIL
     assert "refuses user" in found.what
 
 
 async def test_another_users_token_is_told(stack: Stack) -> None:
     (found,) = await probe(MqttAddress("127.0.0.1", stack.mqtt_port), stack.url, UID, lambda: stack.token(UID + 1))
-    assert found.state is State.FAIL
+    assert found.state is CheckState.FAIL
     assert f"refuses user {UID}" in found.what
 
 
 async def test_a_broker_that_is_not_there_is_told_in_time(stack: Stack) -> None:
     port = free_port()
     (found,) = await probe(MqttAddress("127.0.0.1", port), stack.url, UID, lambda: stack.token(UID), seconds=1)
-    assert found.state is State.FAIL
+    assert found.state is CheckState.FAIL
     assert f"127.0.0.1:{port}" in found.what
     assert "the connection to" in found.what
 

@@ -15,11 +15,11 @@ from aiohttp import web
 
 from hooks.dev.acl import Acl
 from hooks.dev.authorization import Authorizer
-from hooks.dev.broker import Broker
-from hooks.dev.login import Login
+from hooks.dev.broker import EmbeddedBroker
+from hooks.dev.login import EmbeddedLogin
 from hooks.dev.rest import application
-from hooks.dev.rules import Rules
-from hooks.dev.webhook import Webhook
+from hooks.dev.rules import EvaluatedRules
+from hooks.dev.webhook import WebhookCaller
 from tests.integration.app import JWT_SECRET, SECRETS, token
 from tests.integration.dev.conftest import bound
 
@@ -35,7 +35,7 @@ class Brokered:
         self._sockets = [bound(), bound(), bound()]
         self.mqtt_port, _, api = (each.getsockname()[1] for each in self._sockets)
         self.settings = {"emqx_api_url": f"http://127.0.0.1:{api}", "emqx_api_key": "key"}
-        self.broker: Broker
+        self.broker: EmbeddedBroker
 
     @asynccontextmanager
     async def running(self, url: str) -> AsyncIterator[None]:
@@ -44,9 +44,9 @@ class Brokered:
         directory = files("hooks") / "rules"
         mqtt, websocket, api = self._sockets
         async with aiohttp.ClientSession() as http:
-            webhook = Webhook(http, url, hook_token)
+            webhook = WebhookCaller(http, url, hook_token)
             authorizer = Authorizer(Acl.parse((directory / "acl.conf").read_text()), http, url, hook_token)
-            self.broker = Broker(Rules.load(directory), webhook, Login(JWT_SECRET), authorizer)
+            self.broker = EmbeddedBroker(EvaluatedRules.load(directory), webhook, EmbeddedLogin(JWT_SECRET), authorizer)
             await self.broker.start(mqtt, websocket)
             runner = web.AppRunner(application(self.broker, "key", SECRETS["emqx_api_secret"]), access_log=None)
             await runner.setup()

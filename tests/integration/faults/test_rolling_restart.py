@@ -17,7 +17,7 @@ import aiohttp
 import orjson
 import pytest
 
-from hooks.dev.webhook import Webhook
+from hooks.dev.webhook import WebhookCaller
 from tests.integration.app import SECRETS, command_body, message_body, new_uid, until
 from tests.integration.faults.brokered import Brokered, member
 from tests.integration.faults.load import Device
@@ -65,7 +65,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 class Sender:
     """A user whose broker passes on what they send: to one receiver, and to groups that they create meanwhile."""
 
-    def __init__(self, webhook: Webhook, receiver: str) -> None:
+    def __init__(self, webhook: WebhookCaller, receiver: str) -> None:
         self.uid = new_uid()
         self._webhook = webhook
         self._receiver = receiver
@@ -162,7 +162,7 @@ async def test_a_rolling_restart_loses_and_reorders_nothing(rolling: Rolling, ch
         url = f"http://127.0.0.1:{await balancer.start()}"
         stack.callback(balancer.stop)
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
-        webhook = Webhook(http, url, SECRETS["hook_token"].split(",")[0])
+        webhook = WebhookCaller(http, url, SECRETS["hook_token"].split(",")[0])
 
         receiver = new_uid()
         device = Device(http, url, receiver, chance)

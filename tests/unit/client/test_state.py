@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from emqx_im_client.errors import StateDamaged, StateInUse
-from emqx_im_client.state import FileState, Outgoing, Position
+from emqx_im_client.state import FileState, OutgoingMessage, Position
 
 
 def test_what_is_saved_is_there_after_a_restart(tmp_path: Path) -> None:
@@ -16,7 +16,7 @@ def test_what_is_saved_is_there_after_a_restart(tmp_path: Path) -> None:
     state = FileState(path)
     state.saved.position = Position(5, "epoch")
     state.saved.seen["a"] = ""
-    state.saved.unsent["b"] = Outgoing("b", "single/1002", '{"id":"b"}', 1.5)
+    state.saved.unsent["b"] = OutgoingMessage("b", "single/1002", '{"id":"b"}', 1.5)
     state.save()
     state.close()
     again = FileState(path)

@@ -7,7 +7,7 @@ from amqtt.mqtt import PublishPacket, SubscribePacket, UnsubscribePacket
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hooks.dev.packets import Connect, Ended, Refused, Will, decode_connect, receive, receive_connect
+from hooks.dev.packets import Connect, ConnectRefused, Ended, Will, decode_connect, receive, receive_connect
 
 
 class Wire:
@@ -32,7 +32,7 @@ def outcome(data: bytes) -> str:
             results.append("packet")
         except Ended as ended:
             results.append(str(ended))
-        except Refused:
+        except ConnectRefused:
             results.append("refused")
     return " ".join(results)
 

@@ -7,10 +7,10 @@ import pytest
 from hooks.dev import EmbeddedError
 from hooks.dev.events import COLUMNS, published
 from hooks.dev.republish import Republish
-from hooks.dev.rules import Rules, parse
+from hooks.dev.rules import EvaluatedRules, parse
 from tests.recorded import recorded, recorded_events
 
-SHIPPED = Rules.load(files("hooks") / "rules")
+SHIPPED = EvaluatedRules.load(files("hooks") / "rules")
 EVENTS = [
     "client_connected",
     "client_disconnected",
@@ -146,7 +146,7 @@ def test_conditions_are_evaluated_as_in_emqx(where: str, expected: bool) -> None
 
 
 def test_a_value_that_is_no_utf8_is_replaced_and_no_value_is_called_undefined() -> None:
-    rules = Rules((parse("x.sql", "SELECT 'x' AS hook, payload, username, flags FROM \"#\""),))
+    rules = EvaluatedRules((parse("x.sql", "SELECT 'x' AS hook, payload, username, flags FROM \"#\""),))
     event = {
         "event": "message.publish",
         "topic": "t",
@@ -217,7 +217,7 @@ def test_events_this_broker_does_not_have_are_accepted_and_never_fire() -> None:
     assert not rule.filters
 
 
-TRUSTED = Rules.load(files("hooks") / "rules", trusted_send=True)
+TRUSTED = EvaluatedRules.load(files("hooks") / "rules", trusted_send=True)
 
 
 def sent(payload: bytes, **columns: Any) -> dict[str, Any]:

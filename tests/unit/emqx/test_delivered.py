@@ -11,9 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hooks.dev import values
-from hooks.dev.rules import Rules
+from hooks.dev.rules import EvaluatedRules
 
-RULES = Rules.load(files("hooks") / "rules", trusted_send=True)
+RULES = EvaluatedRules.load(files("hooks") / "rules", trusted_send=True)
 EVENT = {
     "event": "message.publish",
     "id": "000660F288F135C5F445000018320002",
@@ -130,7 +130,7 @@ def test_what_travels_as_json_is_read_alike(payload: bytes) -> None:
     with pytest.MonkeyPatch.context() as patched:
         # EMQX's reader may be a lenient one: what the rule looks for besides must be enough.
         patched.setitem(values.FUNCTIONS, "map_get", (lenient, (2,)))
-        rules = Rules.load(files("hooks") / "rules", trusted_send=True)
+        rules = EvaluatedRules.load(files("hooks") / "rules", trusted_send=True)
     (copy,) = rules.copies({**EVENT, "payload": payload})
     heard = orjson.loads(copy.payload)
     strict = json.loads(copy.payload)

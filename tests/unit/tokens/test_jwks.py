@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hooks.dev.login import Login
-from hooks.dev.packets import Refused
+from hooks.dev.login import EmbeddedLogin
+from hooks.dev.packets import ConnectRefused
 from hooks.errors import Problem
 from hooks.tokens import jwks, jwts
 from hooks.tokens.bearer import UserTokens
@@ -288,12 +288,12 @@ async def test_an_address_where_nobody_listens_is_a_provider_away(provider: Prov
 async def test_a_providers_tokens_enter_the_embedded_broker(provider: Provider, clock: list[float]) -> None:
     provider.add("one", "RS256")
     provider.add("two", "ES256")
-    login = Login(SECRET, JwksKeys(provider.url, 300, METRICS))
+    login = EmbeddedLogin(SECRET, JwksKeys(provider.url, 300, METRICS))
 
     async def answer(authorization: str) -> int | None:
         try:
             await login.check("1001", authorization.removeprefix("Bearer "))
-        except Refused as refused:
+        except ConnectRefused as refused:
             return refused.answer[3]
         return None
 

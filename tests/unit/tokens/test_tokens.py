@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hooks.dev.login import Login
-from hooks.dev.packets import Ended, Refused
+from hooks.dev.login import EmbeddedLogin
+from hooks.dev.packets import ConnectRefused, Ended
 from hooks.errors import Problem
 from hooks.tokens import bearer as tokens
 from hooks.tokens import jwts
@@ -124,7 +124,7 @@ async def test_claims_that_cannot_be_read_are_refused(by_secret: UserTokens, pay
 async def test_what_emqx_takes_is_taken(by_secret: UserTokens, changed: dict[str, Any]) -> None:
     token = signed(json.dumps(claims(**changed)).encode())
     assert await by_secret.uid(token) == 1001
-    assert await Login(SECRET).check("1001", token.removeprefix("Bearer ")) is not None
+    assert await EmbeddedLogin(SECRET).check("1001", token.removeprefix("Bearer ")) is not None
 
 
 @pytest.mark.parametrize(
@@ -135,8 +135,8 @@ async def test_what_emqx_takes_is_taken(by_secret: UserTokens, changed: dict[str
 async def test_an_expiry_that_emqx_cannot_set_a_timer_for_pulls_all_the_same(by_secret: UserTokens, exp: Any) -> None:
     token = signed(json.dumps(claims(exp=exp)).encode())
     assert await by_secret.uid(token) == 1001
-    with pytest.raises((Refused, Ended)):
-        await Login(SECRET).check("1001", token.removeprefix("Bearer "))
+    with pytest.raises((ConnectRefused, Ended)):
+        await EmbeddedLogin(SECRET).check("1001", token.removeprefix("Bearer "))
 
 
 async def test_parts_may_be_padded(by_secret: UserTokens) -> None:
@@ -187,8 +187,8 @@ def test_pull_and_embedded_broker_judge_alike(claims: dict[str, Any]) -> None:
     pulls = enters = False
     with contextlib.suppress(Problem):
         pulls = asyncio.run(UserTokens(SECRET, None, METRICS).uid(token)) == 1001
-    with contextlib.suppress(Refused, Ended):
-        asyncio.run(Login(SECRET).check("1001", token.removeprefix("Bearer ")))
+    with contextlib.suppress(ConnectRefused, Ended):
+        asyncio.run(EmbeddedLogin(SECRET).check("1001", token.removeprefix("Bearer ")))
         enters = True
     if "exp" not in claims:
         assert not pulls
