@@ -51,7 +51,7 @@ def meta(archive: Path) -> str:
 
 async def test_for_a_version(run: Run, tmp_path: Path) -> None:
     ran = await run("rules", "export", "-o", "any.tar.gz")
-    assert "for EMQX 6.2 and newer give --for" in ran.err
+    assert "pass --for for EMQX 6.2 and newer" in ran.err
     assert "node_cache" not in cluster(tmp_path / "any.tar.gz")
     assert 'version = "5.0.0"' in meta(tmp_path / "any.tar.gz")
 
