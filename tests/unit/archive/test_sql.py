@@ -18,8 +18,9 @@ def test_queries_are_loaded_without_comments(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_query_is_used_and_every_used_query_exists(backend: str) -> None:
-    source = "".join(file.read_text() for file in (Path(store.archive.__file__).parent / backend).glob("*.py"))
-    assert set(re.findall(r'_QUERIES\["(\w+)"\]', source)) == set(queries(backend))
+    folder = Path(store.archive.__file__).parent
+    source = "".join(file.read_text() for file in (*(folder / backend).glob("*.py"), folder / "tables" / "sql.py"))
+    assert set(re.findall(r'(?:_QUERIES|named)\["(\w+)"\]', source)) == set(queries(backend))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
