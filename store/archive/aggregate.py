@@ -6,9 +6,10 @@ time so that a user's own messages are found without knowing whom he wrote to.
 
 from collections.abc import Awaitable, Callable
 
+from store.addresses import sender_of, sent_conversation
 from store.archive.archive import Archive
 from store.archive.outbox import Outbox
-from store.archive.tables.blocks import Cutter, Progress, sender_of, sent_by
+from store.archive.tables.blocks import Cutter, Progress
 from store.archive.tables.months import DAY, Month, months_between
 from store.errors import ArchiveAway
 from store.record import Message
@@ -81,7 +82,7 @@ class Aggregator:
             page = await read(progress.month, name, last_id, limit)
             blocks = []
             for message in page:
-                if block := cutter.add(sent_by(message.sender) if sent else message.topic, message):
+                if block := cutter.add(sent_conversation(message.sender) if sent else message.topic, message):
                     blocks.append(block)
             ended = len(page) < limit
             if ended and (block := cutter.rest()):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from store.addresses import INBOX_CONVERSATIONS, sender_of
 from store.archive.mysql.blocks import MySQLBlocks, message
 from store.archive.mysql.connections import MySQLConnections
 from store.archive.mysql.groups import MySQLGroups
@@ -10,7 +11,6 @@ from store.archive.mysql.health import ServerState, server_state
 from store.archive.mysql.partitions import drop_months, make_months
 from store.archive.mysql.rows import write_rows
 from store.archive.mysql.tags import MySQLTags
-from store.archive.tables.blocks import sender_of
 from store.archive.tables.changes import Change
 from store.archive.tables.months import months_to_make
 from store.archive.tables.roaming import read
@@ -117,7 +117,10 @@ class MySQLArchive:
         arguments: list[Any] = []
         for conversation, intervals in ranges:
             sender = sender_of(conversation)
-            names = (conversation,) if sender is None else (sender, f"single/{sender}")
+            if sender is None:
+                names: tuple[str, ...] = (conversation,)
+            else:
+                names = (sender, INBOX_CONVERSATIONS, INBOX_CONVERSATIONS + sender)
             for interval in intervals:
                 pages.append(_QUERIES["conversation_page"] if sender is None else _QUERIES["sent_page"])
                 arguments += (*(name.encode() for name in names), *interval, limit)

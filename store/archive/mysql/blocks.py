@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from store.addresses import INBOX_CONVERSATIONS, sent_conversation
 from store.archive.mysql.connections import MySQLConnections
 from store.archive.mysql.partitions import drop_months, make_months
 from store.archive.mysql.rows import write_rows
-from store.archive.tables.blocks import Block, Progress, sent_by, with_replaced
+from store.archive.tables.blocks import Block, Progress, with_replaced
 from store.archive.tables.months import Month, months_between
 from store.archive.tables.roaming import Head, Span
 from store.archive.tables.rows import message_of
@@ -16,6 +17,7 @@ from store.errors import ArchiveAway
 from store.record import Message
 
 _QUERIES = queries("mysql")
+_INBOXES = [INBOX_CONVERSATIONS.encode()] * 2
 
 AGGREGATE_SECONDS = 600
 """For one step of an aggregation: counting a month's rows is the longest."""
@@ -69,7 +71,7 @@ class MySQLBlocks:
 
     async def count(self, month: Month) -> int:
         async with self._connections.cursor(AGGREGATE_SECONDS) as cursor:
-            await cursor.execute(_QUERIES["count_month"], month)
+            await cursor.execute(_QUERIES["count_month"], [*_INBOXES, *month])
             (count,) = await cursor.fetchone()
         return int(count)
 
@@ -79,7 +81,7 @@ class MySQLBlocks:
 
     async def sent(self, month: Month, sender: str, last_id: int, limit: int) -> list[Message]:
         name = sender.encode()
-        return await self._page(_QUERIES["sent_rows"], [*month, name, name, last_id, limit])
+        return await self._page(_QUERIES["sent_rows"], [*month, name, name, last_id, *_INBOXES, limit])
 
     async def store(self, progress: Progress, blocks: Sequence[Block]) -> Progress:
         after = progress.after(blocks)
@@ -103,7 +105,7 @@ class MySQLBlocks:
         await cursor.execute(_QUERIES["months_of"], (min(mids), max(mids)))
         for month in [Month(*row) for row in await cursor.fetchall()]:
             for changed in (each for each in messages if month.start <= each.mid < month.edge):
-                for name in (changed.topic.encode(), sent_by(changed.sender).encode()):
+                for name in (changed.topic.encode(), sent_conversation(changed.sender).encode()):
                     await cursor.execute(_QUERIES["block_of"], (name, changed.mid, changed.mid))
                     for last_id, data in await cursor.fetchall():
                         await cursor.execute(_QUERIES["change_block"], (with_replaced(data, changed), name, last_id))

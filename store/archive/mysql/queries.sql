@@ -34,9 +34,9 @@ SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM mes
 WHERE conversation = %s AND id > %s AND id < %s ORDER BY id LIMIT %s
 
 -- sent_page --
--- What one user sent to others, likewise; the second name is his own conversation.
+-- What one user sent to others, likewise. Then come what inboxes' conversations begin with, and his own conversation.
 SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message
-WHERE sender = %s AND conversation LIKE 'single/%%' AND conversation <> %s AND id > %s AND id < %s ORDER BY id LIMIT %s
+WHERE sender = %s AND conversation LIKE CONCAT(%s, '%%') AND conversation <> %s AND id > %s AND id < %s ORDER BY id LIMIT %s
 
 -- merged_pages --
 -- {pages}: each of the above in a SELECT of its own, joined by UNION ALL.
@@ -129,9 +129,10 @@ INSERT INTO aggregate_month (month, edge) VALUES (%s, %s) ON DUPLICATE KEY UPDAT
 SELECT conversation, last_id, messages, blocks, bytes, replaced FROM aggregate_month WHERE month = %s
 
 -- count_month --
--- What the two queries below give for a month: between two ids, the upper excluded.
-SELECT COUNT(*) + COALESCE(SUM(sender <> '0' AND conversation LIKE 'single/%%'
-                               AND conversation <> CONCAT('single/', sender)), 0)
+-- What the two queries below give for a month: first what inboxes' conversations begin with, twice; then two ids, the
+-- upper excluded.
+SELECT COUNT(*) + COALESCE(SUM(sender <> '0' AND conversation LIKE CONCAT(%s, '%%')
+                               AND conversation <> CONCAT(%s, sender)), 0)
 FROM message FORCE INDEX (message_by_sender) WHERE id >= %s AND id < %s
 
 -- received_rows --
@@ -142,9 +143,10 @@ ORDER BY conversation, id LIMIT %s
 
 -- sent_rows --
 -- What users sent to other users in a month, after one of them, by sender and id. The service's own nobody pulls as his.
+-- Before the limit comes what inboxes' conversations begin with, twice.
 SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message FORCE INDEX (message_by_sender)
 WHERE id >= %s AND id < %s AND (sender > %s OR (sender = %s AND id > %s))
-  AND sender <> '0' AND conversation LIKE 'single/%%' AND conversation <> CONCAT('single/', sender)
+  AND sender <> '0' AND conversation LIKE CONCAT(%s, '%%') AND conversation <> CONCAT(%s, sender)
 ORDER BY sender, id LIMIT %s
 
 -- insert_block --

@@ -5,11 +5,11 @@ from typing import Any
 
 import aiosqlite
 
+from store.addresses import INBOX_CONVERSATIONS, sender_of
 from store.archive.sqlite.blocks import SQLiteBlocks, message
 from store.archive.sqlite.connection import SQLiteConnection
 from store.archive.sqlite.groups import SQLiteGroups
 from store.archive.sqlite.tags import SQLiteTags
-from store.archive.tables.blocks import sender_of
 from store.archive.tables.changes import Change
 from store.archive.tables.roaming import read
 from store.archive.tables.rows import columns
@@ -106,7 +106,10 @@ class SQLiteArchive:
         arguments: list[Any] = []
         for conversation, intervals in ranges:
             sender = sender_of(conversation)
-            names = (conversation,) if sender is None else (sender, f"single/{sender}")
+            if sender is None:
+                names: tuple[str, ...] = (conversation,)
+            else:
+                names = (sender, INBOX_CONVERSATIONS, INBOX_CONVERSATIONS + sender)
             for interval in intervals:
                 pages.append(_QUERIES["conversation_page"] if sender is None else _QUERIES["sent_page"])
                 arguments += (*names, *interval, limit)

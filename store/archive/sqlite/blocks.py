@@ -5,8 +5,9 @@ from typing import Any
 
 import aiosqlite
 
+from store.addresses import INBOX_CONVERSATIONS, sent_conversation
 from store.archive.sqlite.connection import SQLiteConnection
-from store.archive.tables.blocks import Block, Progress, sent_by, with_replaced
+from store.archive.tables.blocks import Block, Progress, with_replaced
 from store.archive.tables.months import Month
 from store.archive.tables.roaming import Head, Span
 from store.archive.tables.rows import message_of
@@ -16,6 +17,7 @@ from store.errors import ArchiveAway
 from store.record import Message
 
 _QUERIES = queries("sqlite")
+_INBOXES = [INBOX_CONVERSATIONS] * 2
 
 DELETED_AT_ONCE = 500
 
@@ -53,14 +55,14 @@ class SQLiteBlocks:
         return Progress(month, conversation, *numbers)
 
     async def count(self, month: Month) -> int:
-        ((count,),) = await self._fetch(_QUERIES["count_month"], month)
+        ((count,),) = await self._fetch(_QUERIES["count_month"], [*_INBOXES, *month])
         return int(count)
 
     async def received(self, month: Month, conversation: str, last_id: int, limit: int) -> list[Message]:
         return await self._page(_QUERIES["received_rows"], [*month, conversation, last_id, limit])
 
     async def sent(self, month: Month, sender: str, last_id: int, limit: int) -> list[Message]:
-        return await self._page(_QUERIES["sent_rows"], [*month, sender, last_id, limit])
+        return await self._page(_QUERIES["sent_rows"], [*month, sender, last_id, *_INBOXES, limit])
 
     async def store(self, progress: Progress, blocks: Sequence[Block]) -> Progress:
         after = progress.after(blocks)
@@ -81,7 +83,7 @@ class SQLiteBlocks:
         months = await connection.execute_fetchall(_QUERIES["months_of"], (min(mids), max(mids)))
         for month in [Month(*row) for row in months]:
             for changed in (each for each in messages if month.start <= each.mid < month.edge):
-                for name in (changed.topic, sent_by(changed.sender)):
+                for name in (changed.topic, sent_conversation(changed.sender)):
                     found = await connection.execute_fetchall(_QUERIES["block_of"], (name, changed.mid, changed.mid))
                     for last_id, data in found:
                         block = (with_replaced(data, changed), name, last_id)

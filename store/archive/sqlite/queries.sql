@@ -25,9 +25,9 @@ SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM mes
 WHERE conversation = ? AND id > ? AND id < ? ORDER BY id LIMIT ?
 
 -- sent_page --
--- What one user sent to others, likewise; the second name is his own conversation.
+-- What one user sent to others, likewise. Then come what inboxes' conversations begin with, and his own conversation.
 SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message
-WHERE sender = ? AND conversation LIKE 'single/%' AND conversation <> ? AND id > ? AND id < ? ORDER BY id LIMIT ?
+WHERE sender = ? AND conversation LIKE ? || '%' AND conversation <> ? AND id > ? AND id < ? ORDER BY id LIMIT ?
 
 -- merged_pages --
 -- {pages}: each of the above in a SELECT of its own, joined by UNION ALL.
@@ -100,9 +100,10 @@ INSERT INTO aggregate_month (month, edge) VALUES (?, ?) ON CONFLICT (month) DO N
 SELECT conversation, last_id, messages, blocks, bytes, replaced FROM aggregate_month WHERE month = ?
 
 -- count_month --
--- What the two queries below give for a month: between two ids, the upper excluded.
-SELECT COUNT(*) + COALESCE(SUM(sender <> '0' AND conversation LIKE 'single/%'
-                               AND conversation <> 'single/' || sender), 0)
+-- What the two queries below give for a month: first what inboxes' conversations begin with, twice; then two ids, the
+-- upper excluded.
+SELECT COUNT(*) + COALESCE(SUM(sender <> '0' AND conversation LIKE ? || '%'
+                               AND conversation <> ? || sender), 0)
 FROM message WHERE id >= ? AND id < ?
 
 -- received_rows --
@@ -114,9 +115,10 @@ ORDER BY conversation, id LIMIT ?
 
 -- sent_rows --
 -- What users sent to other users in a month, after one of them, by sender and id. The service's own nobody pulls as his.
+-- Before the limit comes what inboxes' conversations begin with, twice.
 SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message
 WHERE +id >= ? AND +id < ? AND (sender, id) > (?, ?)
-  AND sender <> '0' AND +conversation LIKE 'single/%' AND conversation <> 'single/' || sender
+  AND sender <> '0' AND +conversation LIKE ? || '%' AND conversation <> ? || sender
 ORDER BY sender, id LIMIT ?
 
 -- insert_block --

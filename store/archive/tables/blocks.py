@@ -21,7 +21,6 @@ Larger blocks would be a twentieth smaller, and every page of a user in many gro
 
 _VERSION = b"\x01"
 _LENGTH_BYTES = 4
-_SENT = "sent/"
 
 
 class Block(NamedTuple):
@@ -70,16 +69,6 @@ def with_replaced(data: bytes, changed: Message) -> bytes:
             for message in unpack(data)
         ]
     )
-
-
-def sent_by(sender: str) -> str:
-    """The conversation that holds what one user sent to others, a second time."""
-    return _SENT + sender
-
-
-def sender_of(conversation: str) -> str | None:
-    """The user whose sent messages a conversation holds, if it does."""
-    return conversation.removeprefix(_SENT) if conversation.startswith(_SENT) else None
 
 
 def pack(records: list[bytes]) -> bytes:

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
-from store.archive.tables.blocks import BLOCK_MESSAGES, sender_of, sent_by, unpack
+from store.addresses import sender_of, sent_conversation
+from store.archive.tables.blocks import BLOCK_MESSAGES, unpack
 from store.archive.tables.months import Month
 from store.archive.tables.visible_range import ENDLESS, VisibleRange
 from store.record import Message
@@ -55,8 +56,8 @@ class BlockReader(Protocol):
 async def read(
     blocks: BlockReader, rows: Read, ranges: Sequence[VisibleRange], sender: str, after: int, before: int, limit: int
 ) -> list[Message]:
-    """What `Archive.read` promises; `rows` reads the same from rows alone. Conversations may be `blocks.sent_by`."""
-    everything = [VisibleRange(sent_by(sender)), *ranges]
+    """What `Archive.read` promises; `rows` reads the same from rows alone. Conversations may be `sent_conversation`."""
+    everything = [VisibleRange(sent_conversation(sender)), *ranges]
     messages: list[Message] = []
     for aggregated, low, high in pieces(after, before, await blocks.aggregated()):
         source = partial(_from_blocks, blocks) if aggregated else rows

@@ -8,10 +8,11 @@ from collections import Counter
 
 import pytest
 
+from store.addresses import sender_of
 from store.archive.aggregate import Aggregator
 from store.archive.archive import Archive, open_archive
 from store.archive.outbox import Outbox
-from store.archive.tables.blocks import Cutter, sender_of, unpack
+from store.archive.tables.blocks import Cutter, unpack
 from store.archive.tables.months import DAY, Month, Roaming, month_of
 from store.archive.upkeep import put_in_order
 from store.errors import ArchiveAway, StoreEmpty

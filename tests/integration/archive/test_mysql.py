@@ -87,7 +87,7 @@ async def test_months_and_blocks_are_read_in_the_order_of_an_index(maria_archive
     month = month_of(FIRST)
     arguments = {
         "received_rows": (*month, "'single/1002'", "'single/1002'", FIRST + 500, 100),
-        "sent_rows": (*month, "'2002'", "'2002'", FIRST + 500, 100),
+        "sent_rows": (*month, "'2002'", "'2002'", FIRST + 500, "'single/'", "'single/'", 100),
         "block_heads": ("'single/1002'", FIRST, FIRST + 500, 10),
     }
     for name, values in arguments.items():

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from store.addresses import sent_conversation
 from store.archive.archive import Archive
 from store.archive.archiver import Archiver
-from store.archive.tables.blocks import Cutter, sent_by, unpack
+from store.archive.tables.blocks import Cutter, unpack
 from store.archive.tables.months import DAY, month_of
 from store.archive.tables.visible_range import VisibleRange
 from store.errors import ArchiveAway
@@ -90,7 +91,7 @@ async def test_a_recall_that_arrives_while_its_month_is_packed_is_in_the_blocks(
     with pytest.raises(ArchiveAway):
         await archive.blocks.store(progress, [block])
     assert month in await aggregate_all(live_redis, archive)
-    assert await _packed(archive_url) == {"single/1": [recalled], sent_by("2"): [recalled]}
+    assert await _packed(archive_url) == {"single/1": [recalled], sent_conversation("2"): [recalled]}
 
 
 async def test_a_recall_that_comes_behind_a_block_changes_it(
@@ -102,7 +103,7 @@ async def test_a_recall_that_comes_behind_a_block_changes_it(
     await archive.store_messages([old, other, Message(NOW, "single/1", "2", "z", 1, True, b"{}")])
     await aggregate_all(live_redis, archive)
     await archive.replace_messages([recalled])
-    assert await _packed(archive_url) == {"single/1": [recalled, other], sent_by("2"): [recalled, other]}
+    assert await _packed(archive_url) == {"single/1": [recalled, other], sent_conversation("2"): [recalled, other]}
     assert await archive.read([VisibleRange("single/1")], "", 0, time.time_ns() // 1000, 10) == [
         recalled,
         other,

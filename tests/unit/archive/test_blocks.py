@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.archive.tables.blocks import BLOCK_BYTES, BLOCK_MESSAGES, Block, Cutter, pack, sender_of, sent_by, unpack
+from store.addresses import sender_of, sent_conversation
+from store.archive.tables.blocks import BLOCK_BYTES, BLOCK_MESSAGES, Block, Cutter, pack, unpack
 from store.errors import ArchiveAway
 from store.record import Message, encode
 
@@ -60,6 +61,6 @@ def test_messages_of_one_conversation_fill_their_block() -> None:
 
 
 def test_sent_messages_have_a_conversation_of_their_own() -> None:
-    assert sender_of(sent_by("1001")) == "1001"
-    assert sender_of(sent_by("")) == ""
+    assert sender_of(sent_conversation("1001")) == "1001"
+    assert sender_of(sent_conversation("")) == ""
     assert [sender_of(name) for name in ("", "single/1001", "group/1", "business/global")] == [None] * 4

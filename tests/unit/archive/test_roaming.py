@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from store.addresses import sent_conversation
 from store.archive.tables import roaming
-from store.archive.tables.blocks import BLOCK_MESSAGES, Cutter, sent_by
+from store.archive.tables.blocks import BLOCK_MESSAGES, Cutter
 from store.archive.tables.months import Month
 from store.archive.tables.roaming import Head, Span, pieces
 from store.archive.tables.visible_range import VisibleRange
@@ -46,7 +47,7 @@ class Tables:
         for month in aggregated:
             inside = [m for m in messages if month.start <= m.mid < month.edge]
             named = [(m.topic, m) for m in inside]
-            named += [(sent_by(m.sender), m) for m in inside if to_another(m)]
+            named += [(sent_conversation(m.sender), m) for m in inside if to_another(m)]
             cutter = Cutter()
             for name, message in sorted(named):
                 if block := cutter.add(name, message):
@@ -84,7 +85,7 @@ def seen(message: Message, ranges: Sequence[VisibleRange]) -> bool:
         visible.holds(message.mid)
         and (
             message.topic == visible.conversation
-            or (visible.conversation == sent_by(message.sender) and to_another(message))
+            or (visible.conversation == sent_conversation(message.sender) and to_another(message))
         )
         for visible in ranges
     )
@@ -122,7 +123,9 @@ async def test_blocks_and_rows_read_like_rows(seed: int) -> None:
         after = chance.choice([chance.randrange(-1, 60_000), chance.choice(ids)])
         before = chance.choice([60_000, chance.randrange(after, 60_001), chance.choice(ids)])
         limit = chance.choice([1, 2, 7, 63, 64, 65, 150, 1001])
-        wanted = [m for m in messages if after < m.mid < before and seen(m, [VisibleRange(sent_by("1")), *ranges])]
+        wanted = [
+            m for m in messages if after < m.mid < before and seen(m, [VisibleRange(sent_conversation("1")), *ranges])
+        ]
         assert await roaming.read(tables, tables.rows, ranges, "1", after, before, limit) == wanted[:limit]
 
 
