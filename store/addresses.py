@@ -12,6 +12,9 @@ from typing import NamedTuple
 MAX_ID = 2**53 - 1
 _MAX_ID_DIGITS = 16
 
+FIRST_LEVELS = frozenset(["single", "group", "business", "send", "im"])
+"""The first levels of all topics that mean something."""
+
 TAG_CHANNELS = "tag_"
 """What the names of tags' channels begin with; the tag follows."""
 
@@ -156,7 +159,7 @@ _ADDRESSES = (Inbox, Group, Global, Tag)
 
 
 def number(text: str) -> int | None:
-    """A uid or gid: a decimal integer from 1 to 2^53-1 without leading zeros."""
+    """Returns a uid or gid: a decimal integer from 1 to 2^53-1 without leading zeros."""
     if not text.isdecimal() or not text.isascii() or text[0] == "0" or len(text) > _MAX_ID_DIGITS:
         return None
     value = int(text)
@@ -164,12 +167,12 @@ def number(text: str) -> int | None:
 
 
 def tag_named(name: str) -> Tag | None:
-    """None if no tag can have this name."""
+    """Returns the tag; None if no tag can have this name."""
     return Tag(name) if _TAG.fullmatch(name) else None
 
 
 def parse(topic: str) -> Topic | None:
-    """What a topic names; None if it names nothing."""
+    """Returns what a topic names; None if it names nothing."""
     kind, _, name = topic.partition("/")
     verb = None
     if "/" in name:
@@ -189,12 +192,17 @@ def parse(topic: str) -> Topic | None:
 
 
 def is_business(topic: str) -> bool:
-    """Whether it lies where operators publish, even if it names nothing."""
+    """Returns whether it lies where operators publish, even if it names nothing."""
     return topic.startswith("business/")
 
 
+def is_for_many(topic: str) -> bool:
+    """Returns whether a topic or filter lies below groups or `business/`, even if it names nothing."""
+    return topic.startswith(("group/", "business/"))
+
+
 def parse_stored(topic: str) -> Address:
-    """The address of a message that was stored. Raises ValueError if the topic is none."""
+    """Returns the address of a message that was stored. Raises ValueError if the topic is none."""
     found = parse(topic)
     if not isinstance(found, _ADDRESSES):
         raise ValueError(f"not the topic of an address: {topic!r}")
@@ -202,7 +210,7 @@ def parse_stored(topic: str) -> Address:
 
 
 def parse_channel(name: str) -> Channel:
-    """Whose channel it is. Raises ValueError if no channel has this name."""
+    """Returns whose channel it is. Raises ValueError if no channel has this name."""
     if name.startswith(_GROUP_CHANNELS):
         gid = number(name[len(_GROUP_CHANNELS) :])
         found: Channel | None = Group(gid) if gid is not None else None
@@ -214,17 +222,17 @@ def parse_channel(name: str) -> Channel:
 
 
 def sent_conversation(sender: str) -> str:
-    """Where the archive files what a user sent to others, a second time."""
+    """Returns where the archive files what a user sent to others, a second time."""
     return _SENT_CONVERSATIONS + sender
 
 
 def sender_of(conversation: str) -> str | None:
-    """The user whose sent messages a conversation holds, if it does."""
+    """Returns the user whose sent messages a conversation holds; None if it holds none."""
     return conversation.removeprefix(_SENT_CONVERSATIONS) if conversation.startswith(_SENT_CONVERSATIONS) else None
 
 
 def _around(topic: str) -> SendTopic | WillTopic | None:
-    """What a topic names that begins as no address does."""
+    """Returns what a topic names that begins as no address does."""
     if topic.startswith(_SEND):
         to = parse(topic[len(_SEND) :])
         return SendTopic(to) if isinstance(to, Inbox | Group) else None
@@ -233,7 +241,7 @@ def _around(topic: str) -> SendTopic | WillTopic | None:
 
 
 def _of_many(name: str) -> Global | Tag | None:
-    """What is told to users by a name: the last level of the topic, and the channel."""
+    """Returns what a name stands for that is the last level of a topic and a channel; None for nothing."""
     if name.startswith(TAG_CHANNELS):
         return tag_named(name[len(TAG_CHANNELS) :])
     return GLOBAL if name == _GLOBAL else None

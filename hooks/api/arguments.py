@@ -8,7 +8,7 @@ from aiohttp import web
 
 from hooks.errors import Problem
 from hooks.messaging.commands import uids
-from hooks.topics import MAX_ID, number
+from store.addresses import MAX_ID, number
 from store.groups.groups import MAX_MEMBERS
 
 _DIGITS = re.compile(r"[0-9]{1,16}", re.ASCII)

@@ -9,7 +9,7 @@ from hooks.api.arguments import added_and_removed, answer, fields, named, page
 from hooks.errors import Problem
 from hooks.messaging.commands import Commands, Create, Dismiss, GroupCommand, Invite, Kick, read, uid
 from hooks.messaging.notices import new_id
-from hooks.topics import MAX_ID
+from store.addresses import MAX_ID, Inbox, parse
 from store.errors import ChannelRefused
 from store.groups.groups import OPERATOR, Changed, GroupInfo, Groups
 
@@ -108,4 +108,4 @@ def _shown(group: GroupInfo) -> dict[str, Any]:
 
 def _told(changed: Changed | None) -> int:
     """Returns how many users the command concerned: each was told."""
-    return 0 if changed is None else sum(topic.startswith("single/") for topic in changed.told)
+    return 0 if changed is None else sum(isinstance(parse(topic), Inbox) for topic in changed.told)

@@ -16,7 +16,7 @@ from hooks.http.aiohttp_connection import AiohttpConnection
 from hooks.http.origins import Origins
 from hooks.metrics import Metrics
 from hooks.tokens.bearer import UserTokens, receiver_key
-from hooks.topics import MAX_ID
+from store.addresses import MAX_ID
 from store.record import Message, Shared
 from store.redis.memory import StoreMemory
 from store.timelines.pull import Pulled, Puller

@@ -9,7 +9,7 @@ from hooks.api.arguments import MAX_PAGE, PAGE, added_and_removed, answer, field
 from hooks.errors import Problem
 from hooks.messaging.commands import uid
 from hooks.messaging.tag_changes import TagChanges
-from hooks.topics import Tag, receiver
+from store.addresses import tag_named
 from store.tags.tags import MANUAL, PROFILE, TagInfo, Tags
 
 MAX_TITLE = 255
@@ -119,7 +119,7 @@ def _uid(line: bytes, number: int) -> int:
 
 
 def _is_tag(name: str) -> bool:
-    return isinstance(receiver(f"business/tag_{name}"), Tag)
+    return tag_named(name) is not None
 
 
 def _named(request: web.Request) -> str:

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from hooks.api.arguments import answer, named
 from hooks.errors import Problem
-from hooks.topics import number
+from store.addresses import number
 from store.groups.groups import Groups
 from store.presence.presence import Presence
 from store.tags.tags import Tags

@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from hooks.dev.directory import DEFAULT_DIRECTORY, find_running
 from hooks.settings import AdminSettings, BrokerSettings
 from hooks.settings import load as load_settings
-from hooks.topics import Tag, number, receiver
+from store.addresses import number, tag_named
 
 app = typer.Typer(help="Give tags to users.", no_args_is_help=True)
 
@@ -67,7 +67,7 @@ def load(
     data_dir: Annotated[Path, typer.Option(help="Data directory of the running `emqx-im dev`.")] = DEFAULT_DIRECTORY,
 ) -> None:
     """Give a tag to the users in a CSV file, all or none of them; run it again if it was interrupted."""
-    if not isinstance(receiver(f"business/tag_{tag}"), Tag):
+    if tag_named(tag) is None:
         sys.exit(f"emqx-im: --tag: {tag!r} is not 1 to 64 of A-Z a-z 0-9 _ . -")
     users = _read(file)
     for line, what in users.wrong[:_MAX_SHOWN]:

@@ -10,7 +10,7 @@ import typer
 
 from hooks.dev.directory import DEFAULT_DIRECTORY, find_running
 from hooks.settings import UserTokenSettings, load
-from hooks.topics import number
+from store.addresses import number
 
 DAY = 24 * 3600
 

@@ -6,8 +6,8 @@ from hooks.doctor import Finding, fail, ok, warn
 from hooks.doctor.broker import EMQX
 from hooks.emqx.management import Management
 from hooks.emqx.rules.resources import UNLIMITED, client_listeners
+from store.addresses import FIRST_LEVELS
 
-_OURS = frozenset(["single", "group", "business", "send", "im"])
 _PREFIXES = {"$share": 2, "$queue": 1, "$exclusive": 1, "$delayed": 2}
 """How many levels stand before the topic itself."""
 
@@ -31,7 +31,9 @@ def touches(topic: str) -> bool:
     """Returns whether a topic, a filter or a template of one may be one of those that we give a meaning."""
     levels = topic.split("/")
     levels = levels[_PREFIXES.get(levels[0], 0) :]
-    return bool(levels) and (levels[0] in _OURS or levels[0] in ("+", "#") or "$" in levels[0].removeprefix("$SYS"))
+    if not levels:
+        return False
+    return levels[0] in {*FIRST_LEVELS, "+", "#"} or "$" in levels[0].removeprefix("$SYS")
 
 
 async def _rewrites(api: Management) -> list[Finding]:

@@ -12,6 +12,7 @@ import aiomqtt
 
 from hooks.doctor import Finding, fail, ok
 from hooks.mqtt_address import MqttAddress
+from store.addresses import Inbox, SendTopic
 
 PROBE = "probe"
 SECONDS = 15
@@ -35,9 +36,10 @@ async def probe(
 ) -> list[Finding]:
     """Sends a message from the user to themselves; the finding says how long each step took."""
     started = time.monotonic()
+    topic = (SendTopic(Inbox(uid)) if trusted_send else Inbox(uid)).topic
     try:
         async with asyncio.timeout(seconds):
-            mid = await _acknowledged(broker, uid, token(), f"send/single/{uid}" if trusted_send else f"single/{uid}")
+            mid = await _acknowledged(broker, uid, token(), topic)
             acknowledged = time.monotonic()
             await _pulled(url, uid, token(), mid)
     except TimeoutError:
@@ -62,9 +64,9 @@ async def _acknowledged(broker: MqttAddress, uid: int, token: str, topic: str) -
             tls_context=broker.tls,
             timeout=SECONDS,
         ) as client:
-            granted = await client.subscribe(f"single/{uid}", qos=1)
+            granted = await client.subscribe(Inbox(uid).topic, qos=1)
             if any(int(code if isinstance(code, int) else code.value) >= 128 for code in granted):
-                raise _ProbeFailed(f"EMQX refuses the subscription to single/{uid}")
+                raise _ProbeFailed(f"EMQX refuses the subscription to {Inbox(uid).topic}")
             message = {"id": ref, "type": "doctor", "body": {"text": "emqx-im doctor"}, "ack": True}
             await client.publish(topic, json.dumps(message), qos=1)
             async for heard in client.messages:

@@ -7,10 +7,11 @@ from email.utils import parsedate_to_datetime
 import aiohttp
 
 from hooks.doctor import Finding, clock, fail, ok, warn
+from store.addresses import Inbox, SendTopic
 
 SERVICE = "service"
-_QUESTION = {"username": "1", "clientid": "1-doctor", "topic": "single/1", "action": "subscribe", "qos": "1"}
-_SENDING = {"username": "1", "clientid": "1-doctor", "topic": "send/single/1", "action": "publish", "qos": "1"}
+_QUESTION = {"username": "1", "clientid": "1-doctor", "topic": Inbox(1).topic, "action": "subscribe", "qos": "1"}
+_SENDING = {**_QUESTION, "topic": SendTopic(Inbox(1)).topic, "action": "publish"}
 """Allowed exactly where the service runs with trusted sending."""
 _WRONG_TOKEN = "not-the-token-of-any-hook"  # noqa: S105
 

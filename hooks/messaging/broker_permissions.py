@@ -10,7 +10,7 @@ from hooks.messaging.sessions import Sessions, newest
 from hooks.messaging.shares import FairSlots
 from hooks.messaging.subscriptions import Subscriptions
 from hooks.metrics import Metrics
-from hooks.topics import Group, Tag, receiver
+from store.addresses import Group, Tag, parse
 from store.operations.subscribing import MAX_SECONDS, Subscribing
 from store.presence.presence import Presence
 
@@ -72,7 +72,7 @@ class BrokerPermissions:
     async def _belongs(self, uid: int, topics: Iterable[str]) -> dict[str, bool]:
         found = {}
         for topic in topics:
-            of = receiver(topic)
+            of = parse(topic)
             assert isinstance(of, Group | Tag)
             found[topic] = bool(await self._memberships.has(of, uid))
         return found

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from hooks.messaging.group_notices import GroupControlMessages
 from hooks.messaging.member_cache import MemberCache
 from hooks.messaging.outgoing import Outgoing
-from hooks.topics import Group, number
+from store.addresses import Group, number
 from store.errors import ChannelRefused
 from store.groups.groups import MAX_MEMBERS, READ, WRITE, Changed, Groups
 

@@ -18,7 +18,7 @@ from hooks.messaging.memberships import Memberships
 from hooks.messaging.outgoing import Outgoing
 from hooks.messaging.patience import Asker
 from hooks.metrics import Metrics
-from hooks.topics import SEND, Global, Group, Single, Tag, receiver, sent_to
+from store.addresses import Global, Group, Inbox, SendTopic, Tag, parse
 from store.cancellation import end
 from store.errors import StoreError
 
@@ -109,11 +109,11 @@ class Denials:
 
     async def _judge(self, denied: _Denied) -> tuple[str, str | None, str | None]:
         """Returns the receiver's topic, the code (None: they may publish there now), and a specific message."""
-        topic, to = denied.topic, receiver(denied.topic)
-        if self._trusted_send and isinstance(to, Single | Group):
+        topic, to = denied.topic, parse(denied.topic)
+        if self._trusted_send and isinstance(to, Inbox | Group):
             return topic, "unknown_topic", _SEND_ELSEWHERE
-        if self._trusted_send and (sent := sent_to(topic)) is not None:
-            topic, to = topic.removeprefix(SEND), sent
+        if self._trusted_send and isinstance(to, SendTopic):
+            topic, to = to.address.topic, to.address
         match to:
             case Group():
                 return topic, await self._memberships.refusal(to, denied.asker.uid), None

@@ -21,6 +21,7 @@ import structlog
 from hooks.emqx.rest import BrokerAway, BrokerRefused, Rest
 from hooks.messaging.shares import Shares
 from hooks.metrics import Metrics
+from store.addresses import is_for_many
 from store.cancellation import end
 from store.errors import StoreError
 from store.operations.subscribing import Subscribing
@@ -30,8 +31,6 @@ _AT_ONCE, _AT_ONCE_OF_USER = 8, 4
 _PAUSES = (0.2, 5.0)
 """Seconds before what failed is tried again: the first pause, doubled each time, and the longest."""
 _STOP_SECONDS = 5.0
-_OURS = ("group/", "business/")
-"""What dispatched topics start with; others are the device's own affair."""
 
 TopicsOf = Callable[[int], Awaitable[Sequence[str]]]
 """What a user's devices should subscribe."""
@@ -131,7 +130,7 @@ class Dispatch:
             await self._subscribing.begin(arrival.uid, clientid)
         # After what is held: who became a member meanwhile is subscribed, and must stay so.
         wanted = await topics(arrival.uid)
-        extra = [topic for topic in held if topic.startswith(_OURS) and topic not in wanted]
+        extra = [topic for topic in held if is_for_many(topic) and topic not in wanted]
         if extra:
             await rest.unsubscribe(clientid, extra)
         missing = [topic for topic in wanted if topic not in held] if arrival.adds else []

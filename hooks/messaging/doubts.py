@@ -14,7 +14,7 @@ from hooks.emqx.rest import BrokerAway, BrokerRefused, Rest
 from hooks.messaging.member_cache import MemberCache
 from hooks.messaging.memberships import Memberships
 from hooks.messaging.patience import Asker
-from hooks.topics import Group, Tag, topic_of
+from store.addresses import Group, Tag
 from store.cancellation import end
 from store.errors import StoreError
 
@@ -69,6 +69,6 @@ class Doubts:
         self._member_cache.strangers(of, [uid])
         if self._rest is None:
             return
-        log.warning("memory_was_wrong", topic=topic_of(of), clientid=clientid)
+        log.warning("memory_was_wrong", topic=of.topic, clientid=clientid)
         await self._rest.drop_cache(clientid)  # first: else it subscribes again with what it remembers
-        await self._rest.unsubscribe(clientid, [topic_of(of)])
+        await self._rest.unsubscribe(clientid, [of.topic])

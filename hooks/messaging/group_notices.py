@@ -37,11 +37,11 @@ class GroupControlMessages:
         return self._changed(gid, by, "mode", {"mode": mode})
 
     def dismissed(self, gid: int, by: int) -> Notice:
-        return notice(self._secret, Group(gid).topic, "im.group.dismissed", {"gid": str(gid), "by": str(by)})
+        return notice(self._secret, Group(gid), "im.group.dismissed", {"gid": str(gid), "by": str(by)})
 
     def _to_user(self, uid: int, kind: str, body: dict[str, Any]) -> Notice:
-        return notice(self._secret, Inbox(uid).topic, f"im.group.{kind}", body)
+        return notice(self._secret, Inbox(uid), f"im.group.{kind}", body)
 
     def _changed(self, gid: int, by: int, change: str, what: dict[str, Any]) -> Notice:
         body = {"gid": str(gid), "by": str(by), "change": change, **what}
-        return notice(self._secret, Group(gid).topic, "im.group.changed", body)
+        return notice(self._secret, Group(gid), "im.group.changed", body)

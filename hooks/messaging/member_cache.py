@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from hooks.bounded import Bounded
-from hooks.topics import Group, Tag
+from store.addresses import Group, Tag
 
 _MAX_MEMBERS = 100_000
 _MAX_GONE = 10_000

@@ -8,7 +8,7 @@ from hooks.messaging.doubts import Doubts
 from hooks.messaging.member_cache import MemberCache
 from hooks.messaging.memberships import Memberships
 from hooks.messaging.patience import Asker, Patience
-from hooks.topics import Group, Tag
+from store.addresses import Group, Tag
 from store.errors import Overloaded, StoreAway, StoreError
 from store.timelines.wakeups import Wakeups
 

@@ -1,6 +1,6 @@
 """Whom the topics are for that not everybody may hear: members of groups, holders of tags."""
 
-from hooks.topics import Group, Tag
+from store.addresses import Group, Tag
 from store.groups.groups import Groups
 from store.tags.tags import Tags
 

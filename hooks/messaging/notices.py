@@ -7,6 +7,7 @@ from uuid import uuid4
 import orjson
 
 from hooks.tokens.bearer import receiver_key
+from store.addresses import Group, Inbox
 from store.record import SERVICE
 
 PREFIX = "im."
@@ -18,12 +19,12 @@ def new_id() -> str:
     return f"{PREFIX}{uuid4().hex}"
 
 
-def notice(secret: str, topic: str, kind: str, body: Mapping[str, Any]) -> tuple[str, bytes]:
+def notice(secret: str, to: Inbox | Group, kind: str, body: Mapping[str, Any]) -> tuple[str, bytes]:
     """Returns the `id` and payload of a control message.
 
     One to a group carries no key, and is true once it is pulled.
     """
     message: dict[str, Any] = {"id": new_id(), "type": kind, "from": SERVICE}
-    if topic.startswith("single/"):
-        message["key"] = receiver_key(secret, topic.removeprefix("single/"))
+    if isinstance(to, Inbox):
+        message["key"] = receiver_key(secret, to.uid)
     return message["id"], orjson.dumps({**message, "body": body})

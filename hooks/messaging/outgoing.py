@@ -14,6 +14,7 @@ import structlog
 from hooks.emqx.rest import BrokerAway, BrokerRefused, Publish, Rest
 from hooks.messaging.notices import notice
 from hooks.metrics import Metrics
+from store.addresses import Inbox
 from store.cancellation import end
 
 _QUEUED = 100_000
@@ -56,9 +57,9 @@ class Outgoing:
 
     def tell(self, uid: int | str, kind: str, body: Mapping[str, Any]) -> None:
         """Queues one control message to `single/<uid>` that is live only."""
-        topic = f"single/{uid}"
-        _, payload = notice(self._secret, topic, kind, body)
-        self.publish(topic, payload)
+        to = Inbox(int(uid))
+        _, payload = notice(self._secret, to, kind, body)
+        self.publish(to.topic, payload)
 
     def publish(self, topic: str, payload: bytes, qos: int = 1) -> None:
         """Queues one message."""

@@ -16,7 +16,7 @@ from hooks.emqx.rest import BrokerAway, BrokerRefused, Listed
 from hooks.messaging import boot_sweep
 from hooks.messaging.session_limit import SessionLimit
 from hooks.metrics import Metrics
-from hooks.topics import number
+from store.addresses import number
 from store.cancellation import end
 from store.errors import StoreError
 from store.operations.boots import Boots

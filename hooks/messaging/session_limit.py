@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from hooks.emqx.rest import Listed, Rest
 from hooks.messaging.session_ender import SessionEnder
 from hooks.messaging.sessions import Sessions, newest
-from hooks.topics import number
+from store.addresses import number
 
 _COUNTERS = 1 << 20
 """Users share these: one who seems to have too many is asked for alone."""

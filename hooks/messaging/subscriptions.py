@@ -7,6 +7,7 @@ import orjson
 
 from hooks.messaging.dispatch import Dispatch
 from hooks.messaging.outgoing import Outgoing
+from store.addresses import GLOBAL, Group, Tag
 from store.groups.groups import Groups, Membership
 from store.tags.tags import Holding, Tags
 from store.timelines.summary import Timelines
@@ -16,7 +17,7 @@ _MAX_BYTES = 48 * 1024
 
 Topic = Mapping[str, Any]
 
-_GLOBAL: Topic = {"topic": "business/global", "qos": 1}
+_GLOBAL: Topic = {"topic": GLOBAL.topic, "qos": 1}
 
 
 class Subscriptions:
@@ -83,11 +84,11 @@ class Subscriptions:
 
 
 def _of_group(group: Membership) -> Topic:
-    return {"topic": f"group/{group.gid}", "qos": 1, "name": group.name, "mode": group.mode, "role": group.role}
+    return {"topic": Group(group.gid).topic, "qos": 1, "name": group.name, "mode": group.mode, "role": group.role}
 
 
 def _of_tag(tag: Holding) -> Topic:
-    topic: Topic = {"topic": f"business/tag_{tag.tag}", "qos": 1}
+    topic: Topic = {"topic": Tag(tag.tag).topic, "qos": 1}
     return {**topic, "name": tag.title} if tag.title else topic
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from hooks.messaging.member_cache import MemberCache
-from hooks.topics import TAG_COMMANDS, Tag
+from store.addresses import VERBS, Tag
 from store.tags.replacement import Replacement
 from store.tags.tags import HoldersChanged, Tags
 
@@ -28,8 +28,8 @@ class TagChanges:
         self._member_cache.forget(Tag(tag))
 
     async def command(self, tag: str, uid: int, name: str, command_id: str, received_at: int | None) -> HoldersChanged:
-        """Returns a user's command, one of TAG_COMMANDS. received_at: by the broker; None if no budget judges it."""
-        assert name in TAG_COMMANDS
+        """Carries out one of `VERBS[Tag]`. received_at: by the broker; None if no budget judges it."""
+        assert name in VERBS[Tag]
         if name == "follow":
             changed = await self._tags.follow(tag, uid, command_id=command_id, received_at=received_at)
             self._member_cache.members(Tag(tag), [uid])

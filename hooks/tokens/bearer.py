@@ -12,7 +12,7 @@ from hooks.metrics import Metrics
 from hooks.tokens import jwts
 from hooks.tokens.jwks import JwksKeys, PublishedKey
 from hooks.tokens.jwts import BadToken, Jwt
-from hooks.topics import number
+from store.addresses import number
 
 _BEARER = re.compile(r"bearer +(?=[^ ])", re.IGNORECASE | re.ASCII)
 _REMEMBERED = 100_000

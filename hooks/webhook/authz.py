@@ -6,8 +6,8 @@ from hooks.errors import BadBody
 from hooks.messaging.denials import Denials
 from hooks.messaging.membership_judge import MembershipJudge
 from hooks.messaging.patience import Asker
-from hooks.topics import Global, Group, Single, Tag, command, number, receiver, sent_to
 from hooks.webhook.body import Body, text
+from store.addresses import CommandTopic, Global, Group, Inbox, SendTopic, Tag, Topic, WillTopic, number, parse
 
 _ALLOW = b'{"result":"allow"}'
 _DENY = b'{"result":"deny"}'
@@ -42,14 +42,17 @@ class AuthzHook:
             raise BadBody("`username` is missing or not a string")
         if action not in ("publish", "subscribe"):
             raise BadBody("`action` is neither publish nor subscribe")
-        uid = number(name)
+        uid, named = number(name), parse(topic)
         asker = None if uid is None else Asker(uid, clientid)
         decided = False
         try:
             if action == "publish":
-                allowed = name in self._operators if _is_business(topic) else await self._may_publish(asker, topic, qos)
+                if isinstance(named, Global | Tag):  # operators need not be users
+                    allowed = name in self._operators
+                else:
+                    allowed = await self._may_publish(asker, named, qos)
             else:
-                allowed = await self._may_subscribe(asker, topic)
+                allowed = await self._may_subscribe(asker, named)
             decided = True
         finally:
             if not decided:
@@ -58,25 +61,24 @@ class AuthzHook:
             self._denials.note(asker, topic)
         return _ALLOW if allowed else _DENY
 
-    async def _may_publish(self, asker: Asker | None, topic: str, qos: str) -> bool:
+    async def _may_publish(self, asker: Asker | None, named: Topic | None, qos: str) -> bool:
         if asker is None:
             return False
-        to = sent_to(topic) if self._trusted_send else receiver(topic)
+        if isinstance(named, CommandTopic):
+            return qos == "1"  # with QoS 0 nobody would carry it out, and nobody say so
+        if isinstance(named, WillTopic):
+            return named.uid == asker.uid
+        if self._trusted_send:
+            to = named.address if isinstance(named, SendTopic) else None
+        else:
+            to = named if isinstance(named, Inbox | Group) else None
         if isinstance(to, Group):
             return await self._judge.belongs(to, asker)
-        if command(topic) is not None:
-            return qos == "1"  # with QoS 0 nobody would carry it out, and nobody say so
-        return isinstance(to, Single) or topic == f"im/will/{asker.uid}"
+        return isinstance(to, Inbox)
 
-    async def _may_subscribe(self, asker: Asker | None, topic: str) -> bool:
+    async def _may_subscribe(self, asker: Asker | None, named: Topic | None) -> bool:
         if asker is None:
             return False
-        to = receiver(topic)
-        if isinstance(to, Group | Tag):
-            return await self._judge.belongs(to, asker)
-        return isinstance(to, Global) or to == Single(asker.uid)
-
-
-def _is_business(topic: str) -> bool:
-    """Returns whether it is a topic of operators, who need not be users."""
-    return isinstance(receiver(topic), Global | Tag)
+        if isinstance(named, Group | Tag):
+            return await self._judge.belongs(named, asker)
+        return isinstance(named, Global) or named == Inbox(asker.uid)

@@ -8,7 +8,9 @@ from typing import Any
 import orjson
 
 from hooks.errors import BadBody
-from hooks.topics import UNDEFINED
+
+UNDEFINED = "undefined"
+"""EMQX writes this string where it has no value."""
 
 Body = dict[str, Any]
 

@@ -6,8 +6,8 @@ from hooks.messaging.session_limit import TOO_MANY
 from hooks.messaging.subscriptions import Subscriptions
 from hooks.messaging.sync import Sync
 from hooks.metrics import Metrics
-from hooks.topics import UNDEFINED, number
-from hooks.webhook.body import Body, moment, text, username
+from hooks.webhook.body import UNDEFINED, Body, moment, text, username
+from store.addresses import Inbox, number
 from store.presence.presence import Presence, device_at
 
 _REST = "http_api"
@@ -53,7 +53,7 @@ class ClientHook:
                     device = device_at(text(body, "node"), uid, clientid, connected_at)
                     await self._presence.disconnected(device, another_stands=stands)
             case "session.subscribed":
-                if uid is not None and text(body, "topic") == f"single/{uid}":
+                if uid is not None and text(body, "topic") == Inbox(uid).topic:
                     await self._subscriptions.on_connected(uid, text(body, "clientid"), resumed=False)
             case "delivery.dropped":
                 self._metrics.deliveries_dropped.labels(text(body, "reason")).inc()

@@ -21,10 +21,10 @@ from hooks.messaging.outgoing import Outgoing
 from hooks.messaging.sync import SLOW_SECONDS, Sync
 from hooks.metrics import Metrics
 from hooks.tokens.bearer import FixedTokens
-from hooks.topics import UNDEFINED, number
 from hooks.webhook import body as fields
-from hooks.webhook.body import Body, parse
+from hooks.webhook.body import UNDEFINED, Body, parse
 from hooks.webhook.over_budget import OverBudgetNotices
+from store.addresses import number
 from store.errors import SenderOverBudget, StoreAway
 from store.operations.dead_letters import DeadLetters
 from store.redis.budget import Budget

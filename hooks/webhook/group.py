@@ -8,11 +8,12 @@ from hooks.messaging.acknowledgements import Acknowledgements
 from hooks.messaging.commands import Commands
 from hooks.messaging.commands import read as read_command
 from hooks.messaging.tag_changes import TagChanges
-from hooks.topics import Command, Group, Tag, command, number
 from hooks.webhook import body as fields
 from hooks.webhook.body import Body, moment, text, username
-from hooks.webhook.payload import MEMBER_BYTES, parse
+from hooks.webhook.payload import MEMBER_BYTES
+from hooks.webhook.payload import parse as parse_payload
 from hooks.webhook.payload import read as read_payload
+from store.addresses import CommandTopic, Group, Tag, number, parse
 from store.errors import ChannelRefused, SenderOverBudget
 
 
@@ -37,10 +38,10 @@ class GroupHook:
         actor = number(user)
         if actor is None:
             raise Refused("not_a_user", payload.client_id)
-        asked, ref = command(topic), payload.client_id
-        if asked is None:
+        asked, ref = parse(topic), payload.client_id
+        if not isinstance(asked, CommandTopic):
             raise Refused("unknown_topic", ref)
-        given = parse(raw)
+        given = parse_payload(raw)
         if given is None or given.get("id") is None:
             raise Refused("bad_command", ref, "a command is a JSON object with an `id`")
         try:
@@ -55,13 +56,14 @@ class GroupHook:
             self._acknowledgements.stored(user, ref, changed)
 
     async def _run(
-        self, asked: Command, actor: int, given: Mapping[str, Any], command_id: str, received_at: int | None
+        self, asked: CommandTopic, actor: int, given: Mapping[str, Any], command_id: str, received_at: int | None
     ) -> int:
-        """Returns the id of the change. Raises ValueError, ChannelRefused, SenderOverBudget, StoreError."""
-        match asked.of:
+        """Returns the id of the change. Raises Refused, ValueError, ChannelRefused, SenderOverBudget, StoreError."""
+        match asked.address:
             case Group(gid):
                 return (
-                    await self._commands.run(gid, actor, read_command(asked.name, given), command_id, received_at)
+                    await self._commands.run(gid, actor, read_command(asked.verb, given), command_id, received_at)
                 ).id
             case Tag(tag):
-                return (await self._tags.command(tag, actor, asked.name, command_id, received_at)).id
+                return (await self._tags.command(tag, actor, asked.verb, command_id, received_at)).id
+        raise Refused("unknown_topic", command_id)

@@ -8,7 +8,7 @@ import structlog
 from hooks.errors import OverBudget
 from hooks.messaging.outgoing import Outgoing
 from hooks.metrics import Metrics
-from hooks.topics import number
+from store.addresses import number
 from store.errors import StoreError
 from store.operations.dead_letters import DeadLetters
 

@@ -1,10 +1,8 @@
 """`/hooks/will`: the broker published a device's will, so the device is gone."""
 
-from hooks.topics import number
 from hooks.webhook.body import Body, moment, text, username
+from store.addresses import WillTopic, number, parse
 from store.presence.presence import Presence, device_at
-
-PREFIX = "im/will/"
 
 
 class WillHook:
@@ -20,5 +18,5 @@ class WillHook:
         )
         name = username(body)
         uid = number(name) if name is not None else None
-        if uid is not None and topic == f"{PREFIX}{uid}":
+        if uid is not None and parse(topic) == WillTopic(uid):
             await self._presence.died(device_at(text(body, "node"), uid, clientid, received_at))

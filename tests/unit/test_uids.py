@@ -22,7 +22,7 @@ from hooks.emqx.rules import files as rule_files
 from hooks.errors import Problem
 from hooks.metrics import Metrics
 from hooks.tokens.bearer import UserTokens
-from hooks.topics import Command, Group, Single, command, number, receiver, sent_to
+from store.addresses import CommandTopic, Group, Inbox, SendTopic, WillTopic, number, parse
 
 SECRET = "a secret of the tests that is long enough"
 METRICS = Metrics()
@@ -100,15 +100,15 @@ def test_whose_token_pulls(name: str) -> None:
 def test_what_a_topic_names(name: str) -> None:
     value = int(name) if is_uid(name) else None
     wanted: list[tuple[Any, Any]] = [
-        (receiver(f"single/{name}"), Single),
-        (receiver(f"group/{name}"), Group),
-        (sent_to(f"send/single/{name}"), Single),
-        (sent_to(f"send/group/{name}"), Group),
+        (parse(f"single/{name}"), Inbox),
+        (parse(f"group/{name}"), Group),
+        (parse(f"send/single/{name}"), lambda uid: SendTopic(Inbox(uid))),
+        (parse(f"send/group/{name}"), lambda gid: SendTopic(Group(gid))),
+        (parse(f"im/will/{name}"), WillTopic),
+        (parse(f"group/{name}/create"), lambda gid: CommandTopic(Group(gid), "create")),
     ]
     for named, kind in wanted:
         assert named == (None if value is None else kind(value))
-    asked = command(f"group/{name}/create")
-    assert asked == (None if value is None else Command(Group(value), "create"))
 
 
 @pytest.mark.parametrize("trusted_send", [False, True])

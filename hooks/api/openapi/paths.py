@@ -19,7 +19,7 @@ from hooks.api.openapi.schema_helpers import (
     ref,
 )
 from hooks.api.tags import MAX_USERS
-from hooks.topics import MAX_ID
+from store.addresses import MAX_ID
 from store.groups.groups import MAX_MEMBERS
 
 _MEMBERS = list_of(GIVEN_UID, maxItems=MAX_MEMBERS)

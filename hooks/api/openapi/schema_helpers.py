@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hooks.topics import MAX_ID
+from store.addresses import MAX_ID
 
 Schema = Mapping[str, Any]
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from emqx_im_client import Device, DeviceError, LoginRefused, Message, Received, Recovered, Settled, Trouble, Truncated
 from hooks.cli.terminal import input_encoding
-from hooks.topics import number, receiver
+from store.addresses import Address, Inbox, number, parse
 
 _USAGE = "write `1002 hello`, or `/to 1002` (`/to group/7`) and then your lines"
 _COMMANDS = """\
@@ -164,7 +164,7 @@ def _harmless(text: str, style: str) -> Text:
 
 def _shown(message: Message) -> str:
     sender = message.sender or "?"
-    where = "" if message.topic.startswith("single/") else f" in {message.topic}"
+    where = "" if isinstance(parse(message.topic), Inbox) else f" in {message.topic}"
     return f"{sender}{where}: {_text(message)}"
 
 
@@ -180,13 +180,15 @@ def _text(message: Message) -> str:
 
 def topic_of(target: str) -> str | None:
     """`1002` or a topic, as a topic; None if it names nobody."""
-    if number(target) is not None:
-        return f"single/{target}"
-    return target if receiver(target) is not None else None
+    uid = number(target)
+    if uid is not None:
+        return Inbox(uid).topic
+    return target if isinstance(parse(target), Address) else None
 
 
 def _peer(topic: str) -> str:
-    return topic.removeprefix("single/")
+    to = parse(topic)
+    return str(to.uid) if isinstance(to, Inbox) else topic
 
 
 def _read_lines(take: Callable[[str | None], None]) -> None:

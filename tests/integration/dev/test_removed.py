@@ -12,7 +12,7 @@ from hooks.dev.events import EventClient
 from hooks.dev.session import Session
 from hooks.messaging.membership_judge import MembershipJudge
 from hooks.messaging.patience import Asker
-from hooks.topics import Group, Tag
+from store.addresses import Group, Tag
 from store.redis import keys
 from store.redis.connection import connect
 from tests.integration.app import new_uid, until

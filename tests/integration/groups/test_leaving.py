@@ -7,7 +7,7 @@ import pytest
 from hooks.messaging.commands import Commands, Leave
 from hooks.messaging.member_cache import MemberCache
 from hooks.messaging.outgoing import Outgoing
-from hooks.topics import Group
+from store.addresses import Group
 from store.errors import ChannelRefused, SenderOverBudget
 from store.redis.budget import Budget
 from tests.integration.groups.conftest import Store, said

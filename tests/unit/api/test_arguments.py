@@ -7,7 +7,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from hooks.api.arguments import integer
 from hooks.errors import Problem
-from hooks.topics import MAX_ID
+from store.addresses import MAX_ID
 
 MALFORMED = ["", " ", "-1", "+1", "1.0", "1e3", "0x1", "NaN", "None", "true", "1_0", "١", "²", "1,2", "9" * 17]  # noqa: RUF001
 
