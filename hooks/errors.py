@@ -18,6 +18,7 @@ from store.errors import (
     StoreEmpty,
     StoreError,
     StoreFull,
+    StoreUnknown,
     UnknownVersion,
 )
 
@@ -79,6 +80,7 @@ CODES: dict[str, Code] = {
     "redis_away": Code(503, "Redis does not answer."),
     "store_empty": Code(503, "Redis is empty and has not been rebuilt yet."),
     "store_behind": Code(503, "Redis was restored to an older state and has not been rebuilt yet."),
+    "store_unknown": Code(503, "Another version of emqx-im has written what is in Redis; this one does not know it."),
     "store_full": Code(503, "Redis has no room left: it is above `IM_REDIS_HIGH_WATER`."),
     "outbox_full": Code(503, "The archive has fallen behind, and the outbox has reached `IM_OUTBOX_LIMIT`."),
     "overloaded": Code(503, "The queue of waiting requests is full."),
@@ -93,6 +95,7 @@ _STORE_CODES: dict[type[StoreError], str] = {
     StoreAway: "redis_away",
     StoreEmpty: "store_empty",
     StoreBehind: "store_behind",
+    StoreUnknown: "store_unknown",
     StoreFull: "store_full",
     OutboxFull: "outbox_full",
     Overloaded: "overloaded",

@@ -132,7 +132,7 @@ class MessageSettings:
     send_bytes: int = Field(
         33_554_432,
         ge=1,
-        description="Bytes that one user may cause to be written in a minute, counting a copy for each receiver.",
+        description="Bytes that one user may cause to be written in a minute, counting each receiver.",
     )
     send_rate: int = Field(1200, ge=1, description="Messages and commands that one user may send in a minute.")
     dedupe_seconds: int = Field(7200, ge=1, description="Seconds for which a resend with the same `id` is recognised.")

@@ -25,6 +25,10 @@ class StoreBehind(StoreError):
     """Redis was restored to an older state, and is not rebuilt yet."""
 
 
+class StoreUnknown(StoreError):
+    """Redis holds a store that another version of emqx-im has written, in a layout that this one does not know."""
+
+
 class StoreFull(StoreError):
     """Redis has no room left: nothing is written until it has."""
 

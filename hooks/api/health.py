@@ -11,10 +11,12 @@ from hooks.metrics import Metrics
 from hooks.metrics.archive import ArchiveCounts
 from store.archive.archiver import Archiver
 from store.archive.outbox import Outbox
-from store.errors import StoreAway, StoreEmpty, StoreError, StoreFull
+from store.errors import StoreAway, StoreEmpty, StoreError, StoreFull, StoreUnknown
 from store.presence.presence import Presence
 from store.redis.memory import StoreMemory
 from store.timelines.recovery import StoreRecovery
+
+_STATES: dict[type[StoreError], str] = {StoreEmpty: "empty", StoreUnknown: "unknown"}
 
 
 class HealthApi:
@@ -71,7 +73,7 @@ class HealthApi:
                 "lag_seconds": round(await self._archiver.lag_seconds(), 3),
             }
         except StoreError as error:
-            state["redis"] = "empty" if isinstance(error, StoreEmpty) else "away"
+            state["redis"] = _STATES.get(type(error), "away")
             trouble = trouble or problem(error)
         if trouble is not None:
             state |= {"ready": False, "error": {"code": trouble.code, "message": trouble.message}}

@@ -55,10 +55,11 @@ def _run(work: Callable[[RedisClient], Awaitable[None]]) -> None:
 
 
 async def _sweep(redis: RedisClient, timelines: TimelineSettings) -> None:
+    sweeper = Sweeper(
+        redis, zombie_days=timelines.zombie_days, window_us=timelines.window_us, roaming_us=timelines.roaming_us
+    )
     with console.status("sweeping") as status:
-        swept = await Sweeper(redis, zombie_days=timelines.zombie_days, roaming_us=timelines.roaming_us).sweep(
-            lambda so_far: status.update(f"sweeping: {_describe(so_far)}")
-        )
+        swept = await sweeper.sweep(lambda so_far: status.update(f"sweeping: {_describe(so_far)}"))
     typer.echo(_describe(swept))
 
 

@@ -10,6 +10,8 @@ REDIS, ARCHIVE = "Redis", "archive"
 
 OLDEST_REDIS = (7, 0)
 """The first with SET … NX GET."""
+LEAST_PACKED = 128
+"""Entries of a sorted set that Redis keeps packed: a piece of an inbox is smaller, but for the busiest users."""
 OLDEST = {"mysql": (8, 0), "mariadb": (10, 11)}
 _NAMES = {"mysql": "MySQL", "mariadb": "MariaDB", "sqlite": "SQLite", "redis": "Redis", "valkey": "Valkey"}
 _MIGRATE = "run `emqx-im migrate`"
@@ -29,7 +31,7 @@ async def redis(url: str) -> list[Finding]:
         ]
     finally:
         await client.aclose()
-    return [*_product(state), *_durable(state), *_roomy(state), clock(REDIS, state.offset)]
+    return [*_product(state), *_durable(state), *_roomy(state), *_packed(state), clock(REDIS, state.offset)]
 
 
 def _product(state: RedisState) -> list[Finding]:
@@ -41,7 +43,13 @@ def _product(state: RedisState) -> list[Finding]:
         found.append(ok(REDIS, f"{_NAMES[state.product]} {version}"))
     if state.replica:
         found.append(fail(REDIS, "this is a replica", "set IM_REDIS_URL to the primary"))
-    if not state.epoch:
+    if state.unknown:
+        mend = "run that version, or set IM_REDIS_URL to an empty Redis, which is rebuilt from the archive"
+        found.append(fail(REDIS, state.unknown, mend))
+    elif state.earlier:
+        mend = "start the service: it converts the store; processes of that version are answered 503 from then on"
+        found.append(warn(REDIS, "holds a store in the layout of an earlier version", mend))
+    elif not state.epoch:
         mend = "start the service: it rebuilds Redis from the archive; until then every hook is answered 503"
         found.append(warn(REDIS, "is empty: it has no epoch", mend))
     return found
@@ -73,6 +81,13 @@ def _roomy(state: RedisState) -> list[Finding]:
     elif state.used > 0.8 * state.maxmemory:
         found.append(warn(REDIS, f"uses {100 * state.used // state.maxmemory} % of maxmemory", "give it more memory"))
     return found or [ok(REDIS, f"never evicts, and uses {100 * state.used // state.maxmemory} % of maxmemory")]
+
+
+def _packed(state: RedisState) -> list[Finding]:
+    if state.packed is None or state.packed >= LEAST_PACKED:
+        return []
+    what = f"zset-max-listpack-entries is {state.packed}: an entry of an inbox may take five times the memory"
+    return [warn(REDIS, what, f"set zset-max-listpack-entries {LEAST_PACKED}, which is the default")]
 
 
 async def archive(url: str) -> list[Finding]:

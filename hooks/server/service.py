@@ -202,7 +202,8 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     )
     groups, tags = Groups(redis, write_connection, **bounds, limits=limits), Tags(redis, write_connection, **bounds)
     memberships = Memberships(groups, tags)
-    timelines, presence, news = Timelines(redis), Presence(redis, settings.broker.user_sessions), Wakeups(blocking)
+    timelines = Timelines(redis, window_us=settings.timelines.window_us)
+    presence, news = Presence(redis, settings.broker.user_sessions), Wakeups(blocking)
     stack.push_async_callback(news.stop)
     sync = Sync(presence, timelines, NotificationClaims(redis), outgoing, metrics)
     subscribing = Subscribing(redis)
@@ -223,7 +224,12 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     await acknowledgements.step()
     stack.push_async_callback(end, asyncio.create_task(acknowledgements.run(), name="acknowledgements"))
     stop = asyncio.Event()
-    sweeper = Sweeper(redis, zombie_days=settings.timelines.zombie_days, roaming_us=settings.timelines.roaming_us)
+    sweeper = Sweeper(
+        redis,
+        zombie_days=settings.timelines.zombie_days,
+        window_us=settings.timelines.window_us,
+        roaming_us=settings.timelines.roaming_us,
+    )
     broker_permissions = None
     if rest is not None:
         broker_permissions = BrokerPermissions(

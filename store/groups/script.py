@@ -10,7 +10,7 @@ from store.errors import AccountSpent
 from store.groups.notices import Notice
 from store.record import SERVICE, encode_tail
 from store.redis import keys
-from store.redis.budget import NOT_JUDGED, Budget, account
+from store.redis.budget import COPY_BYTES, NOT_JUDGED, Budget, account
 from store.redis.client import RedisClient
 from store.redis.connection import wait_for_replicas
 from store.redis.memory import StoreMemory
@@ -177,6 +177,7 @@ class GroupScript:
                 account=account(command.received_at, actor),
                 budget_most=self._budget.most,
                 budget_least=self._budget.least,
+                copy_bytes=COPY_BYTES,
                 charge="" if charge == NOT_JUDGED else charge,
             )
         except AccountSpent:

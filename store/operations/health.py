@@ -6,28 +6,34 @@ from typing import Any
 
 from store.archive.archive import Archive
 from store.archive.mysql.archive import MySQLArchive
-from store.errors import RedisRefused
+from store.errors import RedisRefused, StoreUnknown
 from store.redis import keys
 from store.redis.client import RedisClient
+from store.timelines.layout import require_known
 
 
 @dataclass(frozen=True)
 class RedisState:
-    """product: `redis` or `valkey`. appendfsync: None where the server does not let it be asked.
+    """product: `redis` or `valkey`. appendfsync, packed: None where the server does not let it be asked.
 
-    maxmemory, used, outbox: bytes; maxmemory 0 is unbounded. offset: its clock less ours, seconds.
+    packed: entries up to which a sorted set takes little memory. maxmemory, used, outbox: bytes; maxmemory 0 is
+    unbounded. offset: its clock less ours, seconds. earlier: whether it holds a store of the layout before. unknown:
+    what is wrong if it holds one that this version does not know, else "".
     """
 
     product: str
     version: tuple[int, ...]
     aof: bool
     appendfsync: str | None
+    packed: int | None
     eviction: str
     maxmemory: int
     used: int
     replica: bool
     cluster: bool
     epoch: bool
+    earlier: bool
+    unknown: str
     outbox: int
     offset: float
 
@@ -52,20 +58,24 @@ async def redis_state(redis: RedisClient) -> RedisState:
     seconds, microseconds = await redis.time()
     offset = seconds + microseconds / 1e6 - (asked + time.time()) / 2
     info: dict[str, Any] = await redis.info()
-    epoch, outbox = await redis.mget(keys.EPOCH, keys.OUTBOX_BYTES)
+    epoch, outbox, layout, earlier = await redis.mget(keys.EPOCH, keys.OUTBOX_BYTES, keys.LAYOUT, keys.EARLIER_EPOCH)
     appendfsync = await _configured(redis, "appendfsync")
+    packed = await _configured(redis, "zset-max-listpack-entries")
     valkey = info.get("valkey_version")
     return RedisState(
         product="valkey" if valkey else "redis",
         version=_version(str(valkey or info["redis_version"])),
         aof=bool(info["aof_enabled"]),
         appendfsync=appendfsync,
+        packed=None if packed is None else int(packed),
         eviction=info["maxmemory_policy"],
         maxmemory=info["maxmemory"],
         used=info["used_memory"],
         replica=info["role"] != "master",
         cluster=bool(info.get("cluster_enabled")),
         epoch=epoch is not None,
+        earlier=layout is None and earlier is not None,
+        unknown=_unknown(layout),
         outbox=int(outbox or 0),
         offset=offset,
     )
@@ -82,6 +92,14 @@ async def archive_state(archive: Archive) -> ArchiveState:
     offset = state.clock / 1e6 - (asked + time.time()) / 2
     product = "mariadb" if "mariadb" in state.version.lower() else "mysql"
     return ArchiveState(product, _version(state.version), pending, state.missing if not pending else [], offset)
+
+
+def _unknown(layout: Any) -> str:
+    try:
+        require_known(layout)
+    except StoreUnknown as error:
+        return str(error)
+    return ""
 
 
 async def _configured(redis: RedisClient, name: str) -> str | None:

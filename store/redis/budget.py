@@ -24,6 +24,9 @@ _KEPT_SECONDS = 120.0
 """The minute, and as much for what comes late; in Redis an account is kept as long. So a clock that stands still shuts
 nobody out."""
 
+COPY_BYTES = 100
+"""What each inbox that a message is written to counts for: its id there, and in Redis's log."""
+
 NOT_JUDGED = -1
 """The charge of what Redis is not asked about."""
 

@@ -8,16 +8,18 @@ from hashlib import blake2b
 
 PREFIX = b"im:{s0}:"
 
-EPOCH = PREFIX + b"epoch"
+LAYOUT = PREFIX + b"layout"
+"""String: the number of the layout in which the store was written, `store/timelines/layout.py`."""
+EPOCH = PREFIX + b"epoch:2"
 """String: the random name of this life of the store. Absent: Redis is empty and must be rebuilt first."""
 CLOCK = PREFIX + b"clock"
 """String: the highest id given so far, microseconds since the Unix epoch."""
 WINDOW = PREFIX + b"window"
 """String: how far back the timelines are kept, microseconds."""
-OUTBOX = PREFIX + b"outbox"
+OUTBOX = PREFIX + b"outbox:2"
 """Stream, entry id `<id>-0`: what is not archived yet. Fields `k` (kind), `d` (data) and `v` (version of their layout).
 No entry's id lies above that of a message in it."""
-OUTBOX_BYTES = PREFIX + b"outbox:bytes"
+OUTBOX_BYTES = PREFIX + b"outbox:2:bytes"
 """String: bytes of data in the outbox."""
 HEADS = PREFIX + b"heads"
 """Hash: channel name to the id of its newest message; and a long name that is no channel's, which keeps it fast."""
@@ -46,7 +48,7 @@ PROPAGATE_LOCK = PREFIX + b"propagate:lock"
 """String: held by the process that propagates."""
 SWEEP_LOCK = PREFIX + b"sweep:lock"
 """String: held by the process that sweeps."""
-REBUILD_LOCK = PREFIX + b"rebuild:lock"
+REBUILD_LOCK = PREFIX + b"rebuild:lock:2"
 """String: held by the process that rebuilds."""
 PRESENCE = PREFIX + b"presence"
 """Hash: `users` and `devices` online now."""
@@ -94,10 +96,12 @@ HANDED_IN = ("stream", "lease")
 USERS_PER_BITMAP = 1 << 12
 """So many users share one presence bitmap."""
 
-INBOX_PREFIX = PREFIX + b"in:"
-"""What inboxes' names start with."""
-CHANNEL_PREFIX = PREFIX + b"ch:"
+INBOX_PREFIX = PREFIX + b"i:"
+"""What the names of pieces of inboxes start with; then `uid:piece`."""
+CHANNEL_PREFIX = PREFIX + b"c:"
 """What channels' names start with."""
+BODIES_PREFIX = PREFIX + b"m:"
+"""What the names of the hashes of bodies start with; then the span of time."""
 CHANNEL_MAP_PREFIX = PREFIX + b"chan:"
 """What the names of users' maps of channels start with."""
 GROUP_PREFIX = PREFIX + b"g:"
@@ -112,14 +116,19 @@ BITMAP_PREFIX = PREFIX + b"on:"
 """What the names of presence bitmaps start with: one bit per user, set while a device of his is online."""
 
 
-def inbox(uid: int) -> bytes:
-    """Sorted set: record by id, what was written to this user."""
-    return INBOX_PREFIX + b"%d" % uid
+def inbox(uid: int, piece: int) -> bytes:
+    """Sorted set: id by id, what was written to this user in this piece of time (`store/timelines/spans.py`)."""
+    return INBOX_PREFIX + b"%d:%d" % (uid, piece)
 
 
 def channel(name: str) -> bytes:
-    """Sorted set: record by id, what was written once for everybody who reads the channel."""
+    """Sorted set: id by id, what was written once for everybody who reads the channel."""
     return CHANNEL_PREFIX + name.encode()
+
+
+def bodies(span: int) -> bytes:
+    """Hash: id to record, of every message that got its id in this span of time (`store/timelines/spans.py`)."""
+    return BODIES_PREFIX + b"%d" % span
 
 
 def channel_map(uid: int) -> bytes:
@@ -217,3 +226,17 @@ def gone(uid: int, clientid: str, connected_at: int, node: str) -> bytes:
     """String: this connection is over."""
     digest = blake2b(f"{clientid}\n{connected_at}\n{node}".encode("utf-8", "surrogatepass"), digest_size=12)
     return PREFIX + b"gone:%d:" % uid + digest.digest()
+
+
+EARLIER_EPOCH = PREFIX + b"epoch"
+"""What `EPOCH` was in the layout before."""
+EARLIER_OUTBOX = PREFIX + b"outbox"
+"""What `OUTBOX` was in the layout before."""
+EARLIER_OUTBOX_BYTES = PREFIX + b"outbox:bytes"
+"""What `OUTBOX_BYTES` was in the layout before."""
+EARLIER_REBUILD_LOCK = PREFIX + b"rebuild:lock"
+"""What `REBUILD_LOCK` was in the layout before: held for ever, so that no process of that layout rebuilds."""
+EARLIER_INBOX_PREFIX = PREFIX + b"in:"
+"""What inboxes' names started with in the layout before."""
+EARLIER_CHANNEL_PREFIX = PREFIX + b"ch:"
+"""What channels' names started with in the layout before."""

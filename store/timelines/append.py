@@ -15,7 +15,7 @@ from store.addresses import Address, Channel, Group, Inbox, Tag
 from store.errors import ChannelRefused, EntryFailed, Overloaded, SenderOverBudget, StoreAway
 from store.record import encode_tail
 from store.redis import keys
-from store.redis.budget import NOT_JUDGED, UNBOUNDED, Budget
+from store.redis.budget import COPY_BYTES, NOT_JUDGED, UNBOUNDED, Budget
 from store.redis.client import RedisClient
 from store.redis.connection import wait_for_replicas
 from store.redis.memory import StoreMemory
@@ -148,7 +148,7 @@ class Appender:
         repeat_key = keys.repeat(sender, topic, client_id)
         if isinstance(to, Inbox):
             uids = receivers(to, sender, sync_sender=self._sync_sender)
-            weight = len(tail) * (len(uids) + 1) + 256
+            weight = len(tail) * 2 + len(uids) * COPY_BYTES + 256
             charge = self._charged(sender, client_id, weight, ts) if judged else NOT_JUDGED
             names: tuple[bytes, ...] = (repeat_key,)
             return self._submit(Entry(names, "inbox", " ".join(uids), tail, weight, charge, sender, client_id, ts))
@@ -266,6 +266,7 @@ class Appender:
             own_copies=int(self._sync_sender),
             budget_most=self._budget.most,
             budget_least=self._budget.least,
+            copy_bytes=COPY_BYTES,
         )
         await wait_for_replicas(connection, self._replicas)
         return outcomes

@@ -9,10 +9,11 @@ from typing import Any
 from store.addresses import Group, Tag, parse_channel, parse_stored
 from store.archive.archive import Archive
 from store.archive.tables.changes import Change
-from store.record import Message, encode
+from store.record import Message
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.timelines.destinations import destinations
+from store.timelines.spans import piece, span
 
 _COMPARED = 100
 """Newest messages, and newest changes of groups and tags, that Redis is asked for."""
@@ -54,19 +55,27 @@ class Comparison:
     async def _held(self, message: Message) -> bool:
         """Whether a timeline of the message holds it, or each belongs to a user who was dormant when it came."""
         to = parse_stored(message.topic)
-        timelines, channel = destinations(to, message.sender, sync_sender=self._sync_sender)
-        record = encode(message)
+        uids, channel = destinations(to, message.sender, sync_sender=self._sync_sender)
+        if channel and await self._lies_in(keys.channel(channel), message.mid):
+            return True
         written = bool(channel)
-        for timeline in timelines:
-            if await self._redis.zscore(timeline, record) is not None:
+        for uid in uids:
+            if await self._lies_in(keys.inbox(int(uid), piece(message.mid)), message.mid):
                 return True
-            if not channel:
-                written = written or await self._was_warm(timeline[len(keys.INBOX_PREFIX) :].decode(), message.mid)
+            written = written or await self._was_warm(uid, message.mid)
         if isinstance(to, Group):
-            return await self._held_by_members(to.gid, message, record)
+            return await self._held_by_members(to.gid, message)
         return not written
 
-    async def _held_by_members(self, gid: int, message: Message, record: bytes) -> bool:
+    async def _lies_in(self, timeline: bytes, mid: int) -> bool:
+        """Whether the timeline has the id, and Redis the body."""
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.zscore(timeline, str(mid))
+        pipeline.hexists(keys.bodies(span(mid)), str(mid))
+        score, has_body = await pipeline.execute()
+        return score is not None and bool(has_body)
+
+    async def _held_by_members(self, gid: int, message: Message) -> bool:
         """Whether the group is there, and an inbox holds its message if one of its oldest members was active then."""
         if not await self._redis.exists(keys.group(gid)):
             return False
@@ -75,7 +84,7 @@ class Comparison:
         for uid, joined in oldest:
             if joined > message.mid or (uid.decode() == message.sender and not self._sync_sender):
                 continue
-            if await self._redis.zscore(keys.inbox(int(uid)), record) is not None:
+            if await self._lies_in(keys.inbox(int(uid), piece(message.mid)), message.mid):
                 return True
             written = written or await self._was_warm(uid.decode(), message.mid)
         return not written

@@ -2,19 +2,17 @@
 
 from store.addresses import Address, Inbox
 from store.record import SERVICE
-from store.redis import keys
 
 
-def destinations(to: Address, sender: str, *, sync_sender: bool) -> tuple[tuple[bytes, ...], str]:
-    """The timelines' keys, and the channel's name ("" for inboxes).
+def destinations(to: Address, sender: str, *, sync_sender: bool) -> tuple[tuple[str, ...], str]:
+    """The users in whose inboxes it lies, or else the channel's name.
 
     A private message lies in the receiver's inbox and, for the sender's other devices, in his own. A group's message is
     put back into the group's channel, whatever mode it was sent in: everybody sees the channel as long as he was in it.
     """
     if isinstance(to, Inbox):
-        return tuple(keys.inbox(int(uid)) for uid in receivers(to, sender, sync_sender=sync_sender)), ""
-    channel = to.channel
-    return (keys.channel(channel),), channel
+        return receivers(to, sender, sync_sender=sync_sender), ""
+    return (), to.channel
 
 
 def receivers(to: Inbox, sender: str, *, sync_sender: bool) -> tuple[str, ...]:

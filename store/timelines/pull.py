@@ -145,7 +145,6 @@ class Puller:
         found = await _SCRIPT.run(
             self._redis,
             more_arguments=(GLOBAL.channel,),
-            inbox_key=keys.inbox(uid),
             channel_map_key=keys.channel_map(uid),
             cursor=cursor,
             most_records=limit,

@@ -25,6 +25,7 @@ from store.redis.scripts import admit, script
 from store.tags.restore import restore_tags
 from store.timelines.comparison import Comparison
 from store.timelines.destinations import destinations
+from store.timelines.layout import LAYOUT, drop_before, drop_earlier, require_known, take_over
 
 _PAGE = 1000
 _COMPARE_SECONDS = 3
@@ -55,7 +56,7 @@ class StoreRecovery:
     async def ensure(self, known: int = 0) -> str:
         """The epoch, after a rebuild if it takes one. `known`: the highest id this process was given.
 
-        Raises StoreAway, ArchiveAway; StoreEmpty while another process rebuilds.
+        Raises StoreAway, ArchiveAway; StoreEmpty while another process rebuilds; StoreUnknown.
         """
         epoch, clock, run = await self._look()
         known = max(known, self._clock)
@@ -90,10 +91,11 @@ class StoreRecovery:
         if not await lease.take():
             raise StoreEmpty("another process is rebuilding")
         try:
+            await self._look()
             await self._redis.delete(keys.EPOCH)
             # From here on nothing is written. What dormant users missed is nowhere but in the outbox until it is
             # archived, so only then is it forgotten who they are.
-            await self._archiver.archive_all(lease.keep)
+            converted = await self._archive_outbox(lease)
             await self._redis.delete(keys.DORMANT, keys.UNSEEN)
             highest = max(await self._archive.highest_id(), known)
             lowest = max(highest, time.time_ns() // 1000)
@@ -101,19 +103,36 @@ class StoreRecovery:
             await restore_tags(self._redis, self._archive.tags, lease.keep)
             count = await self._put_back(highest, lease, progress)
             lowest = max(lowest, time.time_ns() // 1000)
-            epoch = await _BEGIN_EPOCH.run(self._redis, new_epoch=secrets.token_urlsafe(4), lowest_clock=lowest)
+            epoch = await _BEGIN_EPOCH.run(
+                self._redis, new_epoch=secrets.token_urlsafe(4), lowest_clock=lowest, new_layout=LAYOUT
+            )
             await self._redis.set(keys.WINDOW, self._window_us)
             await admit(self._redis)
         finally:
             await lease.leave()
-        log.warning("store_rebuilt" if count else "store_begun", epoch=epoch.decode(), messages=count)
+        done = "store_converted" if converted else "store_rebuilt" if count else "store_begun"
+        log.warning(done, epoch=epoch.decode(), layout=LAYOUT, messages=count)
         return epoch.decode()
 
+    async def _archive_outbox(self, lease: Lease) -> bool:
+        """Archives all of the outbox, and drops a store of the layout before; whether there was one."""
+
+        async def archive_all() -> None:
+            await self._archiver.archive_all(lease.keep)
+
+        if await self._redis.exists(keys.LAYOUT):
+            await archive_all()
+            return False
+        converted = await take_over(self._redis, archive_all)
+        await drop_earlier(self._redis, lease.keep)
+        return converted
+
     async def _look(self) -> tuple[str | None, int, str]:
-        """Epoch, clock, and the name of this run of the Redis server."""
-        state: Any = await self._redis.mget(keys.EPOCH, keys.CLOCK)
+        """Epoch, clock, and the name of this run of the Redis server. Raises StoreUnknown."""
+        state: Any = await self._redis.mget(keys.EPOCH, keys.CLOCK, keys.LAYOUT)
         server: Any = await self._redis.info("server")
-        epoch, clock = state
+        epoch, clock, layout = state
+        require_known(layout)
         return None if epoch is None else epoch.decode(), int(clock or 0), str(server["run_id"])
 
     async def _kept_shorter(self) -> bool:
@@ -124,6 +143,7 @@ class StoreRecovery:
         if kept > self._window_us:
             # From now on this process drops what is older.
             await self._redis.set(keys.WINDOW, self._window_us)
+            await drop_before(self._redis, time.time_ns() // 1000 - self._window_us, kept)
         return kept < self._window_us
 
     async def _behind(self) -> bool:
@@ -134,23 +154,16 @@ class StoreRecovery:
         return highest > clock or await self._comparison.lacks(min(highest, self._clock or highest))
 
     async def _put_back(self, highest: int, lease: Lease, progress: Callable[[int], object]) -> int:
-        expire = self._window_us // 1_000_000 + 3600
         after = time.time_ns() // 1000 - self._window_us
         count = 0
         while page := await self._archive.scan(after, highest, _PAGE):
-            names: list[bytes] = []
             arguments: list[Any] = []
             for message in page:
                 to = parse_stored(message.topic)
-                timelines, channel = destinations(to, message.sender, sync_sender=self._sync_sender)
-                names.extend(timelines)
-                arguments += (len(timelines), channel, message.mid, encode(message))
+                uids, channel = destinations(to, message.sender, sync_sender=self._sync_sender)
+                arguments += (channel, " ".join(uids), message.mid, encode(message))
             await _RESTORE.run(
-                self._redis,
-                more_keys=names,
-                more_arguments=arguments,
-                expire_seconds=expire,
-                now=time.time_ns() // 1_000_000,
+                self._redis, more_arguments=arguments, window=self._window_us, now=time.time_ns() // 1000
             )
             await lease.keep()
             count += len(page)

@@ -1,11 +1,18 @@
 """What one user's timelines hold, without reading them."""
 
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from store.addresses import GLOBAL
 from store.redis import keys
 from store.redis.client import RedisClient
+from store.redis.scripts import script
+from store.timelines.spans import pieces
+
+_AT_ONCE = 100
+"""Users one script call looks at."""
+_NEWEST = script("newest", list[bytes])
 
 
 class InboxSummary(NamedTuple):
@@ -19,16 +26,24 @@ class InboxSummary(NamedTuple):
 class Timelines:
     """Its calls raise StoreAway."""
 
-    def __init__(self, redis: RedisClient) -> None:
+    def __init__(self, redis: RedisClient, *, window_us: int) -> None:
         self._redis = redis
+        self._window_us = window_us
 
     async def inbox(self, uid: int) -> InboxSummary:
+        edge = time.time_ns() // 1000 - self._window_us
+        inboxes = [keys.inbox(uid, each) for each in self._pieces()]
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.zcard(keys.inbox(uid))
-        pipeline.zrange(keys.inbox(uid), 0, 0, withscores=True)
-        pipeline.zrange(keys.inbox(uid), -1, -1, withscores=True)
-        messages, oldest, newest = await _replies(pipeline)
-        return InboxSummary(messages, _id(oldest), _id(newest))
+        for inbox in inboxes:
+            pipeline.zcount(inbox, edge, "+inf")
+        counts = await _replies(pipeline)
+        written = [inbox for inbox, count in zip(inboxes, counts, strict=True) if count]
+        if not written:
+            return InboxSummary(0, None, None)
+        pipeline.zrange(written[0], edge, "+inf", byscore=True, offset=0, num=1)
+        pipeline.zrange(written[-1], -1, -1)
+        (oldest,), (newest,) = await _replies(pipeline)
+        return InboxSummary(sum(counts), int(oldest), int(newest))
 
     async def channels(self, uid: int) -> list[str]:
         """The names of the channels the user reads now."""
@@ -50,26 +65,33 @@ class Timelines:
         return (await self.heads([uid]))[uid]
 
     async def heads(self, uids: Sequence[int]) -> dict[int, int]:
-        """`head` of each of these users, of whom there must be one; in two round trips."""
+        """`head` of each of these users, of whom there must be one; in three round trips."""
         read = await self.channels_of(uids)
         channels = sorted({name for names in read for name in names})
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.hmget(keys.HEADS, channels)
         pipeline.hmget(keys.DORMANT, [str(uid) for uid in uids])
-        for uid in uids:
-            pipeline.zrange(keys.inbox(uid), -1, -1, withscores=True)
-        heads, active_since, *newest = await _replies(pipeline)
+        heads, active_since = await _replies(pipeline)
+        newest = await self._newest_in_inboxes(uids)
         ids = {name: int(head or 0) for name, head in zip(channels, heads, strict=True)}
         return {
-            uid: max(_id(entry) or 0, int(since or 0), *(ids[name] for name in names))
-            for uid, names, since, entry in zip(uids, read, active_since, newest, strict=True)
+            uid: max(inbox, int(since or 0), *(ids[name] for name in names))
+            for uid, names, since, inbox in zip(uids, read, active_since, newest, strict=True)
         }
+
+    async def _newest_in_inboxes(self, uids: Sequence[int]) -> list[int]:
+        pieces = self._pieces()
+        bounds: dict[str, Any] = {"first_piece": pieces[0], "last_piece": pieces[-1]}
+        parts = [uids[start : start + _AT_ONCE] for start in range(0, len(uids), _AT_ONCE)]
+        calls = [_NEWEST.call(more_arguments=part, **bounds) for part in parts]
+        return [int(newest) for reply in await _NEWEST.run_each(self._redis, calls) for newest in reply]
+
+    def _pieces(self) -> range:
+        """Those of an inbox that may lie in the window. Ids may be some seconds ahead of this clock."""
+        now = time.time_ns() // 1000
+        return pieces(now - self._window_us, now + 60_000_000)
 
 
 async def _replies(pipeline: Any) -> list[Any]:
     replies: list[Any] = await pipeline.execute()
     return replies
-
-
-def _id(entries: list[tuple[bytes, float]]) -> int | None:
-    return int(entries[0][1]) if entries else None

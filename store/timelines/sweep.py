@@ -6,7 +6,7 @@ Those who were never seen cost next to nothing from the start.
 import asyncio
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -15,10 +15,14 @@ from store.errors import StoreError
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.scripts import script
+from store.timelines.spans import pieces
 
 INTERVAL_SECONDS = 3600
 _AT_ONCE = 200
 """Users one script call looks at; everybody else waits for it."""
+
+_MAX_PIECES = 6000
+"""Pieces of inboxes one call looks at: a few milliseconds."""
 
 _UNSEEN_MARGIN_MS = 2 * 3_600_000
 """When the inbox of a user never seen was skipped last is noted each hour."""
@@ -40,10 +44,11 @@ _FORGET = script("forget_unseen", int)
 
 
 class Sweeper:
-    def __init__(self, redis: RedisClient, *, zombie_days: float, roaming_us: int) -> None:
-        """roaming_us: how far back pulls reach."""
+    def __init__(self, redis: RedisClient, *, zombie_days: float, window_us: int, roaming_us: int) -> None:
+        """window_us: what Redis keeps. roaming_us: how far back pulls reach."""
         self._redis = redis
         self._zombie_ms = int(zombie_days * 86_400_000)
+        self._window_us = window_us
         self._roaming_ms = roaming_us // 1000
 
     async def sweep(self, progress: Callable[[Swept], object] = lambda swept: None) -> Swept:
@@ -55,12 +60,20 @@ class Sweeper:
         skipped_before = now - self._roaming_ms - _UNSEEN_MARGIN_MS
         while await _FORGET.run(self._redis, skipped_before=skipped_before, most=_AT_ONCE) == _AT_ONCE:
             pass
+        parts = pieces(now * 1000 - self._window_us, now * 1000 + 60_000_000)
+        most = max(1, min(_AT_ONCE, _MAX_PIECES // len(parts)))
+        arguments: dict[str, Any] = {
+            "since": now - self._zombie_ms,
+            "most": most,
+            "first_piece": parts[0],
+            "last_piece": parts[-1],
+        }
         total = Swept()
         while True:
-            found = await _SWEEP.run(self._redis, since=now - self._zombie_ms, now=now, most=_AT_ONCE)
+            found = await _SWEEP.run(self._redis, now=now, **arguments)
             total = Swept(*(before + more for before, more in zip(total, found, strict=True)))
             progress(total)
-            if found.examined < _AT_ONCE:
+            if found.examined < most:
                 return total
 
     async def run(self, stop: asyncio.Event) -> None:

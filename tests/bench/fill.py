@@ -14,7 +14,7 @@ from store.redis.scripts import script
 from store.timelines.destinations import destinations
 
 _PAGE = 500
-_EXPIRE_SECONDS = 8 * 86400
+_WINDOW_US = 8 * 86_400_000_000
 TEXT = "a line of text as people send it, not long, not short"
 
 
@@ -30,16 +30,13 @@ def fill(redis: Redis, messages: Iterable[Message], *, sync_sender: bool = False
     """
     restore = script("restore", int)
     digest = redis.script_load(restore.source.text.decode())
-    now = time.time_ns() // 1_000_000
     count = 0
     for page in _pages(messages):
-        names: list[bytes] = []
         arguments: list[Any] = []
         for each in page:
-            timelines, channel = destinations(parse_stored(each.topic), each.sender, sync_sender=sync_sender)
-            names += timelines
-            arguments += (len(timelines), channel, each.mid, encode(each))
-        call = restore.call(more_keys=names, more_arguments=arguments, expire_seconds=_EXPIRE_SECONDS, now=now)
+            uids, channel = destinations(parse_stored(each.topic), each.sender, sync_sender=sync_sender)
+            arguments += (channel, " ".join(uids), each.mid, encode(each))
+        call = restore.call(more_arguments=arguments, window=_WINDOW_US, now=time.time_ns() // 1000)
         count += int(redis.evalsha(digest, *call))
     while (state := redis.info("persistence"))["aof_rewrite_in_progress"] or state["aof_rewrite_scheduled"]:
         time.sleep(0.05)

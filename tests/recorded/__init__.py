@@ -1,4 +1,7 @@
-"""What a real EMQX 5.8.9 sent: all columns of its events, the authorizer's questions, the REST answers."""
+"""What a real EMQX 5.8.9 sent: all columns of its events, the authorizer's questions, the REST answers.
+
+`earlier/` has scripts as they were in the version before, whole.
+"""
 
 import base64
 from pathlib import Path
@@ -6,12 +9,12 @@ from typing import Any
 
 import orjson
 
-_DIRECTORY = Path(__file__).parent
+DIRECTORY = Path(__file__).parent
 
 
 def recorded(name: str) -> Any:
     """The content of `<name>.json`."""
-    return orjson.loads((_DIRECTORY / f"{name}.json").read_bytes())
+    return orjson.loads((DIRECTORY / f"{name}.json").read_bytes())
 
 
 def recorded_events(name: str) -> list[dict[str, Any]]:

@@ -70,7 +70,7 @@ SCHEMAS: dict[str, Schema] = {
     "Readiness": object_of(
         {
             "ready": FLAG,
-            "redis": one_of("ok", "full", "empty", "away"),
+            "redis": one_of("ok", "full", "empty", "unknown", "away"),
             "aof": TEXT,
             "archive": object_of(
                 {"state": TEXT}, {"outbox_length": COUNT, "outbox_bytes": COUNT, "lag_seconds": {"type": "number"}}

@@ -5,11 +5,13 @@
 --    a tag, and whether the sender may write so much, where that is to be judged; give the next id, write the timelines
 --    (those of dormant users, and of users who were never seen, are skipped: they read the archive when they come).
 -- 3. Once so much was written to groups that others have waited long enough, later group messages are put off.
--- 4. Write the outbox: as few entries as hold all messages, each under the id of its first message.
+-- 4. Write the bodies, each once for all its timelines, and the outbox: as few entries as hold all messages, each under
+--    the id of its first message.
 -- 5. Tell waiting pulls, once for the batch.
 --
 -- A repeat is recognised for `repeat_seconds`. `own_copies` is '1' if senders have their own messages in their inboxes.
--- A sender's account has `budget_most` a minute, of which a message takes `budget_least` at least.
+-- A sender's account has `budget_most` a minute, of which a message takes `budget_least` at least, and `copy_bytes` for
+-- each inbox.
 --
 -- The keys of an entry: its repeat key; of one to a channel then the channel, of one to a group the group, its members
 -- and its channel, of one to a tag the tag and its channel. Its arguments: its kind, 'inbox', 'group', 'tag' or 'global';
@@ -23,11 +25,12 @@
 -- include batch outbox budget
 -- guarded
 -- KEYS heads (entry)...
--- ARGV repeat_seconds:s own_copies:flag budget_least:bytes (kind:text to:text tail:text charge:text)...
+-- ARGV repeat_seconds:s own_copies:flag budget_least:bytes copy_bytes:bytes
+--   (kind:text to:text tail:text charge:text)...
 -- REPLY outcomes=REPEATED|LATER|REFUSED|RATE|FAILED
 -- ERROR EMPTY BEHIND OUTBOXFULL
 
-local MAX_DELIVERIES, MAX_DELIVERED_BYTES = 2000, 4194304
+local MAX_DELIVERIES = 2000
 
 -- In one outbox entry: archivers bound how many entries they read, before they know how large these are.
 local MAX_TOGETHER, MAX_BYTES_TOGETHER = 64, 16384
@@ -49,15 +52,13 @@ end
 redis.call('SET', clock_key, digits(last + entries))
 
 local replies = {}
-local deliveries, delivered_bytes = 0, 0
+local deliveries = 0
 
 -- The entry in hand: what must be undone if it fails.
-local claimed, record, written
+local claimed, claimed_mid, record, written
 
-local function undo(repeat_key, message, timelines)
-  for _, timeline in ipairs(timelines) do
-    redis.call('ZREM', timeline, message)
-  end
+local function undo(repeat_key, mid, timelines)
+  erase(mid, timelines)
   redis.call('DEL', repeat_key)
 end
 
@@ -65,43 +66,43 @@ local function failed(failure)
   return 'FAILED ' .. (type(failure) == 'table' and failure.err or tostring(failure))
 end
 
--- Messages that are not in the outbox yet.
-local together, lengths, undoing, first_mid, bytes_together = {}, {}, {}, nil, 0
+-- Messages whose bodies are not written yet, neither once for all their timelines nor for the archive.
+local together, mids, lengths, places, undoing, bytes_together = {}, {}, {}, {}, {}, 0
 
-local function write_outbox()
+local function write_together()
   if #together == 0 then
     return
   end
   local data = table.concat(lengths, ' ') .. '\n' .. table.concat(together)
-  local ok, failure = pcall(put_into_outbox, first_mid .. '-0', 'messages', data)
+  local ok, failure = pcall(write_bodies, mids, together, places)
+  if ok then
+    ok, failure = pcall(put_into_outbox, mids[1] .. '-0', 'messages', data)
+  end
   if not ok then
     for index, each in ipairs(undoing) do
-      local entry, repeat_key, timelines = unpack(each)
-      undo(repeat_key, together[index], timelines)
+      local entry, repeat_key = unpack(each)
+      undo(repeat_key, mids[index], places[index])
       replies[entry] = failed(failure)
     end
   end
-  together, lengths, undoing, bytes_together = {}, {}, {}, 0
+  together, mids, lengths, places, undoing, bytes_together = {}, {}, {}, {}, {}, 0
 end
 
--- Members of a write-mode group: their inboxes, and their names for waiting pulls. Read once for a batch.
+-- Members of a write-mode group, and their names for waiting pulls. Read once for a batch.
 local groups = {}
 local function members_of(members_key)
   local group = groups[members_key]
   if not group then
-    local uids = redis.call('ZRANGE', members_key, 0, -1)
-    find_dormant(uids, dormant)
-    find_unseen(uids, dormant)
-    group = { names = table.concat(uids, ' '), told = false }
-    for index, uid in ipairs(uids) do
-      group[index] = inbox_prefix .. uid
-    end
+    group = redis.call('ZRANGE', members_key, 0, -1)
+    find_dormant(group, dormant)
+    find_unseen(group, dormant)
+    group.names, group.told = table.concat(group, ' '), false
     groups[members_key] = group
   end
   return group
 end
 
--- The inboxes of a group, or nil where its channel is written; or nothing and why it does not take the message.
+-- The members of a group, or nil where its channel is written; or nothing and why it does not take the message.
 local function admitted(key, sender)
   local group = redis.call('HMGET', KEYS[key], 'mode', 'dismissed')
   if not group[1] or group[2] then
@@ -113,25 +114,27 @@ local function admitted(key, sender)
   return group[1] == 'write' and members_of(KEYS[key + 1]) or nil
 end
 
--- Writes one message into timelines, `channel` is its name if they are one, and keeps it for the outbox.
-local function store(entry, repeat_key, timelines, skipped, channel, tail)
+-- Writes one message into the inboxes of users or, where these are nil, into a channel, and keeps it to be written with
+-- others.
+local function store(entry, repeat_key, uids, skipped, channel, channel_key, tail)
   local id = last + entry
   local mid = digits(id)
   if not redis.call('SET', repeat_key, mid, 'NX', 'PXAT', repeat_until) then
     return 'REPEATED ' .. redis.call('GET', repeat_key)
   end
-  claimed, record, written = repeat_key, mid .. '\n' .. tail, {}
-  write(timelines, skipped, mid, record, written)
-  if channel then
+  claimed, claimed_mid, record, written = repeat_key, mid, mid .. '\n' .. tail, {}
+  if uids then
+    write_inboxes(uids, skipped, mid, written)
+  else
+    write_channel(channel_key, mid, written)
     redis.call('HSET', heads_key, channel, mid)
   end
   local count = #together + 1
-  if count == 1 then
-    first_mid = mid
-  end
   together[count] = record
+  mids[count] = mid
   lengths[count] = digits(#record)
-  undoing[count] = { entry, repeat_key, written }
+  places[count] = written
+  undoing[count] = { entry, repeat_key }
   bytes_together = bytes_together + #record
   return id
 end
@@ -143,7 +146,7 @@ local function sender_of(tail)
 end
 
 -- A private message of a sender whose account has to be looked at.
-local function store_judged(entry, repeat_key, timelines, tail, charge)
+local function store_judged(entry, repeat_key, uids, tail, charge)
   local known = redis.call('GET', repeat_key)
   if known then
     return 'REPEATED ' .. known
@@ -152,7 +155,7 @@ local function store_judged(entry, repeat_key, timelines, tail, charge)
   if is_spent(account) then
     return 'RATE'
   end
-  local id = store(entry, repeat_key, timelines, dormant, nil, tail)
+  local id = store(entry, repeat_key, uids, dormant, nil, nil, tail)
   spend(account, tonumber(charge))
   return id
 end
@@ -163,7 +166,7 @@ local function store_for_group(entry, key, channel, tail, charge)
     return 'REPEATED ' .. known
   end
   local sender, account = sender_of(tail)
-  local inboxes, refusal = admitted(key + 1, sender)
+  local members, refusal = admitted(key + 1, sender)
   if refusal then
     return refusal
   end
@@ -171,21 +174,19 @@ local function store_for_group(entry, key, channel, tail, charge)
     return 'RATE'
   end
   local skipped = dormant
-  if inboxes and own_copies ~= '1' then
-    skipped = setmetatable({ [inbox_prefix .. sender] = true }, { __index = dormant })
+  if members and own_copies ~= '1' then
+    skipped = setmetatable({ [sender] = true }, { __index = dormant })
   end
-  local timelines = inboxes or { KEYS[key + 3] }
-  deliveries = deliveries + #timelines
-  delivered_bytes = delivered_bytes + #timelines * #tail
-  local id = store(entry, KEYS[key], timelines, skipped, not inboxes and channel, tail)
+  deliveries = deliveries + (members and #members or 1)
+  local id = store(entry, KEYS[key], members, skipped, channel, KEYS[key + 3], tail)
   if charge ~= '' then
-    spend(account, tonumber(charge) + math.max(budget_least, #record * (#written + 1)))
+    spend(account, tonumber(charge) + math.max(budget_least, #record * 2 + #written * copy_bytes))
   end
-  if not inboxes then
+  if not members then
     news[#news + 1] = channel
-  elseif not inboxes.told then
-    inboxes.told = true
-    news[#news + 1] = inboxes.names
+  elseif not members.told then
+    members.told = true
+    news[#news + 1] = members.names
   end
   return id
 end
@@ -200,7 +201,7 @@ local function store_for_tag(entry, key, channel, tail)
     return 'REFUSED unknown_tag'
   end
   news[#news + 1] = channel
-  return store(entry, KEYS[key], { KEYS[key + 2] }, dormant, channel, tail)
+  return store(entry, KEYS[key], nil, dormant, channel, KEYS[key + 2], tail)
 end
 
 local key = FIRST_KEY
@@ -211,16 +212,16 @@ for entry = 1, entries do
   claimed = nil
   if kind == 'inbox' then
     local uid, other = string.match(to, '^(%d+) ?(%d*)$')
-    local inboxes = { inbox_prefix .. uid, other ~= '' and inbox_prefix .. other or nil }
+    local uids = { uid, other ~= '' and other or nil }
     if charge == '' then
-      ok, reply = pcall(store, entry, KEYS[key], inboxes, dormant, nil, tail)
+      ok, reply = pcall(store, entry, KEYS[key], uids, dormant, nil, nil, tail)
     else
-      ok, reply = pcall(store_judged, entry, KEYS[key], inboxes, tail, charge)
+      ok, reply = pcall(store_judged, entry, KEYS[key], uids, tail, charge)
     end
     news[#news + 1] = to
     key = key + 1
   elseif kind == 'group' then
-    if deliveries < MAX_DELIVERIES and delivered_bytes < MAX_DELIVERED_BYTES then
+    if deliveries < MAX_DELIVERIES then
       ok, reply = pcall(store_for_group, entry, key, to, tail, charge)
     end
     key = key + 4
@@ -228,21 +229,21 @@ for entry = 1, entries do
     ok, reply = pcall(store_for_tag, entry, key, to, tail)
     key = key + 3
   else
-    ok, reply = pcall(store, entry, KEYS[key], { KEYS[key + 1] }, dormant, to, tail)
+    ok, reply = pcall(store, entry, KEYS[key], nil, dormant, to, KEYS[key + 1], tail)
     news[#news + 1] = to
     key = key + 2
   end
   if not ok then
     if claimed then
-      undo(claimed, record, written)
+      undo(claimed, claimed_mid, written)
     end
     reply = failed(reply)
   end
   replies[entry] = reply
   if #together == MAX_TOGETHER or bytes_together >= MAX_BYTES_TOGETHER then
-    write_outbox()
+    write_together()
   end
 end
-write_outbox()
+write_together()
 finish()
 return replies

@@ -2,14 +2,15 @@
 --
 -- The reply is the epoch that counts now.
 --
--- KEYS epoch clock heads
--- ARGV new_epoch:text lowest_clock:us
+-- KEYS epoch clock heads layout
+-- ARGV new_epoch:text lowest_clock:us new_layout:text
 -- REPLY epoch
 
 -- A small hash is packed: when a pull asks for many of its fields, it is searched from its beginning for each. One with
 -- a field as long as this never is.
 redis.call('HSET', heads_key, string.rep('-', 65), '0')
 
+redis.call('SET', layout_key, new_layout)
 if redis.call('SET', epoch_key, new_epoch, 'NX') then
   local clock = math.max(tonumber(redis.call('GET', clock_key) or 0), lowest_clock)
   redis.call('SET', clock_key, string.format('%.0f', clock))

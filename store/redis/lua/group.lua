@@ -14,9 +14,10 @@
 -- kick, dismiss, mode. `actor`: '0' is an operator. `new_owner`, `new_open` and `new_name` are those of create,
 -- `new_mode` that of create and mode. `successor`: who becomes owner as the notice says ('' if nobody does). `notice`:
 -- without its id ('' if there is none). The actor's `account` may have `budget_most`, of which a command takes
--- `budget_least` at least, and is charged with `charge` beside what is written here ('': it is not judged).
--- `known_only`: '1' if users put only those into groups who have written to them; `actor_topic`: of the actor's inbox.
--- Then per user concerned: uid, and the control message without its id ('' if there is none).
+-- `budget_least` at least and each copy of a message `copy_bytes`, and is charged with `charge` beside what is written
+-- here ('': it is not judged). `known_only`: '1' if users put only those into groups who have written to them;
+-- `actor_topic`: of the actor's inbox. Then per user concerned: uid, and the control message without its id ('' if
+-- there is none).
 --
 -- The reply: what became of it; the id of the change (0: there is none); 1 if the notice was written; the uids of those
 -- told. SUCCESSION: nothing was done, as the notice must say that the uid becomes owner.
@@ -26,7 +27,7 @@
 -- KEYS heads permissions read_groups channel_map_prefix repeat group members kicked channel user_groups groups_made
 -- ARGV repeat_seconds:s most_written:count most_read:count most_reading:count
 --   command:text gid:gid channel:text actor:text new_owner:text new_mode:text new_open:flag new_name:text
---   successor:text notice:text account:text budget_least:bytes charge:text
+--   successor:text notice:text account:text budget_least:bytes copy_bytes:bytes charge:text
 --   most_groups:count most_made:count known_only:flag actor_topic:text (uid:uid tail:text)...
 -- REPLY outcome=DONE|REPEATED|UNCHANGED|SUCCESSION id noticed uids
 -- ERROR EMPTY BEHIND OUTBOXFULL REFUSED RATE FAILED
@@ -86,18 +87,28 @@ local function have_written(invited)
     end
   end
   local head = '^%d+\n' .. actor_topic .. '\n(%d+)\n'
-  local first, bytes = 0, 0
-  while left > 0 and first < LOOKED_AT_RECORDS and bytes < LOOKED_AT_BYTES do
-    local page = redis.call('ZREVRANGE', inbox_prefix .. actor, first, first + 99)
-    for _, record in ipairs(page) do
-      bytes = bytes + #record
-      local sender = string.match(record, head)
+  local looked, bytes = 0, 0
+  local function look(mids)
+    looked = looked + #mids
+    for _, record in ipairs(bodies_of(mids)) do
+      bytes = bytes + (record and #record or 0)
+      local sender = record and string.match(record, head)
       if sender and missing[sender] then
         missing[sender] = nil
         left = left - 1
       end
     end
-    first = #page < 100 and LOOKED_AT_RECORDS or first + 100
+  end
+  for piece = math.floor(last / 1000000 / PIECE_SECONDS), math.floor(window_edge / 1000000 / PIECE_SECONDS), -1 do
+    local inbox, first, page = inbox_prefix .. actor .. ':' .. digits(piece), 0, nil
+    repeat
+      if left == 0 or looked >= LOOKED_AT_RECORDS or bytes >= LOOKED_AT_BYTES then
+        return left == 0
+      end
+      page = redis.call('ZREVRANGE', inbox, first, first + 99)
+      look(page)
+      first = first + 100
+    until #page < 100
   end
   return left == 0
 end
@@ -205,26 +216,29 @@ end
 local change = digits(last + 1)
 redis.call('SET', clock_key, digits(last + #uids + 3))
 last = last + 1
-local records, written = {}, {}
+local mids, records, written = {}, {}, {}
 local told, noticed = {}, 0
 local dormant = {}
 
-local function store(list, tail)
+-- Writes one message into the inboxes of users or, where these are nil, into the channel.
+local function store(receivers, tail)
   last = last + 1
   local mid = digits(last)
-  local record = mid .. '\n' .. tail
   local places = {}
-  records[#records + 1] = { mid, record }
-  written[#written + 1] = { record, places }
-  write(list, dormant, mid, record, places)
-  return mid
+  mids[#mids + 1], records[#records + 1], written[#written + 1] = mid, mid .. '\n' .. tail, places
+  if receivers then
+    write_inboxes(receivers, dormant, mid, places)
+  else
+    write_channel(channel_key, mid, places)
+    redis.call('HSET', heads_key, channel, mid)
+  end
 end
 
 local function store_all()
   find_dormant(uids, dormant)
   for _, uid in ipairs(command == 'invite' and joining or uids) do
     if tails[uid] ~= '' then
-      store({ inbox_prefix .. uid }, tails[uid])
+      store({ uid }, tails[uid])
       told[#told + 1] = uid
     end
   end
@@ -233,11 +247,11 @@ local function store_all()
   end
   noticed = 1
   if mode == 'read' then
-    redis.call('HSET', heads_key, channel, store({ channel_key }, notice))
+    store(nil, notice)
     news[#news + 1] = channel
     return
   end
-  local staying, inboxes = {}, {}
+  local staying = {}
   for _, uid in ipairs(redis.call('ZRANGE', members_key, 0, -1)) do
     if not joined[uid] then
       staying[#staying + 1] = uid
@@ -248,19 +262,17 @@ local function store_all()
   end
   find_dormant(staying, dormant)
   find_unseen(staying, dormant)
-  for index, uid in ipairs(staying) do
-    inboxes[index] = inbox_prefix .. uid
-  end
-  store(inboxes, notice)
+  store(staying, notice)
   news[#news + 1] = table.concat(staying, ' ')
 end
 
 local ok, failure = pcall(store_all)
+if ok then
+  ok, failure = pcall(write_bodies, mids, records, written)
+end
 if not ok then
-  for _, each in ipairs(written) do
-    for _, timeline in ipairs(each[2]) do
-      redis.call('ZREM', timeline, each[1])
-    end
+  for index, places in ipairs(written) do
+    erase(mids[index], places)
   end
   return redis.error_reply('FAILED ' .. (type(failure) == 'table' and failure.err or tostring(failure)))
 end
@@ -270,8 +282,8 @@ end
 redis.call('SET', repeat_key, change, 'EX', repeat_seconds)
 if charge ~= '' then
   local bytes = MEMBERSHIP_BYTES * (#joining + #leaving)
-  for _, each in ipairs(written) do
-    bytes = bytes + #each[1] * (#each[2] + 1)
+  for index, places in ipairs(written) do
+    bytes = bytes + #records[index] * 2 + #places * copy_bytes
   end
   spend(account, tonumber(charge) + math.max(budget_least, bytes))
 end
@@ -316,8 +328,8 @@ end
 if #leaving > 0 then
   end_memberships(leaving, joined, change, mode, command == 'kick', change .. '-1')
 end
-for _, record in ipairs(records) do
-  put_into_outbox(record[1] .. '-0', 'message', record[2])
+for index, record in ipairs(records) do
+  put_into_outbox(mids[index] .. '-0', 'message', record)
 end
 if dismissed and left > 0 then
   local ended = digits(last + 1)

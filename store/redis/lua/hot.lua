@@ -7,6 +7,7 @@
 -- The reply: the epoch; per channel { id above which the records are all there are, id of the newest, record, … newest
 -- first }, or nil if it was not reached.
 --
+-- include bodies
 -- guarded
 -- KEYS epoch heads channel_prefix
 -- ARGV known_epoch:text most_bytes:bytes beside:bytes most_of_all:bytes (name:text known:id)...
@@ -31,16 +32,17 @@ for argument = FIRST_ARGUMENT, #ARGV, 2 do
     while highest ~= known do
       local page =
         redis.call('ZREVRANGEBYSCORE', channel_prefix .. name, highest, '(' .. known, 'LIMIT', 0, PAGE)
-      highest = #page < PAGE and known or '(' .. string.match(page[PAGE], '^%d+')
-      for _, record in ipairs(page) do
-        bytes = bytes + #record + beside
+      highest = #page < PAGE and known or '(' .. page[PAGE]
+      for index, record in ipairs(bodies_of(page)) do
+        -- One that is gone is like one that never was.
+        bytes = bytes + (record and #record + beside or 0)
         if bytes > most_bytes then
           -- It is not given, so it is the one above which there are all.
-          found[1] = string.match(record, '^%d+')
+          found[1] = page[index]
           highest = known
           break
         end
-        found[#found + 1] = record
+        found[#found + 1] = record or nil
       end
     end
     all = all + bytes

@@ -22,15 +22,17 @@
 -- something is missing below the boundary }. Records that are not cut are complete up to the clock; those that are, up
 -- to the last one.
 --
--- include holding
+-- include holding bodies heap
 -- guarded
--- KEYS epoch clock heads outbox dormant seen inbox channel_map channel_prefix propagating unseen
+-- KEYS epoch clock heads outbox dormant seen inbox_prefix channel_map channel_prefix propagating unseen
 -- ARGV cursor:us most_records:count most_bytes:bytes caller_time:us window:us known_epoch:text uid:uid seen_fresh:ms
 --   further:us held_epoch:text at_hand:text tag_channels:text (common:text)...
 -- REPLY epoch clock edge boundary reset oldest merged read hot seen
 -- ERROR EMPTY
 
 local MAX_PAGE = 128
+-- What a piece of an inbox spans, and how many are looked for together.
+local PIECE_US, MAX_PIECES = 10000000000, 8
 -- Of a channel at hand. With more it is read as others are, until the caller has caught up.
 local MAX_NEWER = 32
 -- Digits of an id, and a colon.
@@ -110,13 +112,13 @@ end
 local from = math.max(cursor, boundary - 1)
 local missing = math.max(cursor, lowest - 1) < boundary - 1
 
--- What lies in his intervals above an id: pairs of bounds.
-local function ranges(spans)
+-- What lies of a channel in his intervals above an id: a key and two bounds each.
+local function ranges(channel_key, spans)
   local found = {}
   for joined, left in string.gmatch(spans, '(%d+):(%d*)') do
     if left == '' or tonumber(left) > from + 1 then
       local low = math.max(tonumber(joined), from)
-      found[#found + 1] = { '(' .. digits(low), left == '' and '+inf' or '(' .. left }
+      found[#found + 1] = { channel_key, '(' .. digits(low), left == '' and '+inf' or '(' .. left }
     end
   end
   return found
@@ -138,8 +140,8 @@ local function newer(name, head)
   if known == head then
     return {}
   end
-  local records = redis.call('ZRANGEBYSCORE', channel_prefix .. name, '(' .. known, '+inf', 'LIMIT', 0, MAX_NEWER + 1)
-  return #records <= MAX_NEWER and records or nil
+  local mids = redis.call('ZRANGEBYSCORE', channel_prefix .. name, '(' .. known, '+inf', 'LIMIT', 0, MAX_NEWER + 1)
+  return #mids <= MAX_NEWER and bodies_of(mids) or nil
 end
 
 -- The channels with news: of those he reads, and of those everybody does. Of tags that many users gained or lost at
@@ -190,73 +192,78 @@ elseif own_with_news > 0 then
   end
 end
 
-local sources = { { timeline = inbox_key, ranges = { { '(' .. digits(from), '+inf' } } } }
+-- The inbox, piece by piece: some pieces at a time, none where nothing was written for long.
+local piece, last_piece = math.floor((from + 1) / PIECE_US), math.floor(clock / PIECE_US)
+local function next_pieces()
+  while piece <= last_piece do
+    local names = {}
+    for number = piece, math.min(piece + MAX_PIECES - 1, last_piece) do
+      names[#names + 1] = inbox_prefix .. uid .. ':' .. digits(number)
+    end
+    piece = piece + #names
+    if #names == 1 or redis.call('EXISTS', unpack(names)) > 0 then
+      local found = {}
+      for index, name in ipairs(names) do
+        found[index] = { name, '(' .. digits(from), '+inf' }
+      end
+      return found
+    end
+  end
+end
+
+local sources = { { ranges = {}, next_ranges = next_pieces } }
 local hot, read = {}, {}
 for index, name in ipairs(with_news) do
   local spans = following[name] or intervals[name] or '0:'
-  local seen_ranges = ranges(spans)
+  local seen_ranges = ranges(channel_prefix .. name, spans)
   if #seen_ranges > 0 then
     local records = newer(name, heads[index])
     if records then
-      hot[#hot + 1] = { name, heads[index], spans, unpack(records) }
+      local news = { name, heads[index], spans }
+      for _, record in ipairs(records) do
+        news[#news + 1] = record or nil
+      end
+      hot[#hot + 1] = news
     else
-      sources[#sources + 1] = { timeline = channel_prefix .. name, ranges = seen_ranges }
+      sources[#sources + 1] = { ranges = seen_ranges }
       read[#read + 1] = name
     end
   end
 end
 
--- Moves a source to its next record, with another page where one is needed; false at its end.
+-- Moves a source to its next id, with another page where one is needed; false at its end.
 local first_page = math.max(1, math.min(MAX_PAGE, math.ceil((most_records + 1) / #sources)))
 local function advance(source)
   local position = (source.position or 0) + 1
   local page = source.page
   while not page or not page[position] do
-    local range = source.ranges[1]
-    if not range then
-      return false
-    end
-    local size = page and MAX_PAGE or first_page
-    if source.ended then
-      table.remove(source.ranges, 1)
-      source.ended = false
-    else
-      page = redis.call('ZRANGEBYSCORE', source.timeline, range[1], range[2], 'LIMIT', 0, size)
+    local at = source.at or 1
+    local range = source.ranges[at]
+    if range and source.ended then
+      source.at, source.ended = at + 1, false
+    elseif range then
+      local size = page and MAX_PAGE or first_page
+      page = redis.call('ZRANGEBYSCORE', range[1], range[2], range[3], 'LIMIT', 0, size)
       source.page = page
       source.ended = #page < size
       position = 1
       if #page > 0 then
-        range[1] = '(' .. string.match(page[#page], '^%d+')
+        range[2] = '(' .. page[#page]
       end
+    else
+      local more = source.next_ranges and source.next_ranges()
+      if not more then
+        return false
+      end
+      source.ranges, source.at = more, 1
     end
   end
   source.position = position
-  source.id = tonumber(string.match(page[position], '^%d+'))
+  source.id = tonumber(page[position])
   return true
 end
 
-redis.call('ZREMRANGEBYSCORE', inbox_key, '-inf', '(' .. digits(edge - 60000000))
-
--- A heap by the id of each source's next record.
 local heap, size = {}, 0
-local function sink(index)
-  local source = heap[index]
-  while true do
-    local child = index * 2
-    if child > size then
-      break
-    end
-    if child < size and heap[child + 1].id < heap[child].id then
-      child = child + 1
-    end
-    if source.id <= heap[child].id then
-      break
-    end
-    heap[index] = heap[child]
-    index = child
-  end
-  heap[index] = source
-end
 for _, source in ipairs(sources) do
   if advance(source) then
     size = size + 1
@@ -264,22 +271,40 @@ for _, source in ipairs(sources) do
   end
 end
 for index = math.floor(size / 2), 1, -1 do
-  sink(index)
+  sink(heap, size, index)
 end
 
 local merged, count, bytes, last = { 0 }, 0, 0, 0
+local mids = {}
+
+-- Gives the records of the ids so far, but for those that are gone; false where the answer is full before the last one.
+local function give()
+  for _, record in ipairs(bodies_of(mids)) do
+    if record then
+      if bytes >= most_bytes then
+        return false
+      end
+      count = count + 1
+      merged[count + 1] = record
+      bytes = bytes + #record
+    end
+  end
+  mids = {}
+  return true
+end
+
+local full = false
 while size > 0 do
   local source = heap[1]
   -- A message may lie in the inbox and, put back from the archive, in a channel.
   if source.id ~= last then
-    if count == most_records or bytes >= most_bytes then
-      merged[1] = 1
-      break
+    if #mids == MAX_PAGE or count + #mids == most_records then
+      full = not give() or count == most_records
+      if full then
+        break
+      end
     end
-    local record = source.page[source.position]
-    count = count + 1
-    merged[count + 1] = record
-    bytes = bytes + #record
+    mids[#mids + 1] = source.page[source.position]
     last = source.id
   end
   if not advance(source) then
@@ -288,8 +313,11 @@ while size > 0 do
     size = size - 1
   end
   if size > 1 then
-    sink(1)
+    sink(heap, size, 1)
   end
+end
+if full or not give() then
+  merged[1] = 1
 end
 
 local oldest, reply_map = '', {}

@@ -1,26 +1,46 @@
--- Puts archived messages back into timelines, under the ids they had. Putting one back twice changes nothing.
+-- Puts archived messages back: their bodies, and their ids into timelines. Putting one back twice changes nothing.
 --
--- A message to a channel has its name for `channel`, one to inboxes ''. The reply is how many were put back.
+-- A message has the name of a channel, or '' and uids with a space between. The reply is how many were put back.
 --
--- KEYS heads seen inbox_prefix (timeline)...
--- ARGV expire_seconds:s now:ms (timelines:count channel:text id:id record:text)...
+-- include bodies
+-- KEYS heads seen inbox_prefix channel_prefix
+-- ARGV window:us now:us (channel:text uids:text id:id record:text)...
 -- REPLY messages
 
-local key, argument, messages = FIRST_KEY, FIRST_ARGUMENT, 0
-while argument <= #ARGV do
-  local count, channel, id, record = tonumber(ARGV[argument]), ARGV[argument + 1], ARGV[argument + 2], ARGV[argument + 3]
-  for index = key, key + count - 1 do
-    redis.call('ZADD', KEYS[index], id, record)
-    redis.call('EXPIRE', KEYS[index], expire_seconds)
-    if channel == '' then
-      redis.call('ZADD', seen_key, 'NX', now, string.sub(KEYS[index], #inbox_prefix + 1))
-    end
+-- Each key once in a call.
+local renewed = {}
+local function renew(name, seconds)
+  if not renewed[name] then
+    renewed[name] = true
+    redis.call('EXPIRE', name, seconds)
   end
-  if channel ~= '' and tonumber(redis.call('HGET', heads_key, channel) or 0) < tonumber(id) then
+end
+
+local heads = {}
+for argument = FIRST_ARGUMENT, #ARGV, 4 do
+  local channel, uids, id, record = ARGV[argument], ARGV[argument + 1], ARGV[argument + 2], ARGV[argument + 3]
+  local span, piece = span_of(id), piece_of(id)
+  redis.call('HSET', bodies_prefix .. span, id, record)
+  renew(bodies_prefix .. span, span_expires_in(span, window - now))
+  if channel == '' then
+    for uid in string.gmatch(uids, '%d+') do
+      local inbox = inbox_prefix .. uid .. ':' .. piece
+      redis.call('ZADD', inbox, id, id)
+      renew(inbox, piece_expires_in(uid, piece, window - now))
+      if not renewed[uid] then
+        renewed[uid] = true
+        redis.call('ZADD', seen_key, 'NX', math.floor(now / 1000), uid)
+      end
+    end
+  else
+    redis.call('ZADD', channel_prefix .. channel, id, id)
+    renew(channel_prefix .. channel, math.ceil(window / 1000000) + 3600)
+    heads[channel] = id
+  end
+end
+for channel, id in pairs(heads) do
+  if tonumber(redis.call('HGET', heads_key, channel) or 0) < tonumber(id) then
     redis.call('HSET', heads_key, channel, id)
   end
-  key = key + count
-  argument = argument + 4
-  messages = messages + 1
 end
-return messages
+return (#ARGV - FIRST_ARGUMENT + 1) / 4

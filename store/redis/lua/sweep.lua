@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
 -- Makes users dormant who were not seen for long and have no device online: their inboxes go, and appends skip them.
 --
--- Those are looked at who were not seen `since`, `most` at once. The reply: users looked at, users made dormant,
--- messages freed, bytes freed.
+-- Those are looked at who were not seen `since`, `most` at once. What they have lies in the pieces `first_piece` to
+-- `last_piece`. The reply: users looked at, users made dormant, ids freed, bytes freed.
 --
 -- KEYS epoch seen dormant inbox_prefix devices_prefix
--- ARGV since:ms now:ms most:count
+-- ARGV since:ms now:ms most:count first_piece:count last_piece:count
 -- REPLY examined dormant messages memory
 -- ERROR EMPTY
 
@@ -18,10 +18,15 @@ for _, uid in ipairs(uids) do
   if redis.call('EXISTS', devices_prefix .. uid) == 1 then
     redis.call('ZADD', seen_key, now, uid)
   else
-    local inbox = inbox_prefix .. uid
-    messages = messages + redis.call('ZCARD', inbox)
-    bytes = bytes + (redis.call('MEMORY', 'USAGE', inbox) or 0)
-    redis.call('UNLINK', inbox)
+    for piece = first_piece, last_piece do
+      local inbox = inbox_prefix .. uid .. ':' .. string.format('%d', piece)
+      local count = redis.call('ZCARD', inbox)
+      if count > 0 then
+        messages = messages + count
+        bytes = bytes + redis.call('MEMORY', 'USAGE', inbox)
+        redis.call('UNLINK', inbox)
+      end
+    end
     redis.call('HSET', dormant_key, uid, '0')
     redis.call('ZREM', seen_key, uid)
     dormant = dormant + 1

@@ -101,6 +101,7 @@ def test_redis_takes_its_configuration_and_wants_its_password(secrets: Path, tmp
     server.start()
     try:
         wanted = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "save": ""}
+        wanted["lazyfree-lazy-expire"] = "yes"
         assert client.config_get(*wanted) == wanted
         assert client.config_get("maxmemory") == {"maxmemory": str(1024**3)}
         with pytest.raises(AuthenticationError):

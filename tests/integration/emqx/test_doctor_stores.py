@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from hooks.doctor import CheckState, stores
+from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.connection import connect
 from tests.integration.emqx.conftest import Run
@@ -27,12 +28,16 @@ async def test_redis(redis: RedisClient, redis_server: RedisServer) -> None:
         ("appendonly", "no", CheckState.FAIL, "no AOF"),
         ("maxmemory", "0", CheckState.WARN, "no maxmemory"),
         ("maxmemory", "1mb", CheckState.WARN, "% of maxmemory"),
+        ("zset-max-listpack-entries", "64", CheckState.WARN, "zset-max-listpack-entries is 64"),
     ],
 )
 async def test_a_redis_that_would_lose(
     name: str, value: str, state: CheckState, told: str, redis: RedisClient, redis_server: RedisServer
 ) -> None:
-    as_deployed = {"maxmemory": "0", "maxmemory-policy": "noeviction", "appendfsync": "always", "appendonly": "yes"}
+    as_deployed = {
+        **{"maxmemory": "0", "maxmemory-policy": "noeviction", "appendfsync": "always", "appendonly": "yes"},
+        "zset-max-listpack-entries": "128",
+    }
     await redis.config_set("maxmemory", 2**30)
     await redis.config_set(name, value)
     try:
@@ -41,6 +46,17 @@ async def test_a_redis_that_would_lose(
         for setting, good in as_deployed.items():
             await redis.config_set(setting, good)
     assert [finding.state for finding in bad(found) if told in finding.what] == [state], found
+
+
+async def test_a_store_of_another_version(redis: RedisClient, redis_server: RedisServer) -> None:
+    await redis.set(keys.EARLIER_EPOCH, "old")
+    found = await stores.redis(redis_server.url)
+    assert [finding.state for finding in bad(found) if "earlier version" in finding.what] == [CheckState.WARN]
+    await redis.set(keys.LAYOUT, "9")
+    found = await stores.redis(redis_server.url)
+    assert [finding.state for finding in bad(found) if "im:{s0}:layout in Redis is '9'" in finding.what] == [
+        CheckState.FAIL
+    ]
 
 
 async def test_a_redis_that_is_a_replica(tmp_path: Path, redis_server: RedisServer) -> None:

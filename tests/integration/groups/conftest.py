@@ -169,7 +169,9 @@ class Store:
         found: dict[bytes, Any] = {}
         async for key in self.redis.scan_iter(match="im:{s0}:*"):
             if not key.endswith((b":clock", b":seen")):
-                found[key] = await self.redis.dump(key)
+                # A hash is dumped in an order that changes while it grows.
+                is_hash = await self.redis.type(key) == b"hash"
+                found[key] = await self.redis.hgetall(key) if is_hash else await self.redis.dump(key)
         return found
 
 

@@ -80,7 +80,7 @@ async def test_redis_does_not_read_what_is_held(store: Store) -> None:
     assert set(store.seconds[-1].rates) == {CHANNEL, GLOBAL.channel}
     await store.redis.config_resetstat()
     for uid in uids(2, 9):
-        assert await store.texts(uid) == sent
+        assert mids(await store.puller.pull(uid, to_all.mid - 1, 1000)) == sent
     assert await ranges(store) == 9, "the inboxes"
     assert await second(store) == (18, 0, 0)
 
@@ -345,7 +345,7 @@ async def test_the_cold_read_the_archive_and_what_is_held(store: Store) -> None:
     await store.create(2, 3, mode="read")
     early = await say(store, 3)
     await heat(store, 3)
-    await Sweeper(store.redis, zombie_days=-1, roaming_us=WINDOW_US).sweep()
+    await Sweeper(store.redis, zombie_days=-1, window_us=WINDOW_US, roaming_us=WINDOW_US).sweep()
     await store.archive_all()
     await store.pull(2)
     later = await say(store, 3)

@@ -1,7 +1,6 @@
 """Messages of groups in both modes: who sees which, and how often."""
 
 import asyncio
-import time
 
 import pytest
 
@@ -11,6 +10,7 @@ from store.redis import keys
 from store.timelines.append import Appender, Stored
 from store.timelines.sweep import Sweeper
 from tests.integration.groups.conftest import GID, WINDOW_US, Store, uids
+from tests.integration.inboxes import break_inbox, ids_in
 
 MODES = pytest.mark.parametrize("mode", ["write", "read"])
 
@@ -116,11 +116,11 @@ async def test_the_cold_are_skipped_and_read_the_archive(store: Store) -> None:
     early = await say(store, 1)
     for uid in (1, 2, 3):
         assert await store.texts(uid) == early
-    await Sweeper(store.redis, zombie_days=-1, roaming_us=WINDOW_US).sweep()
+    await Sweeper(store.redis, zombie_days=-1, window_us=WINDOW_US, roaming_us=WINDOW_US).sweep()
     await store.archive_all()
     await store.puller.pull(1, 0, 10)
     dormant = await say(store, 1)
-    assert not await store.redis.exists(keys.inbox(2))
+    assert await ids_in(store.redis, 2) == []
     await store.command("change_mode", GID, 1, mode="read")
     dormant += await say(store, 1)
     await store.command("kick", GID, 1, members=[3])
@@ -135,7 +135,7 @@ async def test_the_cold_are_skipped_and_read_the_archive(store: Store) -> None:
 async def test_one_message_that_fails_spoils_no_other(store: Store) -> None:
     await store.create(2)
     await store.create(2, 3, gid=78)
-    await store.redis.set(keys.inbox(3), "no timeline")
+    await break_inbox(store.redis, 3)
     answers = await asyncio.gather(
         store.say(1, 77), store.say(1, 78), store.say(1, -2), store.say(9, 77), return_exceptions=True
     )
@@ -149,7 +149,7 @@ async def test_one_message_that_fails_spoils_no_other(store: Store) -> None:
 
 
 async def test_a_command_that_fails_is_undone_whole(store: Store) -> None:
-    await store.redis.set(keys.inbox(3), "no timeline")
+    await break_inbox(store.redis, 3)
     before = await store.state()
     with pytest.raises(EntryFailed):
         await store.create(2, 3)
@@ -231,16 +231,3 @@ async def test_a_pull_of_many_groups_is_one_call_that_moves_little(store: Store)
     assert pulled.more
     assert stats["cmdstat_evalsha"]["calls"] == 1
     assert stats["total_net_output_bytes"] < 3 * limit * len(payload)
-
-
-async def test_a_large_fan_out_trims_inboxes_when_their_expiry_is_renewed(store: Store) -> None:
-    await store.create(*range(2, 30))
-    old = time.time_ns() // 1000 - WINDOW_US - 61_000_000
-    await store.redis.zadd(keys.inbox(9), {b"old": old})
-    await say(store, 1)
-    assert await store.redis.zscore(keys.inbox(9), b"old") == old
-    lasting = await store.redis.ttl(keys.inbox(9))
-    await store.redis.expire(keys.inbox(9), lasting - 1900)
-    await say(store, 1)
-    assert await store.redis.zscore(keys.inbox(9), b"old") is None
-    assert await store.redis.ttl(keys.inbox(9)) > lasting - 1900

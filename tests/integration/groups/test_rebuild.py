@@ -12,6 +12,7 @@ from store.record import Message
 from store.redis import keys
 from store.timelines.recovery import StoreRecovery
 from tests.integration.groups.conftest import GID, WINDOW_US, Store
+from tests.integration.inboxes import pieces_of
 
 GROUP_KEYS = (keys.GROUP_PREFIX, keys.CHANNEL_MAP_PREFIX, keys.PREFIX + b"gm:", keys.PREFIX + b"gk:")
 """What the names of all that is known of groups begin with."""
@@ -136,7 +137,8 @@ async def test_a_redis_that_lost_a_group_message_is_rebuilt(store: Store) -> Non
         epoch = await store.life.ensure()
         store.life._run = ""
         assert await store.life.ensure() == epoch
-        for timeline in (keys.inbox(1), keys.inbox(2), keys.channel(f"group:{gid}")):
+        inboxes = [inbox for uid in (1, 2) for inbox in await pieces_of(store.redis, uid)]
+        for timeline in (*inboxes, keys.channel(f"group:{gid}")):
             await store.redis.zremrangebyscore(timeline, mid, mid)
         store.life._run = ""
         assert await store.life.ensure() != epoch

@@ -75,7 +75,8 @@ async def test_at_maxmemory_redis_is_read_and_emptied_and_not_written(redis: Red
         await letters.keep(source="archive", reason="archive_refused", message="", sender="1", body=b"{}")
         await store.archive_all()
         assert await store.outbox.size() == 0
-        assert (await Sweeper(store.redis, zombie_days=1, roaming_us=WINDOW_US).sweep()).dormant == 1
+        sweeper = Sweeper(store.redis, zombie_days=1, window_us=WINDOW_US, roaming_us=WINDOW_US)
+        assert (await sweeper.sweep()).dormant == 1
     assert not (await store.say(1)).repeated, "nothing of what was refused is there"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest_asyncio
 
-from store.addresses import Inbox
+from store.addresses import Group, Inbox
 from store.archive.outbox import Outbox
 from store.errors import EntryFailed
 from store.record import decode
@@ -15,6 +15,8 @@ from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.scripts import admit
 from store.timelines.append import Appender, Stored
+from store.timelines.spans import MARGIN_SECONDS, PIECE_SECONDS, SPAN_SECONDS, piece, span
+from tests.integration.inboxes import break_inbox, ids_in, pieces_of
 
 WINDOW_US = 3_600_000_000
 
@@ -64,7 +66,7 @@ async def test_an_outbox_entry_is_never_large(appender: Appender, redis: RedisCl
 
 
 async def test_what_failed_is_not_in_the_outbox(appender: Appender, redis: RedisClient) -> None:
-    await redis.set(keys.inbox(3), "no timeline")
+    await break_inbox(redis, 3)
     first, failed, last = await send(appender, [2, 3, 4])
     assert isinstance(failed, EntryFailed)
     assert isinstance(first, Stored)
@@ -75,21 +77,74 @@ async def test_what_failed_is_not_in_the_outbox(appender: Appender, redis: Redis
 async def test_messages_that_cannot_go_into_the_outbox_leave_no_trace(appender: Appender, redis: RedisClient) -> None:
     await redis.set(keys.OUTBOX, "no stream")
     assert [type(each) for each in await send(appender, [2, 3])] == [EntryFailed, EntryFailed]
-    assert await redis.exists(*(keys.inbox(uid) for uid in (1, 2, 3))) == 0
+    assert [key async for key in redis.scan_iter(match=keys.INBOX_PREFIX + b"*")] == []
+    assert await bodies_in(redis) == []
     await redis.delete(keys.OUTBOX)
     stored = await send(appender, [2, 3])
     assert [each.repeated for each in stored if isinstance(each, Stored)] == [False, False]
-    assert await redis.zcard(keys.inbox(1)) == 2
+    assert await ids_in(redis, 1) == await bodies_in(redis) == [each.mid for each in stored if isinstance(each, Stored)]
 
 
-async def test_a_timeline_is_trimmed_at_every_write(appender: Appender, redis: RedisClient) -> None:
+async def test_a_body_that_cannot_be_written_leaves_no_trace(appender: Appender, redis: RedisClient) -> None:
+    now = time.time_ns() // 1000
+    for broken in (span(now), span(now) + 1):
+        await redis.set(keys.bodies(broken), "no hash")
+    assert [type(each) for each in await send(appender, [2, 3])] == [EntryFailed, EntryFailed]
+    assert await ids_in(redis, 1) == await ids_in(redis, 2) == []
+    assert await redis.xlen(keys.OUTBOX) == 0
+
+
+async def test_what_has_left_the_window_goes_with_the_first_write_of_its_time(
+    appender: Appender, redis: RedisClient
+) -> None:
+    edge = time.time_ns() // 1000 - WINDOW_US - 61_000_000
+    inboxes = [keys.inbox(2, piece(edge) - back) for back in (1, 2)]
+    bodies = [keys.bodies(span(edge) - back) for back in (1, 2, 10)]
+    for key in inboxes:
+        await redis.zadd(key, {b"old": 1})
+    for key in bodies:
+        await redis.hset(key, "old", "record")
     await send(appender, [2])
-    lasting = await redis.ttl(keys.inbox(2))
-    assert WINDOW_US / 1e6 < lasting <= WINDOW_US / 1e6 + 3600
-    for left in (lasting, lasting - 1900):
-        await redis.zadd(keys.inbox(2), {b"old": time.time_ns() // 1000 - WINDOW_US - 61_000_000})
-        await redis.expire(keys.inbox(2), left)
-        await appender.append(Inbox(2), "1", f"another {left}", 0, True, b"{}")
-        assert await redis.zscore(keys.inbox(2), b"old") is None
-        assert await redis.ttl(keys.inbox(2)) > lasting - 1900
-    assert await redis.zcard(keys.inbox(2)) == 3
+    assert await redis.exists(*inboxes, *bodies) == 0
+    assert len(await ids_in(redis, 2)) == len(await bodies_in(redis)) == 1
+
+
+async def test_all_that_is_written_expires_a_day_after_the_window(appender: Appender, redis: RedisClient) -> None:
+    await send(appender, [2])
+    least = WINDOW_US // 1_000_000 + MARGIN_SECONDS
+    (inbox,) = await pieces_of(redis, 2)
+    assert least < await redis.ttl(inbox) <= least + 2 * PIECE_SECONDS
+    (bodies,) = [key async for key in redis.scan_iter(match=keys.BODIES_PREFIX + b"*")]
+    assert least < await redis.ttl(bodies) <= least + SPAN_SECONDS
+
+
+async def test_a_message_costs_its_body_once(appender: Appender, redis: RedisClient) -> None:
+    """And an id in each inbox: in Redis's memory, and in its log."""
+    await redis.hset(keys.group(7), mapping={"mode": "write"})
+    members = range(1, 501)
+    await redis.zadd(keys.members(7), {str(uid): 1 for uid in members})
+    payload = b'{"body":"%b"}' % (b"x" * 200)
+    await appender.append(Group(7), "1", "first", 0, True, payload)
+    count = 100
+    before = await used_and_logged(redis)
+    for number in range(count):
+        await appender.append(Group(7), "1", f"m{number}", 0, True, payload)
+    await redis.delete(keys.OUTBOX)
+    used, logged = [
+        (after - earlier) / count for earlier, after in zip(before, await used_and_logged(redis), strict=True)
+    ]
+    assert used < 15_000
+    assert logged < 500 * 100 + 3 * len(payload)
+
+
+async def used_and_logged(redis: RedisClient) -> tuple[int, int]:
+    memory, persistence = await redis.info("memory"), await redis.info("persistence")
+    used = memory["used_memory"] - memory["mem_clients_normal"] - memory["mem_aof_buffer"]
+    return used, persistence["aof_current_size"]
+
+
+async def bodies_in(redis: RedisClient) -> list[int]:
+    """The ids of all bodies, in order."""
+    return sorted(
+        [int(mid) async for key in redis.scan_iter(match=keys.BODIES_PREFIX + b"*") for mid in await redis.hkeys(key)]
+    )

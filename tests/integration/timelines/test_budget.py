@@ -13,7 +13,7 @@ import pytest_asyncio
 from store.addresses import Group, Inbox
 from store.errors import Overloaded, SenderOverBudget, StoreAway, StoreError
 from store.redis import keys
-from store.redis.budget import Budget
+from store.redis.budget import COPY_BYTES, Budget
 from store.tags.tags import Tags
 from store.timelines import append
 from store.timelines.append import Appender, Stored
@@ -166,7 +166,7 @@ async def start(store: Store) -> AsyncIterator[Start]:
 @pytest.mark.parametrize("mode", ["write", "read"])
 async def test_copies_count_and_processes_count_together(store: Store, start: Start, mode: str) -> None:
     await store.create(*uids(2, 49), mode=mode)
-    copies = 51 if mode == "write" else 2
+    written_by_each = 400 + COPY_BYTES * (50 if mode == "write" else 1)
     processes = [start(60_000, 1000) for _ in range(3)]
     answers: list[Stored | BaseException] = []
     for number in range(300):
@@ -177,8 +177,8 @@ async def test_copies_count_and_processes_count_together(store: Store, start: St
     over = answers.pop()
     assert isinstance(over, SenderOverBudget)
     assert 0 < over.retry_after <= 60
-    written = 200 * copies * len(answers)
-    assert 60_000 * 0.5 < written < 60_000 + 2 * 300 * copies
+    written = written_by_each * len(answers)
+    assert 60_000 * 0.5 < written < 60_000 + 3 * written_by_each
     assert len(await store.texts(2)) == len(answers)
     # Another member has their own account, the next minute has its own; where the broker's clock stands still it ends.
     assert isinstance(await processes[1].append(Group(77), "2", "n", 0, True, b"{}"), Stored)

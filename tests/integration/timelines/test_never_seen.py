@@ -18,6 +18,7 @@ from tests.integration.app import App, new_uid, running_app
 from tests.integration.groups.conftest import GID, WINDOW_US, Store, uids
 from tests.integration.groups.conftest import limits as limits
 from tests.integration.groups.conftest import store as store
+from tests.integration.inboxes import ids_in
 from tests.servers import RedisServer
 
 NEVER_SEEN = 5001
@@ -53,16 +54,16 @@ async def test_who_comes_for_the_first_time_finds_everything(store: Store, by: s
     await store.command("change_mode", GID, 1, mode="read")
     said.append((await store.say(2)).mid)
     own = (await store.say(NEVER_SEEN, -1)).mid
-    assert await store.redis.exists(keys.inbox(NEVER_SEEN)) == 0
+    assert await ids_in(store.redis, NEVER_SEEN) == []
     await store.archive_all()
     if by == "connect":
         await Presence(store.redis).connected(Device(NEVER_SEEN, "phone", now_ms()))
-        head = await Timelines(store.redis).head(NEVER_SEEN)
+        head = await Timelines(store.redis, window_us=WINDOW_US).head(NEVER_SEEN)
         assert head >= own, "the device hears that there is something to pull"
     assert await store.texts(NEVER_SEEN, 2) == [*private, *said, own]
     assert {control.kind for control in await store.controls(NEVER_SEEN)} == {"invite", "changed"}
     later = [(await store.say(1, -NEVER_SEEN)).mid, (await store.say(1)).mid]
-    assert await store.redis.zcard(keys.inbox(NEVER_SEEN)) == 1
+    assert await ids_in(store.redis, NEVER_SEEN) == later[:1]
     assert await store.redis.zscore(keys.UNSEEN, str(NEVER_SEEN)) is None
     assert await store.texts(NEVER_SEEN, 2) == [*private, *said, own, *later]
     assert invited < said[0]
@@ -77,7 +78,7 @@ async def test_who_is_new_and_was_sent_nothing_needs_no_archive(store: Store) ->
 
 
 async def test_who_was_never_seen_is_forgotten_when_nothing_is_left_for_them(store: Store) -> None:
-    sweeper = Sweeper(store.redis, zombie_days=30, roaming_us=WINDOW_US)
+    sweeper = Sweeper(store.redis, zombie_days=30, window_us=WINDOW_US, roaming_us=WINDOW_US)
     await store.create(*uids(NEVER_SEEN, 450))
     window_ms = WINDOW_US // 1000
     await sweeper.sweep()
@@ -117,7 +118,7 @@ async def test_over_http(app: App, own_redis: RedisServer) -> None:
     gid = await app.group(friend, newcomer)
     assert (await app.publish(f"group/{gid}", {"id": "b"}, friend)).status == 204
     async with connect(own_redis.url) as redis:
-        assert not await redis.exists(keys.inbox(int(newcomer)))
+        assert await ids_in(redis, int(newcomer)) == []
     page = (await app.pull(newcomer)).json
     assert [each["id"] for each in page["messages"] if each["from"] != "0"] == ["a", "b"]
     assert (await app.publish(f"single/{newcomer}", {"id": "c"}, friend)).status == 204

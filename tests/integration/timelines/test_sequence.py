@@ -34,6 +34,7 @@ from store.timelines.append import Appender, Stored
 from store.timelines.pull import Pulled, Puller
 from store.timelines.recovery import StoreRecovery
 from store.timelines.sweep import Sweeper
+from tests.integration.inboxes import break_inbox, mend_inbox, pieces_of
 from tests.servers import RedisServer
 
 WINDOW_US = 7 * 86_400_000_000
@@ -111,7 +112,7 @@ class Sequence(RuleBasedStateMachine):
         self.puller = Puller(self.redis, self.archive, self.outbox, window_us=WINDOW_US, roaming_us=WINDOW_US)
 
     async def _break_inbox(self) -> None:
-        await self.redis.set(keys.inbox(BROKEN), "no timeline")
+        await break_inbox(self.redis, BROKEN)
 
     def teardown(self) -> None:
         if hasattr(self, "appender"):
@@ -302,18 +303,26 @@ class Sequence(RuleBasedStateMachine):
             await self._archive_all()
             await asyncio.sleep(0.005)
 
-    @rule()
-    def let_the_window_pass(self) -> None:
-        """Redis keeps but a moment from here on and trims what is older: pulls begin in the archive and cross over."""
+    @rule(ids_stay=st.booleans())
+    def let_the_window_pass(self, ids_stay: bool) -> None:
+        """Redis keeps but a moment from here on and trims what is older: pulls begin in the archive and cross over.
+
+        ids_stay: only the bodies have gone yet.
+        """
         self.carry_into_the_archive()
-        self.run(self._trim())
+        self.run(self._trim(ids_stay))
         self.puller = Puller(self.redis, self.archive, self.outbox, window_us=MOMENT_US, roaming_us=WINDOW_US)
         self.below_redis = True
 
-    async def _trim(self) -> None:
+    async def _trim(self, ids_stay: bool) -> None:
         edge = time.time_ns() // 1000 - MOMENT_US
-        for timeline in (*map(keys.inbox, USERS), keys.channel(GLOBAL.channel)):
-            await self.redis.zremrangebyscore(timeline, "-inf", edge)
+        async for bodies in self.redis.scan_iter(match=keys.BODIES_PREFIX + b"*"):
+            if old := [mid for mid in await self.redis.hkeys(bodies) if int(mid) < edge]:
+                await self.redis.hdel(bodies, *old)
+        inboxes = [inbox for uid in USERS for inbox in await pieces_of(self.redis, uid)]
+        for timeline in (*inboxes, keys.channel(GLOBAL.channel)):
+            if not ids_stay:
+                await self.redis.zremrangebyscore(timeline, "-inf", edge)
 
     @rule(user=users)
     def connect(self, user: int) -> None:
@@ -322,7 +331,7 @@ class Sequence(RuleBasedStateMachine):
     @rule()
     def let_everybody_sleep(self) -> None:
         """Makes all users dormant; the next pull of each makes them active."""
-        self.run(Sweeper(self.redis, zombie_days=-1, roaming_us=WINDOW_US).sweep())
+        self.run(Sweeper(self.redis, zombie_days=-1, window_us=WINDOW_US, roaming_us=WINDOW_US).sweep())
         self.below_redis = True
 
     @rule()
@@ -332,7 +341,7 @@ class Sequence(RuleBasedStateMachine):
         self.archived |= set(self.mids.values())
 
     async def _rebuild(self) -> None:
-        await self.redis.delete(keys.inbox(BROKEN))
+        await mend_inbox(self.redis, BROKEN)
         await self.life.rebuild()
         await self._break_inbox()
 

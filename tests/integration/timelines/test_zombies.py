@@ -11,6 +11,7 @@ import pytest
 from store.redis import keys
 from store.redis.client import RedisClient
 from tests.integration.app import SECRETS, App, new_uid, running_app, until
+from tests.integration.inboxes import ids_in, pieces_of
 from tests.servers import RedisServer
 
 DAY_MS = 86_400_000
@@ -54,13 +55,13 @@ async def test_a_zombie_leaves_redis_and_finds_everything_when_he_is_back(
         status, output, errors = await command(tmp_path, url, "sweep")
         assert (status, errors.strip()) == (0, "")
         assert output.startswith("1 users examined, 1 made dormant, 3 messages and ")
-        assert not await redis.exists(keys.inbox(int(zombie)))
+        assert await ids_in(redis, int(zombie)) == []
 
         meanwhile = [await said(app, friend, zombie) for _ in range(2)]
-        assert not await redis.exists(keys.inbox(int(zombie))), "a dormant user costs nothing"
+        assert await ids_in(redis, int(zombie)) == [], "a dormant user costs nothing"
         assert await ids(app, zombie) == before + meanwhile
         after = await said(app, friend, zombie)
-        assert await redis.zcard(keys.inbox(int(zombie))) == 1
+        assert len(await ids_in(redis, int(zombie))) == 1
         assert await ids(app, zombie) == [*before, *meanwhile, after]
         assert await ids(app, friend) == [*before, *meanwhile, after], "the sender is no zombie"
 
@@ -131,7 +132,7 @@ async def test_a_window_that_was_raised_is_put_back(
         sent = [await said(app, sender, receiver) for _ in range(3)]
         await until(lambda: archived(redis))
     # As it is when the day has passed.
-    await redis.delete(keys.inbox(int(receiver)))
+    await redis.delete(*await pieces_of(redis, int(receiver)))
     for days, found, told in ((1, [], False), (0.5, [], False), (1, sent, True), (1, sent, False)):
         epoch = await redis.get(keys.EPOCH)
         async with running_app(url, tmp_path, retention_days=days) as app:

@@ -9,6 +9,7 @@ import pytest
 from hooks.webhook.message import MessageHook
 from store.operations import dead_letters as deadletter
 from store.operations.dead_letters import DeadLetters
+from store.redis import keys
 from store.redis.client import RedisClient
 from tests.integration.app import App, message_body
 
@@ -135,7 +136,7 @@ async def test_operators_need_their_token(app: App, method: str, path: str, bear
 
 @pytest.fixture
 async def letters(redis: RedisClient, monkeypatch: pytest.MonkeyPatch) -> DeadLetters:
-    await redis.set("im:{s0}:epoch", "x")
+    await redis.set(keys.EPOCH, "x")
     monkeypatch.setattr(deadletter, "MAX_BYTES", 20_000)
     return DeadLetters(redis)
 

@@ -6,6 +6,7 @@
 --
 -- `highest_id` is the highest that the caller was given.
 --
+-- include bodies
 -- KEYS epoch clock outbox_bytes dormant inbox_prefix seen unseen
 -- ARGV caller_time:us window:us outbox_limit:bytes highest_id:us
 -- REPLY -
@@ -27,12 +28,14 @@ local time = redis.call('TIME')
 local now = math.min(time[1] * 1000000 + time[2], caller_time + 5000000)
 local last = math.max(now - 1, tonumber(state[2] or 0))
 
-local trim_below = string.format('(%.0f', now - window - 60000000)
--- A timeline expires an hour after the window. Asking is cheaper than setting, which goes to the AOF each time.
+-- A minute's difference of clocks is no matter.
+local window_edge = now - window - 60000000
+local trim_below = string.format('(%.0f', window_edge)
+-- A channel expires an hour after the window. Asking is cheaper than setting, which goes to the AOF each time.
 local expire_seconds = math.ceil(window / 1000000) + 3600
 local expires_soon = expire_seconds - 1800
 
--- Adds to `dormant` the inboxes of those users who are dormant.
+-- Adds to `dormant` those users who are.
 local function find_dormant(uids, dormant)
   if #uids == 0 or redis.call('EXISTS', dormant_key) == 0 then
     return
@@ -41,7 +44,7 @@ local function find_dormant(uids, dormant)
     local since = redis.call('HMGET', dormant_key, unpack(uids, first, math.min(first + 4999, #uids)))
     for index, boundary in ipairs(since) do
       if boundary == '0' then
-        dormant[inbox_prefix .. uids[first + index - 1]] = true
+        dormant[uids[first + index - 1]] = true
       end
     end
   end
@@ -52,7 +55,7 @@ end
 local now_ms = math.floor(now / 1000)
 local NOTED_MS = 3600000
 
--- Adds to `dormant` the inboxes of those users who are known to be unseen.
+-- Adds to `dormant` those users who are known to be unseen.
 local function find_unseen(uids, dormant)
   if #uids == 0 or redis.call('EXISTS', unseen_key) == 0 then
     return
@@ -63,7 +66,7 @@ local function find_unseen(uids, dormant)
     for index, at in ipairs(skipped) do
       if at then
         local uid = uids[first + index - 1]
-        dormant[inbox_prefix .. uid] = true
+        dormant[uid] = true
         if tonumber(at) < now_ms - NOTED_MS then
           stale[#stale + 1] = now_ms
           stale[#stale + 1] = uid
@@ -76,43 +79,103 @@ local function find_unseen(uids, dormant)
   end
 end
 
--- Whether a timeline that was made just now is the inbox of a user who was never seen: then it goes again.
-local function is_unseen(timeline)
-  if string.sub(timeline, 1, #inbox_prefix) ~= inbox_prefix or redis.call('ZCARD', timeline) > 1 then
-    return false
-  end
-  local uid = string.sub(timeline, #inbox_prefix + 1)
+-- Whether a piece that was made just now belongs to a user who was never seen: then it goes again.
+local function is_unseen(uid, inbox)
   if redis.call('ZSCORE', seen_key, uid) then
     return false
   end
-  redis.call('DEL', timeline)
+  redis.call('DEL', inbox)
   redis.call('ZADD', unseen_key, now_ms, uid)
   return true
 end
 
--- Writes a record into the timelines of a list, but for those to be skipped; what was written is added to `written`.
--- A timeline is trimmed whenever it is written; one of a large fan-out when its expiry is renewed, each half hour at
--- most. Pulls trim always.
-local LARGE = 16
-local function write(list, skipped, mid, record, written)
-  local few = #list <= LARGE
-  for _, timeline in ipairs(list) do
-    if not skipped[timeline] then
-      redis.call('ZADD', timeline, mid, record)
-      local left = redis.call('TTL', timeline)
-      local renewed = left < expires_soon
-      if left == -1 and is_unseen(timeline) then
-        skipped[timeline] = true
+-- The names of those that have left the window by now: as many as leave it in a day, for they expire after that.
+local function outdated(prefix, seconds)
+  local newest = math.floor(window_edge / 1000000 / seconds) - 1
+  local names = {}
+  for number = math.max(newest - math.ceil(MARGIN_SECONDS / seconds), 0), newest do
+    names[#names + 1] = prefix .. string.format('%d', number)
+  end
+  return names
+end
+
+-- A user's inbox has got its first message of a piece of time.
+local function begin_piece(uid, inbox, piece)
+  redis.call('EXPIRE', inbox, piece_expires_in(uid, piece, window - now))
+  local old = outdated(inbox_prefix .. uid .. ':', PIECE_SECONDS)
+  if #old > 0 then
+    redis.call('UNLINK', unpack(old))
+  end
+end
+
+-- Writes an id into the inboxes of users, but for those to be skipped; what was written is added to `written`.
+local function write_inboxes(uids, skipped, mid, written)
+  local piece = piece_of(mid)
+  local tail = ':' .. piece
+  for _, uid in ipairs(uids) do
+    if not skipped[uid] then
+      local inbox = inbox_prefix .. uid .. tail
+      redis.call('ZADD', inbox, mid, mid)
+      if redis.call('TTL', inbox) ~= -1 then
+        written[#written + 1] = inbox
+      elseif is_unseen(uid, inbox) then
+        skipped[uid] = true
       else
-        written[#written + 1] = timeline
-        if few or renewed then
-          redis.call('ZREMRANGEBYSCORE', timeline, '-inf', trim_below)
-        end
-        if renewed then
-          redis.call('EXPIRE', timeline, expire_seconds)
-        end
+        written[#written + 1] = inbox
+        begin_piece(uid, inbox, piece)
       end
     end
   end
 end
 
+-- Writes an id into a channel, which is trimmed whenever it is written. Pulls trim nothing there.
+local function write_channel(channel_key, mid, written)
+  redis.call('ZADD', channel_key, mid, mid)
+  written[#written + 1] = channel_key
+  redis.call('ZREMRANGEBYSCORE', channel_key, '-inf', trim_below)
+  if redis.call('TTL', channel_key) < expires_soon then
+    redis.call('EXPIRE', channel_key, expire_seconds)
+  end
+end
+
+-- Writes bodies of one span. With the first ones of a span those go that have left the window.
+local function write_span(span, fields)
+  local bodies = bodies_prefix .. span
+  redis.call('HSET', bodies, unpack(fields))
+  if redis.call('TTL', bodies) == -1 then
+    redis.call('EXPIRE', bodies, span_expires_in(span, window - now))
+    local old = outdated(bodies_prefix, SPAN_SECONDS)
+    if #old > 0 then
+      redis.call('UNLINK', unpack(old))
+    end
+  end
+end
+
+-- Writes the bodies of ids in order, each once for all timelines; those that no timeline has are not wanted.
+-- written: per id the timelines that it was written to.
+local function write_bodies(mids, records, written)
+  local span, fields
+  for index, mid in ipairs(mids) do
+    if #written[index] > 0 then
+      if span_of(mid) ~= span then
+        if span then
+          write_span(span, fields)
+        end
+        span, fields = span_of(mid), {}
+      end
+      fields[#fields + 1] = mid
+      fields[#fields + 1] = records[index]
+    end
+  end
+  if span then
+    write_span(span, fields)
+  end
+end
+
+-- As if the message had not been written.
+local function erase(mid, written)
+  for _, timeline in ipairs(written) do
+    redis.call('ZREM', timeline, mid)
+  end
+  redis.pcall('HDEL', bodies_prefix .. span_of(mid), mid)
+end

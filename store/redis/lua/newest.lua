@@ -1,0 +1,30 @@
+-- The newest ids in users' inboxes.
+--
+-- They lie in the pieces `first_piece` to `last_piece`. The reply: per user the id, '0' where there is none.
+--
+-- KEYS inbox_prefix
+-- ARGV first_piece:count last_piece:count (uid:uid)...
+-- REPLY ids
+
+-- Pieces that are looked for together: most users have some of the newest, and some have none.
+local MAX_PIECES = 32
+
+local ids = {}
+for argument = FIRST_ARGUMENT, #ARGV do
+  local newest
+  local last = last_piece
+  while not newest and last >= first_piece do
+    local first, names = math.max(last - MAX_PIECES + 1, first_piece), {}
+    for piece = last, first, -1 do
+      names[#names + 1] = inbox_prefix .. ARGV[argument] .. ':' .. string.format('%d', piece)
+    end
+    if redis.call('EXISTS', unpack(names)) > 0 then
+      for _, name in ipairs(names) do
+        newest = newest or redis.call('ZRANGE', name, -1, -1)[1]
+      end
+    end
+    last = first - 1
+  end
+  ids[#ids + 1] = newest or '0'
+end
+return ids

@@ -1,0 +1,76 @@
+"""The layout in which the store lies in Redis, and what becomes of a store of the one before.
+
+The number of the layout is a key in Redis. Without it Redis is empty, or holds the layout in which timelines held
+records: its outbox is archived and its timelines are dropped, for a rebuild to put the messages back as they lie now.
+Processes that know only that layout are shut out first. What has a number that this version does not know is left
+alone.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from store.errors import StoreEmpty, StoreUnknown
+from store.redis import keys
+from store.redis.client import RedisClient
+from store.redis.scripts import script
+from store.timelines.spans import MARGIN_SECONDS, SPAN_SECONDS, piece, span
+
+LAYOUT = 2
+"""Ids in timelines, bodies once."""
+
+_MARK = f"layout {LAYOUT}"
+_AT_ONCE = 1000
+_TAKE_OVER = script("take_over", bytes)
+
+
+def require_known(layout: bytes | None) -> None:
+    """layout: what Redis has. Raises StoreUnknown."""
+    if layout is not None and layout != b"%d" % LAYOUT:
+        raise StoreUnknown(
+            f"{keys.LAYOUT.decode()} in Redis is {layout.decode(errors='replace')!r}: the store was written by another "
+            f"version of emqx-im, and this one knows layout {LAYOUT} only"
+        )
+
+
+async def take_over(redis: RedisClient, archive_all: Callable[[], Awaitable[object]]) -> bool:
+    """Shuts out processes of the layout before, and archives what it has left in its outbox.
+
+    Whether there was such a store. `archive_all` archives what is in the outbox. For a Redis without an epoch. Raises
+    StoreEmpty while one of them rebuilds; StoreError.
+    """
+    was_there = await redis.exists(keys.EARLIER_EPOCH, keys.EARLIER_OUTBOX_BYTES)
+    await archive_all()
+    outcome = await _TAKE_OVER.run(redis, mark=_MARK)
+    if outcome != b"DONE":
+        raise StoreEmpty("a process of an earlier version is rebuilding")
+    await archive_all()
+    return bool(was_there)
+
+
+async def drop_earlier(redis: RedisClient, keep_lock: Callable[[], Awaitable[object]]) -> None:
+    """Drops the timelines of the layout before, which lie in the archive. Raises StoreAway."""
+    for prefix in (keys.EARLIER_INBOX_PREFIX, keys.EARLIER_CHANNEL_PREFIX):
+        async for found in _scan(redis, prefix):
+            if found:
+                await redis.unlink(*found)
+            await keep_lock()
+
+
+async def drop_before(redis: RedisClient, edge: int, kept_us: int) -> None:
+    """Drops what lies before an id, of a window that was `kept_us` long. Raises StoreAway."""
+    oldest = span(edge - kept_us) - MARGIN_SECONDS // SPAN_SECONDS
+    names = [keys.bodies(number) for number in range(max(oldest, 0), span(edge))]
+    for start in range(0, len(names), _AT_ONCE):
+        await redis.unlink(*names[start : start + _AT_ONCE])
+    async for found in _scan(redis, keys.INBOX_PREFIX):
+        if outdated := [key for key in found if int(key.rpartition(b":")[2]) < piece(edge)]:
+            await redis.unlink(*outdated)
+
+
+async def _scan(redis: RedisClient, prefix: bytes) -> AsyncIterator[list[bytes]]:
+    """The keys that start so, some at a time."""
+    cursor = 0
+    while True:
+        cursor, found = await redis.scan(cursor, match=prefix + b"*", count=_AT_ONCE)
+        yield found  # type: ignore[misc]
+        if not cursor:
+            return
