@@ -1,1 +1,1 @@
-"""What the service decides and tells: commands, subscriptions, notices, permissions brought to the broker."""
+"""Everything that the service decides and sends: commands, subscriptions, notices, permissions for the broker."""

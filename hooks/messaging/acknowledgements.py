@@ -1,8 +1,9 @@
-"""`im.ack`: told once a message is durable.
+"""Sends `im.ack` once a message is durable.
 
-Where Redis syncs its AOF at every write, that is at once. Elsewhere it is when the archive has the message, which is
-looked at for all that wait together. Who waits is held in this process alone and dropped with it, and dropped when
-Redis was started again or begun anew, as then the message may be gone: senders resend until they have their `im.ack`.
+If Redis syncs its AOF at every write, that is at once. Otherwise it is when the archive has the message, which is
+checked for all waiting ones together. Waiting acknowledgements exist only in this process and end with it. They are
+also dropped when Redis was restarted or rebuilt, because the message may be gone then: senders resend until they have
+their `im.ack`.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from store.redis.durability import Durability
 _HELD = 100_000
 _LOOK_SECONDS = 0.1
 _LOOK_SECONDS_IF_IMMEDIATE = 1.0
-"""Nobody waits then; only a change of the setting is looked for."""
+"""Pause between looks while `im.ack` is sent at once: then only a change of Redis's setting is looked for."""
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +46,7 @@ class Acknowledgements:
         self.aof = ""
 
     def stored(self, sender: str, client_id: str, mid: int) -> None:
-        """The message of a sender who wants to be told is stored under this id."""
+        """Notes that a message whose sender wants an `im.ack` is stored under this id."""
         if self._immediate:
             self._tell(Waiting(mid, sender, client_id))
             return
@@ -61,12 +62,12 @@ class Acknowledgements:
             await self.step()
 
     async def step(self) -> None:
-        """One look, and all whom it lets go are told."""
+        """Looks once, and tells all senders whose messages are durable by now."""
         asked, self._waiting = self._waiting, deque()
         try:
             found = await self._look()
         except StoreAway:
-            # The log has it already. Until it is back nothing is stored, and nothing can be told.
+            # The log says so already. Until Redis is back nothing is stored, so there is nothing to tell.
             self._waiting.extendleft(reversed(asked))
             return
         self._note(found)

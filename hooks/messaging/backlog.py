@@ -1,7 +1,7 @@
-"""What a worker has read of the list of permissions and not done: by share and user, in fair turns.
+"""Holds what a worker has read of the list of permissions and not done yet: by share and user, in fair turns.
 
-A bounded part is held of a share that has very much on the list; the rest stays there and is read again when there is
-room. So the length of one share's part is no matter to the others.
+Only a bounded part of a share's entries is held; the rest stays on the list and is read when there is room. So the
+length of one share's part does not affect the others.
 """
 
 from collections import OrderedDict
@@ -12,14 +12,14 @@ from store.operations.permissions import Ending, Entry
 
 
 class _Subject(NamedTuple):
-    """What is worked on as one: what a user loses, what they gain, or the end of a group. number: uid, or gid."""
+    """A unit of work: a user's losses, their gains, or the end of a group. number: uid, or gid."""
 
     kind: Literal["loses", "gains", "ends"]
     number: int
 
 
 class Work(NamedTuple):
-    """All that waited of one share for one subject."""
+    """Everything of one share that waited for one subject."""
 
     share: str
     entries: Sequence[Entry]
@@ -46,9 +46,8 @@ class _Share:
         self.waiting += 1
 
     def take(self) -> list[Entry]:
-        """Returns what waits of the next subject that is not being worked on; those that lose something come first.
-
-        Nobody's loss waits for their gain, which a device that does not answer may hold up.
+        """Returns the entries of the next subject that is not being worked on; losses come first.  A loss never waits
+        for the same user's gain, which a device that does not answer may hold up.
         """
         for queue in (self.revoked, self.granted):
             subject = next((each for each in queue if each not in self.working), None)
@@ -70,11 +69,11 @@ class Backlog:
         self._held: set[bytes] = set()
 
     def __len__(self) -> int:
-        """Entries that are held, those being worked on too."""
+        """Counts the entries that are held, including those being worked on."""
         return len(self._held)
 
     def put(self, entries: Iterable[Entry]) -> None:
-        """Holds those it has room for; one that is held already is passed over."""
+        """Takes the entries it has room for; an entry that is held already is skipped."""
         for entry in entries:
             share = self._shares.setdefault(entry.share, _Share())
             if entry.id in self._held:
@@ -86,7 +85,7 @@ class Backlog:
             self._held.add(entry.id)
 
     def take(self) -> Work | None:
-        """Returns what is to be done next: of the share that was served longest ago."""
+        """Returns the work to do next, of the share that was served longest ago."""
         for name, share in self._shares.items():
             if not share.paused and len(share.working) < self._at_once and (entries := share.take()):
                 self._shares.move_to_end(name)
@@ -94,13 +93,13 @@ class Backlog:
         return None
 
     def done(self, work: Work) -> None:
-        """Its entries are off the list."""
+        """Notes that the entries of this work are off the list."""
         self._held.difference_update(entry.id for entry in work.entries)
         self._shares[work.share].working.discard(work.subject)
         self._forget(work.share)
 
     def failed(self, work: Work) -> bool:
-        """It comes again, and nothing of its share before `resume`; whether that has to be called."""
+        """Queues the work again; its share rests until `resume`. Returns whether that has to be called."""
         share = self._shares[work.share]
         share.working.discard(work.subject)
         for entry in work.entries:
@@ -125,7 +124,7 @@ class Backlog:
         return None
 
     def put_left(self, name: str, entries: Sequence[Entry], go_on: bytes | None) -> None:
-        """Entries that were read for a share that has room; its other ones are above `go_on`, if there are any."""
+        """Takes entries that were read for a share with room; its other entries, if any, are above `go_on`."""
         self._shares[name].left = None
         self.put(entries)
         if (share := self._shares[name]).left is None and go_on is not None:

@@ -1,4 +1,4 @@
-"""Disconnects those whom a node let in while it started: EMQX up to 5.8.11 listens before it can tell who is who.
+"""Disconnects clients that a node let in while it started: EMQX up to 5.8.11 listens before it can authenticate.
 
 Whoever comes in that moment is let in with any password, under any username, and stays; and what they subscribe is
 denied, also to those who are who they say. EMQX knows until when the token of a client is good, and knows it for
@@ -46,7 +46,7 @@ class BrokerSessions(Protocol):
 
 
 async def begun(broker: BrokerSessions, boots: Boots) -> list[NodeLife]:
-    """Returns the nodes that have just started and let in anybody then.
+    """Returns the nodes that have just started and let anybody in meanwhile.
 
     Raises StoreError, BrokerAway, BrokerRefused.
     """
@@ -75,8 +75,8 @@ class _Beginning:
             self.strangers.append(client)
 
     def suspects(self, *, again: bool) -> list[Listed]:
-        """Returns those who were let in unasked, as far as is known. again: also who was disconnected for that
-        before.
+        """Returns the clients that were let in unasked, as far as is known. again: including those already
+        disconnected for it.
         """
         first = self.first
         if first is not None:
@@ -118,14 +118,14 @@ class BootSweep:
             await asyncio.sleep(_LOOK_SECONDS / 3)
 
     def _tell_trouble(self, error: Exception) -> None:
-        """Once, as long as it is the same."""
+        """Logs an error once, as long as it stays the same."""
         expected = isinstance(error, StoreError | BrokerAway | BrokerRefused)
         if str(error) != self._trouble or not expected:
             self._trouble = str(error)
             log.warning("boot_sweep_failed", error=str(error), exc_info=None if expected else error)
 
     async def look(self) -> None:
-        """One look at the nodes, and at who is connected to those that have just started."""
+        """Looks once at the nodes, and at the clients of those that have just started."""
         lives = await begun(self._broker, self._boots)
         self._beginnings = {life: self._beginnings.get(life) or _Beginning() for life in lives}
         if not lives:

@@ -1,4 +1,4 @@
-"""What EMQX holds of one user's rights: subscriptions, and permissions that it remembers for each of their devices."""
+"""Changes what EMQX holds of one user's rights: subscriptions, and permissions cached for each of their devices."""
 
 import asyncio
 import time
@@ -33,7 +33,7 @@ class BrokerPermissions:
         *,
         user_sessions: int,
     ) -> None:
-        """user_sessions: how many a user may have; what is too many is ended when it is seen."""
+        """user_sessions: how many a user may have; surplus ones are ended when they are noticed."""
         self._rest = rest
         self._memberships = memberships
         self._presence = presence
@@ -48,11 +48,11 @@ class BrokerPermissions:
         await self._sessions.stop()
 
     async def bring(self, share: str, uid: int, topics: Iterable[str]) -> Mapping[str, bool]:
-        """Makes EMQX follow who belongs to whom now: for each of these topics, whether the user does."""
+        """Makes EMQX follow the current memberships: for each of these topics, whether the user belongs to it."""
         held = await self._belongs(uid, topics)
         changed = held
         while changed and await self._apply(share, uid, changed):
-            # What changed meanwhile may have been brought by another worker, and be undone by this one now.
+            # Another worker may have brought a later change meanwhile, which this one would undo now.
             now = await self._belongs(uid, topics)
             changed = {topic: belongs for topic, belongs in now.items() if belongs != held[topic]}
             held = now
@@ -92,7 +92,8 @@ class BrokerPermissions:
         return bool(lost or devices)
 
     async def _revoke(self, share: str, uid: int, topics: list[str]) -> None:
-        """In every session. Pages of very many may miss one, so they are looked at again once fewer are left."""
+        """Revokes in every session. With very many, pages may miss one, so they are read again once fewer are
+        left."""
         looks_again = True
         while looks_again:
             kept, too_many = newest(await self._sessions.of(share, uid), self._user_sessions)
@@ -101,7 +102,7 @@ class BrokerPermissions:
             looks_again = bool(too_many)
 
     async def _take(self, share: str, client: Client, topics: list[str]) -> None:
-        if client.connected:  # else nobody is there who has a cache
+        if client.connected:  # otherwise no client is connected that could have a cache
             async with self._slots.of(share):
                 await self._rest.drop_cache(client.clientid)  # first: else it subscribes again with what it remembers
         async with self._slots.of(share):
@@ -113,7 +114,7 @@ class BrokerPermissions:
         self._ended.inc(ended)
 
     async def _grant(self, share: str, clientid: str, topics: list[str]) -> None:
-        """A device that asked too early is denied until its cache is dropped."""
+        """Grants: a device that asked too early is denied until its cache is dropped."""
         async with self._slots.of(share):
             await self._rest.drop_cache(clientid)
         if self._subscriptions.by_server:
@@ -122,7 +123,7 @@ class BrokerPermissions:
 
 
 async def _all(calls: Iterable[Awaitable[None]]) -> None:
-    """All of them, also where some fail. Raises what the first of these raised."""
+    """Runs all calls, even if some fail. Raises what the first failed one raised."""
     for result in await asyncio.gather(*calls, return_exceptions=True):
         if isinstance(result, BaseException):
             raise result

@@ -1,4 +1,4 @@
-"""Sees to it that EMQX keeps no denial that nobody decided.
+"""Makes sure that EMQX keeps no denial that nobody decided.
 
 Where EMQX gets no answer (the service is restarted, or cannot answer, or is out of reach) it denies, and keeps that
 for an hour for the connection. But it counts such questions on each node, so that no outage escapes, whoever was away
@@ -29,14 +29,14 @@ from store.redis.lease import PeriodicLease
 
 _LOOK_SECONDS = 2.0
 _AGAIN_SECONDS = 0.5
-"""After a look that was not the last word."""
+"""Pause after a look that was not conclusive."""
 _SETTLE_SECONDS = 1.0
-"""What EMQX has counted it also keeps, after so long: only that is known to be dropped."""
+"""After this time EMQX has also cached what it has counted: only that is certain to be dropped."""
 _RISING_MS = 30_000
-"""After so long the caches are dropped although questions still go undecided."""
+"""After this time the caches are dropped although questions are still undecided."""
 _BURST = 10
 _DROPS_A_MS = 2 / 60_000
-"""So many drops may follow each other; then two a minute."""
+"""Drops that may follow each other; afterwards there are two a minute."""
 _BEFORE_MS = 60_000
 """Clients that connected this long before the first undecided question may have subscribed after it."""
 _MAX_TOLD = 10_000
@@ -68,7 +68,7 @@ class CacheWatch:
         self._trouble = ""
 
     def undecided(self, device: Asker | None) -> None:
-        """This process could not decide a question; `device`: whose, if it wants to subscribe."""
+        """Notes that this process could not decide a question. device: the asking one, if it wants to subscribe."""
         if device is not None:
             self._noted[device] = time.monotonic()
         self._woken.set()
@@ -76,7 +76,7 @@ class CacheWatch:
     async def run(self, stop: asyncio.Event) -> None:
         """Runs until `stop`.
 
-        What is not done then is another process's, or the next one's: the broker has counted it.
+        Work that is left then is done by another process, or the next one, because the broker has counted it.
         """
         working = asyncio.create_task(self._keep_watching(), name="cache_watch")
         await stop.wait()
@@ -105,7 +105,7 @@ class CacheWatch:
             return
 
     async def _step(self, *, force: bool) -> bool:
-        """Returns whether the broker keeps nothing that it should not, as far as is known."""
+        """Returns whether the broker has no wrong denial in its caches, as far as is known."""
         force = force or self._woken.is_set()
         self._woken.clear()
         began = _now()
@@ -186,7 +186,7 @@ class CacheWatch:
             self._undecided.inc(max(0, questions.undecided - undecided))
 
     def _tell_trouble(self, what: str, error: Exception | None = None) -> None:
-        """Once, as long as it is the same."""
+        """Logs an error once, as long as it stays the same."""
         if what != self._trouble:
             self._trouble = what
             log.warning("permission_caches_kept", error=what, exc_info=error)

@@ -1,4 +1,4 @@
-"""EMQX's permission caches of single devices, dropped a little later: many reasons within that time cost one call."""
+"""Drops EMQX's permission caches of single devices, a little later: many reasons within that time cost one call."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from hooks.metrics import Metrics
 from store.cancellation import end
 
 _LATER_SECONDS = 5.0
-"""A device's cache is dropped at most once in so long."""
+"""A device's cache is dropped at most once in this time."""
 _STEP_SECONDS = 0.5
 _MOST = 10_000
 """Devices that wait. A device without a place keeps its cache until that expires by itself."""
@@ -29,7 +29,7 @@ class Caches:
         self._due: OrderedDict[str, float] = OrderedDict()
 
     def forget_soon(self, clientid: str) -> None:
-        """What EMQX keeps for this device should be asked for again."""
+        """Schedules a drop of what EMQX caches for this device, so that it asks again."""
         if clientid in self._due:
             return
         if self._rest is None or len(self._due) >= _MOST:

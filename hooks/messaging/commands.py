@@ -1,6 +1,6 @@
-"""Commands to groups: read from a payload, carried out by the store, told live to those they concern.
+"""Reads commands to groups from payloads, has the store carry them out, and reports them live to those concerned.
 
-Users send them over MQTT, operators over `/admin`; from here on both are the same.
+Users send them over MQTT, operators over `/admin`; from here on both are treated alike.
 """
 
 from collections.abc import Mapping
@@ -57,7 +57,7 @@ GroupCommand = Create | Invite | Join | Leave | Kick | Dismiss | Mode
 
 
 class Commands:
-    """Carries commands out, publishes what they tell, and remembers who is a member now."""
+    """Carries out commands, publishes their notices, and remembers who is a member now."""
 
     def __init__(self, groups: Groups, outgoing: Outgoing, member_cache: MemberCache, *, secret: str) -> None:
         self._groups = groups
@@ -68,7 +68,7 @@ class Commands:
     async def run(
         self, gid: int, actor: int, command: GroupCommand, command_id: str, received_at: int | None = None
     ) -> Changed:
-        """For a user, or for OPERATOR. received_at: by the broker; None if no budget judges it.
+        """Carries out a command of a user, or of OPERATOR. received_at: by the broker; None if no budget applies.
 
         Raises ChannelRefused, SenderOverBudget, StoreError.
         """
@@ -82,7 +82,7 @@ class Commands:
         return changed
 
     async def _leave_others(self, gid: int, actor: int, command_id: str, received_at: int | None) -> None:
-        """The group that is named comes last: until it is left, the command when tried again goes on where it ended."""
+        """Leaves the other groups. The named group comes last, so a repeated command continues where it ended."""
         for other in await self._groups.of_same_owner(gid, actor, command_id):
             with suppress(ChannelRefused):  # left, or dismissed, meanwhile
                 await self.run(other, actor, Leave(), command_id, received_at)

@@ -1,4 +1,4 @@
-"""Publishes that the broker denies: EMQX acknowledges and drops them, so the service tells the sender, by `im.error`.
+"""Reports publishes that the broker denies: EMQX acknowledges and drops them, so `im.error` tells the sender.
 
 Which message it was is not known: `ref` is empty, and the body has the `topic`. EMQX keeps a denial for the connection
 and asks no more, so some seconds later it is made to forget: who goes on publishing is told again. Who may by the time
@@ -23,10 +23,10 @@ from store.cancellation import end
 from store.errors import StoreError
 
 _GATHER_SECONDS = 0.5
-"""A topic that a device publishes to is told of at most once in so long, however often the broker asks."""
+"""A denied topic of a device is reported at most once in this time, however often the broker asks."""
 _STEP_SECONDS = 0.2
 _MAX_OF_DEVICE = 5
-"""Topics that wait to be told to one device; of others it is told when it publishes there again."""
+"""Topics that wait to be reported to one device; others are reported when it publishes there again."""
 _MOST = 10_000
 _AT_ONCE = 50
 _MAX_TOPIC = 256
@@ -54,7 +54,7 @@ class Denials:
         self._of_device: Counter[Asker] = Counter()
 
     def note(self, asker: Asker, topic: str) -> None:
-        """The broker is about to deny this device a publish with QoS 1."""
+        """Notes that the broker is about to deny this device a publish with QoS 1."""
         self._caches.forget_soon(asker.clientid)
         denied = _Denied(asker, topic)
         if denied in self._waiting:
@@ -95,7 +95,7 @@ class Denials:
         try:
             topic, code, message = await self._judge(denied)
         except StoreError as error:
-            # They are told of the next publish, which is asked about again.
+            # They hear of it at the next publish, about which the broker asks again.
             self._told.labels("untold").inc()
             log.warning("denial_unjudged", error=str(error))
             return

@@ -1,4 +1,4 @@
-"""Puts devices' subscriptions right through EMQX's REST API.
+"""Corrects devices' subscriptions through EMQX's REST API.
 
 Where `IM_SUBSCRIBE` says that the server subscribes, they get what is missing. In any case a kept session loses what
 its user has no right to any more: they may have lost it while the device was away, with a million others.
@@ -29,11 +29,11 @@ from store.operations.subscribing import Subscribing
 _QUEUED, _QUEUED_OF_USER = 100_000, 100
 _AT_ONCE, _AT_ONCE_OF_USER = 8, 4
 _PAUSES = (0.2, 5.0)
-"""Seconds before what failed is tried again: the first pause, doubled each time, and the longest."""
+"""Seconds before a failed call is tried again: the first pause, which doubles each time, and the longest."""
 _STOP_SECONDS = 5.0
 
 TopicsOf = Callable[[int], Awaitable[Sequence[str]]]
-"""What a user's devices should subscribe."""
+"""Returns what a user's devices should be subscribed to."""
 
 log = structlog.get_logger(__name__)
 
@@ -61,7 +61,7 @@ class Dispatch:
         self._stopping = False
 
     def put(self, uid: int, clientid: str, *, resumed: bool, adds: bool) -> None:
-        """A device that came."""
+        """Queues a device that has connected."""
         if self._rest is None:
             self._count.labels("no_api").inc()
             return
@@ -108,7 +108,7 @@ class Dispatch:
             except (BrokerAway, StoreError) as error:
                 log.warning("dispatch_waiting", error=str(error), devices=len(self._waiting) + 1)
                 self._count.labels("retried").inc()
-                # What failed may have been done: the device is dealt with like one that has subscriptions.
+                # A failed call may have been carried out: the device is treated like one that has subscriptions.
                 self.put(arrival.uid, clientid, resumed=True, adds=arrival.adds)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _PAUSES[1])
@@ -128,7 +128,7 @@ class Dispatch:
         held = await rest.subscriptions(clientid) if arrival.resumed else set[str]()
         if arrival.adds:
             await self._subscribing.begin(arrival.uid, clientid)
-        # After what is held: who became a member meanwhile is subscribed, and must stay so.
+        # After the subscriptions: a user who became a member meanwhile is subscribed, and must stay so.
         wanted = await topics(arrival.uid)
         extra = [topic for topic in held if is_for_many(topic) and topic not in wanted]
         if extra:

@@ -1,7 +1,7 @@
-"""What was allowed from memory while Redis was away, looked at again once it answers.
+"""Checks again what was allowed from memory while Redis was away, once it answers.
 
-Another process may have ended the membership, and this one not heard of it. The broker keeps what it was answered, and
-who was let in to hear goes on hearing: so both are taken back where it was wrong.
+Another process may have ended the membership without this one hearing of it. The broker caches the answer, and a
+client that was allowed to subscribe goes on hearing, so both are taken back if the answer was wrong.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class Doubts:
         self._noted = Bounded[_Doubt, None](_MOST)
 
     def note(self, of: Group | Tag, asker: Asker) -> None:
-        """Memory says that they belong, and so they were answered."""
+        """Notes that the asker was allowed because memory says that they belong."""
         self._noted[_Doubt(of, asker)] = None
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -1,4 +1,4 @@
-"""The control messages of groups: `im.group.…`, as the store asks for them."""
+"""Builds the control messages of groups, `im.group.…`, for the store."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What this process remembers of groups' members and tags' holders: the authorizer's answers while Redis is away."""
+"""Remembers groups' members and tags' holders, to answer the authorizer while Redis is away."""
 
 from collections.abc import Iterable
 
@@ -10,14 +10,14 @@ _MAX_GONE = 10_000
 
 
 class MemberCache:
-    """The members, and the dismissed groups, that it heard of last; of anybody else it knows nothing."""
+    """The members, and the dismissed groups, that the process heard of last; it knows nothing of anybody else."""
 
     def __init__(self) -> None:
         self._members = Bounded[tuple[Group | Tag, int], None](_MAX_MEMBERS)
         self._gone = Bounded[Group, None](_MAX_GONE)
 
     def is_member(self, of: Group | Tag, uid: int) -> bool | None:
-        """None if it cannot tell."""
+        """Returns whether they belong; None if it cannot tell."""
         if of in self._gone:
             return False
         return True if (of, uid) in self._members else None
@@ -31,7 +31,7 @@ class MemberCache:
             self._members.pop((of, uid), None)
 
     def gone(self, group: Group) -> None:
-        """It was dismissed; its id is never another's."""
+        """Notes that the group was dismissed; its id is never used again."""
         self._gone[group] = None
 
     def forget(self, tag: Tag) -> None:

@@ -27,7 +27,7 @@ _READ = 500
 _LOOK_SECONDS = 0.05
 """How often it is looked whether there is room for what stayed on the list."""
 _PAUSES = (0.2, 5.0)
-"""Seconds before what failed is tried again: the first pause, doubled each time, and the longest."""
+"""Seconds before a failed call is tried again: the first pause, which doubles each time, and the longest."""
 _LOG_SECONDS = 1.0
 
 LEFT_SECONDS = 10.0

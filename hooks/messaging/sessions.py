@@ -58,7 +58,7 @@ class Sessions:
         return asked
 
     async def _ask(self, asked: Sequence[_Asked]) -> None:
-        """A user who has more than a page is asked for alone, and nobody waits for their other pages."""
+        """Asks EMQX. A user with more than a page is asked about alone, and nobody waits for their other pages."""
         try:
             found, more = await self._rest.clients_of([str(uid) for uid, _ in asked])
         except Exception as error:

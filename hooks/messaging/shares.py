@@ -1,6 +1,5 @@
-"""Turns: what waits for something scarce is served share by share, so that one share's length is not the others' wait.
-
-A share is the name of who caused the work.
+"""Serves work that waits for something scarce in turns of shares, so that one long share does not delay the others.
+A share is named after the cause of the work.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Which topics a user's devices should subscribe: the whole list for a device that came, and what changes in it."""
+"""Decides the topics of a user's devices: the whole list for a device that connects, and later changes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -42,14 +42,14 @@ class Subscriptions:
         self.by_server = by != "message"
 
     async def on_connected(self, uid: int, clientid: str, *, resumed: bool) -> None:
-        """The device has just begun to hear; `resumed`: with the subscriptions of a kept session."""
+        """Handles a device that has just begun to hear. resumed: with the subscriptions of a kept session."""
         if self.by_server or resumed:
             self._dispatch.put(uid, clientid, resumed=resumed, adds=self.by_server)
         if self._tells:
             await self._tell(uid, "im.subscribe", await self._topics(uid))
 
     async def again(self, uid: int, clientids: Iterable[str]) -> None:
-        """These devices may have been refused what they should be subscribed to."""
+        """Tells devices again that may have been refused what they should be subscribed to."""
         for clientid in clientids if self.by_server else ():
             self._dispatch.put(uid, clientid, resumed=False, adds=True)
         if self._tells:
@@ -60,14 +60,15 @@ class Subscriptions:
         return [each["topic"] for each in await self._topics(uid)]
 
     async def added(self, uid: int, topics: Sequence[str]) -> None:
-        """The user is a member of these groups, or holds these tags, now; of what is over by now nothing is said."""
+        """Handles that the user now belongs to these groups or tags; nothing is said of those that have ended
+        since."""
         if not self._tells:
             return
         added = set(topics)
         await self._tell(uid, "im.subscribe", [each for each in await self._topics(uid) if each["topic"] in added])
 
     async def removed(self, uid: int, topics: Sequence[str]) -> None:
-        """They are no member, or do not hold them, any more."""
+        """Handles that the user no longer belongs to these groups or tags."""
         if self._tells:
             await self._tell(uid, "im.unsubscribe", [{"topic": topic, "qos": 1} for topic in topics])
 

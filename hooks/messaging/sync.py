@@ -1,4 +1,4 @@
-"""`im.sync`: a device may have missed something, and should pull now instead of in a few minutes.
+"""Sends `im.sync`: a device may have missed something, and should pull now instead of in a few minutes.
 
 EMQX dropped a delivery to it, or a message was stored so late that the device connected, and pulled, before. What is
 noticed is gathered in memory, so that the hooks wait for nothing, and looked at each second. A user is told a moment
@@ -31,12 +31,12 @@ SLOW_SECONDS = 0.25
 
 _LOOK_SECONDS = 1.0
 _GATHER_SECONDS = 2.0
-"""At most once in so long a user is told."""
+"""A user is told at most once in this time."""
 _HELD = 100_000
 _MAX_READERS = 10_000
 """Users seen last that are looked at for late messages to many."""
 _CLOCKS_MS = 5000
-"""How far EMQX's clock may be ahead of ours: more users are looked at then, as all count by EMQX's."""
+"""How far EMQX's clock may be ahead of ours; then more users are looked at, because times are EMQX's."""
 
 log = structlog.get_logger(__name__)
 
@@ -55,12 +55,13 @@ class Sync:
         self._due: deque[tuple[float, int, str]] = deque()
 
     def dropped(self, uid: int, clientid: str) -> None:
-        """EMQX dropped a delivery to this device."""
+        """Notes that EMQX dropped a delivery to this device."""
         if self._room(len(self._dropped)):
             self._dropped.add((uid, clientid))
 
     def stored(self, to: Address, sender: str, received_at: int) -> None:
-        """A message that EMQX received then (milliseconds) is stored now; nothing happens if that was soon enough."""
+        """Notes that a message is stored now that EMQX received then (milliseconds); does nothing if it was in
+        time."""
         if _now() - received_at <= LATE_MS:
             return
         self._note_late(to, received_at)
@@ -68,7 +69,7 @@ class Sync:
             self._note_late(Inbox(uid), received_at)
 
     def slow(self, hook: str, body: Mapping[str, Any]) -> None:
-        """A hook's body was handled well, but slowly."""
+        """Notes that a hook's body was handled well, but slowly."""
         if hook == "message" and isinstance(to := parse(body["topic"]), Address):
             self.stored(to, str(body["username"]), body["publish_received_at"])
 
@@ -107,7 +108,7 @@ class Sync:
             for to, received_at in late.items():
                 self._note_late(to, received_at)
             raise
-        # Not before the marks are gone: what is noticed while they stand is told of by then.
+        # Not before the marks expire, so that what is noticed meanwhile is included.
         due = time.monotonic() + _GATHER_SECONDS
         self._due.extend((due, uid, told[uid]) for uid in mine)
 
@@ -119,7 +120,7 @@ class Sync:
     async def _hit_by_lateness(self, late: dict[Address, int]) -> dict[int, str]:
         """Returns the receivers with a device that connected after EMQX received the message.
 
-        Of what many read, they are looked for among those who were seen since then: so it costs nothing for members.
+        For groups and channels it looks among the users who were seen since then, so members cost nothing.
         """
         private = {to.uid: at for to, at in late.items() if isinstance(to, Inbox)}
         shared = {to.channel: at for to, at in late.items() if not isinstance(to, Inbox)}
@@ -136,7 +137,7 @@ class Sync:
         return dict.fromkeys(found, "late")
 
     async def _who_came(self, since: dict[int, int]) -> dict[int, int]:
-        """Returns those of these users who have a device that connected later, and when the last one did."""
+        """Returns which of these users have a device that connected later, and when the last one did."""
         online = await self._presence.devices(since)
         latest = {uid: max(devices.values(), default=0) for uid, devices in online.items()}
         return {uid: at for uid, at in latest.items() if at > since[uid]}

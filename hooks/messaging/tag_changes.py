@@ -1,4 +1,4 @@
-"""Changes of tags and their holders, by users and operators: the store's, and what this process remembers of them."""
+"""Changes tags and their holders, for users and operators: in the store, and in this process's memory."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,7 +8,7 @@ from store.tags.replacement import Replacement
 from store.tags.tags import HoldersChanged, Tags
 
 _AT_ONCE = 500
-"""Users of each list that one call of Redis changes: everybody else waits for it."""
+"""Users of each list that one call to Redis changes, because everybody else waits for it."""
 
 
 class TagChanges:
@@ -39,7 +39,7 @@ class TagChanges:
         return changed
 
     async def change(self, tag: str, source: str, add: Sequence[int], remove: Sequence[int]) -> tuple[int, int]:
-        """Returns what operators say: how many the source gave the tag to, and took it from. Nobody comes twice."""
+        """Carries out operators' changes; returns how many users got the tag by this source, and how many lost it."""
         added, removed = 0, 0
         for start in range(0, max(len(add), len(remove), 1), _AT_ONCE):
             given, taken = add[start : start + _AT_ONCE], remove[start : start + _AT_ONCE]
@@ -50,6 +50,6 @@ class TagChanges:
         return added, removed
 
     def replacement(self, tag: str) -> Replacement:
-        """To put a new set of profile holders into."""
+        """Begins a new set of profile holders."""
         self._member_cache.forget(Tag(tag))
         return self._replacement(tag)

@@ -1,1 +1,1 @@
-"""How the service is put together, started and stopped."""
+"""Puts the service together, starts and stops it."""

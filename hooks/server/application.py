@@ -1,4 +1,4 @@
-"""The service's HTTP side: its paths, how errors are answered, and who may ask from a browser."""
+"""Builds the service's HTTP applications: paths, error answers, and the origins that browsers may ask from."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class Parts:
         return app
 
     async def drain(self) -> None:
-        """Takes nothing new, and waits for the hooks that are open."""
+        """Accepts nothing new, and waits for open hooks."""
         self.pull.draining = self.health.draining = True
         self.news.wake_all()
         await self.webhook.finish(DRAIN_SECONDS)
@@ -91,7 +91,7 @@ class Parts:
                 if request.transport is None:
                     raise ConnectionResetError("the client is gone") from error
                 route = request.match_info.route.resource
-                # What the path itself says is the client's, and may be a token.
+                # The path itself comes from the client, and may contain a token.
                 log.error("request_failed", path=route.canonical if route else "", exc_info=error)
                 answer = Problem("error")
             return error_response(answer)

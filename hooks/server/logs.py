@@ -1,4 +1,4 @@
-"""Logs on stderr, a line an event: JSON, or for a person."""
+"""Writes logs to stderr, one line for each event: as JSON, or readable."""
 
 import logging
 import sys
@@ -12,7 +12,7 @@ _FOR_A_PERSON: list[structlog.typing.Processor] = [
 
 
 def configure(level: str, *, readable: bool = False) -> None:
-    """Makes one JSON object of every log line of the process, libraries' included; `readable`: a line for a person."""
+    """Makes every log line of the process, including libraries', a JSON object; `readable`: a readable line."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

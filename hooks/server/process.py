@@ -1,4 +1,4 @@
-"""What the kernel does for a tree of processes."""
+"""Uses what the kernel offers for a tree of processes."""
 
 import ctypes
 import os
@@ -10,9 +10,8 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(number: signal.Signals, parent: int | None = None) -> None:
-    """The kernel sends this process the signal when the thread that started it ends, however it ends.
-
-    parent: who started it, where that is known for certain: it may have ended already. On Linux only.
+    """Makes the kernel send this process the signal when the thread that started it ends, however it ends.  parent:
+    the process that started it, if known for certain: it may have ended already. Works on Linux only.
     """
     parent = parent or os.getppid()
     if sys.platform == "linux":

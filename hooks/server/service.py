@@ -1,4 +1,4 @@
-"""The service: its parts, how they start, and how they stop without losing what was accepted."""
+"""Starts the parts of the service, and stops them without losing what was accepted."""
 
 import asyncio
 import contextlib
@@ -104,7 +104,7 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def running_service(settings: Settings, *, shared: bool = False) -> AsyncIterator[Service]:
-    """Serves until the block ends; then what was accepted is finished, and what was not gets 503.
+    """Serves until the block ends; then finishes accepted requests, and answers later ones with 503.
 
     `shared`: other processes serve on the same ports.
 

@@ -1,4 +1,4 @@
-"""`/hooks/authz`: EMQX's HTTP authorizer asks what the ACL file does not answer."""
+"""Handles `/hooks/authz`: EMQX's HTTP authorizer asks what the ACL file does not answer."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ _DENY = b'{"result":"deny"}'
 
 
 Undecided = Callable[[Asker | None], object]
-"""Is told that a question was not decided, and of which device if it wants to subscribe."""
+"""Called for a question that was not decided, with the device if it wants to subscribe."""
 
 
 class AuthzHook:
@@ -35,7 +35,7 @@ class AuthzHook:
         self._trusted_send = trusted_send
 
     async def __call__(self, body: Body) -> bytes:
-        """Raises BadBody, and StoreError where nobody has decided: never a denial then, which the broker would keep."""
+        """Answers a question. Raises BadBody, and StoreError if nothing decides: the broker would cache a denial."""
         action, topic = text(body, "action"), text(body, "topic")
         name, clientid, qos = body.get("username"), str(body.get("clientid")), str(body.get("qos"))
         if type(name) is not str:
@@ -65,7 +65,7 @@ class AuthzHook:
         if asker is None:
             return False
         if isinstance(named, CommandTopic):
-            return qos == "1"  # with QoS 0 nobody would carry it out, and nobody say so
+            return qos == "1"  # a command with QoS 0 would neither be carried out nor refused
         if isinstance(named, WillTopic):
             return named.uid == asker.uid
         if self._trusted_send:

@@ -1,4 +1,4 @@
-"""Fields of the bodies that EMQX's rules send."""
+"""Reads fields of the bodies that EMQX's rules send."""
 
 import time
 from binascii import Error as Base64Error
@@ -15,7 +15,7 @@ UNDEFINED = "undefined"
 Body = dict[str, Any]
 
 _REPLAYED = "\0replayed"
-"""A mark of ours in a body: no field of a rule's can be called so."""
+"""The service's own mark in a body: no field of a rule can have this name."""
 
 
 def parse(raw: bytes) -> Body:
@@ -75,7 +75,7 @@ def payload(body: Body) -> bytes:
 
 
 def mark_replayed(body: Body) -> None:
-    """An operator has it handled again: what its sender may send is no matter."""
+    """Marks a body that an operator has handled again: its sender's budget does not apply."""
     body[_REPLAYED] = True
 
 
@@ -84,6 +84,6 @@ def is_replayed(body: Body) -> bool:
 
 
 def received_at(body: Body) -> int:
-    """Returns when the broker received it, milliseconds; now, where the body does not say it."""
+    """Returns when the broker received it, in milliseconds; now if the body does not say it."""
     value = body.get("publish_received_at")
     return value if type(value) is int and value >= 0 else time.time_ns() // 1_000_000

@@ -1,4 +1,4 @@
-"""`/hooks/client`: devices come and go, and miss deliveries."""
+"""Handles `/hooks/client`: devices connect, disconnect, and miss deliveries."""
 
 from hooks.errors import BadBody
 from hooks.messaging.session_ender import SessionEnder
@@ -23,7 +23,7 @@ class ClientHook:
         metrics: Metrics,
         ender: SessionEnder | None = None,
     ) -> None:
-        """ender: ends the devices of a user that are too many; None: there is no REST API."""
+        """ender: ends surplus devices of a user; None if there is no REST API."""
         self._ender = ender
         self._presence = presence
         self._subscriptions = subscriptions
@@ -44,7 +44,7 @@ class ClientHook:
                         for _, old in came.too_many:
                             self._ender.put(str(uid), old, TOO_MANY)
                     if body.get("clean_start") is False:
-                        # A kept session hears its topic at once, and no subscription is told of.
+                        # A kept session hears its topic at once, and EMQX reports no subscription.
                         await self._subscriptions.on_connected(uid, clientid, resumed=True)
             case "client.disconnected":
                 clientid, connected_at = text(body, "clientid"), moment(body, "connected_at")
@@ -64,9 +64,9 @@ class ClientHook:
 
 
 def _published_over_rest(body: Body) -> bool:
-    """As the service does itself: a notice of such a drop would be dropped like it.
+    """Returns whether it was published over REST, as by the service: a notice of its drop would be dropped too.
 
-    What a rule delivers of trusted sending has no user either, and the rule's id for a clientid.
+    A message that trusted sending delivers has no user either, and the rule's id as clientid.
     """
     without_user = body.get("from_username", UNDEFINED) == UNDEFINED
     return without_user and body.get("from_clientid", _REST) in (_REST, UNDEFINED)

@@ -1,4 +1,4 @@
-"""The webhook: what is the same for every path that EMQX posts to.
+"""Handles what is the same for every webhook path that EMQX posts to.
 
 EMQX tries again after 429, 503 and a broken connection, and drops the event for ever after any other status. So every
 failure that may pass is a 503, everything that can never succeed is kept in the dead letters before its 400, and an
@@ -36,14 +36,14 @@ HANDLE_SECONDS = 2.5
 RECOVER_SECONDS = 2.0
 """Together, with what an appended message may take, under the five seconds that every answer has."""
 QUESTION_SECONDS = 4.5
-"""A question of the authorizer's has nothing to recover: what is not decided by then is answered 503 at once."""
+"""For questions of the authorizer there is nothing to recover: an undecided one is answered 503 after this."""
 QUESTION = "authz"
 _REMEMBERED_FAILURES = 10_000
 _NAME = re.compile(r"[a-z_]{1,32}")
-"""What may be logged of an unknown path: anything else could be a token."""
+"""The form of an unknown path that may be logged: anything else could be a token."""
 
 Handler = Callable[[Body], Awaitable[Any] | None]
-"""Does what one path is for. Bytes are a JSON answer, anything else is 204. A future costs less than a coroutine."""
+"""Handles one path. Bytes are a JSON answer, anything else is 204. A future costs less than a coroutine."""
 
 log = structlog.get_logger(__name__)
 
@@ -147,7 +147,7 @@ class Webhook:
             self._spawn(_within(QUESTION_SECONDS if question else HANDLE_SECONDS, result)).add_done_callback(settle)
 
     async def replay(self, name: str, raw: bytes) -> None:
-        """Handles a dead letter's body again, whatever its sender has sent. Raises what stands against it."""
+        """Handles a dead letter's body again, regardless of its sender's budget. Raises the error if it fails."""
         body = parse(raw)
         fields.mark_replayed(body)
         result = self._handlers[name](body)
@@ -155,9 +155,8 @@ class Webhook:
             await result
 
     async def finish(self, seconds: float) -> None:
-        """Takes nothing new but questions, and waits for what is open, for at most so long.
-
-        EMQX would keep what a refused question was about as a denial; it asks until its connections are closed.
+        """Accepts only questions from now on, and waits for open requests, at most this many seconds.  EMQX would
+        cache a refused question as a denial, and it goes on asking until its connections are closed.
         """
         self._draining = True
         with contextlib.suppress(TimeoutError):
@@ -232,7 +231,7 @@ class Webhook:
         return _problem_answer(expected)
 
     async def _refuse(self, name: str, body: Body, raw: bytes, error: Problem) -> Answer:
-        """Keeps what can never succeed, and tells its sender. An authorizer's question is not kept."""
+        """Keeps a request that can never succeed, and tells its sender. An authorizer's question is not kept."""
         if name == QUESTION:
             return _problem_answer(error)
         sender = _sender(body)
@@ -268,7 +267,8 @@ class Webhook:
 
 
 async def _within(seconds: float, work: Awaitable[Result]) -> Result:
-    """EMQX waits on an open request without end: what takes longer is answered 503, and the retry is a repeat."""
+    """Limits the time. EMQX waits for an answer without end: slower work is answered 503, and its retry is a
+    repeat."""
     try:
         async with asyncio.timeout(seconds):
             return await work

@@ -1,4 +1,4 @@
-"""`/hooks/group`: what users ask of groups and of tags."""
+"""Handles `/hooks/group`: users' commands to groups and tags."""
 
 from collections.abc import Mapping
 from typing import Any

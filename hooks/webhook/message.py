@@ -1,4 +1,4 @@
-"""`/hooks/message`: messages with QoS 1 go into timelines."""
+"""Handles `/hooks/message`: messages with QoS 1 go into timelines."""
 
 import asyncio
 import time
@@ -34,7 +34,7 @@ class MessageHook:
         self._most_payload = most_payload
 
     def __call__(self, body: Body) -> Awaitable[Stored] | None:
-        """Raises BadBody, Refused, SenderOverBudget, StoreError; so does what is awaited."""
+        """Stores a message. Raises BadBody, Refused, SenderOverBudget, StoreError, at once or when awaited."""
         topic, broker_id, ts = text(body, "topic"), text(body, "id"), moment(body, "publish_received_at")
         user, qos = username(body), fields.qos(body)
         if qos == 0 or (user is None and not is_business(topic)):

@@ -1,4 +1,4 @@
-"""Senders who are over their budget: told once a second, and counted. There may be very many of their messages."""
+"""Tells senders over their budget once a second, and counts: there may be very many of their messages."""
 
 import asyncio
 import time
@@ -27,7 +27,7 @@ class OverBudgetNotices:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def note(self, sender: str, error: OverBudget) -> None:
-        """A message of the sender was refused."""
+        """Notes that a message of the sender was refused."""
         self._count()
         now = time.monotonic()
         if now >= self._until:

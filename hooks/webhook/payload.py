@@ -1,4 +1,4 @@
-"""A user's payload: the fields the service reads, and what it refuses. The bytes themselves are never changed."""
+"""Reads a user's payload: the fields the service needs, and what it refuses. The bytes are never changed."""
 
 import re
 from typing import Any, NamedTuple, TypeGuard
@@ -14,14 +14,14 @@ MAX_DEPTH = 128
 RESERVED = "im."
 
 MEMBER_BYTES = 20
-"""A user in a command's `members`: a string of 16 digits, and what stands between two."""
+"""Bytes of a user in a command's `members`: a string of 16 digits, and the separator."""
 
 _SURROGATE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
     rb"|(\xed[\xa0-\xbf][\x80-\xbf])",
     re.DOTALL,
 )
-"""A surrogate that stands alone, escaped (the first group) or in bytes; or an escape that is none."""
+"""A lone surrogate, escaped (the first group) or in bytes; or an escape of another kind."""
 _REPLACED = "\ufffd".encode()
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 _BRACKET = re.compile(rb"[][{}]")
@@ -82,9 +82,8 @@ def parse(payload: bytes) -> dict[str, Any] | None:
 
 
 def _check_surrogates(payload: bytes) -> None:
-    """Raises BadJson for a JSON object that is opaque only because a surrogate stands alone in one of its texts.
-
-    Its `id` and `ack` would be lost otherwise, and each resend of it stored again.
+    """Raises BadJson for a JSON object that is opaque only because of a lone surrogate in one of its texts.
+    Otherwise its `id` and `ack` would be lost, and each resend stored again.
     """
     if b"\\u" not in payload and b"\xed" not in payload:
         return
@@ -99,9 +98,7 @@ def _is_client_id(value: object) -> TypeGuard[str]:
 
 
 def _deeper(payload: bytes, most: int) -> bool:
-    """Returns whether JSON is nested deeper: as its bytes stand, as a key that comes again hides what was under it
-    before.
-    """
+    """Returns whether JSON is nested deeper, judged by its bytes, because a repeated key hides its earlier value."""
     depth = 0
     for bracket in _BRACKET.findall(_STRING.sub(b"", payload)):
         depth += 1 if bracket in b"{[" else -1

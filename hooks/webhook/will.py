@@ -1,4 +1,4 @@
-"""`/hooks/will`: the broker published a device's will, so the device is gone."""
+"""Handles `/hooks/will`: the broker published a device's will, so the device is gone."""
 
 from hooks.webhook.body import Body, moment, text, username
 from store.addresses import WillTopic, number, parse
