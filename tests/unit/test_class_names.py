@@ -18,7 +18,7 @@ def files_of_classes() -> dict[str, set[str]]:
     return found
 
 
-def reasoned() -> list[tuple[str, set[str]]]:
+def reasoned() -> dict[str, set[str]]:
     """The names of the glossary's table, each with the files or folders that may have a class of that name."""
     _, _, table = (ROOT / "docs" / "glossary.md").read_text().partition("## One name, two classes")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| `")]
@@ -30,10 +30,11 @@ def reasoned() -> list[tuple[str, set[str]]]:
 
 def test_two_classes_of_one_name_have_a_reason() -> None:
     rows = reasoned()
-    assert rows
-    for name, files in files_of_classes().items():
-        if len(files) > 1:
-            places = {place for named, where in rows if named == name for place in where}
-            unnamed = {file for file in files if not any(file.startswith(place) for place in places)}
-            assert not unnamed, f"{name}: rename one, or say in docs/glossary.md why {sorted(files)} all have it"
-            assert all(sum(file.startswith(place) for file in files) <= 1 for place in places), name
+    several = {name: files for name, files in files_of_classes().items() if len(files) > 1}
+    assert rows.keys() == several.keys(), (
+        "rename one, or say in docs/glossary.md why; and delete rows of one class alone"
+    )
+    for name, files in several.items():
+        for place in rows[name]:
+            assert sum(file.startswith(place) for file in files) == 1, f"{name}: {place} has one of {sorted(files)}"
+        assert all(any(file.startswith(place) for place in rows[name]) for file in files), f"{name}: {sorted(files)}"
