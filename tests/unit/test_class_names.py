@@ -19,13 +19,11 @@ def files_of_classes() -> dict[str, set[str]]:
 
 
 def reasoned() -> dict[str, set[str]]:
-    """The names of the glossary's table, each with the files or folders that may have a class of that name."""
+    """The names of the glossary's table, each with the files and folders that have a class of that name."""
     _, _, table = (ROOT / "docs" / "glossary.md").read_text().partition("## One name, two classes")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| `")]
     assert all(reason for _, _, reason in rows)
-    return [
-        (name, set(re.findall(r"`([^`]+)`", where))) for names, where, _ in rows for name in re.findall(r"\w+", names)
-    ]
+    return {name.strip("`"): set(re.findall(r"`([^`]+)`", where)) for name, where, _ in rows}
 
 
 def test_two_classes_of_one_name_have_a_reason() -> None:
