@@ -20,5 +20,7 @@ async def end(task: asyncio.Task[Any]) -> None:
 async def sleep_unless(stop: asyncio.Event, seconds: float) -> None:
     """Waits so long, or until `stop` is set."""
     waiting = asyncio.create_task(stop.wait())
-    await asyncio.wait([waiting], timeout=seconds)
-    waiting.cancel()
+    try:
+        await asyncio.wait([waiting], timeout=seconds)
+    finally:
+        waiting.cancel()

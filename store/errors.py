@@ -17,6 +17,10 @@ class ScriptUnknown(RedisRefused):
     """Redis does not have the script that it is to run."""
 
 
+class LeaseLost(StoreAway):
+    """The work of this process has become another one's: it was silent too long."""
+
+
 class StoreEmpty(StoreError):
     """Redis holds no epoch: it was started empty or wiped, and is not rebuilt yet."""
 

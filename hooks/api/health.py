@@ -15,6 +15,7 @@ from store.errors import StoreAway, StoreEmpty, StoreError, StoreFull, StoreUnkn
 from store.presence.presence import Presence
 from store.redis.memory import StoreMemory
 from store.timelines.recovery import StoreRecovery
+from store.workers import Supervisor
 
 _STATES: dict[type[StoreError], str] = {StoreEmpty: "empty", StoreUnknown: "unknown"}
 
@@ -26,6 +27,7 @@ class HealthApi:
         memory: StoreMemory,
         outbox: Outbox,
         archiver: Archiver,
+        workers: Supervisor,
         archive_counts: ArchiveCounts,
         presence: Presence,
         acknowledgements: Acknowledgements,
@@ -35,6 +37,7 @@ class HealthApi:
         self._memory = memory
         self._outbox = outbox
         self._archiver = archiver
+        self._workers = workers
         self._archive_counts = archive_counts
         self._presence = presence
         self._acknowledgements = acknowledgements
@@ -57,7 +60,7 @@ class HealthApi:
             "ready": True,
             "redis": "ok",
             "aof": self._acknowledgements.aof,
-            "archive": {"state": self._archiver.trouble or "ok"},
+            "archive": {"state": self._workers.troubles().get("archiver", "ok")},
         }
         trouble: Problem | None = Problem("shutting_down") if self.draining else None
         try:

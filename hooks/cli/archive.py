@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 import time
+from functools import partial
 
 import typer
 import uvloop
@@ -18,6 +19,7 @@ from store.archive.upkeep import keep_up
 from store.errors import ArchiveAway
 from store.operations.dead_letters import DeadLetters
 from store.redis.connection import connect
+from store.workers import Supervisor
 
 
 def migrate() -> None:
@@ -56,9 +58,10 @@ async def _archive(redis_url: str, archive: Archive, timelines: TimelineSettings
     redis = connect(redis_url)
     archiver = Archiver(Outbox(redis), handlers(archive), DeadLetters(redis))
     try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(keep_up(archive, timelines.roaming, timelines.retention_days, stop))
-            group.create_task(archiver.run(stop))
+        async with Supervisor() as workers:
+            workers.start("upkeep", partial(keep_up, archive, timelines.roaming, timelines.retention_days))
+            workers.start("archiver", archiver.run)
+            await stop.wait()
     finally:
         await archive.close()
         await redis.aclose()

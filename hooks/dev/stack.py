@@ -31,6 +31,7 @@ from hooks.server import logs
 from hooks.server.service import running_service
 from hooks.settings import BrokerSettings, HttpSettings, LogSettings, Settings, UserTokenSettings, load, load_all
 from hooks.tokens.jwks import JwksKeys
+from store.workers import Supervisor
 
 _LOOPBACK = "127.0.0.1"
 _DRAIN_SECONDS = 10
@@ -78,9 +79,7 @@ async def run(options: DevOptions, stop: asyncio.Event, ready: Callable[[str, Po
         url, token = f"http://{_reachable(host)}:{ports.http_port}", settings.hooks.hook_token[0]
         webhook = WebhookCaller(calls, url, token)
         stack.push_async_callback(webhook.drain, 0)
-        login = EmbeddedLogin(
-            kept.jwt_secret, await stack.enter_async_context(_published_keys(settings.user_tokens, stop))
-        )
+        login = EmbeddedLogin(kept.jwt_secret, await stack.enter_async_context(_published_keys(settings.user_tokens)))
         broker = EmbeddedBroker(rules, webhook, login, Authorizer(acl, questions, url, token), bytes_rate=rate)
         await _serve_api(stack, broker, kept, api)
         await _serve_service(stack, settings)
@@ -111,16 +110,14 @@ def _settings(directory: DataDirectory, ports: Ports, redis_url: str) -> Setting
 
 
 @contextlib.asynccontextmanager
-async def _published_keys(settings: UserTokenSettings, stop: asyncio.Event) -> AsyncIterator[JwksKeys | None]:
+async def _published_keys(settings: UserTokenSettings) -> AsyncIterator[JwksKeys | None]:
     if settings.jwt_jwks_url is None:
         yield None
         return
     keys = JwksKeys(settings.jwt_jwks_url, settings.jwt_jwks_seconds, Metrics())
-    fetching = asyncio.create_task(keys.run(stop))
-    try:
+    async with Supervisor() as workers:
+        workers.start("tokens", keys.run)
         yield keys
-    finally:
-        fetching.cancel()
 
 
 def _pool() -> aiohttp.ClientSession:

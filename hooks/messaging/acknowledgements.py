@@ -6,7 +6,6 @@ also dropped when Redis was restarted or rebuilt, because the message may be gon
 their `im.ack`.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from hooks.messaging.outgoing import Outgoing
 from hooks.metrics import Metrics
 from store.errors import StoreAway
 from store.redis.durability import Durability
+from store.workers import Worker
 
 _HELD = 100_000
 _LOOK_SECONDS = 0.1
@@ -55,11 +55,8 @@ class Acknowledgements:
             self._dropped(1)
         self._waiting.append(Waiting(mid, sender, client_id))
 
-    async def run(self) -> None:
-        """Runs until it is cancelled."""
-        while True:
-            await asyncio.sleep(_LOOK_SECONDS_IF_IMMEDIATE if self._immediate else _LOOK_SECONDS)
-            await self.step()
+    async def run(self, worker: Worker) -> None:
+        await worker.every(lambda: _LOOK_SECONDS_IF_IMMEDIATE if self._immediate else _LOOK_SECONDS, self.step)
 
     async def step(self) -> None:
         """Looks once, and tells all senders whose messages are durable by now."""

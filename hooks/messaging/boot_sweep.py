@@ -9,20 +9,19 @@ While nobody with a token has come to the node, nothing tells from when on it as
 disconnected once, and once more when the node has run for a minute.
 """
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Protocol
 
 import structlog
 
-from hooks.emqx.rest import BrokerAway, BrokerRefused, Listed, Node
+from hooks.emqx.rest import Listed, Node
 from hooks.emqx.versions import open_at_boot, version_of
 from hooks.messaging.session_ender import SessionEnder
-from store.cancellation import end
-from store.errors import StoreError
+from store.errors import LeaseLost
 from store.operations.boots import Boots, NodeLife
-from store.redis.lease import PeriodicLease
+from store.redis.lease import Lease
+from store.workers import Worker
 
 _LOOK_SECONDS = 3.0
 _WINDOW_MS = 60_000
@@ -87,42 +86,32 @@ class _Beginning:
 class BootSweep:
     """One process sweeps for all."""
 
-    def __init__(self, broker: BrokerSessions, boots: Boots, turn: PeriodicLease, ender: SessionEnder) -> None:
+    def __init__(self, broker: BrokerSessions, boots: Boots, lease: Lease, ender: SessionEnder) -> None:
         self._broker = broker
         self._boots = boots
-        self._turn = turn
+        self._lease = lease
         self._ender = ender
         self._beginnings: dict[NodeLife, _Beginning] = {}
-        self._trouble = ""
+        self._leads = False
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Runs until `stop`."""
-        working = asyncio.create_task(self._keep_sweeping(), name="boot_sweep")
-        await stop.wait()
-        await end(working)
+    async def run(self, worker: Worker) -> None:
+        await worker.every(_LOOK_SECONDS, self._look_if_leading)
+        if self._leads:
+            await self._lease.leave()
 
-    async def _keep_sweeping(self) -> None:
-        while True:
-            try:
-                began = _now()
-                if began - await self._turn.last() >= _LOOK_SECONDS * 1000 and await self._turn.take():
-                    try:
-                        await self.look()
-                        await self._turn.complete(began)
-                    finally:
-                        await self._turn.leave()
-            except Exception as error:
-                self._tell_trouble(error)
+    async def _look_if_leading(self) -> None:
+        """The process that has the lease keeps it: it knows whom it has disconnected."""
+        try:
+            if self._leads:
+                await self._lease.keep()
             else:
-                self._trouble = ""
-            await asyncio.sleep(_LOOK_SECONDS / 3)
-
-    def _tell_trouble(self, error: Exception) -> None:
-        """Logs an error once, as long as it stays the same."""
-        expected = isinstance(error, StoreError | BrokerAway | BrokerRefused)
-        if str(error) != self._trouble or not expected:
-            self._trouble = str(error)
-            log.warning("boot_sweep_failed", error=str(error), exc_info=None if expected else error)
+                self._beginnings.clear()
+                self._leads = await self._lease.take()
+            if self._leads:
+                await self.look()
+        except LeaseLost:
+            self._leads = False
+            raise
 
     async def look(self) -> None:
         """Looks once at the nodes, and at the clients of those that have just started."""
@@ -134,7 +123,7 @@ class BootSweep:
         for beginning in of_node.values():
             beginning.strangers = []
         async for page in self._broker.sessions(since=min(life.began for life in lives) - _CLOCKS_MS):
-            await self._turn.keep()
+            await self._lease.keep()
             for client in page:
                 if client.connected and client.node in of_node:
                     of_node[client.node].see(client)

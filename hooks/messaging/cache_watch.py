@@ -21,11 +21,11 @@ from hooks.emqx.rest import Asked, BrokerAway, BrokerRefused, Questions, Rest
 from hooks.messaging.patience import Asker
 from hooks.messaging.subscriptions import Subscriptions
 from hooks.metrics import Metrics
-from store.cancellation import end
-from store.errors import StoreError
+from store.cancellation import sleep_unless
 from store.operations.watched_caches import Watched, WatchedCaches
 from store.presence.presence import Presence
 from store.redis.lease import PeriodicLease
+from store.workers import Worker
 
 _LOOK_SECONDS = 2.0
 _AGAIN_SECONDS = 0.5
@@ -49,14 +49,14 @@ log = structlog.get_logger(__name__)
 class CacheWatch:
     def __init__(
         self,
-        turn: PeriodicLease,
+        lease: PeriodicLease,
         watched: WatchedCaches,
         rest: Rest,
         presence: Presence,
         subscriptions: Subscriptions,
         metrics: Metrics,
     ) -> None:
-        self._turn = turn
+        self._lease = lease
         self._watched = watched
         self._rest = rest
         self._presence = presence
@@ -65,6 +65,7 @@ class CacheWatch:
         self._drops = metrics.caches_dropped
         self._noted = Bounded[Asker, float](_MAX_NOTED)
         self._woken = asyncio.Event()
+        self._well = False
         self._trouble = ""
 
     def undecided(self, device: Asker | None) -> None:
@@ -73,54 +74,36 @@ class CacheWatch:
             self._noted[device] = time.monotonic()
         self._woken.set()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Runs until `stop`.
+    async def run(self, worker: Worker) -> None:
+        """Watches. What is not done at the end is another process's, or the next one's: the broker has counted it."""
+        await worker.every(_AGAIN_SECONDS, self._watch)
 
-        Work that is left then is done by another process, or the next one, because the broker has counted it.
-        """
-        working = asyncio.create_task(self._keep_watching(), name="cache_watch")
-        await stop.wait()
-        await end(working)
-
-    async def _keep_watching(self) -> None:
-        propagated = False
-        while True:
-            try:
-                propagated = await self._step(force=not propagated)
-                self._trouble = ""
-            except Exception as error:
-                propagated = False
-                expected = isinstance(error, StoreError | BrokerAway | BrokerRefused)
-                self._tell_trouble(str(error), None if expected else error)
-            await asyncio.sleep(_AGAIN_SECONDS)
-            if propagated:
-                await self._rest_a_while()
-
-    async def _rest_a_while(self) -> None:
-        """Waits for the next look, or for a question that this process could not decide."""
-        try:
-            async with asyncio.timeout(_LOOK_SECONDS - _AGAIN_SECONDS):
-                await self._woken.wait()
-        except TimeoutError:
-            return
+    async def _watch(self) -> None:
+        """Looks; after a look that found all well, not before it is due, or a question could not be decided."""
+        well, self._well = self._well, False
+        if well:
+            await sleep_unless(self._woken, _LOOK_SECONDS - _AGAIN_SECONDS)
+        self._well = await self._step(force=not well)
+        if self._well:
+            self._trouble = ""
 
     async def _step(self, *, force: bool) -> bool:
         """Returns whether the broker has no wrong denial in its caches, as far as is known."""
         force = force or self._woken.is_set()
         self._woken.clear()
         began = _now()
-        if not force and began - await self._turn.last() < _LOOK_SECONDS * 1000:
+        if not force and began - await self._lease.last() < _LOOK_SECONDS * 1000:
             return True
-        if not await self._turn.take():
+        if not await self._lease.take():
             return False
         counted = time.monotonic() - _SETTLE_SECONDS
         try:
             propagated = await self._look(began)
-            await self._turn.complete(began)
+            await self._lease.complete(began)
             if propagated:
                 await self._tell_noted(counted)
         finally:
-            await self._turn.leave()
+            await self._lease.leave()
         return propagated and not self._noted
 
     async def _look(self, began: int) -> bool:
@@ -178,18 +161,18 @@ class CacheWatch:
         for start in range(0, len(told), _AT_ONCE):
             some = told[start : start + _AT_ONCE]
             await asyncio.gather(*(self._subscriptions.again(uid, clientids) for uid, clientids in some))
-            await self._turn.keep()
+            await self._lease.keep()
 
     def _count(self, before: Mapping[str, list[int]], now: Mapping[str, Questions]) -> None:
         for node, questions in now.items():
             _, undecided = before.get(node, (0, 0))
             self._undecided.inc(max(0, questions.undecided - undecided))
 
-    def _tell_trouble(self, what: str, error: Exception | None = None) -> None:
-        """Logs an error once, as long as it stays the same."""
+    def _tell_trouble(self, what: str) -> None:
+        """Logs trouble once, as long as it stays the same."""
         if what != self._trouble:
             self._trouble = what
-            log.warning("permission_caches_kept", error=what, exc_info=error)
+            log.warning("permission_caches_kept", error=what)
 
 
 def _plain(asked: Asked) -> dict[str, list[int]]:

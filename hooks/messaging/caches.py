@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections import OrderedDict
+from functools import partial
 
 import structlog
 
 from hooks.emqx.rest import BrokerAway, BrokerRefused, Rest
 from hooks.metrics import Metrics
-from store.cancellation import end
+from store.workers import Worker
 
 _LATER_SECONDS = 5.0
 """A device's cache is dropped at most once in this time."""
@@ -37,19 +38,14 @@ class Caches:
             return
         self._due[clientid] = time.monotonic() + _LATER_SECONDS
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Runs until `stop`. What waits then is left: the caches end with their connections, or after an hour."""
-        if self._rest is None:
-            return
-        working = asyncio.create_task(self._keep_dropping(self._rest), name="caches")
-        await stop.wait()
-        await end(working)
+    async def run(self, worker: Worker) -> None:
+        """Drops caches. What waits at the end is left: the caches end with their connections, or after an hour."""
+        if self._rest is not None:
+            await worker.every(_STEP_SECONDS, partial(self._drop_due, self._rest))
 
-    async def _keep_dropping(self, rest: Rest) -> None:
-        while True:
-            await asyncio.sleep(_STEP_SECONDS)
-            while due := self._take_due():
-                await asyncio.gather(*(self._drop(rest, clientid) for clientid in due))
+    async def _drop_due(self, rest: Rest) -> None:
+        while due := self._take_due():
+            await asyncio.gather(*(self._drop(rest, clientid) for clientid in due))
 
     def _take_due(self) -> list[str]:
         now = time.monotonic()

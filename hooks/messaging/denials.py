@@ -19,8 +19,8 @@ from hooks.messaging.outgoing import Outgoing
 from hooks.messaging.patience import Asker
 from hooks.metrics import Metrics
 from store.addresses import Global, Group, Inbox, SendTopic, Tag, parse
-from store.cancellation import end
 from store.errors import StoreError
+from store.workers import Worker
 
 _GATHER_SECONDS = 0.5
 """A denied topic of a device is reported at most once in this time, however often the broker asks."""
@@ -65,17 +65,13 @@ class Denials:
         self._waiting[denied] = time.monotonic() + _GATHER_SECONDS
         self._of_device[asker] += 1
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Runs until `stop`; then tells everybody who is waiting at once."""
-        working = asyncio.create_task(self._keep_telling(), name="denials")
-        await stop.wait()
-        await end(working)
+    async def run(self, worker: Worker) -> None:
+        """Tells senders; when it is stopped, all who wait at once."""
+        await worker.every(_STEP_SECONDS, self._tell_due)
         await self._tell(float("inf"))
 
-    async def _keep_telling(self) -> None:
-        while True:
-            await asyncio.sleep(_STEP_SECONDS)
-            await self._tell(time.monotonic())
+    async def _tell_due(self) -> None:
+        await self._tell(time.monotonic())
 
     async def _tell(self, until: float) -> None:
         while due := self._due(until):

@@ -22,9 +22,9 @@ from hooks.emqx.rest import BrokerAway, BrokerRefused, Rest
 from hooks.messaging.shares import Shares
 from hooks.metrics import Metrics
 from store.addresses import is_for_many
-from store.cancellation import end
 from store.errors import StoreError
 from store.operations.subscribing import Subscribing
+from store.workers import Backoff, Worker
 
 _QUEUED, _QUEUED_OF_USER = 100_000, 100
 _AT_ONCE, _AT_ONCE_OF_USER = 8, 4
@@ -75,24 +75,21 @@ class Dispatch:
         self._waiting[clientid] = _Arrival(uid, resumed or (waiting is not None and waiting.resumed), adds)
         self._changed.set()
 
-    async def run(self, topics: TopicsOf, stop: asyncio.Event) -> None:
-        """Runs until `stop`; then goes on with the waiting devices for a few seconds."""
+    async def run(self, topics: TopicsOf, worker: Worker) -> None:
+        """Works on devices; when it is stopped, goes on with those that wait for a few seconds."""
         if self._rest is None:
             return
-        working = [
-            asyncio.create_task(self._keep_working(self._rest, topics), name="dispatch") for _ in range(_AT_ONCE)
-        ]
-        await stop.wait()
+        working = [self._keep_working(self._rest, topics) for _ in range(_AT_ONCE)]
+        await worker.until_stopped(*working, grace=_STOP_SECONDS, on_stop=self._finish)
+        if left := len(self._waiting) + self._working.total():
+            log.warning("dispatch_left", devices=left)
+
+    def _finish(self) -> None:
         self._stopping = True
         self._changed.set()
-        _, late = await asyncio.wait(working, timeout=_STOP_SECONDS)
-        if self._waiting or late:
-            log.warning("dispatch_left", devices=len(self._waiting))
-        for task in late:
-            await end(task)
 
     async def _keep_working(self, rest: Rest, topics: TopicsOf) -> None:
-        pause = _PAUSES[0]
+        retry = Backoff(*_PAUSES)
         while self._waiting or not self._stopping:
             found = self._turns.take(lambda share: self._working[share] < _AT_ONCE_OF_USER)
             if found is None:
@@ -110,15 +107,14 @@ class Dispatch:
                 self._count.labels("retried").inc()
                 # A failed call may have been carried out: the device is treated like one that has subscriptions.
                 self.put(arrival.uid, clientid, resumed=True, adds=arrival.adds)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _PAUSES[1])
+                await asyncio.sleep(retry.pause())
             except Exception as error:
                 expected = isinstance(error, BrokerRefused)
                 log.error("dispatch_failed", clientid=clientid, error=str(error), exc_info=None if expected else error)
                 self._count.labels("failed").inc()
             else:
                 self._count.labels("done").inc()
-                pause = _PAUSES[0]
+                retry.reset()
             finally:
                 self._working -= Counter([share])
                 self._changed.set()

@@ -4,7 +4,6 @@ Another process may have ended the membership without this one hearing of it. Th
 client that was allowed to subscribe goes on hearing, so both are taken back if the answer was wrong.
 """
 
-import asyncio
 from typing import NamedTuple
 
 import structlog
@@ -15,8 +14,8 @@ from hooks.messaging.member_cache import MemberCache
 from hooks.messaging.memberships import Memberships
 from hooks.messaging.patience import Asker
 from store.addresses import Group, Tag
-from store.cancellation import end
 from store.errors import StoreError
+from store.workers import Worker
 
 _LOOK_SECONDS = 1.0
 _MOST = 10_000
@@ -42,25 +41,19 @@ class Doubts:
         """Notes that the asker was allowed because memory says that they belong."""
         self._noted[_Doubt(of, asker)] = None
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Runs until `stop`."""
-        working = asyncio.create_task(self._keep_looking(), name="doubts")
-        await stop.wait()
-        await end(working)
+    async def run(self, worker: Worker) -> None:
+        await worker.every(_LOOK_SECONDS, self._settle_all)
 
-    async def _keep_looking(self) -> None:
-        while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            while self._noted:
-                doubt, _ = self._noted.popitem(last=False)
-                try:
-                    await self._settle(doubt)
-                except (StoreError, BrokerAway) as error:
-                    self._noted.setdefault(doubt, None)
-                    log.info("doubts_waiting", error=str(error), answers=len(self._noted))
-                    break
-                except BrokerRefused as error:
-                    log.error("doubt_failed", clientid=doubt.asker.clientid, error=str(error))
+    async def _settle_all(self) -> None:
+        while self._noted:
+            doubt, _ = self._noted.popitem(last=False)
+            try:
+                await self._settle(doubt)
+            except (StoreError, BrokerAway):
+                self._noted.setdefault(doubt, None)
+                raise
+            except BrokerRefused as error:
+                log.error("doubt_failed", clientid=doubt.asker.clientid, error=str(error))
 
     async def _settle(self, doubt: _Doubt) -> None:
         of, (uid, clientid) = doubt

@@ -15,11 +15,13 @@ from hooks.emqx.rest import BrokerAway, BrokerRefused, Publish, Rest
 from hooks.messaging.notices import notice
 from hooks.metrics import Metrics
 from store.addresses import Inbox
-from store.cancellation import end
+from store.workers import Backoff, Worker
 
 _QUEUED = 100_000
 _BULK = 500
-_MAX_PAUSE = 5.0
+_PAUSES = (0.1, 5.0)
+"""Seconds before what failed is tried again: the first pause, and the longest."""
+_STOP_SECONDS = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -34,26 +36,21 @@ class Outgoing:
         self._queue: deque[Publish] = deque()
         self._arrived = asyncio.Event()
         self._stopping = False
-        self._task: asyncio.Task[None] | None = None
 
     @property
     def connected(self) -> bool:
         """Returns whether there is a REST API to publish through."""
         return self._rest is not None
 
-    def start(self) -> None:
+    async def run(self, worker: Worker) -> None:
+        """Publishes; when it is stopped, goes on with what waits for a few seconds."""
         if self._rest is not None:
-            self._task = asyncio.create_task(self._drain(self._rest), name="outgoing")
+            await worker.until_stopped(self._drain(self._rest), grace=_STOP_SECONDS, on_stop=self._finish)
+            self._dropped("shutdown", len(self._queue))
 
-    async def stop(self, seconds: float) -> None:
-        """Sends what waits, for at most so long."""
+    def _finish(self) -> None:
         self._stopping = True
         self._arrived.set()
-        if self._task is not None:
-            _, late = await asyncio.wait([self._task], timeout=seconds)
-            for task in late:
-                await end(task)
-            self._dropped("shutdown", len(self._queue))
 
     def tell(self, uid: int | str, kind: str, body: Mapping[str, Any]) -> None:
         """Queues one control message to `single/<uid>` that is live only."""
@@ -77,7 +74,7 @@ class Outgoing:
             self._metrics.control_messages_dropped.labels(reason).inc(count)
 
     async def _drain(self, rest: Rest) -> None:
-        pause = 0.1
+        retry = Backoff(*_PAUSES)
         while True:
             if not self._queue:
                 if self._stopping:
@@ -91,11 +88,10 @@ class Outgoing:
             except BrokerAway as error:
                 log.warning("broker_away", error=str(error), waiting=len(self._queue) + len(bulk))
                 self._queue.extendleft(reversed(bulk))
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _MAX_PAUSE)
+                await asyncio.sleep(retry.pause())
             except BrokerRefused as error:
                 self._dropped("refused", len(bulk))
                 log.error("broker_refused", error=str(error), dropped=len(bulk))
-                pause = 0.1
+                retry.reset()
             else:
-                pause = 0.1
+                retry.reset()

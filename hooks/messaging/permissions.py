@@ -20,6 +20,7 @@ from hooks.metrics import Metrics
 from store.cancellation import end
 from store.errors import StoreError
 from store.operations.permissions import FIRST, Ending, Entry, Permission, PermissionWork
+from store.workers import Backoff, Worker
 
 _HELD_OF_SHARE, _HELD = 1000, 50_000
 """Entries that are held of one share and in all; the others stay on the list."""
@@ -47,16 +48,14 @@ class PermissionWorker:
         self._backlog = Backlog(most_held=_HELD_OF_SHARE, at_once=MAX_USERNAMES)
         self._again_from: bytes | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._pauses: dict[str, float] = {}
+        self._retries: dict[str, Backoff] = {}
         self._logged_at = 0.0
         self._stopping = False
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Runs until `stop` is set; what is not done then is left to the next worker, and done again from its start."""
-        reading = asyncio.create_task(self._keep_reading(), name="permissions")
-        await stop.wait()
+    async def run(self, worker: Worker) -> None:
+        """Works on the list. What is not done at the end is left to the next worker, and done again from its start."""
+        await worker.every(0.0, self._read_or_again, retry=Backoff(*_PAUSES))
         self._stopping = True
-        await end(reading)
         for task in list(self._tasks):
             task.cancel()
         for task in list(self._tasks):
@@ -68,19 +67,13 @@ class PermissionWorker:
         except StoreError as error:
             log.warning("permissions_left", error=str(error))
 
-    async def _keep_reading(self) -> None:
-        pause = _PAUSES[0]
-        while True:
-            try:
-                await self._read()
-            except Exception as error:
-                self._log(error)
-                # What Redis gave in an answer that did not arrive is this worker's all the same.
-                self._again_from = FIRST
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _PAUSES[1])
-            else:
-                pause = _PAUSES[0]
+    async def _read_or_again(self) -> None:
+        try:
+            await self._read()
+        except Exception:
+            # What Redis gave in an answer that did not arrive is this worker's all the same.
+            self._again_from = FIRST
+            raise
 
     async def _read(self) -> None:
         """One look at the list: what was given and is not held, and, if there is room, what is new."""
@@ -121,11 +114,10 @@ class PermissionWorker:
             self._log(error)
             self._count.labels("retried").inc()
             if self._backlog.failed(work):
-                pause = self._pauses.get(work.share, _PAUSES[0])
-                self._pauses[work.share] = min(pause * 2, _PAUSES[1])
-                asyncio.get_running_loop().call_later(pause, self._resume, work.share)
+                retry = self._retries.setdefault(work.share, Backoff(*_PAUSES))
+                asyncio.get_running_loop().call_later(retry.pause(), self._resume, work.share)
         else:
-            self._pauses.pop(work.share, None)
+            self._retries.pop(work.share, None)
             self._backlog.done(work)
         self._start()
 

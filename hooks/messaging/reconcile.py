@@ -5,23 +5,22 @@ goes when a second list, begun after it was held, lacks it too. Who is connected
 say: they decide only whether a device is looked at now or the next time.
 """
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import NamedTuple
 
 import structlog
 
-from hooks.emqx.rest import BrokerAway, BrokerRefused, Listed
+from hooks.emqx.rest import Listed
 from hooks.messaging import boot_sweep
 from hooks.messaging.session_limit import SessionLimit
 from hooks.metrics import Metrics
 from store.addresses import number
-from store.cancellation import end
-from store.errors import StoreError
 from store.operations.boots import Boots
 from store.presence.presence import Device, Presence, device_at
 from store.redis.lease import PeriodicLease
+from store.workers import Worker
 
 _LOOKS = 10
 """How many times in one interval a process looks whether it is due, or may be tried again."""
@@ -41,48 +40,42 @@ class Reconciler:
     def __init__(
         self,
         presence: Presence,
-        turn: PeriodicLease,
+        lease: PeriodicLease,
         broker: boot_sweep.BrokerSessions,
         boots: Boots,
         metrics: Metrics,
         limit: SessionLimit | None = None,
     ) -> None:
         self._presence = presence
-        self._turn = turn
+        self._lease = lease
         self._broker = broker
         self._boots = boots
         self._metrics = metrics
         self._limit = limit
 
-    async def run(self, seconds: int, stop: asyncio.Event) -> None:
-        """Runs until `stop`: once after this process began, and then whenever nobody has for so long."""
-        working = asyncio.create_task(self._keep_reconciling(seconds), name="reconcile")
-        await stop.wait()
-        await end(working)
+    async def run(self, seconds: int, worker: Worker) -> None:
+        """Reconciles once after this process began, and then whenever no process has for so long."""
+        await worker.every(seconds / _LOOKS, partial(self._reconcile_if_due, seconds * 1000, _now()))
 
-    async def _keep_reconciling(self, seconds: int) -> None:
-        started = _now()
-        while True:
-            try:
-                last = await self._turn.last()
-                if last < started or _now() - last >= seconds * 1000:
-                    await self.reconcile()
-            except Exception as error:
-                expected = isinstance(error, StoreError | BrokerAway | BrokerRefused)
-                log.warning("reconcile_failed", error=str(error), exc_info=None if expected else error)
-                self._metrics.reconciles.labels("failed").inc()
-            await asyncio.sleep(seconds / _LOOKS)
+    async def _reconcile_if_due(self, milliseconds: int, started: int) -> None:
+        try:
+            last = await self._lease.last()
+            if last < started or _now() - last >= milliseconds:
+                await self.reconcile()
+        except Exception:
+            self._metrics.reconciles.labels("failed").inc()
+            raise
 
     async def reconcile(self, progress: Callable[[Reconciled], object] = lambda so_far: None) -> Reconciled | None:
         """None where another process is at it. Raises StoreError, BrokerAway, BrokerRefused."""
-        if not await self._turn.take():
+        if not await self._lease.take():
             return None
         try:
             began = _now()
             done = await self._compare(began, progress)
-            await self._turn.complete(began)
+            await self._lease.complete(began)
         finally:
-            await self._turn.leave()
+            await self._lease.leave()
         log.info("reconciled", **done._asdict())
         self._metrics.reconciles.labels("done").inc()
         return done
@@ -104,7 +97,7 @@ class Reconciler:
             await self._limit.enforce()
         suspects = dict[int, Device]()
         async for devices in self._presence.everybody():
-            await self._turn.keep()
+            await self._lease.keep()
             for device in devices:
                 if device.connected_at < began and _identity(device) not in listed:
                     suspects[_identity(device)] = device
@@ -121,7 +114,7 @@ class Reconciler:
     async def _listing(self) -> AsyncIterator[list[Listed]]:
         """Yields what EMQX lists, a page at a time."""
         async for page in self._broker.sessions():
-            await self._turn.keep()
+            await self._lease.keep()
             yield page
 
     async def _let_in(self, page: list[Listed]) -> list[Listed]:

@@ -10,6 +10,7 @@ from hooks.emqx.rest import BrokerAway, BrokerRefused, Rest
 from hooks.messaging.shares import Shares
 from hooks.metrics import Metrics
 from store.cancellation import end
+from store.workers import Worker
 
 _AT_ONCE, _AT_ONCE_OF_SHARE = 8, 4
 _PAUSE = 0.01
@@ -48,12 +49,12 @@ class SessionEnder:
         self._waiting.put(share, _Ending(clientid, reason))
         self._changed.set()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Runs until `stop`."""
-        ending = asyncio.create_task(self._keep_ending(), name="session_ender")
-        await stop.wait()
-        for task in (ending, *self._tasks):
-            await end(task)
+    async def run(self, worker: Worker) -> None:
+        try:
+            await worker.until_stopped(self._keep_ending())
+        finally:
+            for task in list(self._tasks):
+                await end(task)
 
     async def _keep_ending(self) -> None:
         while True:

@@ -6,7 +6,6 @@ later, once for everything that any process noticed meanwhile: by then what they
 Lost with the process, a notice is made good by the next pull.
 """
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -17,11 +16,11 @@ import structlog
 from hooks.messaging.outgoing import Outgoing
 from hooks.metrics import Metrics
 from store.addresses import Address, Inbox, number, parse
-from store.cancellation import end
 from store.errors import StoreError
 from store.presence.notification_claims import NotificationClaims
 from store.presence.presence import Presence
 from store.timelines.summary import Timelines
+from store.workers import Worker
 
 LATE_MS = 1000
 """A message that is stored longer after EMQX received it is late."""
@@ -73,26 +72,14 @@ class Sync:
         if hook == "message" and isinstance(to := parse(body["topic"]), Address):
             self.stored(to, str(body["username"]), body["publish_received_at"])
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Runs until `stop`; then tells everybody who is due at once."""
-        working = asyncio.create_task(self._keep_telling(), name="sync")
-        await stop.wait()
-        await end(working)
+    async def run(self, worker: Worker) -> None:
+        """Tells users to pull; when it is stopped, all who are due at once."""
+        await worker.every(_LOOK_SECONDS, self._step)
         await self._step(all_due=True)
 
-    async def _keep_telling(self) -> None:
-        while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            await self._step()
-
     async def _step(self, *, all_due: bool = False) -> None:
-        try:
-            await self._look()
-            await self._tell(time.monotonic() + (_GATHER_SECONDS if all_due else 0))
-        except StoreError as error:
-            log.warning("sync_waiting", error=str(error))
-        except Exception as error:
-            log.error("sync_failed", exc_info=error)
+        await self._look()
+        await self._tell(time.monotonic() + (_GATHER_SECONDS if all_due else 0))
 
     async def _look(self) -> None:
         """Finds the users to tell of what was noticed since last time; if the store fails, it is looked at again."""

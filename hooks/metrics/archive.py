@@ -4,6 +4,9 @@ from collections import Counter
 from typing import Protocol
 
 from hooks.metrics import Metrics
+from store.workers import Worker
+
+_SECONDS = 1.0
 
 
 class Archiving(Protocol):
@@ -19,6 +22,12 @@ class ArchiveCounts:
         self._metrics = metrics
         self._archived = 0
         self._failures: Counter[str] = Counter()
+
+    async def run(self, worker: Worker) -> None:
+        async def step() -> None:
+            self.update()
+
+        await worker.every(_SECONDS, step)
 
     def update(self) -> None:
         """Adds what happened since the last time."""

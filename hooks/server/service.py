@@ -1,11 +1,10 @@
 """Starts the parts of the service, and stops them without losing what was accepted."""
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
@@ -19,7 +18,7 @@ from hooks.api.pull import PullApi
 from hooks.api.room import Room
 from hooks.api.tags import TagsApi
 from hooks.api.users import UsersApi
-from hooks.emqx.rest import Rest
+from hooks.emqx.rest import BrokerAway, BrokerRefused, Rest
 from hooks.http.crowd import Crowd
 from hooks.http.listening import listening, operators_bounds, public_bounds
 from hooks.http.origins import Origins
@@ -44,6 +43,7 @@ from hooks.metrics import Metrics
 from hooks.metrics.archive import ArchiveCounts
 from hooks.metrics.hot_channels import HotCounts
 from hooks.server.application import Parts
+from hooks.server.keeping import StoreKeeper
 from hooks.server.session_works import session_works
 from hooks.settings import Settings, unknown_names
 from hooks.tokens.bearer import FixedTokens, UserTokens
@@ -53,12 +53,11 @@ from hooks.webhook.dispatcher import Webhook
 from hooks.webhook.group import GroupHook
 from hooks.webhook.message import MessageHook
 from hooks.webhook.will import WillHook
-from store.archive.archive import Archive, open_archive
+from store.archive.archive import open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
 from store.archive.upkeep import keep_up
-from store.cancellation import end
 from store.errors import StoreError
 from store.groups.groups import Groups, Limits
 from store.operations.dead_letters import DeadLetters
@@ -82,16 +81,12 @@ from store.timelines.recovery import StoreRecovery
 from store.timelines.summary import Timelines
 from store.timelines.sweep import Sweeper
 from store.timelines.wakeups import Wakeups
+from store.workers import Run, Supervisor
 
-_LIFE_SECONDS = 1.0
+_EXPECTED = (StoreError, BrokerAway, BrokerRefused)
+"""Errors that workers are begun again after without a traceback in the log."""
 
 log = structlog.get_logger(__name__)
-
-
-class Writer(Protocol):
-    @property
-    def highest_id(self) -> int:
-        """Of those it was given by the store."""
 
 
 @dataclass
@@ -171,8 +166,8 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         )
         stack.push_async_callback(rest.close)
     outgoing = Outgoing(rest, settings.control.secret, metrics)
-    outgoing.start()
-    stack.push_async_callback(outgoing.stop, 5.0)
+    publishing = await stack.enter_async_context(Supervisor(expected=_EXPECTED))
+    publishing.start("outgoing", outgoing.run)
 
     budget = Budget(settings.messages.send_bytes, settings.messages.send_rate, settings.messages.operators)
     bounds: dict[str, Any] = {
@@ -215,15 +210,12 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     tag_changes = TagChanges(tags, partial(Replacement, redis, tags), member_cache)
     commands = Commands(groups, outgoing, member_cache, secret=settings.control.secret)
 
-    looked = asyncio.Event()
-    writers = (appender, groups, tags)
-    keeping = asyncio.create_task(_keep_life(life, archive, writers, archive_counts, looked), name="life")
-    stack.push_async_callback(end, keeping)
-    await looked.wait()
+    workers = await stack.enter_async_context(Supervisor(expected=_EXPECTED))
+    keeper = StoreKeeper(life, archive, (appender, groups, tags))
+    workers.start("store", keeper.run)
+    await keeper.looked.wait()
     acknowledgements = Acknowledgements(partial(look, redis), outgoing, metrics)
     await acknowledgements.step()
-    stack.push_async_callback(end, asyncio.create_task(acknowledgements.run(), name="acknowledgements"))
-    stop = asyncio.Event()
     sweeper = Sweeper(
         redis,
         zombie_days=settings.timelines.zombie_days,
@@ -249,30 +241,32 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         metrics,
         jwks_seconds=settings.user_tokens.jwt_jwks_seconds,
     )
-    works = {
-        "tokens": user_tokens.run(stop),
-        "memory": memory.run(stop),
-        "archiver": archiver.run(stop),
-        "upkeep": keep_up(archive, settings.timelines.roaming, settings.timelines.retention_days, stop),
-        "sweep": sweeper.run(stop),
-        "permissions": permissions.run(stop),
-        "propagator": Propagator(redis, tags).run(stop),
-        "sync": sync.run(stop),
-        "denials": denials.run(stop),
-        "caches": caches.run(stop),
-        "doubts": doubts.run(stop),
-        "dispatch": dispatch.run(subscriptions.topics, stop),
-        "hot": hot.run(stop),
+    works: dict[str, Run] = {
+        "acknowledgements": acknowledgements.run,
+        "tokens": user_tokens.run,
+        "memory": memory.run,
+        "archiver": archiver.run,
+        "archive_counts": archive_counts.run,
+        "upkeep": partial(keep_up, archive, settings.timelines.roaming, settings.timelines.retention_days),
+        "sweep": sweeper.run,
+        "permissions": permissions.run,
+        "propagator": Propagator(redis, tags).run,
+        "sync": sync.run,
+        "denials": denials.run,
+        "caches": caches.run,
+        "doubts": doubts.run,
+        "dispatch": partial(dispatch.run, subscriptions.topics),
+        "hot": hot.run,
     }
     ender = None
     undecided: Undecided = lambda _: None  # noqa: E731
     if rest is not None:
         watch = CacheWatch(watching(redis), WatchedCaches(redis), rest, presence, subscriptions, metrics)
-        works["cache_watch"], undecided = watch.run(stop), watch.undecided
+        works["cache_watch"], undecided = watch.run, watch.undecided
         ender = SessionEnder(rest, metrics)
-        works |= session_works(settings.broker, redis, rest, presence, ender, metrics, stop)
-    for name, work in works.items():
-        stack.push_async_callback(_finish, asyncio.create_task(work, name=name), stop)
+        works |= session_works(settings.broker, redis, rest, presence, ender, metrics)
+    for name, run in works.items():
+        workers.start(name, run)
 
     webhook = Webhook(
         {
@@ -326,7 +320,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
             room=Room(settings.pulls.answer_bytes, settings.pulls.open_pulls),
             origins=origins,
         ),
-        health=HealthApi(life, memory, outbox, archiver, archive_counts, presence, acknowledgements, metrics),
+        health=HealthApi(life, memory, outbox, archiver, workers, archive_counts, presence, acknowledgements, metrics),
         admin=AdminApi(
             settings.admin.admin_token,
             UsersApi(presence, groups, tags, timelines),
@@ -338,40 +332,3 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         ),
         news=news,
     )
-
-
-async def _keep_life(
-    life: StoreRecovery,
-    archive: Archive,
-    writers: Sequence[Writer],
-    archive_counts: ArchiveCounts,
-    looked: asyncio.Event,
-) -> None:
-    """Brings the archive's schema up to date, then sees to it that Redis holds what it should."""
-    migrated = False
-    while True:
-        try:
-            migrated = migrated or await _migrated(archive)
-            await life.ensure(max(writer.highest_id for writer in writers))
-        except StoreError as error:
-            log.warning("store_not_ready", error=str(error))
-        except Exception as error:
-            log.error("store_not_ready", exc_info=error)
-        looked.set()
-        archive_counts.update()
-        await asyncio.sleep(_LIFE_SECONDS)
-
-
-async def _migrated(archive: Archive) -> bool:
-    """Brings the archive's schema up to date; whether it could."""
-    try:
-        log.info("archive_migrated", applied=await archive.migrate())
-    except StoreError as error:
-        log.warning("archive_not_ready", error=str(error))
-        return False
-    return True
-
-
-async def _finish(task: asyncio.Task[None], stop: asyncio.Event) -> None:
-    stop.set()
-    await task

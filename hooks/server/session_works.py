@@ -1,8 +1,6 @@
 """What looks after the sessions in EMQX, in the background."""
 
-import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from functools import partial
 
 from hooks.emqx.rest import Rest
 from hooks.messaging.boot_sweep import BootSweep
@@ -15,6 +13,7 @@ from store.operations.boots import Boots
 from store.presence.presence import Presence
 from store.redis.client import RedisClient
 from store.redis.lease import reconciling, sweeping
+from store.workers import Run
 
 
 def session_works(
@@ -24,13 +23,12 @@ def session_works(
     presence: Presence,
     ender: SessionEnder,
     metrics: Metrics,
-    stop: asyncio.Event,
-) -> dict[str, Coroutine[Any, Any, None]]:
-    """By name; each runs until `stop`."""
+) -> dict[str, Run]:
+    """Workers by name."""
     boots, limit = Boots(redis), SessionLimit(rest, ender, settings.user_sessions)
     reconciler = Reconciler(presence, reconciling(redis), rest, boots, metrics, limit)
     return {
-        "session_ender": ender.run(stop),
-        "boot_sweep": BootSweep(rest, boots, sweeping(redis), ender).run(stop),
-        "reconcile": reconciler.run(settings.reconcile_seconds, stop),
+        "session_ender": ender.run,
+        "boot_sweep": BootSweep(rest, boots, sweeping(redis), ender).run,
+        "reconcile": partial(reconciler.run, settings.reconcile_seconds),
     }

@@ -1,6 +1,5 @@
 """Bearer tokens: the fixed ones of EMQX and operators, and the users' JWTs."""
 
-import asyncio
 import hmac
 import re
 import time
@@ -13,6 +12,7 @@ from hooks.tokens import jwts
 from hooks.tokens.jwks import JwksKeys, PublishedKey
 from hooks.tokens.jwts import BadToken, Jwt
 from store.addresses import number
+from store.workers import Worker
 
 _BEARER = re.compile(r"bearer +(?=[^ ])", re.IGNORECASE | re.ASCII)
 _REMEMBERED = 100_000
@@ -64,10 +64,10 @@ class UserTokens:
         self._verified: OrderedDict[str, _Verified] = OrderedDict()
         self._characters = 0
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, worker: Worker) -> None:
         """Keeps the provider's keys as they are published; there is nothing to do without a provider."""
         if self._jwks is not None:
-            await self._jwks.run(stop)
+            await self._jwks.run(worker)
 
     async def uid(self, authorization: str) -> int:
         """Returns the user of the `Authorization` header. Raises Problem `unauthorized`, `not_a_uid`, `failed`."""

@@ -14,13 +14,13 @@ import structlog
 from hooks.errors import Problem
 from hooks.metrics import Metrics
 from hooks.tokens.jwts import Jwt
-from store.cancellation import sleep_unless
+from store.workers import Backoff, Worker
 
 _TIMEOUT_SECONDS = 3
 _ASKED_SECONDS = 10
 """The least time between two fetches because of tokens that no key fits."""
-_MAX_PAUSE_SECONDS = 60
-"""Longest pause before a provider that is away or answers nonsense is asked again; the first pause is a second."""
+_PAUSES = (1.0, 60.0)
+"""Seconds before a provider that is away, or answers nonsense, is asked again: the first pause, and the longest."""
 _MAX_ANSWER = 1024 * 1024
 _MAX_KEYS = 32
 """Each is tried on a token whose `kid` no key has."""
@@ -67,15 +67,19 @@ class JwksKeys:
         self._fetches = metrics.jwks_fetches
         self._keys: dict[bytes, PublishedKey] = {}
         self._not_before = -math.inf
-        self._failures = 0
+        self._failing = False
+        self._retry = Backoff(*_PAUSES)
         self._lock = asyncio.Lock()
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, worker: Worker) -> None:
         """Keeps the keys as they are published."""
-        while not stop.is_set():
-            await self._fetch_unless(self._not_before)
-            pause = max(0.0, self._not_before - time.monotonic()) if self._failures else self._seconds
-            await sleep_unless(stop, pause)
+        await worker.every(self._seconds_to_wait, self._fetch)
+
+    async def _fetch(self) -> None:
+        await self._fetch_unless(self._not_before)
+
+    def _seconds_to_wait(self) -> float:
+        return max(0.0, self._not_before - time.monotonic()) if self._failing else self._seconds
 
     async def key(self, token: Jwt) -> PublishedKey:
         """Returns the key that signed the token.
@@ -109,13 +113,15 @@ class JwksKeys:
                 self._take(await self._published())
             except Exception as error:
                 # Anything a provider sends is a provider that is away: what was known stays.
-                self._failures += 1
-                pause = min(_MAX_PAUSE_SECONDS, 2.0 ** (self._failures - 1))
+                self._failing, pause = True, self._retry.pause()
                 # The error's message may hold what was sent.
-                log.warning("jwks_away", setting="IM_JWT_JWKS_URL", error=type(error).__name__, retry_seconds=pause)
+                log.warning(
+                    "jwks_away", setting="IM_JWT_JWKS_URL", error=type(error).__name__, retry_seconds=round(pause, 1)
+                )
                 self._fetches.labels("failed").inc()
             else:
-                self._failures, pause = 0, _ASKED_SECONDS
+                self._retry.reset()
+                self._failing, pause = False, _ASKED_SECONDS
                 self._fetches.labels("done").inc()
             self._not_before = time.monotonic() + pause
 

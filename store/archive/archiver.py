@@ -1,7 +1,5 @@
 """Carries the outbox into the archive: at least once each, in batches, and never stopped by one bad entry."""
 
-import asyncio
-import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -11,8 +9,8 @@ import structlog
 
 from store.archive.handlers import Handler
 from store.archive.outbox import Outbox, OutboxEntry
-from store.cancellation import sleep_unless
 from store.errors import ArchiveAway, ArchiveRefused, StoreError, UnknownVersion
+from store.workers import Backoff, Worker
 
 BATCH_ENTRIES = 2000
 BATCH_BYTES = 8 * 1024 * 1024
@@ -40,7 +38,6 @@ class Archiver:
     archived: things stored, such as messages.
     failures: by reason, steps that failed (`archive_away`, `store_away`, `archive_unknown_version`, `internal`)
     and entries set aside (`archive_refused`, `archive_undecodable`, `archive_unknown_kind`).
-    trouble: why it stands still, "" if it does not.
     """
 
     def __init__(self, outbox: Outbox, handlers: Mapping[bytes, Handler[Any]], dead_letters: DeadLetterKeeper) -> None:
@@ -50,25 +47,14 @@ class Archiver:
         self._limit = FIRST_BATCH
         self.archived = 0
         self.failures: Counter[str] = Counter()
-        self.trouble = ""
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Steps until `stop`, and finishes the step in hand. What fails is tried again, ever more slowly."""
-        pause = FIRST_PAUSE
-        while not stop.is_set():
-            try:
-                await self.step()
-            except Exception as error:
-                self._note(error)
-                await sleep_unless(stop, pause * random.uniform(0.5, 1.0))  # noqa: S311
-                pause = min(MAX_PAUSE, pause * 2)
-            else:
-                pause = FIRST_PAUSE
-                self._note(None)
+    async def run(self, worker: Worker) -> None:
+        """Steps until the worker is stopped, and finishes the step in hand."""
+        await worker.every(0.0, self._counted_step, retry=Backoff(FIRST_PAUSE, MAX_PAUSE), finishes=True)
         try:
             await self._outbox.leave()
         except StoreError as error:
-            _log.warning("archiver left without saying so", error=str(error))
+            worker.failed(error)
 
     async def step(self) -> int:
         """Archives one batch, waiting a second for one; how many things left the outbox.
@@ -76,6 +62,14 @@ class Archiver:
         Raises StoreError; what is not archived then comes again.
         """
         return await self._archive_what(self._outbox.read)
+
+    async def _counted_step(self) -> None:
+        """Raises what `step` raises, and counts it."""
+        try:
+            await self.step()
+        except Exception as error:
+            self.failures[_reason(error)] += 1
+            raise
 
     async def archive_all(self, progress: Callable[[], Awaitable[object]]) -> None:
         """Archives everything in the outbox, given to another archiver or not; `progress` is called after each batch.
@@ -147,21 +141,14 @@ class Archiver:
         self.failures[reason] += 1
         _log.warning("outbox entry set aside", entry=entry.id.decode(), reason=reason, error=message)
 
-    def _note(self, error: Exception | None) -> None:
-        """Counts a failed step, and logs when trouble begins, changes or ends, not at every try."""
-        if error is None:
-            if self.trouble:
-                _log.info("archiver goes on")
-            self.trouble = ""
-            return
-        if isinstance(error, ArchiveAway):
-            reason = "archive_away"
-        elif isinstance(error, UnknownVersion):
-            reason = "archive_unknown_version"
-        else:
-            reason = "store_away" if isinstance(error, StoreError) else "internal"
-        self.failures[reason] += 1
-        if self.trouble != str(error):
-            unexpected = error if reason == "internal" else None
-            _log.error("archiver stands still", reason=reason, error=str(error), exc_info=unexpected)
-        self.trouble = str(error) or type(error).__name__
+
+def _reason(error: Exception) -> str:
+    """What a failed step is counted as."""
+    match error:
+        case ArchiveAway():
+            return "archive_away"
+        case UnknownVersion():
+            return "archive_unknown_version"
+        case StoreError():
+            return "store_away"
+    return "internal"

@@ -1,33 +1,29 @@
 """Keeps the archive's tables in order while the service runs."""
 
-import asyncio
 import time
 
 import structlog
 
 from store.archive.archive import Archive
 from store.archive.tables.months import AGGREGATED, Roaming, droppable_before, month_of
-from store.cancellation import sleep_unless
-from store.errors import ArchiveAway
+from store.workers import Backoff, Worker
 
 INTERVAL_SECONDS = 3600.0
-RETRY_SECONDS = 10.0
+RETRY_SECONDS = (10.0, 60.0)
+"""The first pause after a failure, and the longest."""
 SETTLED_SECONDS = 3600
 """How long an aggregated month keeps its rows: for whoever looked before where to read it."""
 
 _log = structlog.get_logger(__name__)
 
 
-async def keep_up(archive: Archive, roaming: Roaming, retention_days: float, stop: asyncio.Event) -> None:
-    """Until `stop`, once an hour: `put_in_order`. Any number of processes may do this at once."""
-    while not stop.is_set():
-        seconds = INTERVAL_SECONDS
-        try:
-            await put_in_order(archive, roaming, retention_days, time.time_ns() // 1000)
-        except ArchiveAway as error:
-            _log.warning("archive upkeep failed", error=str(error))
-            seconds = RETRY_SECONDS
-        await sleep_unless(stop, seconds)
+async def keep_up(archive: Archive, roaming: Roaming, retention_days: float, worker: Worker) -> None:
+    """Once an hour: `put_in_order`. Any number of processes may do this at once."""
+
+    async def step() -> None:
+        await put_in_order(archive, roaming, retention_days, time.time_ns() // 1000)
+
+    await worker.every(INTERVAL_SECONDS, step, retry=Backoff(*RETRY_SECONDS), finishes=True)
 
 
 async def put_in_order(archive: Archive, roaming: Roaming, retention_days: float, now: int) -> None:

@@ -2,7 +2,7 @@
 
 import secrets
 
-from store.errors import StoreAway
+from store.errors import LeaseLost
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.scripts import script
@@ -14,6 +14,7 @@ _LEASE_SECONDS = 60
 """After a process died at work another may begin."""
 _PROPAGATING_SECONDS = 30
 _WATCHING_SECONDS = 5
+_SWEEPING_SECONDS = 10
 
 
 class Lease:
@@ -35,9 +36,9 @@ class Lease:
         return taken
 
     async def keep(self) -> None:
-        """The work goes on. Raises StoreAway, too, where this process does not have the lease any more."""
+        """The work goes on. Raises LeaseLost where this process does not have it any more."""
         if not await _KEEP.run(self._redis, lease_key=self._name, holder=self._holder, milliseconds=self._milliseconds):
-            raise StoreAway(f"{self._name.decode()}: another process has taken over")
+            raise LeaseLost(f"{self._name.decode()}: another process has taken over")
 
     async def leave(self) -> None:
         """Another process may take it at once; one that has taken over keeps it."""
@@ -80,6 +81,6 @@ def watching(redis: RedisClient) -> PeriodicLease:
     return PeriodicLease(redis, keys.CACHES_LOCK, keys.CACHES_LOOKED, _WATCHING_SECONDS)
 
 
-def sweeping(redis: RedisClient) -> PeriodicLease:
-    """Of looking for nodes of the broker that were started."""
-    return PeriodicLease(redis, keys.BOOT_LOCK, keys.BOOTS_LOOKED, _WATCHING_SECONDS)
+def sweeping(redis: RedisClient) -> Lease:
+    """Of looking for nodes of the broker that were started: one process keeps it."""
+    return Lease(redis, keys.BOOT_LOCK, _SWEEPING_SECONDS)

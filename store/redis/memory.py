@@ -3,16 +3,15 @@
 Writes stop while there is still some left: for pulls, which trim, for presence, and for archiving, which makes room.
 """
 
-import asyncio
 import math
 from time import monotonic
 
 import structlog
 
-from store.cancellation import sleep_unless
 from store.errors import StoreAway, StoreFull
 from store.redis import keys
 from store.redis.client import RedisClient
+from store.workers import Worker
 
 _LOOK_SECONDS = 1.0
 
@@ -52,14 +51,8 @@ class StoreMemory:
         if self.full:
             raise StoreFull(StoreFull.__doc__)
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Looks until `stop`."""
-        while not stop.is_set():
-            try:
-                await self.look()
-            except StoreAway as error:
-                log.warning("memory_unknown", error=str(error))
-            await sleep_unless(stop, _LOOK_SECONDS)
+    async def run(self, worker: Worker) -> None:
+        await worker.every(_LOOK_SECONDS, self.look)
 
     async def look(self) -> None:
         """Raises StoreAway; what was known stays then."""

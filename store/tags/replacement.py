@@ -1,20 +1,20 @@
 """A new set of a tag's profile holders, of any size: staged in pieces, then in effect at one id."""
 
-import asyncio
 import secrets
 from collections.abc import Iterable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 import structlog
 
-from store.cancellation import sleep_unless
 from store.errors import OutboxFull, StoreError
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.lease import Lease, propagating
 from store.tags.script import PropagateReply
 from store.tags.tags import Tags
+from store.workers import Worker
 
 _STAGED_AT_ONCE = 1000
 _PAGE = 250
@@ -86,36 +86,32 @@ class Propagator:
         self._redis = redis
         self._tags = tags
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`. What is not propagated then is another's."""
-        while not stop.is_set():
-            try:
-                if await self._tags.propagating():
-                    await self._settle_all(stop)
-            except StoreError as error:
-                log.warning("settling_waits", error=str(error))
-            await sleep_unless(stop, _LOOK_SECONDS)
+    async def run(self, worker: Worker) -> None:
+        """What is not propagated when it is stopped is another's."""
+        await worker.every(_LOOK_SECONDS, partial(self._settle_all, worker), finishes=True)
 
-    async def _settle_all(self, stop: asyncio.Event) -> None:
+    async def _settle_all(self, worker: Worker) -> None:
+        if not await self._tags.propagating():
+            return
         lease = propagating(self._redis)
         if not await lease.take():
             return
         try:
             for tag in await self._tags.propagating():
-                await self._settle(tag, lease, stop)
+                await self._settle(tag, lease, worker)
         finally:
             await lease.leave()
 
-    async def _settle(self, tag: str, lease: Lease, stop: asyncio.Event) -> None:
+    async def _settle(self, tag: str, lease: Lease, worker: Worker) -> None:
         looked, changed, waits_for = 0, 0, ""
-        while not stop.is_set():
+        while not worker.stop.is_set():
             await lease.keep()
             step, waiting = await self._step(tag)
             if waiting != waits_for and waiting:
                 log.warning("settling_waits", tag=tag, reason=waiting)
             waits_for = waiting
             if step is None:
-                await asyncio.sleep(_LOOK_SECONDS)
+                await worker.sleep(_LOOK_SECONDS)
                 continue
             looked, changed = looked + step.looked, changed + step.changed
             if not step.more:

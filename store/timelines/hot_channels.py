@@ -5,7 +5,6 @@ what is newer than what is held, for the first pull that meets it. What is held 
 holds more, so a pull may go on with what it told the script it had.
 """
 
-import asyncio
 import time
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -14,12 +13,11 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from store.cancellation import sleep_unless
-from store.errors import StoreError
 from store.record import Message, Shared, decode
 from store.redis.client import RedisClient
 from store.redis.pipelined import RedisConnection
 from store.redis.scripts import script
+from store.workers import Worker
 
 SECONDS = 1.0
 MAX_CHANNELS = 64
@@ -172,16 +170,15 @@ class HotChannels:
             else:
                 self._cold += 1
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, worker: Worker) -> None:
         last = time.monotonic()
-        while not stop.is_set():
-            await sleep_unless(stop, SECONDS)
-            now = time.monotonic()
-            try:
-                await self.step(now - last)
-            except StoreError as error:
-                log.warning("hot_channels_not_synced", error=str(error))
-            last = now
+
+        async def step() -> None:
+            nonlocal last
+            before, last = last, time.monotonic()
+            await self.step(max(SECONDS, last - before))
+
+        await worker.every(SECONDS, step)
 
     async def step(self, seconds: float = SECONDS) -> None:
         """What is done once a second: says which channels are hot, and brings what is held up to date.

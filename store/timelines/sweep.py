@@ -3,19 +3,17 @@
 Those who were never seen cost next to nothing from the start.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import structlog
 
-from store.cancellation import sleep_unless
-from store.errors import StoreError
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.scripts import script
 from store.timelines.spans import pieces
+from store.workers import Worker
 
 INTERVAL_SECONDS = 3600
 _AT_ONCE = 200
@@ -76,16 +74,14 @@ class Sweeper:
             if found.examined < most:
                 return total
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`: sweeps once an hour, in whichever process comes first."""
-        while not stop.is_set():
-            try:
-                if await self._first():
-                    swept = await self.sweep()
-                    log.info("swept", **swept._asdict())
-            except StoreError as error:
-                log.warning("sweep_failed", error=str(error))
-            await sleep_unless(stop, INTERVAL_SECONDS / 10)
+    async def run(self, worker: Worker) -> None:
+        """Sweeps once an hour, in whichever process comes first."""
+        await worker.every(INTERVAL_SECONDS / 10, self._sweep_if_first)
+
+    async def _sweep_if_first(self) -> None:
+        if await self._first():
+            swept = await self.sweep()
+            log.info("swept", **swept._asdict())
 
     async def _first(self) -> bool:
         return bool(await self._redis.set(keys.SWEEP_LOCK, "1", nx=True, ex=INTERVAL_SECONDS))

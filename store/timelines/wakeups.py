@@ -9,8 +9,10 @@ from store.cancellation import end
 from store.errors import StoreAway
 from store.redis import keys
 from store.redis.client import RedisClient
+from store.workers import Backoff, Worker
 
-_RETRY_SECONDS = 0.5
+_FIRST_PAUSE, _MAX_PAUSE = 0.5, 1.0
+"""Seconds before a lost subscription is begun again."""
 _ANSWER_SECONDS = 2.0
 
 
@@ -20,6 +22,7 @@ class Wakeups:
     def __init__(self, redis: RedisClient) -> None:
         self._redis = redis
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._worker = Worker("wakeups")
         self._listener: asyncio.Task[None] | None = None
         self._listening = asyncio.Event()
 
@@ -35,7 +38,8 @@ class Wakeups:
             self._waiting[name].add(event)
         if self._listener is None or self._listener.done():
             self._listening.clear()
-            self._listener = asyncio.create_task(self._listen(), name="news")
+            listening = self._worker.every(0.0, self._listen, retry=Backoff(_FIRST_PAUSE, _MAX_PAUSE))
+            self._listener = asyncio.create_task(listening, name=self._worker.name)
         try:
             await self._heard()
             yield event
@@ -66,19 +70,19 @@ class Wakeups:
             await end(listener)
 
     async def _listen(self) -> None:
-        while True:
-            try:
-                async for names in self._redis.messages(keys.NEWS):
-                    if names is None:
-                        # What came before this subscription is found by looking.
-                        self._listening.set()
-                        self.wake_all()
-                        continue
-                    for name in names.decode().split(" "):
-                        for event in self._waiting.get(name, ()):
-                            event.set()
-            except StoreAway:
-                # Those who wait ask Redis themselves, and are answered that it is away.
-                self._listening.set()
-                self.wake_all()
-                await asyncio.sleep(_RETRY_SECONDS)
+        try:
+            async for names in self._redis.messages(keys.NEWS):
+                if names is None:
+                    # What came before this subscription is found by looking.
+                    self._worker.worked()
+                    self._listening.set()
+                    self.wake_all()
+                    continue
+                for name in names.decode().split(" "):
+                    for event in self._waiting.get(name, ()):
+                        event.set()
+        except StoreAway:
+            # Those who wait ask Redis themselves, and are answered that it is away.
+            self._listening.set()
+            self.wake_all()
+            raise

@@ -18,6 +18,7 @@ from store.operations.dead_letters import DeadLetters
 from store.record import encode_tail
 from store.redis import keys
 from store.redis.connection import connect
+from store.workers import Worker
 from tests.bench.report import Report
 from tests.servers import MariaServer, RedisServer, valkey_program
 
@@ -53,7 +54,7 @@ async def measure(report: Report, name: str, url: str, archive: Archive, entries
     stop = asyncio.Event()
     crew = [Archiver(Outbox(redis), handlers(archive), DeadLetters(redis)) for _ in range(archivers)]
     begin, cpu = time.perf_counter(), time.process_time()
-    running = [asyncio.create_task(archiver.run(stop)) for archiver in crew]
+    running = [asyncio.create_task(archiver.run(Worker("archiver", stop))) for archiver in crew]
     stall = 0.0
     while await redis.xlen(keys.OUTBOX):
         before = time.perf_counter()

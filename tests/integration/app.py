@@ -143,6 +143,7 @@ class EmqxApi:
         self.sessions: dict[str, Session] = {}
         self.nodes = {"emqx@10.0.0.1": Authorizer(), "emqx@10.0.0.2": Authorizer()}
         self.uptimes = {NODE: 864_000_000}
+        self._began = time.monotonic()
         self.version = "5.8.9"
         self.caches_dropped = 0
         self.url = ""
@@ -200,8 +201,9 @@ class EmqxApi:
         return web.json_response({"data": found[(page - 1) * limit : page * limit], "meta": meta})
 
     async def running_nodes(self, request: web.Request) -> web.Response:
+        ran = int((time.monotonic() - self._began) * 1000)
         nodes = [
-            {"node": node, "node_status": "running", "uptime": uptime, "version": self.version}
+            {"node": node, "node_status": "running", "uptime": uptime + ran, "version": self.version}
             for node, uptime in self.uptimes.items()
         ]
         return web.json_response([*nodes, {"node": "emqx@stopped", "node_status": "stopped"}])

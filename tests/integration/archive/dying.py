@@ -13,6 +13,7 @@ from store.archive.outbox import Outbox
 from store.operations.dead_letters import DeadLetters
 from store.record import Message
 from store.redis.connection import connect
+from store.workers import Worker
 
 
 class Dying(MessageHandler):
@@ -28,7 +29,7 @@ async def main(redis_url: str, archive_url: str, moment: str) -> None:
     redis = connect(redis_url)
     handler = Dying(open_archive(archive_url))
     handler.moment = moment
-    await Archiver(Outbox(redis), {b"message": handler}, DeadLetters(redis)).run(asyncio.Event())
+    await Archiver(Outbox(redis), {b"message": handler}, DeadLetters(redis)).run(Worker("archiver"))
 
 
 asyncio.run(main(*sys.argv[1:4]))

@@ -20,6 +20,7 @@ from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.connection import connect
 from store.redis.scripts import script
+from store.workers import Worker
 from tests.integration.archive.outbox_writer import (
     FIRST,
     assert_nothing_left,
@@ -39,7 +40,7 @@ Make = Callable[..., Archiver]
 async def empty(archiver: Archiver, redis: RedisClient) -> None:
     """Runs an archiver until the outbox is empty, then stops it."""
     stop = asyncio.Event()
-    running = asyncio.create_task(archiver.run(stop))
+    running = asyncio.create_task(archiver.run(Worker("archiver", stop)))
     await until(lambda: outbox_is_empty(redis))
     stop.set()
     await running
@@ -154,10 +155,10 @@ async def test_nothing_is_lost_when_a_bad_row_finds_no_dead_letters(
     await put(live_redis, [message(1), message(2, client_id="x" * 65)])
     stop = asyncio.Event()
     archiver = archiver_on(archive)
-    running = asyncio.create_task(archiver.run(stop))
+    running = asyncio.create_task(archiver.run(worker := Worker("archiver", stop)))
 
     async def stands() -> bool:
-        return bool(archiver.trouble)
+        return bool(worker.trouble)
 
     await until(stands)
     assert await live_redis.xlen(keys.OUTBOX) == 2
@@ -237,7 +238,7 @@ async def test_archivers_share_one_outbox(
     other = open_archive(archive_url)
     stop = asyncio.Event()
     crew = [archiver_on(archive), archiver_on(other)]
-    running = [asyncio.create_task(archiver.run(stop)) for archiver in crew]
+    running = [asyncio.create_task(archiver.run(Worker("archiver", stop))) for archiver in crew]
     for start in range(0, len(messages), 500):
         await put(live_redis, messages[start : start + 500])
     await until(lambda: outbox_is_empty(live_redis))
@@ -256,7 +257,7 @@ async def test_archivers_that_take_the_same_entries_count_their_bytes_once(
     await put(live_redis, messages)
     stop = asyncio.Event()
     crew = [archiver_on(archive, idle=0.001) for _ in range(3)]
-    running = [asyncio.create_task(archiver.run(stop)) for archiver in crew]
+    running = [asyncio.create_task(archiver.run(Worker("archiver", stop))) for archiver in crew]
     await until(lambda: outbox_is_empty(live_redis))
     stop.set()
     await asyncio.gather(*running)
@@ -274,7 +275,7 @@ async def test_a_database_killed_under_load_loses_nothing(
     messages = [message(number) for number in range(20_000)]
     stop = asyncio.Event()
     archiver = archiver_on(archive)
-    running = asyncio.create_task(archiver.run(stop))
+    running = asyncio.create_task(archiver.run(worker := Worker("archiver", stop)))
 
     async def load() -> None:
         for start in range(0, len(messages), 200):
@@ -293,13 +294,13 @@ async def test_a_database_killed_under_load_loses_nothing(
         return archiver.failures["archive_away"] >= 3
 
     await until(stands)
-    assert archiver.trouble
+    assert worker.trouble
     assert await archiver.lag_seconds() > 0
     own_maria.start()
     await until(lambda: outbox_is_empty(live_redis), 40)
 
     async def well() -> bool:
-        return not archiver.trouble
+        return not worker.trouble
 
     await until(well)
     stop.set()
@@ -317,10 +318,10 @@ async def test_stopping_while_the_archive_is_away_leaves_the_entries(
     await put(live_redis, [message(1)])
     stop = asyncio.Event()
     away = archiver_on(open_archive("mysql://root@127.0.0.1:1/im"))
-    running = asyncio.create_task(away.run(stop))
+    running = asyncio.create_task(away.run(worker := Worker("archiver", stop)))
 
     async def stands() -> bool:
-        return bool(away.trouble)
+        return bool(worker.trouble)
 
     await until(stands)
     stop.set()
@@ -334,7 +335,7 @@ async def test_a_flushed_redis_is_read_on(
 ) -> None:
     stop = asyncio.Event()
     archiver = archiver_on(archive)
-    running = asyncio.create_task(archiver.run(stop))
+    running = asyncio.create_task(archiver.run(Worker("archiver", stop)))
     await put(live_redis, [message(1)])
 
     async def first() -> bool:
@@ -364,7 +365,7 @@ async def test_a_redis_killed_under_it_is_read_on(tmp_path: Path) -> None:
     await archive.migrate()
     stop = asyncio.Event()
     archiver = Archiver(Outbox(redis), handlers(archive), DeadLetters(redis))
-    running = asyncio.create_task(archiver.run(stop))
+    running = asyncio.create_task(archiver.run(Worker("archiver", stop)))
     await put(redis, [message(number) for number in range(5000)])
     server.kill()
 

@@ -10,6 +10,7 @@ from store.archive.archive import Archive
 from store.errors import UnknownVersion
 from store.redis import keys
 from store.redis.client import RedisClient
+from store.workers import Worker
 from tests.integration.archive.outbox_writer import (
     FIRST,
     assert_nothing_left,
@@ -37,16 +38,14 @@ async def test_the_archiver_stops_at_a_version_it_cannot_read(
     await put(live_redis, behind)
     archiver = archiver_on(archive)
     stop = asyncio.Event()
-    running = asyncio.create_task(archiver.run(stop))
+    running = asyncio.create_task(archiver.run(worker := Worker("archiver", stop)))
 
     async def tried() -> bool:
         return archiver.failures["archive_unknown_version"] >= 3
 
     await until(tried)
-    assert archiver.trouble == (
-        f"the outbox entry {FIRST + 5}-0 has version 2; this process reads version 1: upgrade it"
-    )
-    assert len([line for line in caplog.messages if "archiver stands still" in line]) == 1
+    assert worker.trouble == (f"the outbox entry {FIRST + 5}-0 has version 2; this process reads version 1: upgrade it")
+    assert len([line for line in caplog.messages if "worker_failed" in line]) == 1
     assert await stored(archive_url) == before
     assert await live_redis.xlen(keys.OUTBOX) == 4
     assert not await live_redis.exists(keys.DEAD_LETTERS)

@@ -12,6 +12,7 @@ from store.archive.archive import Archive, open_archive
 from store.archive.tables.sql import migrations
 from store.archive.upkeep import keep_up, put_in_order
 from store.redis.client import RedisClient
+from store.workers import Worker
 from tests.integration.archive.outbox_writer import (
     assert_nothing_left,
     message,
@@ -55,7 +56,7 @@ async def test_many_old_rows_are_deleted(archive: Archive, archive_url: str) -> 
 async def test_upkeep_migrates_and_stops_at_once(archive_url: str) -> None:
     archive = open_archive(archive_url)
     stop = asyncio.Event()
-    running = asyncio.create_task(keep_up(archive, "week", 7.0, stop))
+    running = asyncio.create_task(keep_up(archive, "week", 7.0, Worker("upkeep", stop)))
 
     async def migrated() -> bool:
         return not await archive.pending_migrations()

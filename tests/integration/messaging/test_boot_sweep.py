@@ -60,19 +60,19 @@ class Sweep:
         self.broker = Broker()
         self.ender = Ender()
         self.boots = Boots(redis)
-        self._turn = sweeping(redis)
+        self._lease = sweeping(redis)
         self.now = time.time_ns() // 1_000_000
         monkeypatch.setattr(boot_sweep, "_now", lambda: self.now)
-        self._sweep = BootSweep(self.broker, self.boots, self._turn, self.ender)  # type: ignore[arg-type]
+        self._sweep = BootSweep(self.broker, self.boots, self._lease, self.ender)  # type: ignore[arg-type]
 
     async def look(self, after: int = 3000) -> list[str]:
         """Whom it has disconnected then."""
         self.now += after
         self.broker.uptimes = {node: uptime + after for node, uptime in self.broker.uptimes.items()}
-        assert await self._turn.take()
+        assert await self._lease.take()
         before = len(self.ender.asked)
         await self._sweep.look()
-        await self._turn.leave()
+        await self._lease.leave()
         return self.ender.asked[before:]
 
     async def is_open(self) -> bool:
@@ -186,3 +186,22 @@ async def test_reconciling_believes_nobody_who_was_let_in_unasked(
 
         await until(again)
         assert await online(app, *uids) == {uids[0]: {}, uids[1]: {proper: at + 1}}
+
+
+async def test_one_process_sweeps_and_another_follows_it(
+    redis: RedisClient, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    async with running_app(redis_server.url, tmp_path / "one") as first:
+        await until(lambda: redis.exists(keys.BOOT_LOCK))
+        async with running_app(redis_server.url, tmp_path / "two") as second:
+            second.emqx.uptimes = first.emqx.uptimes = {}
+            owner = await redis.get(keys.BOOT_LOCK)
+        assert owner == await redis.get(keys.BOOT_LOCK)
+    assert not await redis.exists(keys.BOOT_LOCK)
+    async with running_app(redis_server.url, tmp_path / "three") as app:
+        _, intruder, _ = starting(app)
+
+        async def ended() -> bool:
+            return intruder not in app.emqx.sessions
+
+        await until(ended, 30)

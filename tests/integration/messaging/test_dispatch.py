@@ -11,6 +11,7 @@ from hooks.messaging.dispatch import Dispatch
 from hooks.metrics import Metrics
 from store.operations.subscribing import Subscribing
 from store.redis.connection import connect
+from store.workers import Worker
 from tests.integration.app import App, Session, new_uid, running_app, until
 from tests.recorded import recorded
 from tests.servers import RedisServer
@@ -194,7 +195,7 @@ async def test_who_is_removed_stays_so_though_a_process_dies_meanwhile(own_redis
             return group not in session.topics
 
         stop = asyncio.Event()
-        running = asyncio.create_task(dying.run(topics, stop))
+        running = asyncio.create_task(dying.run(topics, Worker("dispatch", stop)))
         app.emqx.subscribe_gate.clear()
         dying.put(int(member), clientid, resumed=False, adds=True)
         await until(lambda: calls("subscribe/bulk"))

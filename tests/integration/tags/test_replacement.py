@@ -14,6 +14,7 @@ from store.redis import keys
 from store.tags.replacement import Propagator, Replacement
 from store.tags.script import PropagateReply
 from store.tags.tags import FOLLOW, MANUAL, PROFILE, Tags
+from store.workers import Worker
 from tests.integration.groups.conftest import WINDOW_US
 from tests.integration.tags.conftest import TAG, Store
 from tests.servers import RedisServer
@@ -199,7 +200,9 @@ async def test_the_settler_works_until_all_is_settled(store: Store) -> None:
         await store.tags.put(tag, title="", followable=False)
         await replace(store, *range(1, 3000), tag=tag)
     stop = asyncio.Event()
-    settlers = [asyncio.create_task(Propagator(store.redis, store.tags).run(stop)) for _ in range(2)]
+    settlers = [
+        asyncio.create_task(Propagator(store.redis, store.tags).run(Worker("propagator", stop))) for _ in range(2)
+    ]
     async with asyncio.timeout(60):
         while await store.propagating():  # noqa: ASYNC110
             await asyncio.sleep(0.02)

@@ -9,6 +9,7 @@ from hooks.emqx.rest import BrokerAway
 from hooks.messaging import dispatch
 from hooks.messaging.dispatch import Dispatch
 from hooks.metrics import Metrics
+from store.workers import Worker
 
 
 class Broker:
@@ -71,7 +72,7 @@ class World:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         stop = asyncio.Event()
-        task = asyncio.create_task(self.dispatch.run(self.topics, stop))
+        task = asyncio.create_task(self.dispatch.run(self.topics, Worker("dispatch", stop)))
         yield
         self.broker.stuck.clear()
         stop.set()
