@@ -108,7 +108,7 @@ def test_commands_are_shown_and_never_sent(shared_stack: Stack, user: User) -> N
         "✗ /quit (unknown command)",
         "✗ /too late (unknown command)",
         "✗ / (unknown command)",
-        "✗ /to (write `1002 hello`, or `/to 1002` (`/to group/7`) and then lines)",
+        "✗ /to (write `1002 hello`, or `/to 1002` (`/to group/7`) and then your lines)",
     ]
     assert unknown.stdout.count("/help") == 3
     assert chat(shared_stack, bob).stdout == ""
