@@ -1,8 +1,8 @@
 """A stored message as bytes: what lies in timelines, in the outbox and, field by field, in the archive.
 
 `<mid>\\n<topic>\\n<sender>\\n<client id>\\n<ts>\\n<form>\\n<payload>`; the script that gives the id puts it in front
-of the rest. The payload is the bytes as they were published: `form` says whether they are JSON (`j`) or not (`b`). Of a
-message that was edited, `form` is `e<id of the newest edit>`, and the payload JSON; of one that was recalled it is
+of the rest. The payload is the bytes as they were published: `form` says whether they are JSON (`j`) or not (`b`). If
+a message was edited, `form` is `e<id of the newest edit>`, and the payload is JSON; if it was recalled, `form` is
 `r<id of the recall>:<who recalled it>`, and there is no payload.
 """
 

@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 CONNECT_SECONDS = 15
 SEND_SECONDS = 15
-"""A client that takes nothing for so long is gone."""
+"""A client that reads nothing for this long is gone."""
 KILLED = "killed"
 MAX_QOS = 1
 _REFUSED_FILTERS = ("$share/", "$queue/", "$exclusive/")

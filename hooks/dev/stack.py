@@ -133,7 +133,7 @@ def _bound(option: str, host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        # Listening, nobody else can take it; who connects already is served as soon as all else is up.
+        # While it listens nobody else can take the port; early connections are served once everything is up.
         listener.listen()
         return listener
     except OSError as error:

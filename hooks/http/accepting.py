@@ -1,8 +1,8 @@
 """Takes connections off listening sockets, many at once.
 
-uvloop takes one each time round its loop. While the connections there are send, a time round lasts as long as the work
-for all of them, and whoever connects anew waits, such as phones that pull: with 64 connections that post without end
-2,200 new ones were taken a second, and so it is 4,400.
+uvloop accepts one connection in each turn of its loop. While existing connections send, a turn lasts as long as the
+work for all of them, and new connections wait, such as phones that pull. With 64 connections that post without end,
+2,200 new ones were accepted a second; this way it is 4,400.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ from hooks.http.crowd import Crowd
 EVERYWHERE = "::"
 _BACKLOG = 1024
 _KERNEL_BYTES = 65_536
-"""Of an answer that a client does not read, in the kernel: by itself that takes megabytes, which nothing here counts.
+"""Bytes of an unread answer in the kernel, which by itself would take megabytes that nothing here counts.
 
 The kernel doubles this; that is a megabyte a second for a client at 100 milliseconds' distance.
 """
 _AT_ONCE = 64
-"""Then those that are connected have their turn."""
+"""Connections accepted in one go; then the existing ones have their turn."""
 _PAUSE_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)

@@ -1,12 +1,11 @@
 """Disconnects clients that a node let in while it started: EMQX up to 5.8.11 listens before it can authenticate.
 
-Whoever comes in that moment is let in with any password, under any username, and stays; and what they subscribe is
-denied, also to those who are who they say. EMQX knows until when the token of a client is good, and knows it for
-nobody who was not asked for one. So a client without that who connected before the first one with it is disconnected:
-both times are of the node's clock. Who is right comes back and is let in properly.
-
-While nobody with a token has come to the node, nothing tells from when on it asks. Then whoever is there is
-disconnected once, and once more when the node has run for a minute.
+A client that connects at that moment is let in with any password, under any username, and stays; and its
+subscriptions are denied, even if it is genuine. EMQX knows until when a client's token is valid, but has no such
+value for a client that it did not authenticate. So a client without the value that connected before the first client
+with one is disconnected; both times come from the node's clock. A genuine client connects again and gets in properly.
+While no client with a token has come to the node, nothing tells from when on it authenticates. Then all its clients
+are disconnected once, and once more when the node has run for a minute.
 """
 
 import time

@@ -1,8 +1,7 @@
-"""Presence against EMQX's own list of clients: a broker node that dies silently tells nobody who was connected to it.
-
-What the list has and presence lacks is set, unless its disconnect is member_cache. What presence has and the list lacks
-goes when a second list, begun after it was held, lacks it too. Who is connected stands in both, whatever the clocks
-say: they decide only whether a device is looked at now or the next time.
+"""Compares presence with EMQX's own list of clients: a broker node that dies sends no disconnect events.  A client
+that is in the list but not in presence is added, unless its disconnect is remembered. A connection that is in
+presence but not in the list is removed if a second list, begun after it was recorded, lacks it too. Connected clients
+are in both, whatever the clocks say: clocks decide only whether a device is looked at now or the next time.
 """
 
 import time
@@ -54,7 +53,7 @@ class Reconciler:
         self._limit = limit
 
     async def run(self, seconds: int, worker: Worker) -> None:
-        """Reconciles once after this process began, and then whenever no process has for so long."""
+        """Reconciles once after this process began, and then whenever no process has for that many seconds."""
         await worker.every(seconds / _LOOKS, partial(self._reconcile_if_due, seconds * 1000, _now()))
 
     async def _reconcile_if_due(self, milliseconds: int, started: int) -> None:

@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 class Writer(Protocol):
     @property
     def highest_id(self) -> int:
-        """Of those it was given by the store."""
+        """The highest id that it was given by the store."""
 
 
 class StoreKeeper:

@@ -1,7 +1,7 @@
 """Makes monthly aggregates: the rows of a month that nobody writes to any more, packed into blocks.
 
 A month is walked twice: by conversation, and by sender for what users sent to each other, which is stored a second
-time so that a user's own messages are found without knowing whom he wrote to.
+time so that a user's own messages are found without knowing whom they wrote to.
 """
 
 from collections.abc import Awaitable, Callable

@@ -18,7 +18,7 @@ DONE_AT_ONCE = 500
 """Entries a call of the script takes out: everybody else waits for it, a millisecond or so."""
 
 VERSIONS = frozenset({b"1"})
-"""Of the layout of entries: those that are read here. An entry that does not say which has the first."""
+"""Versions of the entries' layout that are read here. An entry without a version has the first."""
 MESSAGES = b"messages"
 """Kind of an entry that holds messages written together: the lengths of their records, a line break, the records."""
 

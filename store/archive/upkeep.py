@@ -12,7 +12,7 @@ INTERVAL_SECONDS = 3600.0
 RETRY_SECONDS = (10.0, 60.0)
 """The first pause after a failure, and the longest."""
 SETTLED_SECONDS = 3600
-"""How long an aggregated month keeps its rows: for whoever looked before where to read it."""
+"""How long an aggregated month keeps its rows, for pulls that looked before where to read it."""
 
 _log = structlog.get_logger(__name__)
 

@@ -1,8 +1,8 @@
 """Groups: their commands and what is known of them. Every command is one script call: all of it happens, or nothing.
 
-A group keeps its members by the id at which they joined; each user keeps a map from channel to the intervals of ids in
-which he may see it. Messages of a `write` group lie in the inboxes of its members, those of a `read` group in its
-channel, so that changing the mode touches no timeline.
+A group keeps its members by the id at which they joined; each user keeps a map from channel to the intervals of ids
+in which they may see it. Messages of a `write` group are in the inboxes of its members, those of a `read` group in
+its channel, so that changing the mode touches no timeline.
 """
 
 import heapq
@@ -44,7 +44,7 @@ class GroupInfo(NamedTuple):
 
 
 class Membership(NamedTuple):
-    """One group of a user. role: `owner` or `member`. joined: id from which on he sees it."""
+    """One group of a user. role: `owner` or `member`. joined: id from which on they see it."""
 
     gid: int
     name: str
@@ -103,7 +103,7 @@ class Groups:
         open: bool = False,  # noqa: A002
         owner: int | None = None,
     ) -> Changed:
-        """Makes a group of the owner and the members. The owner is the actor; an operator names him.
+        """Creates a group of the owner and the members. The owner is the actor; an operator names one.
 
         Tells the owner and the others.
         """
@@ -160,7 +160,7 @@ class Groups:
     async def join(
         self, gid: int, actor: int, *, command_id: str, received_at: int | None = None, notices: GroupNotices
     ) -> Changed:
-        """Makes the actor a member of an open group; one who is stays as he is. Tells the group."""
+        """Makes the actor a member of an open group; a member stays as they are. Tells the group."""
         if actor == OPERATOR:
             raise ChannelRefused("bad_command")
         notice = notices.members_changed(gid, "joined", [actor], actor)
@@ -169,7 +169,8 @@ class Groups:
     async def leave(
         self, gid: int, actor: int, *, command_id: str, received_at: int | None = None, notices: GroupNotices
     ) -> Changed:
-        """Ends the actor's membership. The longest member follows an owner; with the last member the group ends.
+        """Ends the actor's membership. The longest-standing member follows an owner; the last one dissolves the
+        group.
 
         Tells the actor, and the group.
         """
@@ -188,9 +189,8 @@ class Groups:
         notices: GroupNotices,
         members: Iterable[int],
     ) -> Changed:
-        """Ends memberships; who was kicked cannot join until they are invited. Tells them, and the group.
-
-        An owner leaves instead of kicking himself.
+        """Ends memberships; kicked users cannot join until they are invited. Tells them, and the group.  Owners leave
+        instead of kicking themselves.
         """
         told = {uid: notices.kicked(gid, uid, actor) for uid in _named(members)}
         if actor in told:
@@ -239,12 +239,12 @@ class Groups:
         return None if made is None else joined is not None and dismissed is None
 
     async def of_user(self, uid: int) -> list[Membership]:
-        """The groups he is in now, by gid."""
+        """Returns the groups that the user is in now, by gid."""
         return [membership for membership, _ in await self._of_user(uid)]
 
     async def of_same_owner(self, gid: int, uid: int, command_id: str) -> list[int]:
-        """Those of his other groups that have the owner of this one. None if he is not in it, or the command to leave
-        it was done: a repeat leaves no group that he came into since.
+        """Returns the user's other groups with the same owner as this one; none if they are not in it, or if the
+        command to leave was done: a repeat leaves no group that was joined since.
         """
         done = await self._redis.exists(keys.repeat(str(uid), CommandTopic(Group(gid), "leave").topic, command_id))
         owners = {} if done else {membership.gid: owner for membership, owner in await self._of_user(uid)}

@@ -62,7 +62,7 @@ async def _restore_group(redis: RedisClient, tables: GroupTables, group: GroupRo
 
 
 async def _count_groups(redis: RedisClient) -> None:
-    """Of every group in Redis, also of those that the archive does not have yet."""
+    """Takes every group in Redis, also those that the archive does not have yet."""
     await redis.delete(keys.READ_GROUPS, keys.USER_GROUPS)
     async for key in redis.scan_iter(match=keys.GROUP_PREFIX + b"*", count=1000):
         gid = int(key.removeprefix(keys.GROUP_PREFIX))

@@ -1,4 +1,4 @@
-"""What Redis and the archive are and how they are set up, for whoever looks after them. Nothing is changed."""
+"""Reads what Redis and the archive are and how they are set up, for operators. Nothing is changed."""
 
 import time
 from dataclasses import dataclass

@@ -142,7 +142,7 @@ class Presence:
         return found
 
     async def everybody(self) -> AsyncIterator[list[Device]]:
-        """All connections, some at a time; who comes or goes meanwhile may be missing."""
+        """Yields all connections, some at a time; those that begin or end meanwhile may be missing."""
         cursor = 0
         while True:
             cursor, numbers = await self._redis.sscan(keys.BITMAPS, cursor, count=_AT_ONCE)
@@ -155,7 +155,8 @@ class Presence:
                 return
 
     async def seen_since(self, moment: int, most: int) -> list[int]:
-        """The users seen since then (milliseconds), the last first: whoever connected is among them."""
+        """Returns the users seen since then (milliseconds), the latest first; everybody who connected is among
+        them."""
         uids: Any = await self._redis.zrevrangebyscore(keys.SEEN, "+inf", moment, 0, most)
         return list(map(int, uids))
 

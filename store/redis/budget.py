@@ -81,7 +81,8 @@ class Budget:
         return spent
 
     def give_back(self, sender: str, size: int, received_at: int) -> None:
-        """Of what Redis need not judge, this was not written: it comes again, and is charged again."""
+        """Gives back a charge that Redis did not have to judge: it was not written, comes again, and is charged
+        again."""
         spent = self._minute(received_at).spent
         before = spent.get(sender, NOT_JUDGED)
         if before != NOT_JUDGED:

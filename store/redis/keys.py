@@ -28,12 +28,12 @@ NEWS = PREFIX + b"news"
 DORMANT = PREFIX + b"asleep"
 """Hash: uid to `0` for a dormant user, whose inbox is not written; else to the id after which it is written again."""
 SEEN = PREFIX + b"seen"
-"""Sorted set: uid by the time (milliseconds) he was last seen."""
+"""Sorted set: uid by the time (milliseconds) at which they were last seen."""
 UNSEEN = PREFIX + b"unseen"
 """Sorted set: uids of users who were never seen and whose inboxes were skipped, by the time (milliseconds) of the last
 one, or an hour before it."""
 READ_GROUPS = PREFIX + b"readers"
-"""Hash: uid to the number of read-mode groups he is in."""
+"""Hash: uid to the number of read-mode groups they are in."""
 USER_GROUPS = PREFIX + b"groups"
 """Hash: uid to the number of groups they are in."""
 PERMISSIONS = PREFIX + b"permissions"
@@ -80,7 +80,7 @@ DEAD_LETTERS = PREFIX + b"dead:letters"
 DEAD_NUMBERS = PREFIX + b"dead:numbers"
 """Sorted set: numbers of the dead letters, by number."""
 DEAD_SENDERS = PREFIX + b"dead:senders"
-"""Sorted set: sender by bytes of his dead letters."""
+"""Sorted set: sender by bytes of their dead letters."""
 DEAD_BYTES = PREFIX + b"dead:bytes"
 """String: bytes of all dead letters."""
 DEAD_OF_PREFIX = PREFIX + b"dead:of:"
@@ -107,11 +107,11 @@ GROUP_PREFIX = PREFIX + b"g:"
 HOLDERS_PREFIX = PREFIX + b"th:"
 """What the names of sets of a tag's holders start with; then `source:tag`."""
 FORMER_PREFIX = PREFIX + b"tw:"
-"""Likewise, of the sets as they were before the change that is being propagated."""
+"""What the names of these sets start with as they were before the change that is being propagated."""
 DEVICES_PREFIX = PREFIX + b"dev:"
 """What device hashes' names start with: clientid to the connections of a user's devices online (`presence.lua`)."""
 BITMAP_PREFIX = PREFIX + b"on:"
-"""What the names of presence bitmaps start with: one bit per user, set while a device of his is online."""
+"""What the names of presence bitmaps start with: one bit per user, set while a device of theirs is online."""
 
 
 def inbox(uid: int, piece: int) -> bytes:
@@ -142,7 +142,7 @@ def group(gid: int) -> bytes:
 
 
 def members(gid: int) -> bytes:
-    """Sorted set: member by the id at which he joined."""
+    """Sorted set: member by the id at which they joined."""
     return PREFIX + b"gm:%d" % gid
 
 
@@ -211,7 +211,7 @@ def repeat(sender: str, topic: str, client_id: str) -> bytes:
 
 
 def bitmap(number: int) -> bytes:
-    """Of the users from `number * USERS_PER_BITMAP` on."""
+    """Bitmap of the users from `number * USERS_PER_BITMAP` on."""
     return BITMAP_PREFIX + b"%d" % number
 
 

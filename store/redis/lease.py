@@ -62,25 +62,25 @@ class PeriodicLease(Lease):
 
 
 def rebuilding(redis: RedisClient) -> Lease:
-    """Of putting Redis right from the archive."""
+    """Returns the lease of rebuilding Redis from the archive."""
     return Lease(redis, keys.REBUILD_LOCK)
 
 
 def propagating(redis: RedisClient) -> Lease:
-    """Of bringing a change of very many holders of a tag to each of them."""
+    """Returns the lease of bringing a change of very many holders of a tag to each of them."""
     return Lease(redis, keys.PROPAGATE_LOCK, _PROPAGATING_SECONDS)
 
 
 def reconciling(redis: RedisClient) -> PeriodicLease:
-    """Of comparing presence with the broker's list of clients."""
+    """Returns the lease of comparing presence with the broker's list of clients."""
     return PeriodicLease(redis, keys.RECONCILE_LOCK, keys.RECONCILED)
 
 
 def watching(redis: RedisClient) -> PeriodicLease:
-    """Of looking whether the broker keeps denials that nobody decided."""
+    """Returns the lease of looking for denials in the broker that nobody decided."""
     return PeriodicLease(redis, keys.CACHES_LOCK, keys.CACHES_LOOKED, _WATCHING_SECONDS)
 
 
 def sweeping(redis: RedisClient) -> Lease:
-    """Of looking for nodes of the broker that were started: one process keeps it."""
+    """Returns the lease of looking for nodes of the broker that were started: one process keeps it."""
     return Lease(redis, keys.BOOT_LOCK, _SWEEPING_SECONDS)

@@ -56,7 +56,7 @@ class RedisConnection:
         await self._disconnect()
 
     async def _connected(self) -> "_Replies":
-        """Who comes while it connects waits for the same attempt, and shares its failure."""
+        """Connects. Callers that come meanwhile wait for the same attempt, and share its failure."""
         if self._replies is not None and not self._replies.lost:
             return self._replies
         if self._connecting is None or self._connecting.done():

@@ -1,8 +1,7 @@
-"""Tags, and who holds them: sets of users, one for each source; who is in any of them holds the tag.
-
-Each user's map of channels has the intervals of ids in which he held it, as for groups. A change of a few users writes
-both at once. One of very many (a new set of profile holders, the end of a tag) takes effect at one id, and is
-*propagated* afterwards: step by step their maps follow, while pulls look at the sets for those that have not yet.
+"""Tags and their holders: a set of users for each source; a user in any of them holds the tag.  Each user's map of
+channels has the intervals of ids in which they held it, as for groups. A change of a few users writes both at once. A
+change of very many (a new set of profile holders, the end of a tag) takes effect at one id, and is *propagated*
+afterwards: the maps follow step by step, and until then pulls look at the sets.
 """
 
 import asyncio
@@ -74,7 +73,7 @@ class Tags:
 
     @property
     def highest_id(self) -> int:
-        """Of those it was given."""
+        """The highest id that was given to it."""
         return self._script.highest_id
 
     async def put(self, tag: str, *, title: str, followable: bool) -> None:
@@ -92,11 +91,12 @@ class Tags:
         return await self._change(tag, source, add, remove)
 
     async def follow(self, tag: str, uid: int, *, command_id: str, received_at: int | None = None) -> HoldersChanged:
-        """At the user's own wish; a command is known again by its id. received_at: as for a group's command."""
+        """Gives the tag at the user's own wish. A repeated command is recognised by its id. received_at: as for
+        groups."""
         return await self._follow(tag, uid, [uid], [], _repeat(tag, uid, "follow", command_id), received_at)
 
     async def unfollow(self, tag: str, uid: int, *, command_id: str, received_at: int | None = None) -> HoldersChanged:
-        """Likewise. Who follows a tag may drop it, even if nobody can follow it any more."""
+        """Takes the tag at the user's own wish, which is possible even if nobody can follow it any more."""
         return await self._follow(tag, uid, [], [uid], _repeat(tag, uid, "unfollow", command_id), received_at)
 
     async def replace(self, tag: str, job: str, count: int) -> int:
@@ -153,7 +153,7 @@ class Tags:
         return any(held)
 
     async def of_user(self, uid: int) -> list[Holding]:
-        """The tags he holds now, by name."""
+        """Returns the tags that the user holds now, by name."""
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.hgetall(keys.channel_map(uid))
         pipeline.hkeys(keys.PROPAGATING)

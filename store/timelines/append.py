@@ -50,7 +50,7 @@ _GROUP = "group"
 CONNECTIONS = 4
 
 _CALL_SECONDS = 2.0
-"""For one call with all it takes, reconnecting included; who waits for the next one waits as long at most."""
+"""For one call, reconnecting included; requests that wait for the next call wait at most this long, too."""
 
 
 class Stored(NamedTuple):

@@ -98,7 +98,7 @@ class Comparison:
 
 
 def _key(channel: str) -> bytes:
-    """Of the group or tag that a channel belongs to."""
+    """Returns the key of the group or tag that a channel belongs to."""
     of = parse_channel(channel)
     assert isinstance(of, Group | Tag)
     return keys.group(of.gid) if isinstance(of, Group) else keys.tag(of.name)

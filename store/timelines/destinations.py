@@ -1,14 +1,13 @@
-"""Which timelines a message lies in: said once, for writing it and for putting it back."""
+"""Decides which timelines a message belongs to, in one place for writing and for restoring."""
 
 from store.addresses import Address, Inbox
 from store.record import SERVICE
 
 
 def destinations(to: Address, sender: str, *, sync_sender: bool) -> tuple[tuple[str, ...], str]:
-    """The users in whose inboxes it lies, or else the channel's name.
-
-    A private message lies in the receiver's inbox and, for the sender's other devices, in his own. A group's message is
-    put back into the group's channel, whatever mode it was sent in: everybody sees the channel as long as he was in it.
+    """Returns the users in whose inboxes it belongs, or else the channel's name.  A private message belongs in the
+    receiver's inbox and, for the sender's other devices, in the sender's. A group's message is restored into the
+    group's channel, whatever mode it was sent in: members see the channel as long as they were in it.
     """
     if isinstance(to, Inbox):
         return receivers(to, sender, sync_sender=sync_sender), ""

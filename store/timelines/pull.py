@@ -4,7 +4,7 @@ Each source is complete up to a watermark that was read before its data; one tha
 message. What lies in (cursor, lowest watermark] is returned, so nothing is skipped and nothing comes twice.
 
 One id is the boundary of a pull: from it on Redis answers, below it the archive. It is the edge of Redis's window, or
-where the user's inbox began to be written again after he had been dormant.
+where the user's inbox began to be written again after they had been dormant.
 """
 
 import asyncio
@@ -117,7 +117,7 @@ class Puller:
     """Answers pulls: from Redis with one script call, and from the archive where the cursor lies below the boundary.
 
     window_us: what Redis keeps. roaming_us: how far back a pull reaches, at least the window. sync_sender: whether a
-    sender's own messages are in his sequence. hot: the channels that this process holds; none, if it is not given.
+    sender's own messages are in their sequence. hot: the channels that this process holds; none, if it is not given.
     """
 
     def __init__(

@@ -60,8 +60,8 @@ class Timelines:
         ]
 
     async def head(self, uid: int) -> int:
-        """The id of the newest message in what the user reads, his own time or not, or of the moment from which on
-        Redis has their inbox; 0 if there is none."""
+        """Returns the id of the newest message in what the user reads, visible or not, or the id from which on Redis
+        has their inbox; 0 if there is none."""
         return (await self.heads([uid]))[uid]
 
     async def heads(self, uids: Sequence[int]) -> dict[int, int]:

@@ -3,9 +3,9 @@
 Redis is what could become slower; its processor time is told, which does not depend on what else the machine does.
 
 Populations: each has a Redis and a service of its own, on the same cores, and is measured in turn with the others.
-Every user has a message that he has not pulled; 1,000 of them, spread over the population, pull it, and messages go
-between all of them. A broadcast is one webhook call on `business/global`, one after the other; everybody has it in his
-next pull. Timelines: in one Redis, users with so many messages each; they get more by and by, and pull the
+Every user has a message that they have not pulled; 1,000 of them, spread over the population, pull it, and messages
+go between all of them. A broadcast is one webhook call on `business/global`, one after the other; everybody has it in
+their next pull. Timelines: in one Redis, users with so many messages each; they get more by and by, and pull the
 newest ten. Nobody empties the outbox.
 
 Redis does not write its log anew while sizes are compared, as that would slow whichever of them has its turn; what it

@@ -30,4 +30,4 @@ class Refused(DeviceError):
 
 
 class Unanswered(DeviceError):
-    """Neither acknowledged nor refused for so long that sending it again could store it twice."""
+    """Neither acknowledged nor refused in time: sending it again later could store it twice."""

@@ -79,7 +79,7 @@ class Kept:
         return newer and _said(known) != _said(state)
 
     def keep(self, state: dict[str, Any]) -> None:
-        """Of each state the newest counts, of read marks the highest."""
+        """Keeps the newest of each state, and of read marks the highest."""
         known = self._state.saved.states.get(_key(state), state)
         if not self.is_news(state) and _said(known) != _said(state):
             return

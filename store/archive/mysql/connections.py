@@ -43,7 +43,7 @@ def _refused(error: BaseException) -> bool:
 
 
 class MySQLConnections:
-    """Whoever needs one takes it for one call."""
+    """Lends a connection for one call."""
 
     def __init__(self, host: str, port: int, user: str, password: bytes, database: str) -> None:
         self._address: dict[str, Any] = {

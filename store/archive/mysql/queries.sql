@@ -34,7 +34,8 @@ SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM mes
 WHERE conversation = %s AND id > %s AND id < %s ORDER BY id LIMIT %s
 
 -- sent_page --
--- What one user sent to others, likewise. Then come what inboxes' conversations begin with, and his own conversation.
+-- Messages that one user sent to others, in the same way. First comes the sender, then what inboxes' conversations
+-- begin with, and the sender's own conversation.
 SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message
 WHERE sender = %s AND conversation LIKE CONCAT(%s, '%%') AND conversation <> %s AND id > %s AND id < %s ORDER BY id LIMIT %s
 
@@ -142,7 +143,7 @@ WHERE id >= %s AND id < %s AND (conversation > %s OR (conversation = %s AND id >
 ORDER BY conversation, id LIMIT %s
 
 -- sent_rows --
--- What users sent to other users in a month, after one of them, by sender and id. The service's own nobody pulls as his.
+-- Messages that users sent to other users in a month, after one of them, by sender and id; none of the service's own.
 -- Before the limit comes what inboxes' conversations begin with, twice.
 SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message FORCE INDEX (message_by_sender)
 WHERE id >= %s AND id < %s AND (sender > %s OR (sender = %s AND id > %s))
@@ -159,7 +160,7 @@ SET conversation = %s, last_id = %s, messages = messages + %s, blocks = blocks +
 WHERE month = %s AND conversation = %s AND last_id = %s AND replaced = %s AND aggregated_at IS NULL
 
 -- finish_month --
--- Likewise. From here on the month is read from its blocks.
+-- Changes a row under the same conditions. From here on the month is read from its blocks.
 UPDATE aggregate_month SET aggregated_at = UNIX_TIMESTAMP(NOW(3)) * 1000
 WHERE month = %s AND conversation = %s AND last_id = %s AND replaced = %s AND aggregated_at IS NULL
 
@@ -223,7 +224,7 @@ ON DUPLICATE KEY UPDATE
     changed = GREATEST(VALUES(changed), changed)
 
 -- store_holder --
--- Likewise.
+-- The newest row of a holder counts, in whatever order they come.
 INSERT INTO tag_holder (tag, uid, joined_id, left_id, sources, changed) VALUES (%s, %s, %s, %s, %s, %s)
 ON DUPLICATE KEY UPDATE
     left_id = IF(VALUES(changed) > changed, VALUES(left_id), left_id),

@@ -25,7 +25,8 @@ SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM mes
 WHERE conversation = ? AND id > ? AND id < ? ORDER BY id LIMIT ?
 
 -- sent_page --
--- What one user sent to others, likewise. Then come what inboxes' conversations begin with, and his own conversation.
+-- Messages that one user sent to others, in the same way. First comes the sender, then what inboxes' conversations
+-- begin with, and the sender's own conversation.
 SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message
 WHERE sender = ? AND conversation LIKE ? || '%' AND conversation <> ? AND id > ? AND id < ? ORDER BY id LIMIT ?
 
@@ -114,7 +115,7 @@ WHERE +id >= ? AND +id < ? AND (conversation, id) > (?, ?)
 ORDER BY conversation, id LIMIT ?
 
 -- sent_rows --
--- What users sent to other users in a month, after one of them, by sender and id. The service's own nobody pulls as his.
+-- Messages that users sent to other users in a month, after one of them, by sender and id; none of the service's own.
 -- Before the limit comes what inboxes' conversations begin with, twice.
 SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message
 WHERE +id >= ? AND +id < ? AND (sender, id) > (?, ?)
@@ -131,7 +132,7 @@ SET conversation = ?, last_id = ?, messages = messages + ?, blocks = blocks + ?,
 WHERE month = ? AND conversation = ? AND last_id = ? AND replaced = ? AND aggregated_at IS NULL
 
 -- finish_month --
--- Likewise. From here on the month is read from its blocks.
+-- Changes a row under the same conditions. From here on the month is read from its blocks.
 UPDATE aggregate_month SET aggregated_at = CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)
 WHERE month = ? AND conversation = ? AND last_id = ? AND replaced = ? AND aggregated_at IS NULL
 
@@ -191,7 +192,7 @@ ON CONFLICT (tag) DO UPDATE SET followable = excluded.followable, made = exclude
 WHERE excluded.changed > tag.changed
 
 -- store_holder --
--- Likewise.
+-- The newest row of a holder counts, in whatever order they come.
 INSERT INTO tag_holder (tag, uid, joined_id, left_id, sources, changed) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (tag, uid, joined_id) DO UPDATE SET left_id = excluded.left_id, sources = excluded.sources,
     changed = excluded.changed

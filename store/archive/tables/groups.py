@@ -49,7 +49,7 @@ class GroupTables(Protocol):
 
 
 def group_changes(rows: Sequence[GroupRow]) -> list[Change]:
-    """The last change of each group in rows. Whoever joins or leaves changes the group, too."""
+    """Returns the last change of each group in rows. Joining or leaving changes the group, too."""
     return newest_of_each(Change(Group(row.gid).channel, row.changed) for row in rows)
 
 

@@ -16,7 +16,7 @@ from store.archive.tables.visible_range import ENDLESS, VisibleRange
 from store.record import Message
 
 Read = Callable[[Sequence[VisibleRange], int], Awaitable[list[Message]]]
-"""The oldest messages of some conversations, so many at most; in order."""
+"""Reads the oldest messages of some conversations, at most the given number, in order."""
 
 _AT_ONCE = 100
 """Conversations one statement asks for."""
@@ -132,14 +132,15 @@ async def _heads(blocks: BlockReader, seen: Mapping[str, VisibleRange], limit: i
 
 
 def _least(head: Head, visible: VisibleRange) -> int:
-    """How many of a block's messages he sees, at least."""
+    """Returns how many of a block's messages the user sees, at least."""
     if any(low < head.first_id and head.last_id < high for low, high in visible.intervals):
         return head.messages
     return int(visible.holds(head.first_id) or visible.holds(head.last_id))
 
 
 def _oldest(data: Sequence[bytes], seen: Mapping[str, VisibleRange], limit: int) -> list[Message]:
-    """What he sent lies in a conversation of its own, whatever its topic."""
+    """Returns the oldest visible messages. The user's sent messages are in a separate conversation, whatever their
+    topic."""
     sent = next((visible for name, visible in seen.items() if sender_of(name)), VisibleRange("", ()))
     messages = [
         message for each in data for message in unpack(each) if seen.get(message.topic, sent).holds(message.mid)

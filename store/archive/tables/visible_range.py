@@ -7,7 +7,7 @@ ENDLESS = 2**63 - 1
 
 
 class VisibleRange(NamedTuple):
-    """intervals: pairs of ids, in order; he sees the messages between the two ids of each, both excluded."""
+    """intervals: pairs of ids, in order; the user sees the messages between the two ids of each, both excluded."""
 
     conversation: str
     intervals: tuple[tuple[int, int], ...] = ((0, ENDLESS),)

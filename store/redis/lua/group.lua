@@ -6,8 +6,7 @@
 --    change gets its id, then each message one. A message that cannot be written undoes those before it.
 -- 4. Change the group, its members, their maps of channels, their counts of groups; write the work list of permissions
 --    and the outbox.
---
--- Of a dismissed group a thousand memberships are ended; group_end.lua goes on with the others.
+-- When a group is dismissed, a thousand memberships are ended; group_end.lua goes on with the others.
 --
 -- `most_written`, `most_read`: members of a write-mode and a read-mode group; `most_reading`, `most_groups`: read-mode
 -- groups, and groups, of a user; `most_made`: groups that one makes in a day. `command`: create, invite, join, leave,
@@ -175,7 +174,7 @@ if not changes then
   return { 'UNCHANGED', 0, 0, {} }
 end
 
--- Who is in one read-mode group more: they, and those whose group becomes one.
+-- The users who get one more read-mode group: those who join one, and those whose group becomes one.
 local readers = mode == 'read' and joining or {}
 if command == 'mode' then
   readers = mode == 'read' and redis.call('ZRANGE', members_key, 0, -1) or {}

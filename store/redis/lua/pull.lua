@@ -1,14 +1,14 @@
 #!lua flags=allow-oom
--- Reads what one user has not seen: his inbox and the channels he reads, merged by id, from the cursor on; and marks
--- him seen.
+-- Reads what one user has not seen: their inbox and their channels, merged by id, from the cursor on; and marks them
+-- seen.
 --
 -- A dormant user, or one who was never seen before and for whom something was skipped, is active now: from this clock
 -- on their inbox is written, what lies before is in the archive. The boundary says from where on Redis is complete for
 -- this user; records below it are not given, even if they are there.
 --
--- Only channels whose newest message lies above the cursor are read, each only in the intervals in which he sees it: a
--- small page each, and more of whichever runs out first, until the answer is full. A channel that the caller has at
--- hand is not read, but for what is newer than what he has.
+-- Only channels whose newest message is above the cursor are read, each only in the intervals in which the user sees
+-- it: a small page of each, and more of the one that runs out first, until the answer is full. Of a channel that the
+-- caller has at hand, only newer messages are read.
 --
 -- `known_epoch` is the one the client knows ('' for none). "Seen" is kept as fresh as `seen_fresh`. The archive is read
 -- `further` below the window. `held_epoch` is that of what the caller has `at_hand`: per channel a line break, then its
@@ -33,7 +33,7 @@
 local MAX_PAGE = 128
 -- What a piece of an inbox spans, and how many are looked for together.
 local PIECE_US, MAX_PIECES = 10000000000, 8
--- Of a channel at hand. With more it is read as others are, until the caller has caught up.
+-- Newer messages of a channel at hand. With more it is read as others are, until the caller has caught up.
 local MAX_NEWER = 32
 -- Digits of an id, and a colon.
 local ONE_INTERVAL = 17
@@ -112,7 +112,7 @@ end
 local from = math.max(cursor, boundary - 1)
 local missing = math.max(cursor, lowest - 1) < boundary - 1
 
--- What lies of a channel in his intervals above an id: a key and two bounds each.
+-- Returns the parts of a channel above an id, in the user's intervals: a key and two bounds each.
 local function ranges(channel_key, spans)
   local found = {}
   for joined, left in string.gmatch(spans, '(%d+):(%d*)') do
@@ -144,8 +144,8 @@ local function newer(name, head)
   return #mids <= MAX_NEWER and bodies_of(mids) or nil
 end
 
--- The channels with news: of those he reads, and of those everybody does. Of tags that many users gained or lost at
--- once his map may not say so yet.
+-- The channels with new messages, among the user's and those that everybody reads. If many users gained or lost a tag
+-- at once, the map may not say so yet.
 local names, following = redis.call('HKEYS', channel_map_key), {}
 local propagating = redis.call('HGETALL', propagating_key)
 for index = 1, #propagating, 2 do
@@ -178,7 +178,7 @@ for first = 1, #names, 4000 do
   end
 end
 
--- When he sees them. Where many have news, all of his map is read: asking for each of many fields takes longer.
+-- The intervals in which the user sees them. If many have new messages, the whole map is read: that takes less time.
 local intervals = {}
 if own_with_news > 32 then
   local map = redis.call('HGETALL', channel_map_key)

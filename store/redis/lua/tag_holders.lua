@@ -1,7 +1,7 @@
 -- Gives a tag to users and takes it from users, as far as one source is concerned.
 --
 -- 1. A repeat is answered with the id of the first time.
--- 2. Judge it: is there such a tag; does a user ask for what he may follow, or drop what he follows.
+-- 2. Judge it: does the tag exist; may the user follow it, or do they drop what they follow.
 -- 3. Users whose maps have not followed an earlier change yet are brought to that first.
 -- 4. Change the source's set; bring the users' maps into line; write the list of permissions and the outbox.
 --

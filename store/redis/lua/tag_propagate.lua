@@ -1,8 +1,8 @@
--- One step of bringing to users' maps what changed for very many of them at once.
+-- Propagates one step of a change of very many holders to the users' maps.
 --
--- The next users to look at are taken: first those who hold the tag now, then those who did. Whoever is in both sets is
--- left as he is; the others gain or lose the tag at the id of the change. The archive gets a thousand of them in one
--- entry. Only those who are online are put on the list of permissions: the others get the whole list when they come.
+-- Takes the next users to look at: first those who hold the tag now, then those who did. Users in both sets stay as
+-- they are; the others gain or lose the tag at the id of the change. The archive gets a thousand of them in one entry.
+-- Only users who are online are put on the list of permissions; the others get the whole list when they connect.
 --
 -- One step changes about `most_changed` users and looks at about `most_looked`. The reply: 1 if there is more to do;
 -- users looked at; users whose map was changed.

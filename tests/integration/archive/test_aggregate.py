@@ -171,7 +171,7 @@ async def test_of_several_at_once_one_goes_on(archive: Archive, archive_url: str
     finished = [result for result in results if not isinstance(result, BaseException)]
     failed = [result for result in results if isinstance(result, BaseException)]
     assert finished
-    # Who begins later, as on a busy machine, may find a month done already, and finish the others.
+    # One that begins later, as on a busy machine, may find a month done already, and finish the others.
     assert all(result == months[len(months) - len(result) :] for result in finished)
     assert all(isinstance(error, ArchiveAway) and "another process" in str(error) for error in failed)
     assert await packed(archive_url) == wanted([message for message in messages if message.mid < months[-1].edge])

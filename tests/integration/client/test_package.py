@@ -13,7 +13,7 @@ from tests.node import javascript, node, npm
 ROOT = Path(__file__).parents[3]
 
 MAX_BYTES = 12 * 1024
-"""Of the JavaScript client, compressed, without MQTT.js."""
+"""Bytes of the JavaScript client, compressed, without MQTT.js."""
 
 OFFLINE = """
 import { Device, FileStorage, MemoryStorage, Refused, StateInUse } from '@emqx-im/client/node';

@@ -18,7 +18,7 @@ _HOOK, _ADMIN = "hOOk9tOken7aQ3xWz5Lp0Rt", "aDmin4tOken1Zp8vKq6Ys2Nd"
 _PIECE = 12
 """Characters of a secret that are as bad as the whole of it."""
 _QUIET_SECONDS = 0.3
-"""What answers nothing for so long waits for more of the request: then that is said to have ended."""
+"""A server that answers nothing for this long waits for more of the request: then the request is ended."""
 
 
 class Places(NamedTuple):

@@ -148,7 +148,7 @@ async def test_who_reads_slowly_gets_the_whole_answer(own_redis: RedisServer, tm
             received, pauses = len(body), 0
             started = loop.time()
             while received < length:
-                # Longer in all than a client may be silent, and never silent for so long.
+                # Longer in all than a client may be silent, but never silent that long.
                 if received > pauses * length / 12:
                     await asyncio.sleep(0.2)
                     pauses += 1

@@ -99,7 +99,7 @@ class Later:
         self.puller = Puller(redis, self.archive, self.outbox, window_us=WINDOW_US, roaming_us=WINDOW_US)
 
     def life(self, window_us: int = WINDOW_US) -> StoreRecovery:
-        """Of a process that was started just now."""
+        """Builds the state of a process that was started just now."""
         return StoreRecovery(self._redis, self.archive, self.archiver, window_us=window_us, sync_sender=True)
 
     async def mids(self, uid: int) -> list[int]:

@@ -10,7 +10,7 @@ CREATE TABLE IF NOT EXISTS tag (
     title VARBINARY(4096) NOT NULL
 ) ENGINE = InnoDB;
 
--- When users held tags: one sees what has an id between the two; left_id is 0 while he holds it.
+-- When users held tags: they see messages with an id between the two; left_id is 0 while they hold it.
 --
 -- sources: bits, 1 manual, 2 profile, 4 follow. changed: id of the last change of the row.
 CREATE TABLE IF NOT EXISTS tag_holder (

@@ -1,6 +1,6 @@
 -- What was aggregated: blocks of consecutive messages of one conversation in one month (`store.archive.tables.blocks`).
 --
--- conversation: as in `message`; or `sent/` and a sender, for what he sent to others: private messages are here twice.
+-- conversation: as in `message`; or `sent/` and a sender, for messages to others: private messages are here twice.
 -- first_id, last_id: of the block's messages. The page after a cursor is one range of the primary key.
 CREATE TABLE IF NOT EXISTS block (
     conversation TEXT NOT NULL,

@@ -21,7 +21,7 @@ local function permit(actor, uid, granted)
   redis.call('XADD', permissions_key, '*', 'a', actor, 'u', uid, 't', topic, 'g', granted and '1' or '0')
 end
 
--- From an id (digits) on the user holds the tag by these sources (bits), or by none. Whether that changed his map.
+-- From an id (digits) on the user holds the tag by these sources (bits), or by none. Returns whether the map changed.
 local function bring(uid, sources, at)
   local map = channel_map_prefix .. uid
   local before = redis.call('HGET', map, channel) or ''

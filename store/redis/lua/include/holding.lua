@@ -1,4 +1,4 @@
--- Whether a user holds a tag, and what he sees of it.
+-- Tells whether a user holds a tag, and what they see of it.
 --
 -- Sets of users, one for each source, say who holds a tag; each user's map of channels says from when to when. After a
 -- change of very many users at once the maps follow step by step: until then `propagated` says what a map would say.
@@ -10,7 +10,7 @@
 local SOURCES = { 'manual', 'profile', 'follow' }
 local SOURCE_BITS = { manual = 1, profile = 2, follow = 4 }
 
--- The sources that say so, as bits; 0: he does not hold it.
+-- Returns the sources by which the user holds the tag, as bits; 0: they do not hold it.
 local function sources_of(tag, uid)
   local bits = 0
   for _, source in ipairs(SOURCES) do
@@ -21,7 +21,8 @@ local function sources_of(tag, uid)
   return bits
 end
 
--- A user's intervals ('' for none) as they are after an id (digits), from which on he holds the tag or does not.
+-- Returns a user's intervals ('' for none) as they are after an id (digits), from which on they hold the tag or do
+-- not.
 local function propagated(spans, held, at)
   local open = string.sub(spans, -1) == ':'
   if held and not open then

@@ -16,7 +16,7 @@ local function permit(uid, granted)
   redis.call('XADD', permissions_key, '*', 'a', actor, 'u', uid, 't', topic, 'g', granted)
 end
 
--- Ends memberships at an id (digits). joined: uid to the id at which he joined. mode: of the group.
+-- Ends memberships at an id (digits). joined: uid to the id at which they joined. mode: of the group.
 local function end_memberships(leaving, joined, at, mode, kicked, entry_id)
   local parts = { gid, at, kicked and '1' or '0' }
   for _, uid in ipairs(leaving) do

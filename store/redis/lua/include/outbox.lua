@@ -4,13 +4,13 @@
 -- ARGV -
 -- REPLY -
 
--- Of the layout of entries; `store/archive/outbox.py` says which ones it reads.
+-- Version of the entries' layout; `store/archive/outbox.py` says which ones it reads.
 local OUTBOX_VERSION = '1'
 
 local outbox_bytes = 0
 local news = {}
 
--- Of a whole number: `%.0f` takes a message three percent more instructions.
+-- Writes a whole number: `%.0f` costs a message three percent more instructions.
 local function digits(number)
   return string.format('%d', number)
 end
