@@ -6,6 +6,7 @@ message under.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,16 +19,17 @@ FIRST_LEVELS = frozenset(["single", "group", "business", "send", "im"])
 TAG_CHANNELS = "tag_"
 """What the names of tags' channels begin with; the tag follows."""
 
+_TAG_AT = len(TAG_CHANNELS)
+
 INBOX_CONVERSATIONS = "single/"
 """What the names of inboxes' conversations begin with; the uid follows. No other conversation's name begins so."""
 
 _GLOBAL = "global"
 _GROUP_CHANNELS = "group:"
-_SEND = "send/"
-_WILL = "im/will/"
+_WILLS = "will/"
 _SENT_CONVERSATIONS = "sent/"
 
-_TAG = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+_matches_tag = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII).fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ class SendTopic:
 
     @property
     def topic(self) -> str:
-        return _SEND + self.address.topic
+        return f"send/{self.address.topic}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,27 +170,20 @@ def number(text: str) -> int | None:
 
 def tag_named(name: str) -> Tag | None:
     """Returns the tag; None if no tag can have this name."""
-    return Tag(name) if _TAG.fullmatch(name) else None
+    return Tag(name) if _matches_tag(name) else None
 
 
 def parse(topic: str) -> Topic | None:
     """Returns what a topic names; None if it names nothing."""
     kind, _, name = topic.partition("/")
-    verb = None
-    if "/" in name:
-        name, _, verb = name.partition("/")
-    found: Address | None
-    if kind == "single":
-        found = None if (uid := number(name)) is None else Inbox(uid)
-    elif kind == "group":
-        found = None if (gid := number(name)) is None else Group(gid)
-    elif kind == "business":
-        found = _of_many(name)
-    else:
-        return _around(topic)
-    if verb is None or found is None:
-        return found
-    return CommandTopic(found, verb) if verb in VERBS[type(found)] else None
+    address_of = _ADDRESS_OF.get(kind)
+    if address_of is None:
+        return _send_or_will(kind, name)
+    if "/" not in name:
+        return address_of(name)
+    name, _, verb = name.partition("/")
+    of = address_of(name)
+    return CommandTopic(of, verb) if of is not None and verb in VERBS[type(of)] else None
 
 
 def is_business(topic: str) -> bool:
@@ -231,17 +226,31 @@ def sender_of(conversation: str) -> str | None:
     return conversation.removeprefix(_SENT_CONVERSATIONS) if conversation.startswith(_SENT_CONVERSATIONS) else None
 
 
-def _around(topic: str) -> SendTopic | WillTopic | None:
-    """Returns what a topic names that begins as no address does."""
-    if topic.startswith(_SEND):
-        to = parse(topic[len(_SEND) :])
-        return SendTopic(to) if isinstance(to, Inbox | Group) else None
-    uid = number(topic[len(_WILL) :]) if topic.startswith(_WILL) else None
-    return WillTopic(uid) if uid is not None else None
+def _inbox(name: str) -> Inbox | None:
+    uid = number(name)
+    return None if uid is None else Inbox(uid)
+
+
+def _group(name: str) -> Group | None:
+    gid = number(name)
+    return None if gid is None else Group(gid)
 
 
 def _of_many(name: str) -> Global | Tag | None:
     """Returns what a name stands for that is the last level of a topic and a channel; None for nothing."""
     if name.startswith(TAG_CHANNELS):
-        return tag_named(name[len(TAG_CHANNELS) :])
+        return Tag(name[_TAG_AT:]) if _matches_tag(name, _TAG_AT) else None
     return GLOBAL if name == _GLOBAL else None
+
+
+_ADDRESS_OF: dict[str, Callable[[str], Address | None]] = {"single": _inbox, "group": _group, "business": _of_many}
+
+
+def _send_or_will(kind: str, name: str) -> SendTopic | WillTopic | None:
+    if kind == "send":
+        to = parse(name)
+        return SendTopic(to) if isinstance(to, Inbox | Group) else None
+    if kind == "im" and name.startswith(_WILLS):
+        uid = number(name[len(_WILLS) :])
+        return None if uid is None else WillTopic(uid)
+    return None
