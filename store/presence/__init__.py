@@ -1,1 +1,1 @@
-"""Who is online, and who was seen."""
+"""Presence: the users who are online, and when each was seen."""

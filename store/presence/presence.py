@@ -1,4 +1,4 @@
-"""Who is online: a hash of devices per user, bitmaps of users, and two counts.
+"""Keeps who is online: a hash of devices for each user, bitmaps of users, and two counts.
 
 Events come late, twice, or out of order, and the clocks of the broker's nodes differ; the scripts say which count.
 """

@@ -7,8 +7,8 @@
 -- this user; records below it are not given, even if they are there.
 --
 -- Only channels whose newest message is above the cursor are read, each only in the intervals in which the user sees
--- it: a small page of each, and more of the one that runs out first, until the answer is full. Of a channel that the
--- caller has at hand, only newer messages are read.
+-- it: a small page of each, and more of the one that runs out first, until the answer is full. If the caller has a
+-- channel at hand, only newer messages of it are read.
 --
 -- `known_epoch` is the one the client knows ('' for none). "Seen" is kept as fresh as `seen_fresh`. The archive is read
 -- `further` below the window. `held_epoch` is that of what the caller has `at_hand`: per channel a line break, then its
