@@ -7,7 +7,7 @@ afterwards: the maps follow step by step, and until then pulls look at the sets.
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from store.addresses import CommandTopic, Tag, parse_channel
 from store.errors import AccountSpent, StoreEmpty, StoreError
@@ -15,6 +15,7 @@ from store.redis import keys
 from store.redis.budget import NOT_JUDGED, UNBOUNDED, Budget, account
 from store.redis.client import RedisClient
 from store.redis.scripts import Script
+from store.redis.write_bounds import ScriptBounds
 from store.tags.script import DELETE, HOLDERS, PROPAGATE, PUT, REPLACE, PropagateReply, TagOutcome, TagReply, TagScript
 
 MANUAL = "manual"
@@ -64,7 +65,12 @@ class Tags:
     questions raise StoreAway."""
 
     def __init__(
-        self, redis: RedisClient, write_connection: RedisClient, *, budget: Budget = UNBOUNDED, **bounds: Any
+        self,
+        redis: RedisClient,
+        write_connection: RedisClient,
+        *,
+        budget: Budget = UNBOUNDED,
+        **bounds: Unpack[ScriptBounds],
     ) -> None:
         """redis: answers questions. budget: of users who follow. write_connection, bounds: those of a TagScript."""
         self._redis = redis

@@ -10,5 +10,5 @@ IDLE_SECONDS = 1.0
 
 if __name__ == "__main__":
     impatient = partial(Outbox, idle=IDLE_SECONDS)
-    with patch("hooks.server.service.Outbox", impatient), patch("hooks.cli.archive.Outbox", impatient):
+    with patch("hooks.server.storing.Outbox", impatient), patch("hooks.cli.archive.Outbox", impatient):
         main()

@@ -1,0 +1,108 @@
+"""The fourth step: what answers requests."""
+
+from hooks.api.admin import AdminApi
+from hooks.api.deadletters import DeadLettersApi
+from hooks.api.groups import GroupsApi
+from hooks.api.health import HealthApi
+from hooks.api.openapi import OpenApi
+from hooks.api.publish import PublishApi
+from hooks.api.pull import PullApi
+from hooks.api.room import Room
+from hooks.api.tags import TagsApi
+from hooks.api.users import UsersApi
+from hooks.http.origins import Origins
+from hooks.metrics import Metrics
+from hooks.server.application import Parts
+from hooks.server.messaging import Messaging
+from hooks.server.storing import Storing
+from hooks.settings import Settings
+from hooks.tokens.bearer import FixedTokens, UserTokens
+from hooks.webhook.authz import AuthzHook
+from hooks.webhook.device_events import ClientHook
+from hooks.webhook.dispatcher import Webhook
+from hooks.webhook.group import GroupHook
+from hooks.webhook.message import MessageHook
+from hooks.webhook.will import WillHook
+from store.workers import Supervisor
+
+
+def make_parts(
+    settings: Settings,
+    store: Storing,
+    messaging: Messaging,
+    user_tokens: UserTokens,
+    workers: Supervisor,
+    metrics: Metrics,
+) -> Parts:
+    origins = Origins(settings.http.cors_origins)
+    webhook = _webhook(settings, store, messaging, metrics)
+    pull = PullApi(
+        store.puller,
+        store.timelines,
+        store.wakeups,
+        user_tokens,
+        store.memory,
+        metrics,
+        secret=settings.control.secret,
+        rate=settings.pulls.pull_rate,
+        room=Room(settings.pulls.answer_bytes, settings.pulls.open_pulls),
+        origins=origins,
+    )
+    health = HealthApi(
+        store.recovery,
+        store.memory,
+        store.outbox,
+        store.archiver,
+        workers,
+        store.archive_counts,
+        store.presence,
+        messaging.acknowledgements,
+        metrics,
+    )
+    admin = AdminApi(
+        settings.admin.admin_token,
+        UsersApi(store.presence, store.groups, store.tags, store.timelines),
+        GroupsApi(store.groups, messaging.commands),
+        TagsApi(store.tags, messaging.tag_changes),
+        PublishApi(store.appender, messaging.outgoing, most_payload=settings.messages.max_payload),
+        DeadLettersApi(store.dead_letters, webhook),
+        OpenApi(),
+    )
+    return Parts(
+        metrics=metrics,
+        origins=origins,
+        webhook=webhook,
+        pull=pull,
+        health=health,
+        admin=admin,
+        news=store.wakeups,
+    )
+
+
+def _webhook(settings: Settings, store: Storing, messaging: Messaging, metrics: Metrics) -> Webhook:
+    """What EMQX posts, by the name of its hook."""
+    operators, most_payload = settings.messages.operators, settings.messages.max_payload
+    acknowledgements, sync = messaging.acknowledgements, messaging.sync
+    return Webhook(
+        {
+            "message": MessageHook(
+                store.appender, acknowledgements, sync, operators=operators, most_payload=most_payload
+            ),
+            "group": GroupHook(messaging.commands, messaging.tag_changes, acknowledgements, most_payload=most_payload),
+            "client": ClientHook(store.presence, messaging.subscriptions, sync, metrics, messaging.ender),
+            "will": WillHook(store.presence),
+            "authz": AuthzHook(
+                messaging.judge,
+                messaging.denials,
+                messaging.undecided,
+                operators=operators,
+                trusted_send=settings.broker.trusted_send,
+            ),
+        },
+        tokens=FixedTokens(settings.hooks.hook_token),
+        dead_letters=store.dead_letters,
+        outgoing=messaging.outgoing,
+        sync=sync,
+        metrics=metrics,
+        budget=store.budget,
+    )

@@ -1,0 +1,137 @@
+"""The second step: what is stored, and the workers that keep it as it should be."""
+
+import contextlib
+from dataclasses import dataclass
+from functools import partial
+
+from hooks.metrics import Metrics
+from hooks.metrics.archive import ArchiveCounts
+from hooks.metrics.hot_channels import HotCounts
+from hooks.server.connections import ServiceConnections
+from hooks.server.keeping import StoreKeeper
+from hooks.settings import Settings
+from store.archive.archiver import Archiver
+from store.archive.handlers import handlers
+from store.archive.outbox import Outbox
+from store.archive.upkeep import keep_up
+from store.groups.groups import Groups, Limits
+from store.operations.dead_letters import DeadLetters
+from store.presence.presence import Presence
+from store.redis.budget import Budget
+from store.redis.memory import StoreMemory, default_outbox_limit
+from store.redis.write_bounds import WriteBounds
+from store.tags.replacement import Propagator
+from store.tags.tags import Tags
+from store.timelines.append import Appender
+from store.timelines.hot_channels import HotChannels
+from store.timelines.pull import Puller
+from store.timelines.recovery import StoreRecovery
+from store.timelines.summary import Timelines
+from store.timelines.sweep import Sweeper
+from store.timelines.wakeups import Wakeups
+from store.workers import Run
+
+
+@dataclass(frozen=True)
+class Storing:
+    """keeper: looks after the store; nothing is written before it has looked once. workers: by name."""
+
+    appender: Appender
+    archive_counts: ArchiveCounts
+    archiver: Archiver
+    budget: Budget
+    dead_letters: DeadLetters
+    groups: Groups
+    keeper: StoreKeeper
+    memory: StoreMemory
+    outbox: Outbox
+    presence: Presence
+    puller: Puller
+    recovery: StoreRecovery
+    tags: Tags
+    timelines: Timelines
+    wakeups: Wakeups
+    workers: dict[str, Run]
+
+
+async def make_store(
+    settings: Settings, connections: ServiceConnections, metrics: Metrics, stack: contextlib.AsyncExitStack
+) -> Storing:
+    """The stack lets it finish what was accepted."""
+    redis, archive = connections.redis, connections.archive
+    window_us, roaming_us = settings.timelines.window_us, settings.timelines.roaming_us
+    sync_sender = settings.timelines.sync_sender
+
+    outbox = Outbox(redis)
+    outbox_limit = settings.redis.outbox_limit or await default_outbox_limit(redis)
+    memory = StoreMemory(redis, settings.redis.redis_high_water, outbox_limit=outbox_limit)
+    dead_letters = DeadLetters(redis, memory)
+    archiver = Archiver(outbox, handlers(archive), dead_letters)
+    archive_counts = ArchiveCounts(archiver, metrics)
+    recovery = StoreRecovery(redis, archive, archiver, window_us=window_us, sync_sender=sync_sender)
+
+    budget = Budget(settings.messages.send_bytes, settings.messages.send_rate, settings.messages.operators)
+    bounds: WriteBounds = {
+        "window_us": window_us,
+        "repeat_seconds": settings.messages.dedupe_seconds,
+        "outbox_limit": outbox_limit,
+        "replicas": settings.redis.redis_wait,
+        "budget": budget,
+        "memory": memory,
+    }
+    appender = Appender(redis, **bounds, sync_sender=sync_sender, on_batch=metrics.batch_size.observe)
+    appender.start()
+    stack.push_async_callback(appender.stop)
+    groups = Groups(redis, connections.writing, **bounds, limits=_limits(settings))
+    tags = Tags(redis, connections.writing, **bounds)
+    wakeups = Wakeups(connections.blocking)
+    stack.push_async_callback(wakeups.stop)
+
+    hot = HotChannels(redis, settings.pulls.hot_hits, HotCounts(metrics).update)
+    puller = Puller(
+        connections.pulling,
+        archive,
+        outbox,
+        window_us=window_us,
+        roaming_us=roaming_us,
+        sync_sender=sync_sender,
+        hot=hot,
+    )
+    sweeper = Sweeper(redis, zombie_days=settings.timelines.zombie_days, window_us=window_us, roaming_us=roaming_us)
+    return Storing(
+        appender=appender,
+        archive_counts=archive_counts,
+        archiver=archiver,
+        budget=budget,
+        dead_letters=dead_letters,
+        groups=groups,
+        keeper=StoreKeeper(recovery, archive, (appender, groups, tags)),
+        memory=memory,
+        outbox=outbox,
+        presence=Presence(redis, settings.broker.user_sessions),
+        puller=puller,
+        recovery=recovery,
+        tags=tags,
+        timelines=Timelines(redis, window_us=window_us),
+        wakeups=wakeups,
+        workers={
+            "memory": memory.run,
+            "archiver": archiver.run,
+            "archive_counts": archive_counts.run,
+            "upkeep": partial(keep_up, archive, settings.timelines.roaming, settings.timelines.retention_days),
+            "sweep": sweeper.run,
+            "propagator": Propagator(redis, tags).run,
+            "hot": hot.run,
+        },
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        write=settings.groups.group_write_limit,
+        read=settings.groups.group_read_limit,
+        user=settings.groups.group_user_limit,
+        groups=settings.groups.user_groups,
+        made=settings.groups.groups_per_day,
+        known=settings.groups.invite_known,
+    )
