@@ -16,7 +16,7 @@ MODE = 0o600
 def write_private(file: Path, data: bytes, *, mode: int = MODE, durable: bool = False) -> None:
     """Writes a file whole or not at all, in the place of the one that is there.
 
-    durable: it is on disk when this returns. Raises OSError where the place is taken by a link or by what is somebody
+    durable: it is on disk when this returns. Raises OSError if the place is taken by a link or by what is somebody
     else's, or where it cannot be written; nothing is left behind then.
     """
     _checked(file)
@@ -39,7 +39,7 @@ def write_private(file: Path, data: bytes, *, mode: int = MODE, durable: bool = 
 
 
 def read_private(file: Path) -> bytes:
-    """Reads a file of this user's. Raises OSError where there is none, or where it is a link or somebody else's."""
+    """Reads a file of this user's. Raises OSError if there is none, or where it is a link or somebody else's."""
     handle = os.open(_checked(file), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as opened:
         _check(file, os.fstat(handle))
@@ -47,7 +47,7 @@ def read_private(file: Path) -> bytes:
 
 
 def open_private(file: Path) -> int:
-    """A descriptor to read and write a file that is made if there is none; others' rights to it end.
+    """Returns a descriptor to read and write a file that is made if there is none; others' rights to it end.
 
     Raises OSError as `read_private` does.
     """
@@ -64,7 +64,7 @@ def open_private(file: Path) -> int:
 
 
 def _checked(file: Path) -> Path:
-    """The file. Raises OSError where something stands in its place that is not a file of this user's."""
+    """Returns the file. Raises OSError if something stands in its place that is not a file of this user's."""
     try:
         held = os.lstat(file)
     except FileNotFoundError:

@@ -33,7 +33,7 @@ class Backoff:
         self._most = most
 
     def pause(self) -> float:
-        """Seconds to wait after one more failure."""
+        """Returns seconds to wait after one more failure."""
         pause, self._next = self._next, min(self._most, self._next * 2)
         return pause * random.uniform(0.5, 1.0)  # noqa: S311
 
@@ -160,14 +160,14 @@ class Supervisor:
         await self.stop()
 
     def start(self, name: str, run: Run) -> Worker:
-        """A worker whose `run` ends without an error has nothing more to do."""
+        """Starts a worker and returns it. If its `run` ends without an error, it has nothing more to do."""
         assert name not in self._workers, name
         worker = Worker(name, expected=self._expected, sleep=self._sleep)
         self._workers[name] = worker, asyncio.create_task(self._supervise(worker, run), name=name)
         return worker
 
     def troubles(self) -> dict[str, str]:
-        """The workers that fail now, and what with."""
+        """Returns the workers that fail now, and what with."""
         return {name: worker.trouble for name, (worker, _) in self._workers.items() if worker.trouble}
 
     async def stop(self) -> None:

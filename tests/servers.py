@@ -61,7 +61,7 @@ def free_port() -> int:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that its main thread started."""
+    """Returns the processes that its main thread started."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 

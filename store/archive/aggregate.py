@@ -39,7 +39,8 @@ class Aggregator:
         self._window_us = window_us
 
     async def due(self, now: int) -> list[Month]:
-        """The months that nothing can be added to, and that are not aggregated yet; oldest first. now: microseconds.
+        """Returns the months that nothing can be added to, and that are not aggregated yet; oldest first. now:
+        microseconds.
 
         Ids only grow, so when the newest message is beyond a month every later one is, and the month is in the
         archive as soon as the outbox holds nothing of it. Raises ArchiveAway, StoreAway, StoreEmpty.

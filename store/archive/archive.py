@@ -27,19 +27,19 @@ class Blocks(BlockReader, Protocol):
     """
 
     async def settled(self, seconds: int) -> list[Month]:
-        """Those that have been read from blocks for so many seconds, in order."""
+        """Returns the months that have been read from blocks for that many seconds, in order."""
 
     async def begin(self, month: Month) -> Progress:
-        """Where the month stands; it was begun if it was not."""
+        """Returns where the month stands; it was begun if it was not."""
 
     async def count(self, month: Month) -> int:
-        """How many messages its blocks will hold, those twice that are stored twice."""
+        """Returns how many messages its blocks will hold, those twice that are stored twice."""
 
     async def received(self, month: Month, conversation: str, last_id: int, limit: int) -> list[Message]:
-        """The month's rows by conversation and id, after a conversation's `last_id`."""
+        """Returns the month's rows by conversation and id, after a conversation's `last_id`."""
 
     async def sent(self, month: Month, sender: str, last_id: int, limit: int) -> list[Message]:
-        """What users sent to other users, by sender and id, after a sender's `last_id`."""
+        """Returns what users sent to other users, by sender and id, after a sender's `last_id`."""
 
     async def store(self, progress: Progress, blocks: Sequence[Block]) -> Progress:
         """Adds blocks, the last being the furthest; where the month stands then."""
@@ -60,11 +60,11 @@ class Archive(Protocol):
 
     @property
     def blocks(self) -> Blocks:
-        """The months that are aggregated."""
+        """Returns the months that are aggregated."""
 
     @property
     def groups(self) -> GroupTables:
-        """Groups and their members."""
+        """Returns groups and their members."""
 
     @property
     def tags(self) -> TagTables:
@@ -74,7 +74,7 @@ class Archive(Protocol):
         """Brings the schema up to date; the names of what it applied. Several processes may at once."""
 
     async def pending_migrations(self) -> list[str]:
-        """The names of those not applied yet."""
+        """Returns the names of those not applied yet."""
 
     async def store_messages(self, messages: Sequence[Message]) -> None:
         """All of them are in the archive when it returns; those that were there stay as they are.
@@ -90,28 +90,31 @@ class Archive(Protocol):
         """
 
     async def message(self, conversation: str, mid: int) -> Message | None:
-        """One message that is a row."""
+        """Returns one message that is a row."""
 
     async def highest_id(self) -> int:
-        """The highest id of any message, or change of a group or a tag; 0 if there is none."""
+        """Returns the highest id of any message, or change of a group or a tag; 0 if there is none."""
 
     async def oldest_id(self) -> int:
-        """The lowest id of any row; 0 if there is none."""
+        """Returns the lowest id of any row; 0 if there is none."""
 
     async def read(
         self, ranges: Sequence[VisibleRange], sender: str, after: int, before: int, limit: int
     ) -> list[Message]:
-        """The oldest `limit` messages of what is seen, and of what `sender` sent to other users, between two ids,
-        both excluded; in order. No conversation comes twice."""
+        """Returns the oldest `limit` messages of what is seen, and of what `sender` sent to other users, between two
+        ids, both excluded; in order. No conversation comes twice.
+        """
 
     async def newest(self, highest: int, limit: int) -> list[Message]:
-        """The newest `limit` messages up to an id, newest first."""
+        """Returns the newest `limit` messages up to an id, newest first."""
 
     async def newest_changes(self, highest: int, limit: int) -> list[Change]:
-        """The `limit` groups and tags that changed last, of those whose last change has at most an id; newest first."""
+        """Returns the `limit` groups and tags that changed last, of those whose last change has at most an id; newest
+        first.
+        """
 
     async def scan(self, after: int, highest: int, limit: int) -> list[Message]:
-        """The oldest `limit` messages of anybody after an id and up to another; in order."""
+        """Returns the oldest `limit` messages of anybody after an id and up to another; in order."""
 
     async def keep_partitions(self, now: int) -> list[str]:
         """Makes the partitions of the coming months; their names. now: microseconds."""

@@ -101,7 +101,7 @@ class Archiver:
         return len(entries)
 
     async def lag_seconds(self) -> float:
-        """The age of the oldest entry in the outbox; 0 if it is empty. Raises StoreAway."""
+        """Returns the age of the oldest entry in the outbox; 0 if it is empty. Raises StoreAway."""
         oldest = await self._outbox.oldest_id()
         return 0.0 if oldest is None else max(0.0, time.time() - oldest / 1_000_000)
 
@@ -143,7 +143,7 @@ class Archiver:
 
 
 def _reason(error: Exception) -> str:
-    """What a failed step is counted as."""
+    """Returns what a failed step is counted as."""
     match error:
         case ArchiveAway():
             return "archive_away"

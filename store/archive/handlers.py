@@ -18,7 +18,7 @@ class Handler(Protocol[Row]):
         """Raises ValueError if this is not such an entry."""
 
     def sender(self, row: Row) -> str:
-        """The user a refused entry is counted on in the dead letters."""
+        """Returns the user a refused entry is counted on in the dead letters."""
 
     async def store(self, rows: Sequence[Row]) -> None:
         """Raises ArchiveAway, or ArchiveRefused if the archive will never take one of the rows."""

@@ -48,7 +48,7 @@ async def put_in_order(archive: Archive, roaming: Roaming, retention_days: float
 
 
 async def settled_below(archive: Archive) -> int:
-    """The id below which every row has been read from blocks for an hour. Raises ArchiveAway."""
+    """Returns the id below which every row has been read from blocks for an hour. Raises ArchiveAway."""
     settled = set(await archive.blocks.settled(SETTLED_SECONDS))
     month = month_of(await archive.oldest_id())
     while month in settled:

@@ -223,7 +223,7 @@ class Groups:
         return GroupInfo(gid, owner, name, mode, group[b"open"] == b"1", int(group[b"made"]), members)
 
     async def members(self, gid: int, after: int, limit: int) -> list[int]:
-        """Up to `limit` members above a uid, by uid; none if there is no such group."""
+        """Returns up to `limit` members above a uid, by uid; none if there is no such group."""
         members: Any = await self._redis.zrange(keys.members(gid), 0, -1)
         return heapq.nsmallest(limit, (uid for uid in map(int, members) if uid > after))
 
@@ -304,7 +304,7 @@ class Groups:
 
 
 def _named(members: Iterable[int], *, without: int | None = None) -> list[int]:
-    """The users a command names, each once. Raises ChannelRefused."""
+    """Returns the users a command names, each once. Raises ChannelRefused."""
     named = [uid for uid in dict.fromkeys(members) if uid != without]
     if len(named) > MAX_MEMBERS or (without is None and not named):
         raise ChannelRefused("bad_command")

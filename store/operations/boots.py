@@ -29,7 +29,10 @@ class Boots:
         self._redis = redis
 
     async def begun(self, uptimes: Mapping[str, int], now: int) -> list[NodeLife]:
-        """The lives of these nodes that were not closed yet. uptimes: for how long each runs. All in milliseconds."""
+        """Returns the lives of these nodes that were not closed yet. uptimes: for how long each runs.
+
+        All in milliseconds.
+        """
         if not uptimes:
             return []
         found: list[NodeLife] = []

@@ -69,7 +69,7 @@ class DeadLetters:
         )
 
     async def may_tell(self, sender: str) -> bool:
-        """Whether the sender has not been told of a refusal within the last second; they count as told now."""
+        """Returns whether the sender has not been told of a refusal within the last second; they count as told now."""
         return bool(await self._redis.set(keys.dead_told(sender), b"1", nx=True, ex=1))
 
     async def page(self, after: int, limit: int) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from store.timelines.layout import require_known
 
 @dataclass(frozen=True)
 class RedisState:
-    """product: `redis` or `valkey`. appendfsync, packed: None where the server does not let it be asked.
+    """product: `redis` or `valkey`. appendfsync, packed: None if the server does not let it be asked.
 
     packed: entries up to which a sorted set takes little memory. maxmemory, used, outbox: bytes; maxmemory 0 is
     unbounded. offset: its clock less ours, seconds. earlier: whether it holds a store of the layout before. unknown:
@@ -103,7 +103,7 @@ def _unknown(layout: Any) -> str:
 
 
 async def _configured(redis: RedisClient, name: str) -> str | None:
-    """A hosted Redis may refuse the question."""
+    """Returns one setting of Redis; None if it does not tell, as a hosted one may refuse."""
     try:
         return (await redis.config_get(name)).get(name)
     except RedisRefused:

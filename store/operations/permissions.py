@@ -51,14 +51,15 @@ class PermissionWork:
         self._list = WorkList(redis, keys.PERMISSIONS, _WORKERS, idle=idle)
 
     async def read(self, limit: int, *, wait: bool = True) -> list[Entry]:
-        """Up to `limit` entries in order that this worker has not been given: those another one left, else new.
+        """Returns up to `limit` entries in order that this worker has not been given: those another one left, else new.
 
         Waits a second for new ones, if it is to.
         """
         return _entries(await self._list.read(limit, wait=wait))
 
     async def unfinished(self, after: bytes, limit: int) -> tuple[list[Entry], bytes | None]:
-        """Up to `limit` entries that this worker was given and has not done, above an id; and the id to go on from.
+        """Returns up to `limit` entries that this worker was given and has not done, above an id; and the id to go on
+        from.
 
         None: there are no more.
         """

@@ -28,7 +28,7 @@ class Subscribing:
         await self._reply(self._redis.zrem(keys.subscribing(uid), clientid))
 
     async def is_in_hand(self, uid: int) -> bool:
-        """Whether a device of the user may yet be subscribed to what it should not be."""
+        """Returns whether a device of the user may yet be subscribed to what it should not be."""
         return bool(await self._reply(self._redis.zcount(keys.subscribing(uid), time.time(), "+inf")))
 
     @staticmethod

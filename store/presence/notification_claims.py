@@ -11,7 +11,10 @@ class NotificationClaims:
         self._redis = redis
 
     async def claim(self, uids: Sequence[int], milliseconds: int) -> list[int]:
-        """Those of these users whom nobody took on within this time; they are this process's now. Raises StoreAway."""
+        """Returns those of these users whom nobody took on within this time; they are this process's now.
+
+        Raises StoreAway.
+        """
         pipeline = self._redis.pipeline(transaction=False)
         for uid in uids:
             pipeline.set(keys.SYNC_TOLD + b"%d" % uid, b"1", nx=True, px=milliseconds)

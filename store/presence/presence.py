@@ -39,7 +39,10 @@ class Device(NamedTuple):
 
 
 def device_at(node: str, uid: int, clientid: str, connected_at: int) -> Device:
-    """A connection to this node of the broker. A mark stands for its name, which would double what a device takes."""
+    """Returns a connection to this node of the broker.
+
+    A mark stands for its name, which would double what a device takes.
+    """
     return Device(uid, clientid, connected_at, blake2b(node.encode(), digest_size=4).hexdigest())
 
 
@@ -77,7 +80,7 @@ class Presence:
         self._most_devices = most_devices
 
     async def connected(self, *devices: Device) -> Came:
-        """What came by it."""
+        """Adds connections; returns what changed by it."""
         calls = []
         for some in _parts(devices):
             calls.append(
@@ -106,7 +109,7 @@ class Presence:
         await self._leave("will", [device], [])
 
     async def unlisted(self, *devices: Device) -> int:
-        """The broker does not list these connections. How many devices are let go of, as they have no other."""
+        """Removes connections that the broker does not list; returns how many devices went offline by it."""
         return sum([await self._leave("unlisted", some, []) for some in _parts(devices)])
 
     async def _leave(self, kind: str, devices: Sequence[Device], gone: Sequence[bytes]) -> int:
@@ -166,7 +169,7 @@ class Presence:
         return None if seen is None else int(seen)
 
     async def counts(self) -> tuple[int, int]:
-        """Users and devices online now."""
+        """Returns users and devices online now."""
         users, devices = await self._redis.hmget(keys.PRESENCE, ["users", "devices"])
         return int(users or 0), int(devices or 0)
 
@@ -191,7 +194,7 @@ def _gone(device: Device) -> bytes:
 
 
 def _users(number: int, bitmap: bytes) -> list[int]:
-    """The users whose bits are set in a bitmap."""
+    """Returns the users whose bits are set in a bitmap."""
     first = number * keys.USERS_PER_BITMAP
     return [
         first + 8 * place + bit for place, byte in enumerate(bitmap) if byte for bit in range(8) if byte & (128 >> bit)

@@ -62,7 +62,7 @@ class Budget:
         self._forget_at = 0.0
 
     def charge(self, sender: str, size: int, received_at: int | None) -> int:
-        """What Redis is to judge, and to add to the sender's account; NOT_JUDGED if it need not.
+        """Returns what Redis is to judge, and to add to the sender's account; NOT_JUDGED if it need not.
 
         Raises SenderOverBudget.
         """
@@ -89,7 +89,7 @@ class Budget:
             spent[sender] = max(before - max(size, self.least), 0)
 
     def charge_for_many(self, sender: str, received_at: int | None) -> int:
-        """What Redis is to add beside what it finds that is written; NOT_JUDGED where that is nobody's account.
+        """Returns what Redis is to add beside what it finds that is written; NOT_JUDGED where that is nobody's account.
 
         Raises SenderOverBudget.
         """
@@ -118,7 +118,7 @@ class Budget:
         return _over(received_at)
 
     def _open(self, sender: str, received_at: int) -> _Minute:
-        """The minute, if the sender may still write in it. Raises SenderOverBudget."""
+        """Returns the minute, if the sender may still write in it. Raises SenderOverBudget."""
         minute = self._minutes.get(received_at // _MINUTE_MS)
         if minute is None or monotonic() >= self._forget_at:
             minute = self._minute(received_at)
@@ -152,10 +152,10 @@ UNBOUNDED = _Unbounded(0, 1)
 
 
 def account(received_at: int | None, sender: str) -> str:
-    """The name of a sender's account of that minute."""
+    """Returns the name of a sender's account of that minute."""
     return f"{(received_at or 0) // _MINUTE_MS}:{sender}"
 
 
 def _over(received_at: int) -> SenderOverBudget:
-    """Until the minute is over by the clock that says when the message was received."""
+    """Returns the refusal, valid until the minute is over by the clock that says when the message was received."""
     return SenderOverBudget(60 - received_at // 1000 % 60)

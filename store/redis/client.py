@@ -20,14 +20,14 @@ DRIVER_ERRORS = (redis_errors.RedisError, OSError)
 
 
 def failure(error: Exception) -> StoreAway:
-    """What an error of the driver's means: RedisRefused for a reply, StoreAway for all else."""
+    """Returns what an error of the driver's means: RedisRefused for a reply, StoreAway for all else."""
     if isinstance(error, redis_errors.ResponseError):
         return refusal(_reply(error))
     return StoreAway(str(error) or type(error).__name__)
 
 
 def refusal(reply: str) -> RedisRefused:
-    """What an error reply means."""
+    """Returns what an error reply means."""
     return ScriptUnknown(reply) if reply.startswith("NOSCRIPT ") else RedisRefused(reply.removeprefix("ERR "))
 
 
@@ -51,7 +51,7 @@ class RedisClient(Redis):
         return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
     async def messages(self, channel: bytes) -> AsyncGenerator[bytes | None, None]:
-        """What is published to a channel; None comes first, once everything from there on is heard.
+        """Yields what is published to a channel; None comes first, once everything from there on is heard.
 
         A Redis that says nothing is asked whether it is still there.
         """

@@ -14,7 +14,8 @@ _MAX_CONNECTIONS = 10_000
 
 
 def connect(url: str, *, timeout: float = 2.0, blocking: bool = False, single: bool = False) -> RedisClient:
-    """A client whose commands end within `timeout` seconds; a `blocking` one waits for its answers as long as asked.
+    """Returns a client whose commands end within `timeout` seconds; a `blocking` one waits for its answers as long as
+    asked.
 
     A `single` one has one connection, for a caller whose commands must follow each other on it.
 

@@ -23,11 +23,11 @@ class Durability(NamedTuple):
 
     @property
     def immediate(self) -> bool:
-        """Whether a write is on disk when it is answered."""
+        """Returns whether a write is on disk when it is answered."""
         return self.aof == ALWAYS
 
     def holds(self, mid: int) -> bool:
-        """Whether a message of this life, stored before this was asked, survives whatever happens to Redis."""
+        """Returns whether a message of this life, stored before this was asked, survives whatever happens to Redis."""
         return self.immediate or self.archived_below is None or mid < self.archived_below
 
 

@@ -51,7 +51,7 @@ class Header(NamedTuple):
 
 
 def parse(name: str, text: str) -> Header:
-    """The header of the file `name`. Raises HeaderError."""
+    """Returns the header of the file `name`. Raises HeaderError."""
     lines = text.splitlines(keepends=True)
     shebang = lines.pop(0) if text.startswith("#!") else ""
     length = next((index for index, line in enumerate(lines) if not line.startswith("--")), len(lines))
@@ -78,7 +78,7 @@ def parse(name: str, text: str) -> Header:
 
 
 def _directives(name: str, header: list[str]) -> dict[str, str]:
-    """What each directive says; `-` is nothing."""
+    """Returns what each directive says; `-` is nothing."""
     found: dict[str, str] = {}
     texts = [line.rstrip() for line in header]
     last_empty = max((index for index, text in enumerate(texts) if text == "--"), default=-1)
@@ -101,7 +101,7 @@ def _directives(name: str, header: list[str]) -> dict[str, str]:
 
 
 def _split(said: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names, and those that come any number of times."""
+    """Returns the names, and those that come any number of times."""
     tail = _TAIL.search(said)
     if tail is None:
         return tuple(said.split()), ()

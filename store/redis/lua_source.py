@@ -50,7 +50,10 @@ class LuaSource:
     def call(
         self, *, more_keys: Sequence[bytes] = (), more_arguments: Sequence[Any] = (), **values: bytes | str | int
     ) -> Call:
-        """The keys and arguments of a call, by the names of their locals. Raises TypeError where they do not fit."""
+        """Returns the keys and arguments of a call, by the names of their locals.
+
+        Raises TypeError if they do not fit.
+        """
         return self.call_of(more_keys, more_arguments, values)
 
     def call_of(self, more_keys: Sequence[bytes], more_arguments: Sequence[Any], values: dict[str, Any]) -> Call:
@@ -69,7 +72,7 @@ class LuaSource:
         return (self._count + len(more_keys), *fixed[: self._count], *more_keys, *fixed[self._count :], *more_arguments)
 
     def _locals(self) -> str:
-        """What the headers name, as the Lua that comes first."""
+        """Returns what the headers name, as the Lua that comes first."""
         values = {_local(key): f"KEYS[{place}]" for place, key in enumerate(self.keys, 1)}
         for place, (argument, unit) in enumerate(self.arguments.items(), 1):
             values[argument] = f"tonumber(ARGV[{place}])" if unit in NUMBERS else f"ARGV[{place}]"
@@ -89,7 +92,7 @@ def _read(name: str) -> Header:
 
 
 def _included(name: str, header: Header) -> list[Header]:
-    """The headers of what a file includes, in the order of their bodies: each after what it includes itself."""
+    """Returns the headers of what a file includes, in the order of their bodies: each after what it includes itself."""
     found: dict[str, Header] = {}
 
     def include(header: Header) -> None:
@@ -106,5 +109,5 @@ def _included(name: str, header: Header) -> list[Header]:
 
 
 def _local(key: str) -> str:
-    """The local that has a key's name; keyword of a call."""
+    """Returns the local that has a key's name; keyword of a call."""
     return key if key.endswith("_prefix") else f"{key}_key"

@@ -43,11 +43,11 @@ class StoreMemory:
 
     @property
     def writes_wait(self) -> bool:
-        """Whether nothing was written lately, as Redis or the outbox was full."""
+        """Returns whether nothing was written lately, as Redis or the outbox was full."""
         return monotonic() - self._full_at < LATELY_SECONDS
 
     def require_room(self) -> None:
-        """Raises StoreFull where nothing is to be written."""
+        """Raises StoreFull if nothing is to be written."""
         if self.full:
             raise StoreFull(StoreFull.__doc__)
 
@@ -72,7 +72,7 @@ class StoreMemory:
 
 
 async def default_outbox_limit(redis: RedisClient) -> int:
-    """A quarter of what Redis may use, or 1 GiB where that is not bounded or not known yet."""
+    """Returns a quarter of what Redis may use, or 1 GiB where that is not bounded or not known yet."""
     try:
         memory = await redis.info("memory")
     except StoreAway:

@@ -42,7 +42,7 @@ class RedisConnection:
         self._connecting: asyncio.Task[_Replies] | None = None
 
     async def execute_command(self, *command: str | bytes | int) -> Any:
-        """The reply. Raises StoreAway, and RedisRefused for an error that Redis replies."""
+        """Returns the reply. Raises StoreAway, and RedisRefused for an error that Redis replies."""
         replies = await self._connected()
         try:
             return await replies.ask(command)

@@ -60,7 +60,7 @@ class Script(Generic[Reply]):
         more_arguments: Sequence[Any] = (),
         **values: bytes | str | int,
     ) -> Reply:
-        """The script's reply to a `call` of its source.
+        """Returns the script's reply to a `call` of its source.
 
         Raises what the script refuses with, or StoreAway for everything Redis itself says.
         """
@@ -76,7 +76,7 @@ class Script(Generic[Reply]):
             raise self._failure(error) from error
 
     async def run_each(self, redis: RedisClient, calls: Sequence[Call]) -> list[Reply]:
-        """The replies to calls that may be repeated, in one round trip. Raises as `run` does."""
+        """Returns the replies to calls that may be repeated, in one round trip. Raises as `run` does."""
         try:
             try:
                 return await self._pipelined(redis, calls)
@@ -97,7 +97,7 @@ class Script(Generic[Reply]):
         return [self._parse(reply) for reply in replies]
 
     def _failure(self, error: StoreAway) -> Exception:
-        """What the script refuses with, or StoreAway for everything Redis itself says."""
+        """Returns what the script refuses with, or StoreAway for everything Redis itself says."""
         if isinstance(error, RedisRefused):
             code, _, rest = str(error).partition(" ")
             if code == "REFUSED":
@@ -138,7 +138,7 @@ _SOURCES = {name: _source(name) for name in _NAMES}
 
 
 def script(name: str, reply: type[Reply]) -> Script[Reply]:
-    """The script `lua/<name>.lua`, and the type of its replies. Raises HeaderError."""
+    """Returns the script `lua/<name>.lua`, and the type of its replies. Raises HeaderError."""
     return Script(_SOURCES[name], reply)
 
 

@@ -42,7 +42,7 @@ class WorkList:
         self._seen_until = 0.0
 
     async def read(self, limit: int, *, wait: bool = True) -> list[Item]:
-        """Up to `limit` items: those this worker did not finish, else those another one left, else new.
+        """Returns up to `limit` items: those this worker did not finish, else those another one left, else new.
 
         Waits a second for new ones, if it is to. Raises StoreAway.
         """
@@ -56,7 +56,8 @@ class WorkList:
         return await self._next(limit, wait)
 
     async def unfinished(self, after: bytes, limit: int) -> tuple[list[Item], bytes | None]:
-        """Up to `limit` items that this worker was given and has not finished, above an id; and the id to go on from.
+        """Returns up to `limit` items that this worker was given and has not finished, above an id; and the id to go
+        on from.
 
         None: there are no more. Raises StoreAway.
         """

@@ -85,7 +85,7 @@ class TagScript:
         self.highest_id = 0
 
     async def run(self, script: Script[Reply], *, share: int = 1, **values: Any) -> Reply:
-        """The reply of the script to these values beside those of `include/batch.lua`.
+        """Returns the reply of the script to these values beside those of `include/batch.lua`.
 
         share: leaves the outbox to others once it is full to this part of its limit. Raises ChannelRefused, StoreError.
         """

@@ -33,7 +33,10 @@ class Comparison:
         self._sync_sender = sync_sender
 
     async def lacks(self, highest: int) -> bool:
-        """Whether Redis lacks any of the newest that the archive has up to an id. Raises StoreAway, ArchiveAway."""
+        """Returns whether Redis lacks any of the newest that the archive has up to an id.
+
+        Raises StoreAway, ArchiveAway.
+        """
         changes = await self._archive.newest_changes(highest, _COMPARED)
         edge = time.time_ns() // 1000 - self._window_us + _MARGIN_US
         messages = [each for each in await self._archive.newest(highest, _COMPARED) if each.mid > edge]
@@ -45,7 +48,7 @@ class Comparison:
         return False
 
     async def _know(self, changes: list[Change]) -> bool:
-        """Whether all of these groups and tags have changed that far in Redis."""
+        """Returns whether all of these groups and tags have changed that far in Redis."""
         pipeline = self._redis.pipeline(transaction=False)
         for channel, _ in changes:
             pipeline.hget(_key(channel), "changed")
@@ -53,7 +56,7 @@ class Comparison:
         return all(int(known or 0) >= changed for known, (_, changed) in zip(replies, changes, strict=True))
 
     async def _held(self, message: Message) -> bool:
-        """Whether a timeline of the message holds it, or each belongs to a user who was dormant when it came."""
+        """Returns whether a timeline of the message holds it, or each belongs to a user who was dormant then."""
         to = parse_stored(message.topic)
         uids, channel = destinations(to, message.sender, sync_sender=self._sync_sender)
         if channel and await self._lies_in(keys.channel(channel), message.mid):
@@ -68,7 +71,7 @@ class Comparison:
         return not written
 
     async def _lies_in(self, timeline: bytes, mid: int) -> bool:
-        """Whether the timeline has the id, and Redis the body."""
+        """Returns whether the timeline has the id, and Redis the body."""
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.zscore(timeline, str(mid))
         pipeline.hexists(keys.bodies(span(mid)), str(mid))
@@ -76,7 +79,9 @@ class Comparison:
         return score is not None and bool(has_body)
 
     async def _held_by_members(self, gid: int, message: Message) -> bool:
-        """Whether the group is there, and an inbox holds its message if one of its oldest members was active then."""
+        """Returns whether the group is there, and an inbox holds its message if one of its oldest members was active
+        then.
+        """
         if not await self._redis.exists(keys.group(gid)):
             return False
         oldest: Any = await self._redis.zrange(keys.members(gid), 0, _MEMBERS_ASKED - 1, withscores=True)
@@ -90,7 +95,7 @@ class Comparison:
         return not written
 
     async def _was_warm(self, uid: str, mid: int) -> bool:
-        """Whether the user's inbox was written when a message got its id."""
+        """Returns whether the user's inbox was written when a message got its id."""
         since: Any = await self._redis.hget(keys.DORMANT, uid)
         if since is None:
             return await self._redis.zscore(keys.UNSEEN, uid) is None

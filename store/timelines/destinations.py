@@ -15,6 +15,6 @@ def destinations(to: Address, sender: str, *, sync_sender: bool) -> tuple[tuple[
 
 
 def receivers(to: Inbox, sender: str, *, sync_sender: bool) -> tuple[str, ...]:
-    """The uids of those in whose inboxes a private message lies."""
+    """Returns the uids of those in whose inboxes a private message lies."""
     uid = str(to.uid)
     return (uid, sender) if sync_sender and sender != uid and sender != SERVICE else (uid,)

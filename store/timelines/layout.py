@@ -67,7 +67,7 @@ async def drop_before(redis: RedisClient, edge: int, kept_us: int) -> None:
 
 
 async def _scan(redis: RedisClient, prefix: bytes) -> AsyncIterator[list[bytes]]:
-    """The keys that start so, some at a time."""
+    """Yields the keys that start so, some at a time."""
     cursor = 0
     while True:
         cursor, found = await redis.scan(cursor, match=prefix + b"*", count=_AT_ONCE)

@@ -22,5 +22,5 @@ def span(mid: int) -> int:
 
 
 def pieces(oldest: int, newest: int) -> range:
-    """The pieces of the ids between two, both included."""
+    """Returns the pieces of the ids between two, both included."""
     return range(piece(oldest), piece(newest) + 1)

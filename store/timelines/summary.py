@@ -16,7 +16,7 @@ _NEWEST = script("newest", list[bytes])
 
 
 class InboxSummary(NamedTuple):
-    """messages: how many lie in it. oldest, newest: their ids, None where there are none."""
+    """messages: how many lie in it. oldest, newest: their ids, None if there are none."""
 
     messages: int
     oldest: int | None
@@ -46,7 +46,7 @@ class Timelines:
         return InboxSummary(sum(counts), int(oldest), int(newest))
 
     async def channels(self, uid: int) -> list[str]:
-        """The names of the channels the user reads now."""
+        """Returns the names of the channels the user reads now."""
         return (await self.channels_of([uid]))[0]
 
     async def channels_of(self, uids: Sequence[int]) -> list[list[str]]:
@@ -87,7 +87,7 @@ class Timelines:
         return [int(newest) for reply in await _NEWEST.run_each(self._redis, calls) for newest in reply]
 
     def _pieces(self) -> range:
-        """Those of an inbox that may lie in the window. Ids may be some seconds ahead of this clock."""
+        """Returns those of an inbox that may lie in the window. Ids may be some seconds ahead of this clock."""
         now = time.time_ns() // 1000
         return pieces(now - self._window_us, now + 60_000_000)
 

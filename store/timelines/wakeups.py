@@ -28,7 +28,8 @@ class Wakeups:
 
     @asynccontextmanager
     async def watch(self, names: Iterable[str]) -> AsyncIterator[asyncio.Event]:
-        """An event that is set after each write to one of the timelines, and when Redis is lost: then look again.
+        """Yields an event that is set after each write to one of the timelines, and when Redis is lost: then look
+        again.
 
         Raises StoreAway when Redis does not answer in time.
         """

@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "benchmarks"
 
 
 def main(arguments: list[str]) -> int:
-    """How many failed."""
+    """Returns how many failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names()))
     parser.add_argument("--quick", dest="size", action="store_const", const="quick", help="only whether they run")

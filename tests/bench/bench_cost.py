@@ -87,7 +87,7 @@ def run(report: Report) -> None:
 
 
 async def _messages(report: Report, store: Redis) -> dict[str, float]:
-    """Bytes of a message by what it leaves: in its timelines, as a mark of a repeat, in the outbox."""
+    """Returns bytes of a message by what it leaves: in its timelines, as a mark of a repeat, in the outbox."""
     count = report.choose(quick=2_000, usual=40_000, full=200_000)
     people = count // 200
     store.empty()
@@ -168,7 +168,7 @@ async def _users(report: Report, store: Redis) -> dict[str, float]:
 
 
 async def _memberships(report: Report, store: Redis) -> dict[str, float]:
-    """Bytes of a membership, on the user's and the group's side; what was said about it is forgotten."""
+    """Returns bytes of a membership, on the user's and the group's side; what was said about it is forgotten."""
     groups = report.choose(quick=20, usual=200, full=2000)
     size = 100
     people = groups * size // GROUPS_OF_A_USER
@@ -206,7 +206,7 @@ async def _memberships(report: Report, store: Redis) -> dict[str, float]:
 
 
 async def _archived(report: Report, store: Redis, maria: MariaServer) -> tuple[float, float]:
-    """Bytes of a message as a row, and in blocks; of a month in which everybody sends 50 a day to ten others."""
+    """Returns bytes of a message as a row, and in blocks, if everybody sends 50 a day to ten others for a month."""
     people = report.choose(quick=4, usual=40, full=200)
     count = people * A_DAY * 30
     sql(maria, "CREATE DATABASE im")
@@ -284,7 +284,7 @@ def _needs(report: Report, costs: Mapping[str, float], row: float, block: float)
 
 
 def _talk(mid: int, people: int, chance: random.Random) -> Message:
-    """A private message to one of the ten next."""
+    """Returns a private message to one of the ten next."""
     sender = chance.randrange(people)
     receiver = (sender + chance.randrange(1, min(11, people))) % people
     return message(mid, f"single/{FIRST + receiver}", FIRST + sender, _text(chance))

@@ -45,7 +45,7 @@ def run(report: Report) -> None:
 
 
 def _serve(stack: contextlib.ExitStack, directory: Path, mode: str) -> int:
-    """The port of a service on a Redis of this mode."""
+    """Returns the port of a service on a Redis of this mode."""
     appendfsync, replica, _ = mode.partition(", 1 replica")
     redis = RedisServer(directory / mode.replace(", ", "-"), program("redis-server"), appendfsync=appendfsync)
     redis.arguments += ["--repl-diskless-sync-delay", "0"]

@@ -76,7 +76,7 @@ def run(report: Report) -> None:
 
 
 def started(stack: contextlib.ExitStack, directory: Path) -> tuple["Redis", int, int]:
-    """A Redis, its process, and the port of a service on it, all gone with the stack."""
+    """Returns a Redis, its process, and the port of a service on it, all gone with the stack."""
     server, service = unarchived(stack, directory)
     redis = Redis.from_url(server.url)
     redis.config_set("auto-aof-rewrite-percentage", 0)

@@ -70,7 +70,7 @@ def run(report: Report) -> None:
 def _by_processor(
     script: Path, port: int, pids: Mapping[str, int], connections: int, seconds: float, rounds: int
 ) -> dict[str, list[float]]:
-    """Messages per second of processor time, by process."""
+    """Returns messages per second of processor time, by process."""
     found: dict[str, list[float]] = {name: [] for name in pids}
     for _ in range(rounds):
         before = {name: processor(pid) for name, pid in pids.items()}

@@ -130,7 +130,7 @@ class Contest:
         return run
 
     def spent(self, name: str) -> dict[str, float]:
-        """Seconds of processor time of each process that works for a contestant, so far."""
+        """Returns seconds of processor time of each process that works for a contestant, so far."""
         pids = {**self.pids[name], "MariaDB": self.maria.pid}
         return {part: processor(pid) for part, pid in pids.items()}
 

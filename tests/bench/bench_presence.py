@@ -49,7 +49,7 @@ class Kept(Protocol):
     def remove(self, uids: Sequence[int]) -> None: ...
 
     def online(self, uids: Sequence[int]) -> int:
-        """How many it says are online."""
+        """Returns how many it says are online."""
 
     def bytes(self) -> int: ...
 

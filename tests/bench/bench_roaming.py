@@ -43,7 +43,7 @@ WORDS = "the of and to in is you that it he was for on are as with his they at b
 
 
 def message(mid: int, people: int, chance: random.Random) -> Message:
-    """A private message of one of them to another; every fourth is for or from one user."""
+    """Returns a private message of one of them to another; every fourth is for or from one user."""
     client_id = f"{chance.getrandbits(128):032x}"
     text = " ".join(chance.choices(WORDS.split(), k=chance.randrange(4, 30)))
     payload = f'{{"id":"{client_id}","type":"text","body":{{"text":"{text}"}}}}'.encode()
@@ -54,7 +54,7 @@ def message(mid: int, people: int, chance: random.Random) -> Message:
 
 
 async def fill(archive: Archive, count: int, people: int) -> int:
-    """The rows of two years; how many of the last one the user may see."""
+    """Returns the rows of two years; how many of the last one the user may see."""
     now = time.time_ns() // 1000
     begin = now - MONTHS * 365 * DAY // 12
     await archive.migrate()
@@ -127,7 +127,7 @@ def _memory() -> float:
 
 
 async def sizes(url: str, maria: MariaServer | None) -> tuple[int, int]:
-    """Bytes on disk of rows, and of blocks."""
+    """Returns bytes on disk of rows, and of blocks."""
     archive = urlsplit(url)
     if maria is None:
         file = Path(archive.path[1:])

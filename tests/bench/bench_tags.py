@@ -109,7 +109,7 @@ def used(redis: "Redis") -> float:
 
 @contextlib.contextmanager
 def probing(port: int) -> Iterator[Waits]:
-    """What a client waits for pulls, and one for messages, inside the block."""
+    """Yields what a client waits for pulls, and one for messages, inside the block."""
     spawning = multiprocessing.get_context("spawn")
     ended, ready, found = spawning.Event(), spawning.Barrier(3), spawning.Queue()
     probes = [spawning.Process(target=each, args=(port, ready, ended, found)) for each in (pull, send)]

@@ -81,7 +81,7 @@ def run(report: Report) -> None:
 
 
 def _serve(stack: contextlib.ExitStack, directory: Path, number: int) -> Served:
-    """Users with a message each, which none of them has to pull."""
+    """Returns users with a message each, which none of them has to pull."""
     redis, started = unarchived(stack, directory / str(number), number)
     since = time.time_ns() // 1000 - DAY
     fill(Redis.from_url(redis.url), (message(since + user, f"single/{1000 + user}", 1) for user in range(USERS)))
@@ -90,7 +90,7 @@ def _serve(stack: contextlib.ExitStack, directory: Path, number: int) -> Served:
 
 @contextlib.contextmanager
 def _in_turns(workers: tuple[int, ...]) -> Iterator[None]:
-    """Each process runs a quarter of the time, and no two of them at once."""
+    """Lets each process run a quarter of the time inside the block, and no two of them at once."""
     done = threading.Event()
 
     def take_turns() -> None:

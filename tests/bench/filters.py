@@ -65,7 +65,7 @@ class Counting(Bloom):
 
 
 class Cuckoo:
-    """16 bits of a user in one of two buckets of four. Raises OverflowError where no place is found."""
+    """16 bits of a user in one of two buckets of four. Raises OverflowError if no place is found."""
 
     _SLOTS = 4
     _MAX_MOVES = 500

@@ -25,7 +25,7 @@ def write_page(directory: Path) -> Path:
 
 
 def _overview(reports: list[Report]) -> str:
-    """Every figure that was aimed at, and what else a reader comes for."""
+    """Returns every figure that was aimed at, and what else a reader comes for."""
     lines = ["## In one table\n", "| | aim | measured | |", "| --- | --- | --- | --- |"]
     for report in reports:
         for figure in report.figures:

@@ -27,7 +27,7 @@ def request(uid: int, cursor: int, limit: int = 200) -> bytes:
 
 
 def wrk_script(directory: Path, requests: Iterable[bytes]) -> Path:
-    """A wrk script that sends these one after the other, again and again."""
+    """Returns a wrk script that sends these one after the other, again and again."""
     lines = ",\n".join(json.dumps(request.decode()) for request in requests)
     script = directory / "get.lua"
     script.write_text(f"local requests = {{\n{lines}\n}}\n" + (Path(__file__).parent / "get.lua").read_text())
@@ -43,7 +43,7 @@ class Client:
         self._buffer = bytearray(4 * 1024 * 1024)
 
     def pull(self, uid: int, cursor: int, limit: int = 200) -> tuple[dict[str, Any], float]:
-        """The answer, and the milliseconds it took. Raises RuntimeError for another status than 200."""
+        """Returns the answer, and the milliseconds it took. Raises RuntimeError for another status than 200."""
         sent, length, view = request(uid, cursor, limit), 0, memoryview(self._buffer)
         started = time.perf_counter()
         self._socket.sendall(sent)

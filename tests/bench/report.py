@@ -85,7 +85,9 @@ class Report:
         )
 
     def choose(self, *, quick: Value, usual: Value, full: Value) -> Value:
-        """A size: quick only shows that the benchmark runs, usual takes a minute or two, full is for a quiet night."""
+        """Returns a size: quick only shows that the benchmark runs, usual takes a minute or two, full is for a quiet
+        night.
+        """
         return {"quick": quick, "usual": usual, "full": full}[self.size]
 
     def figure(
@@ -138,7 +140,7 @@ def written(value: float) -> str:
 
 
 def machine() -> str:
-    """What the figures were measured on."""
+    """Returns what the figures were measured on."""
     gibibytes = int(Path("/proc/meminfo").read_text().split()[1]) / 1024**2
     processors = Path("/proc/cpuinfo").read_text().splitlines()
     names = {line.partition(":")[2].strip() for line in processors if line.startswith("model name")}

@@ -26,7 +26,7 @@ def names() -> list[str]:
 
 
 def run(name: str, size: Size, directory: Path | None) -> bool:
-    """One benchmark; what it found goes to `directory`. Whether it came to its end."""
+    """Runs one benchmark; its results go to `directory`. Returns whether it came to its end."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         arguments = (name, size, directory, scratch)
         running = multiprocessing.get_context("spawn").Process(target=_run_here, args=arguments)
@@ -46,7 +46,7 @@ def run(name: str, size: Size, directory: Path | None) -> bool:
 
 
 def _begun(name: str, size: Size, directory: Path) -> Report:
-    """What a benchmark that was ended had found: it writes as it goes."""
+    """Returns what a benchmark that was ended had found: it writes as it goes."""
     file = directory / f"{name}.json"
     report = Report.read(file) if file.exists() else None
     return report if report is not None and report.failed == UNDER_WAY else Report(name, size)

@@ -90,12 +90,12 @@ def serving(directory: Path, redis: RedisServer, workers: int = 1, /, **settings
 
 
 def archive_away() -> str:
-    """The address of an archive that is away: nobody empties the outbox."""
+    """Returns the address of an archive that is away: nobody empties the outbox."""
     return f"mysql://root@127.0.0.1:{free_port()}/away"
 
 
 def unarchived(stack: contextlib.ExitStack, directory: Path, workers: int = 1) -> tuple[RedisServer, Serving]:
-    """A Redis and a service on it that end with the stack; its archive is away, and pulls are not limited."""
+    """Returns a Redis and a service on it that end with the stack; its archive is away, and pulls are not limited."""
     redis = RedisServer(directory / "redis", program("redis-server"))
     redis.start()
     stack.callback(redis.stop)
@@ -112,7 +112,7 @@ def service(directory: Path, redis: RedisServer, **settings: str) -> Iterator[in
 
 
 def wrk_script(directory: Path, first: int = 1000, people: int = 1000) -> Path:
-    """A wrk script of hook bodies as EMQX sends them: so many senders and receivers, and no id twice.
+    """Returns a wrk script of hook bodies as EMQX sends them: so many senders and receivers, and no id twice.
 
     Requests are put together from parts made beforehand, so that the generator is not what is measured.
     """

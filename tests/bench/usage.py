@@ -18,7 +18,7 @@ def _kilobytes(pid: int) -> int:
 
 
 def processor(*pids: int) -> float:
-    """Seconds of processor time these processes took so far."""
+    """Returns seconds of processor time these processes took so far."""
     return sum(_ticks(pid) for pid in pids) / _TICKS
 
 

@@ -39,7 +39,7 @@ def text(client_id: str, body: str = "") -> bytes:
 
 
 async def told(device: Phone, code: str) -> dict[str, Any]:
-    """The first `im.error` of this code."""
+    """Returns the first `im.error` of this code."""
 
     async def there() -> dict[str, Any] | None:
         return next((error for error in errors(device) if error["code"] == code), None)

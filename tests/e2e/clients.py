@@ -138,7 +138,7 @@ class Mosquitto:
             await process.communicate()
 
     async def _granted(self, process: Process) -> int:
-        """The QoS that the SUBACK grants."""
+        """Returns the QoS that the SUBACK grants."""
         async with asyncio.timeout(30):
             return int((await self._line(process, "Subscribed (mid: 1): ")).split(",")[0])
 

@@ -31,11 +31,11 @@ class Ground:
         self._held = contextlib.ExitStack()
 
     def to(self, topic: str) -> str:
-        """Where users publish what is for this topic."""
+        """Returns where users publish what is for this topic."""
         return f"send/{topic}" if self.stack.trusted_send else topic
 
     async def connected(self, sent: bytes = b"") -> socket.socket:
-        """A connection to where phones pull, open until `release`; little of what comes fits into its kernel."""
+        """Returns a connection to phones' port, open until `release`; little of what comes fits into its kernel."""
         connection = self._held.enter_context(socket.socket())
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.setblocking(False)
@@ -86,18 +86,18 @@ class Ground:
 
 
 def content(payload: dict[str, Any]) -> dict[str, Any]:
-    """What a user sent, whether or not the broker says who it was."""
+    """Returns what a user sent, whether or not the broker says who it was."""
     found: dict[str, Any] = payload.get("message", payload)
     return found
 
 
 def heard(device: Phone) -> list[str]:
-    """The ids of all messages, in their order."""
+    """Returns the ids of all messages, in their order."""
     return [content(payload).get("id", "") for _, payload in device.heard]
 
 
 def errors(device: Phone) -> list[dict[str, Any]]:
-    """The bodies of what the device was told by `im.error`."""
+    """Returns the bodies of what the device was told by `im.error`."""
     return [payload["body"] for _, payload in device.heard if payload.get("type") == "im.error"]
 
 

@@ -92,7 +92,7 @@ class Stack:
             time.sleep(0.02)
 
     def processes(self) -> list[int]:
-        """The living processes of the tree: each inherits its environment or has a file of its data open."""
+        """Returns the living processes of the tree: each inherits its environment or has a file of its data open."""
         return [
             int(process.name) for process in Path("/proc").iterdir() if process.name.isdecimal() and self._owns(process)
         ]
@@ -140,7 +140,7 @@ class Service:
         return page
 
     async def pull(self, uid: int) -> list[dict[str, Any]]:
-        """Everything the user may see."""
+        """Returns everything the user may see."""
         messages: list[dict[str, Any]] = []
         last_id, more = 0, True
         while more:

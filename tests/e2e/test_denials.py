@@ -19,7 +19,7 @@ def trusted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def denials(device: Phone, topic: str) -> list[str]:
-    """The codes with which the device was told of the topic."""
+    """Returns the codes with which the device was told of the topic."""
     errors = [payload["body"] for _, payload in device.heard if payload.get("type") == "im.error"]
     return [body["code"] for body in errors if (body["ref"], body.get("topic")) == ("", topic)]
 

@@ -37,12 +37,12 @@ class Phone:
         await self._client.publish(topic, json.dumps({"id": uuid4().hex, **fields}), qos=1)
 
     async def subscribe(self, topic: str) -> bool:
-        """Whether the broker grants it."""
+        """Returns whether the broker grants it."""
         (granted,) = await self._client.subscribe(topic, qos=1)
         return getattr(granted, "value", granted) == 1
 
     async def hears(self, kind: str, topic: str = "", client_id: str = "") -> dict[str, Any]:
-        """The first message of this type, on this topic, with this id."""
+        """Returns the first message of this type, on this topic, with this id."""
 
         async def there() -> dict[str, Any] | None:
             for on, payload in self.heard:
@@ -82,7 +82,7 @@ async def send(stack: Stack, uid: int, topic: str, *client_ids: str, **fields: A
 
 
 async def group(service: Service, owner: int, *members: int, stack: Stack, **fields: Any) -> int:
-    """The gid of a new group, once it is there."""
+    """Returns the gid of a new group, once it is there."""
     gid = uuid4().int >> 75
     await send(stack, owner, f"group/{gid}/create", "create", members=members, **fields)
 
@@ -94,7 +94,7 @@ async def group(service: Service, owner: int, *members: int, stack: Stack, **fie
 
 
 async def texts(service: Service, uid: int, gid: int) -> list[str]:
-    """The ids of the users' messages to the group that the user may see."""
+    """Returns the ids of the users' messages to the group that the user may see."""
     return [each["id"] for each in await service.pull(uid) if each["topic"] == f"group/{gid}" and each["from"] != "0"]
 
 
@@ -275,7 +275,7 @@ async def test_the_client_library_follows_its_groups(shared_stack: Stack, servic
 
 
 async def _read(device: Any, count: int) -> list[Any]:
-    """The next so many messages of users."""
+    """Returns the next so many messages of users."""
     messages: list[Any] = []
     async for event in device:
         if isinstance(event, Received) and event.message.sender != "0":

@@ -21,7 +21,7 @@ def message(client_id: str, **fields: Any) -> bytes:
 
 
 async def pulled(service: Service, uid: int, count: int) -> list[dict[str, Any]]:
-    """What the user may see, once it is at least so much."""
+    """Returns what the user may see, once it is at least so much."""
 
     async def enough() -> list[dict[str, Any]] | None:
         messages = await service.pull(uid)
@@ -170,7 +170,7 @@ async def test_the_archive_holds_each_message_once(
 
 
 async def presence(service: Service, uid: int, devices: int) -> list[dict[str, Any]]:
-    """The user's devices, once there are so many."""
+    """Returns the user's devices, once there are so many."""
 
     async def agrees() -> list[dict[str, Any]] | None:
         told = (await service.admin("presence", uid=uid))["users"][str(uid)]

@@ -18,7 +18,7 @@ SENDER, RECEIVER = 1001, 1002
 
 
 def event(number: int) -> dict[str, Any]:
-    """What the broker tells the webhook about one publish."""
+    """Returns what the broker tells the webhook about one publish."""
     payload = json.dumps({"id": f"m{number}", "body": {"number": number}}).encode()
     return {
         **{"hook": "message", "event": "message.publish", "node": "emqx@127.0.0.1", "rest": False},
@@ -29,7 +29,9 @@ def event(number: int) -> dict[str, Any]:
 
 
 async def archived_once(stack: Stack, count: int) -> list[str]:
-    """The client ids in the archive, once there are so many: what a killed archiver had in hand takes its time."""
+    """Returns the client ids in the archive, once there are so many: what a killed archiver had in hand takes its
+    time.
+    """
 
     async def enough() -> list[str] | None:
         ids = [client_id for _, _, client_id, _ in stack.archived()]

@@ -25,7 +25,7 @@ class Operator:
         self._http = http
 
     async def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """The answer's JSON, if it has any."""
+        """Returns the answer's JSON, if it has any."""
         headers = {"Authorization": f"Bearer {self._stack.secrets.admin_token}"}
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         url = f"{self._stack.url}/admin/{path}"
@@ -38,7 +38,7 @@ class Operator:
         await self._ask_broker("POST", "publish", body)
 
     async def subscriptions(self, clientid: str) -> list[str]:
-        """The topics of a session, as the broker has them."""
+        """Returns the topics of a session, as the broker has them."""
         return [each["topic"] for each in await self._ask_broker("GET", f"clients/{clientid}/subscriptions")]
 
     async def _ask_broker(self, method: str, path: str, body: Any = None) -> Any:
@@ -50,7 +50,7 @@ class Operator:
             return await answer.json()
 
     async def tag(self, *uids: int, **fields: Any) -> str:
-        """The name of a new tag that these users hold."""
+        """Returns the name of a new tag that these users hold."""
         tag = f"t{uuid4().hex}"
         await self.ask("PUT", f"tags/{tag}", fields)
         if uids:
@@ -87,7 +87,7 @@ async def sees(service: Service, uid: int, topic: str, *ids: str) -> None:
 
 
 async def told(device: Phone, kind: str, topic: str) -> dict[str, Any]:
-    """What the device is told of the topic."""
+    """Returns what the device is told of the topic."""
 
     async def there() -> dict[str, Any] | None:
         for _, payload in device.heard:

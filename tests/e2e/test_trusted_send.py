@@ -32,7 +32,7 @@ def its_service(trusted: Stack, http: aiohttp.ClientSession) -> Service:
 
 
 async def wrapped(following: Next) -> dict[str, Any]:
-    """The next message of a user, as the broker delivers it."""
+    """Returns the next message of a user, as the broker delivers it."""
     async with asyncio.timeout(20):
         while True:
             told: dict[str, Any] = json.loads(await following())
@@ -41,7 +41,7 @@ async def wrapped(following: Next) -> dict[str, Any]:
 
 
 async def received(device: Device, client_id: str | None = None) -> Received:
-    """The next message, or the one with this id."""
+    """Returns the next message, or the one with this id."""
     async with asyncio.timeout(20):
         async for event in device:
             if isinstance(event, Received) and client_id in (None, event.message.id):

@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 async def until(check: Callable[[], Awaitable[T | None]], seconds: float = 30) -> T:
-    """What `check` gives once that is not None. Raises TimeoutError."""
+    """Returns what `check` gives once that is not None. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while (found := await check()) is None:  # noqa: ASYNC110
             await asyncio.sleep(0.05)

@@ -37,12 +37,12 @@ _uids = itertools.count(100_000)
 
 
 def new_uid() -> str:
-    """A user no other test knows."""
+    """Returns a user no other test knows."""
     return str(next(_uids))
 
 
 async def until(check: Callable[[], Awaitable[Any]], seconds: float = 10) -> Any:
-    """What `check` gives once that is true. Raises TimeoutError."""
+    """Returns what `check` gives once that is true. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while not (found := await check()):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
@@ -60,7 +60,7 @@ class Answer(NamedTuple):
 
     @property
     def code(self) -> str:
-        """The error code, in the one shape errors have."""
+        """Returns the error code, in the one shape errors have."""
         error = self.json["error"]
         assert set(error) == {"code", "message"}
         assert isinstance(error["message"], str)
@@ -72,7 +72,7 @@ def token(uid: str, **claims: Any) -> str:
 
 
 def message_body(topic: str, payload: bytes | dict[str, Any], username: str = "1001", **changed: Any) -> dict[str, Any]:
-    """A publish as EMQX's rule sends it, with ids and times of now."""
+    """Returns a publish as EMQX's rule sends it, with ids and times of now."""
     raw = payload if isinstance(payload, bytes) else orjson.dumps(payload)
     now = time.time_ns() // 1_000_000
     return {
@@ -84,7 +84,7 @@ def message_body(topic: str, payload: bytes | dict[str, Any], username: str = "1
 
 
 def command_body(topic: str, payload: bytes | dict[str, Any], username: str, **changed: Any) -> dict[str, Any]:
-    """A command as EMQX's rule sends it."""
+    """Returns a command as EMQX's rule sends it."""
     return {**message_body(topic, payload, username), "hook": "group", **changed}
 
 
@@ -260,7 +260,7 @@ class EmqxApi:
         return [each for each in self.heard(f"single/{uid}") if kind in ("", each["type"])]
 
     def heard(self, topic: str) -> list[dict[str, Any]]:
-        """What was published to the topic."""
+        """Returns what was published to the topic."""
         return [orjson.loads(each["payload"]) for each in self.published if each["topic"] == topic]
 
 
@@ -328,7 +328,7 @@ class App:
         return await self.hook("group", command_body(topic, payload, username, **changed))
 
     async def group(self, owner: str, *members: str, **fields: Any) -> str:
-        """The gid of a new group."""
+        """Returns the gid of a new group."""
         gid = new_uid()
         given = {"id": f"create-{gid}", "members": members, **fields}
         answer = await self.command(f"group/{gid}/create", given, owner)
@@ -336,7 +336,7 @@ class App:
         return gid
 
     async def connect(self, uid: str, device: str = "phone", *, clean_start: bool = True) -> str:
-        """The clientid of a device that has come online."""
+        """Returns the clientid of a device that has come online."""
         clientid, now = f"{uid}-{device}", time.time_ns() // 1_000_000
         came = {"clientid": clientid, "username": uid, "connected_at": now, "clean_start": clean_start}
         answer = await self.hook("client", {**recorded("client_connected")[0], **came})
@@ -349,7 +349,7 @@ class App:
         return await self.request("GET", "/pull", bearer or token(uid), params=params)
 
     async def end(self, uid: str) -> int:
-        """The user's cursor after everything there is."""
+        """Returns the user's cursor after everything there is."""
         answer = (await self.pull(uid, limit=1000)).json
         while answer["more"]:
             answer = (await self.pull(uid, answer["last_id"], limit=1000)).json
@@ -379,14 +379,14 @@ class App:
         return found
 
     async def metric(self, sample: str) -> float:
-        """The value of one line of /metrics, by what stands before it; 0 if it is not there yet."""
+        """Returns the value of one line of /metrics, by what stands before it; 0 if it is not there yet."""
         lines = (await self.request("GET", "/metrics")).raw.decode().splitlines()
         return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.rsplit(" ", 1)[0] == sample), 0.0)
 
 
 @asynccontextmanager
 async def running_app(redis_url: str, directory: Path, **settings: Any) -> AsyncIterator[App]:
-    """The service with these settings; `emqx_api_url=None` leaves EMQX's REST API out."""
+    """Yields the service with these settings; `emqx_api_url=None` leaves EMQX's REST API out."""
     async with running_emqx_api() as emqx, aiohttp.ClientSession() as http, aiohttp.ClientSession() as broker:
         given = {
             **{"http_port": 0, "redis_url": redis_url, "archive_url": f"sqlite:///{directory / 'archive.db'}"},

@@ -9,12 +9,12 @@ from store.timelines.spans import PIECE_SECONDS, piece
 
 
 async def pieces_of(redis: RedisClient, uid: int) -> list[bytes]:
-    """The names of the pieces of a user's inbox, the oldest first."""
+    """Returns the names of the pieces of a user's inbox, the oldest first."""
     return sorted([key async for key in redis.scan_iter(match=keys.INBOX_PREFIX + b"%d:*" % uid, count=1000)])
 
 
 async def ids_in(redis: RedisClient, uid: int) -> list[int]:
-    """The ids in a user's inbox, in order."""
+    """Returns the ids in a user's inbox, in order."""
     found: list[int] = []
     for key in await pieces_of(redis, uid):
         mids: Any = await redis.zrange(key, 0, -1)

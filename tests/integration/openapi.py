@@ -49,21 +49,21 @@ def conforms(method: str, path: str, status: int, raw: bytes, given: Any = None)
 
 
 def operation(method: str, path: str) -> tuple[str, str] | None:
-    """The path of the document, and the method, that this request is for."""
+    """Returns the path of the document, and the method, that this request is for."""
     template = next((template for template, form in _PATHS.items() if form.fullmatch(path)), None)
     return (template, method) if template is not None and method in DOCUMENT["paths"][template] else None
 
 
 @cache
 def _validator(template: str, method: str, status: int) -> Any:
-    """None where the answer is no JSON."""
+    """None if the answer is no JSON."""
     response = resolved(DOCUMENT["paths"][template][method]["responses"][str(status)])
     schema = response.get("content", {}).get("application/json", {}).get("schema")
     return None if schema is None else Draft202012Validator({**schema, "components": DOCUMENT["components"]})
 
 
 def resolved(part: dict[str, Any]) -> dict[str, Any]:
-    """What a reference stands for."""
+    """Returns what a reference stands for."""
     found: Any = part
     while "$ref" in found:
         names = found["$ref"].removeprefix("#/").split("/")

@@ -54,7 +54,7 @@ class Served:
         return self._log.read_text()
 
     def lines(self, event: str) -> list[dict[str, object]]:
-        """The log's lines of one event."""
+        """Returns the log's lines of one event."""
         found = [orjson.loads(line) for line in self.log.splitlines() if line.startswith("{")]
         return [line for line in found if line["event"] == event]
 
@@ -74,7 +74,7 @@ class Served:
         self._process.terminate()
 
     async def ended(self) -> int:
-        """The exit status, once there is one."""
+        """Returns the exit status, once there is one."""
         return await asyncio.to_thread(self._process.wait, _DEADLINE)
 
     async def stop(self) -> int:
@@ -89,6 +89,6 @@ class Served:
 
     @property
     def message(self) -> str:
-        """What it said on its way out, when it did not start: not a line of the log."""
+        """Returns what it said on its way out, when it did not start: not a line of the log."""
         lines = [line for line in self.log.splitlines() if not line.startswith("{")]
         return re.sub(r"^emqx-im: ", "", lines[0]) if len(lines) == 1 else self.log

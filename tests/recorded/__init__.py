@@ -13,12 +13,12 @@ DIRECTORY = Path(__file__).parent
 
 
 def recorded(name: str) -> Any:
-    """The content of `<name>.json`."""
+    """Returns the content of `<name>.json`."""
     return orjson.loads((DIRECTORY / f"{name}.json").read_bytes())
 
 
 def recorded_events(name: str) -> list[dict[str, Any]]:
-    """The events of `<name>.json` as the rule engine holds them: bytes as payload, None for "undefined"."""
+    """Returns the events of `<name>.json` as the rule engine holds them: bytes as payload, None for "undefined"."""
     events = []
     for body in recorded(name):
         columns = {key: None if value == "undefined" else value for key, value in body.items()}

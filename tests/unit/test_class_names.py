@@ -9,7 +9,7 @@ FOLDERS = ("hooks", "store", "clients/python")
 
 
 def files_of_classes() -> dict[str, set[str]]:
-    """Each public class of a module's top level, with the files it is in."""
+    """Returns each public class of a module's top level, with the files it is in."""
     found: dict[str, set[str]] = {}
     for path in (path for folder in FOLDERS for path in ROOT.glob(f"{folder}/**/*.py")):
         for node in ast.parse(path.read_text()).body:
@@ -19,7 +19,7 @@ def files_of_classes() -> dict[str, set[str]]:
 
 
 def reasoned() -> dict[str, set[str]]:
-    """The names of the glossary's table, each with the files and folders that have a class of that name."""
+    """Returns the names of the glossary's table, each with the files and folders that have a class of that name."""
     _, _, table = (ROOT / "docs" / "glossary.md").read_text().partition("## One name, two classes")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| `")]
     assert all(reason for _, _, reason in rows)

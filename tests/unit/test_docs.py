@@ -20,7 +20,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def documented(page: str) -> list[tuple[str, ...]]:
-    """The rows of all tables of a page, without heads, code marks and escapes."""
+    """Returns the rows of all tables of a page, without heads, code marks and escapes."""
     rows = [line for line in (DOCS / page).read_text().splitlines() if line.startswith("|")]
     cells = [tuple(cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]) for row in rows]
     rules = [number for number, row in enumerate(cells) if set(row) == {"---"}]
@@ -68,7 +68,7 @@ def errors() -> list[tuple[str, ...]]:
 
 
 def admin() -> list[tuple[str, ...]]:
-    """What operators may ask, as the served document has it."""
+    """Returns what operators may ask, as the served document has it."""
     return [
         (f"{method.upper()} {path}", operation["summary"])
         for path, operations in PATHS.items()
@@ -78,7 +78,7 @@ def admin() -> list[tuple[str, ...]]:
 
 
 def commands(group: Any = None, path: str = "emqx-im") -> list[tuple[str, ...]]:
-    """Each command, those of a group below its name."""
+    """Returns each command, those of a group below its name."""
     group = group or typer.main.get_command(app)
     rows: list[tuple[str, ...]] = []
     for name, command in group.commands.items():
@@ -111,7 +111,7 @@ def test_a_page_says_what_the_code_does(page: str, rows: object) -> None:
 
 
 def amount(text: str) -> float | None:
-    """The number at the start of a default as the page of limits writes it; None where it is unset."""
+    """Returns the number at the start of a default as the page of limits writes it; None if it is unset."""
     if text.startswith("unset"):
         return None
     found = re.match(r"([\d,.]*\d)( [KM]iB)?", text)

@@ -10,17 +10,17 @@ ENGLISH, CHINESE = "README.md", "README.zh-CN.md"
 
 
 def without_fences(page: str) -> str:
-    """The text of a page without its fenced blocks: the diagram and the JSON are no commands."""
+    """Returns the text of a page without its fenced blocks: the diagram and the JSON are no commands."""
     return re.sub(r"^```.*?^```", "", (ROOT / page).read_text(), flags=re.M | re.S)
 
 
 def headings(page: str) -> list[int]:
-    """The levels of a page's headings, in order."""
+    """Returns the levels of a page's headings, in order."""
     return [len(marks) for marks in re.findall(r"^(#+) ", without_fences(page), re.M)]
 
 
 def commands(page: str) -> list[str]:
-    """The command lines of a page (lines that are indented by four), without their comments."""
+    """Returns the command lines of a page (lines that are indented by four), without their comments."""
     lines = re.findall(r"^    (.+)$", without_fences(page), re.M)
     return [re.sub(r"\s+#\s.*", "", line) for line in lines]
 

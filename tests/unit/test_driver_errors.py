@@ -23,7 +23,7 @@ TRANSLATING = {"store.redis.client", "store.archive.mysql.connections", "store.a
 
 
 def imported(tree: ast.Module) -> set[str]:
-    """The distributions, or parts of the standard library, that a module imports anywhere in it."""
+    """Returns the distributions, or parts of the standard library, that a module imports anywhere in it."""
     found = set[str]()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -21,7 +21,7 @@ MODULES = {name_of(file): file for file in FILES if "rules/trusted" not in str(f
 
 
 def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """All of them, but those that only a type checker reads."""
+    """Yields all of them, but those that only a type checker reads."""
     for statement in body:
         if isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING":
             continue
@@ -31,7 +31,7 @@ def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def all_imports(module: str) -> set[str]:
-    """All modules that a module imports, anywhere in it."""
+    """Returns all modules that a module imports, anywhere in it."""
     found = set[str]()
     for statement in statements(ast.parse(MODULES[module].read_text()).body):
         if isinstance(statement, ast.Import):
@@ -48,7 +48,9 @@ GRAPH = {module: {each for each in imported if each in MODULES} for module, impo
 
 
 def room(module: str) -> str:
-    """The folder of a module, its subfolders included: `hooks.emqx`, `store.archive`; `hooks` for what stands above."""
+    """Returns the folder of a module, its subfolders included: `hooks.emqx`, `store.archive`; `hooks` for what stands
+    above.
+    """
     folder = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
     return ".".join(folder.split(".")[:2])
 

@@ -27,7 +27,7 @@ class Clock:
 
 
 def fails(times: int, error: Exception | None = None) -> Callable[[], Coroutine[Any, Any, None]]:
-    """A step that fails so many times, and then works."""
+    """Returns a step that fails so many times, and then works."""
     left = times
 
     async def step() -> None:

@@ -24,7 +24,7 @@ AGGREGATE_SECONDS = 600
 
 
 def message(row: Sequence[Any]) -> Message:
-    """A row of `message`, its columns in the table's order."""
+    """Returns a row of `message`, its columns in the table's order."""
     topic, mid, sender, client_id, *others = row
     return message_of(topic.decode(), mid, sender.decode(), client_id.decode(), *others)
 

@@ -63,7 +63,7 @@ class MySQLConnections:
 
     @asynccontextmanager
     async def schema_cursor(self) -> AsyncIterator[Any]:
-        """A cursor that alone may change the schema. If its process dies the server lets the lock go."""
+        """Yields a cursor that alone may change the schema. If its process dies the server lets the lock go."""
         async with self.cursor(SCHEMA_SECONDS) as cursor:
             await cursor.execute(_QUERIES["lock_schema"], (LOCK_SECONDS,))
             if await cursor.fetchone() != (1,):
@@ -73,7 +73,7 @@ class MySQLConnections:
 
     @asynccontextmanager
     async def cursor(self, seconds: float = ANSWER_SECONDS) -> AsyncIterator[Any]:
-        """A cursor for one call. After any error its connection is closed: the server may have closed it too."""
+        """Yields a cursor for one call. After any error its connection is closed: the server may have closed it too."""
         try:
             async with asyncio.timeout(seconds), self._slots:
                 connection = self._idle.pop() if self._idle else await self._connect()

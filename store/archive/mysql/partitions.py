@@ -44,11 +44,11 @@ async def _below(cursor: Any, table: str, before: int) -> list[str]:
 
 
 async def last_edge(cursor: Any, table: str) -> int | None:
-    """The upper edge of the newest month; None if there is none."""
+    """Returns the upper edge of the newest month; None if there is none."""
     return max((await _edges(cursor, table)).values(), default=None)
 
 
 async def _edges(cursor: Any, table: str) -> dict[str, int]:
-    """The months there are: name to upper edge, oldest first."""
+    """Returns the months there are: name to upper edge, oldest first."""
     await cursor.execute(_QUERIES["partitions"], (table,))
     return {name: int(edge) for name, edge in await cursor.fetchall() if edge != "MAXVALUE"}

@@ -36,7 +36,7 @@ async def write_rows(cursor: Any, query: str, rows: Sequence[Row]) -> None:
 
 
 def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    """The rows, of which there are some, cut into parts of at most STATEMENT_BYTES, or of one row."""
+    """Yields the rows, of which there are some, cut into parts of at most STATEMENT_BYTES, or of one row."""
     begin, size = 0, 0
     for end, row in enumerate(rows):
         row_size = _size(row)

@@ -23,7 +23,7 @@ DELETED_AT_ONCE = 500
 
 
 def message(row: Sequence[Any]) -> Message:
-    """A row of `message`, its columns in the table's order."""
+    """Returns a row of `message`, its columns in the table's order."""
     return message_of(*row)
 
 

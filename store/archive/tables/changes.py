@@ -12,8 +12,9 @@ class Change(NamedTuple):
 
 
 def newest_of_each(changes: Iterable[Change]) -> list[Change]:
-    """One for each channel, in the order of their names: writers that lock rows in one order do not wait for each other
-    in a circle."""
+    """Returns one for each channel, in the order of their names: writers that lock rows in one order do not wait for
+    each other in a circle.
+    """
     newest: dict[str, int] = {}
     for channel, changed in changes:
         newest[channel] = max(changed, newest.get(channel, 0))

@@ -42,7 +42,7 @@ class GroupTables(Protocol):
         """Raises ArchiveAway, ArchiveRefused."""
 
     async def groups(self, after: int, limit: int) -> list[GroupRow]:
-        """Those above a gid, by gid. Raises ArchiveAway."""
+        """Returns the groups above a gid, by gid. Raises ArchiveAway."""
 
     async def members(self, gid: int, after: tuple[int, int], limit: int) -> list[MemberRow]:
         """Memberships of a group after one (uid, joined), in that order. Raises ArchiveAway."""

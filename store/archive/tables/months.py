@@ -25,7 +25,7 @@ class Month(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Such as 2026-11."""
+        """Returns a label such as 2026-11."""
         return f"{_first_day(self.start):%Y-%m}"
 
     @property
@@ -45,7 +45,7 @@ def month_of(id_: int) -> Month:
 
 
 def months_between(first: int, end: int) -> list[Month]:
-    """The month of the id `first` and those after it, as far as they are over at the id `end`."""
+    """Returns the month of the id `first` and those after it, as far as they are over at the id `end`."""
     found = []
     month = month_of(first)
     while month.edge <= end:
@@ -55,7 +55,7 @@ def months_between(first: int, end: int) -> list[Month]:
 
 
 def months_to_make(last_edge: int | None, now: int) -> list[Month]:
-    """The months from `last_edge`, or from now if there are none yet, up to `AHEAD` months after now's."""
+    """Returns the months from `last_edge`, or from now if there are none yet, up to `AHEAD` months after now's."""
     last = month_of(now)
     for _ in range(AHEAD):
         last = month_of(last.edge)
@@ -63,10 +63,10 @@ def months_to_make(last_edge: int | None, now: int) -> list[Month]:
 
 
 def days_back(roaming: Roaming, retention_days: float) -> float:
-    """How far back a pull reaches: the roaming window, never less than the window of Redis."""
+    """Returns how far back a pull reaches: the roaming window, never less than the window of Redis."""
     return max(_ROAMING_DAYS[roaming], retention_days)
 
 
 def droppable_before(roaming: Roaming, retention_days: float, newest: int) -> int:
-    """The id below which no pull needs anything: older than the roaming window and a month more."""
+    """Returns the id below which no pull needs anything: older than the roaming window and a month more."""
     return max(0, newest - int((days_back(roaming, retention_days) + _KEPT_DAYS) * DAY))

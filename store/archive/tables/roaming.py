@@ -43,20 +43,24 @@ class BlockReader(Protocol):
     """Reads the tables of blocks. Raises ArchiveAway."""
 
     async def aggregated(self) -> list[Month]:
-        """The months whose messages are read from blocks, in order."""
+        """Returns the months whose messages are read from blocks, in order."""
 
     async def heads(self, ranges: Sequence[VisibleRange], limit: int) -> list[Head]:
-        """The first `limit` blocks of each conversation that reach into what lies between the first and the last id
-        of its intervals; in order of their last ids."""
+        """Returns the first `limit` blocks of each conversation that reach into what lies between the first and the
+        last id of its intervals; in order of their last ids.
+        """
 
     async def data(self, spans: Sequence[Span]) -> list[bytes]:
-        """The blocks' data."""
+        """Returns the blocks' data."""
 
 
 async def read(
     blocks: BlockReader, rows: Read, ranges: Sequence[VisibleRange], sender: str, after: int, before: int, limit: int
 ) -> list[Message]:
-    """What `Archive.read` promises; `rows` reads the same from rows alone. Conversations may be `sent_conversation`."""
+    """Returns what `Archive.read` promises; `rows` reads the same from rows alone.
+
+    Conversations may be `sent_conversation`.
+    """
     everything = [VisibleRange(sent_conversation(sender)), *ranges]
     messages: list[Message] = []
     for aggregated, low, high in pieces(after, before, await blocks.aggregated()):
@@ -70,7 +74,9 @@ async def read(
 async def _oldest_of(
     source: Read, ranges: Sequence[VisibleRange], after: int, before: int, limit: int
 ) -> list[Message]:
-    """The oldest `limit` messages between two ids, asked for some conversations at a time, each time for less."""
+    """Returns the oldest `limit` messages between two ids, asked for some conversations at a time, each time for
+    less.
+    """
     messages: list[Message] = []
     for start in range(0, len(ranges), _AT_ONCE):
         some = [visible.between(after, before) for visible in ranges[start : start + _AT_ONCE]]

@@ -31,7 +31,7 @@ def queries(backend: str) -> dict[str, str]:
 
 @cache
 def migrations(backend: str) -> tuple[Migration, ...]:
-    """All of them, in the order in which they are applied. Statements end with `;` at the end of a line."""
+    """Returns all of them, in the order in which they are applied. Statements end with `;` at the end of a line."""
     found = []
     for file in files("store.archive").joinpath(backend, "schema").iterdir():
         if match := _FILE.fullmatch(file.name):
@@ -41,7 +41,7 @@ def migrations(backend: str) -> tuple[Migration, ...]:
 
 
 def pending(backend: str, applied: set[int]) -> list[Migration]:
-    """Those that are not among the versions that were applied."""
+    """Returns the migrations that are not among the applied versions."""
     return [migration for migration in migrations(backend) if migration.version not in applied]
 
 

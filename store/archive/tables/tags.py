@@ -44,17 +44,17 @@ class TagTables(Protocol):
         """Raises ArchiveRefused."""
 
     async def tags(self, after: str, limit: int) -> list[TagRow]:
-        """Those after a tag, by name."""
+        """Returns the tags after one, by name."""
 
     async def holders(self, tag: str, after: tuple[int, int], limit: int) -> list[HolderRow]:
-        """Those of a tag after one (uid, joined), in that order."""
+        """Returns the holders of a tag after one (uid, joined), in that order."""
 
     async def drop(self, before: int) -> int:
         """Drops holders' intervals that ended below an id; how many."""
 
 
 def tag_changes(rows: Sequence[TagRow] | Sequence[HolderRow]) -> list[Change]:
-    """The last change of each tag in rows."""
+    """Returns the last change of each tag in rows."""
     return newest_of_each(Change(Tag(row.tag).channel, row.changed) for row in rows)
 
 

@@ -13,7 +13,7 @@ class VisibleRange(NamedTuple):
     intervals: tuple[tuple[int, int], ...] = ((0, ENDLESS),)
 
     def between(self, after: int, before: int) -> "VisibleRange":
-        """What of it lies between two ids: perhaps no interval."""
+        """Returns the part of it between two ids, which may have no interval."""
         cut = ((max(low, after), min(high, before)) for low, high in self.intervals)
         return VisibleRange(self.conversation, tuple((low, high) for low, high in cut if low + 1 < high))
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def heard(app: App, topic: str, client_id: str) -> dict[str, Any]:
-    """What was published live to the topic with this id."""
+    """Returns what was published live to the topic with this id."""
 
     async def there() -> list[dict[str, Any]]:
         return [each for each in app.emqx.heard(topic) if each["id"] == client_id]

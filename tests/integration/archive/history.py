@@ -32,7 +32,9 @@ _KINDS = (
 
 
 def history(count: int, now: int, months: int = 24) -> list[Message]:
-    """Messages evenly over so many months before `now` (microseconds), and at both ends of each of the months."""
+    """Returns messages evenly over so many months before `now` (microseconds), and at both ends of each of the
+    months.
+    """
     chance = random.Random(count)
     ids = {now - chance.randrange(2_000_000, months * 30 * DAY) for _ in range(count)}
     month = month_of(min(ids))
@@ -53,7 +55,7 @@ def _message(mid: int, chance: random.Random) -> Message:
 
 
 def seen(messages: Sequence[Message], since: int = 0) -> list[Message]:
-    """What the user may see of them from an id on."""
+    """Returns what the user may see of them from an id on."""
     return [
         each
         for each in messages
@@ -74,7 +76,7 @@ def puller(redis: RedisClient, archive: Archive) -> Puller:
 
 
 async def pages(puller: Puller, limits: Sequence[int], cursor: int = 0) -> AsyncIterator[list[Message]]:
-    """A chain of pulls up to its end, the limits in turn."""
+    """Yields a chain of pulls up to its end, the limits in turn."""
     for limit in cycle(limits):
         pulled = await puller.pull(int(USER), cursor, limit)
         assert len(pulled.messages) <= limit

@@ -48,7 +48,7 @@ async def put(redis: RedisClient, messages: Sequence[Message]) -> None:
 
 
 async def rows(url: str, query: str) -> list[tuple[object, ...]]:
-    """What a query answers on the archive's own database."""
+    """Returns what a query answers on the archive's own database."""
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
         connection = sqlite3.connect(parts.path[1:])
@@ -67,7 +67,7 @@ async def rows(url: str, query: str) -> list[tuple[object, ...]]:
 
 
 async def stored(url: str) -> list[Message]:
-    """All messages of an archive, by id."""
+    """Returns all messages of an archive, by id."""
 
     def text(value: object) -> str:
         return value.decode() if isinstance(value, bytes) else str(value)

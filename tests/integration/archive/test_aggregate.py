@@ -47,7 +47,7 @@ async def aggregate_all(redis: RedisClient, archive: Archive) -> list[Month]:
 
 
 async def packed(url: str) -> Counter[tuple[str, Message]]:
-    """What is in blocks: conversation and message."""
+    """Returns what is in blocks: conversation and message."""
     found: Counter[tuple[str, Message]] = Counter()
     for conversation, first_id, last_id, count, data in await rows(
         url, "SELECT conversation, first_id, last_id, messages, data FROM block"
@@ -62,7 +62,7 @@ async def packed(url: str) -> Counter[tuple[str, Message]]:
 
 
 def wanted(messages: list[Message]) -> Counter[tuple[str, Message]]:
-    """What should be: private messages from one user to another twice."""
+    """Returns what should be: private messages from one user to another twice."""
     found = Counter((message.topic, message) for message in messages)
     for message in messages:
         if message.topic.startswith("single/") and message.sender not in (message.topic[7:], SERVICE):

@@ -225,7 +225,7 @@ async def test_progress_is_shown_on_a_terminal(
 
 
 def _shown(terminal: int) -> str:
-    """Everything that is written to a terminal until nobody has it open."""
+    """Returns everything that is written to a terminal until nobody has it open."""
     shown = b""
     with contextlib.suppress(OSError):  # so the kernel says that it is closed
         while chunk := os.read(terminal, 65_536):

@@ -11,7 +11,7 @@ _BEFORE_CAPABILITIES = 28
 
 @asynccontextmanager
 async def without_bulk(port: int) -> AsyncIterator[int]:
-    """The relay's own port."""
+    """Yields the relay's own port."""
     tasks = set[asyncio.Task[None]]()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -32,7 +32,7 @@ def device(service: Service, uid: int, state: State | None = None, *, patience: 
 
 
 async def received(device: Device) -> Received:
-    """The next message, whatever the device says of itself before."""
+    """Returns the next message, whatever the device says of itself before."""
     async with asyncio.timeout(10):
         async for event in device:
             if not isinstance(event, Trouble | Recovered):
@@ -42,7 +42,7 @@ async def received(device: Device) -> Received:
 
 
 async def told(device: Device) -> Trouble | Recovered:
-    """What the device says of itself next, whatever messages come before."""
+    """Returns what the device says of itself next, whatever messages come before."""
     async with asyncio.timeout(20):
         async for event in device:
             if isinstance(event, Trouble | Recovered):

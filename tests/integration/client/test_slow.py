@@ -11,7 +11,7 @@ from tests.integration.client.service import Answer, Service
 
 
 def dripping(service: Service, pause: float) -> Answer:
-    """The page that is asked for, a few bytes at a time."""
+    """Returns the page that is asked for, a few bytes at a time."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         content = service.page_for(request).body
@@ -27,7 +27,7 @@ def dripping(service: Service, pause: float) -> Answer:
 
 
 def cutting(service: Service, longest: int) -> Answer:
-    """The page that is asked for, cut where more messages are asked for than the way carries."""
+    """Returns the page that is asked for, cut where more messages are asked for than the way carries."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         page = service.page_for(request)

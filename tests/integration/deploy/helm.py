@@ -37,7 +37,7 @@ class HelmError(Exception):
 
 
 def library() -> Path:
-    """The shared library, downloaded once into the virtual environment and checked against helm.lock."""
+    """Returns the shared library, downloaded once into the virtual environment and checked against helm.lock."""
     if (system := f"{platform.system()} {platform.machine()}") != "Linux x86_64":
         raise HelmMissing(
             f"the chart is tested with Helm's engine, which helm-sdkpy has for Linux x86_64, not {system}"
@@ -71,7 +71,7 @@ class Helm:
         self._call("config_create", b"default", where, b"", b"{}", ctypes.byref(self._handle))
 
     def install(self, release: str, chart: Path, values: Mapping[str, Any]) -> tuple[list[Manifest], str]:
-        """Every manifest, hooks included, and the notes. Raises HelmError."""
+        """Returns every manifest, hooks included, and the notes. Raises HelmError."""
         options = {
             "wait": False,
             "timeout_seconds": 60,
@@ -106,7 +106,7 @@ class Helm:
 
 
 def render(chart: Path, values: Mapping[str, Any], release: str, objects: list[Manifest]) -> tuple[list[Manifest], str]:
-    """One installation into its own cluster."""
+    """Renders one installation into its own cluster."""
     return Helm(objects).install(release, chart, values)
 
 
@@ -141,7 +141,7 @@ class _Cluster(ThreadingHTTPServer):
         )
 
     def release(self, name: str) -> dict[str, Any]:
-        """What Helm keeps of it, from the secret it wrote."""
+        """Returns what Helm keeps of it, from the secret it wrote."""
         found = [path for path in self.objects if f"/secrets/sh.helm.release.v1.{name}." in path]
         packed = base64.b64decode(base64.b64decode(self.objects[max(found)]["data"]["release"]))
         kept: dict[str, Any] = json.loads(gzip.decompress(packed))
@@ -252,7 +252,9 @@ _PROTOBUF = b"k8s\0"
 
 
 def _secret(data: bytes) -> Manifest:
-    """A Secret as Helm writes its releases: in Kubernetes' envelope for protobuf, as the fields it is read back by."""
+    """Returns a Secret as Helm writes its releases: in Kubernetes' envelope for protobuf, as the fields it is read
+    back by.
+    """
     envelope = _fields(data.removeprefix(_PROTOBUF))
     secret = _fields(envelope[2][0])
     name = _fields(secret[1][0])[1][0].decode()
@@ -267,7 +269,7 @@ def _secret(data: bytes) -> Manifest:
 
 
 def _fields(message: bytes) -> dict[int, list[bytes]]:
-    """The fields of a protobuf message that have a length, by number."""
+    """Returns the fields of a protobuf message that have a length, by number."""
     fields: dict[int, list[bytes]] = {}
     at = 0
 

@@ -83,7 +83,7 @@ def installed(manifest: Manifest) -> Manifest:
 
 
 def pods(manifests: list[Manifest]) -> list[Manifest]:
-    """The specification of every pod of the chart's own image."""
+    """Returns the specification of every pod of the chart's own image."""
     found = []
     for manifest in manifests:
         match manifest["kind"]:

@@ -112,7 +112,9 @@ def test_redis_takes_its_configuration_and_wants_its_password(secrets: Path, tmp
 
 
 def environment(service: dict[str, Any], secrets: Path, **shell: str) -> dict[str, str]:
-    """What the container of a service gets, secrets as variables. shell: what `docker compose` is started with."""
+    """Returns what the container of a service gets, secrets as variables. shell: what `docker compose` is started
+    with.
+    """
     given = {name: (secrets / name).read_text().strip() for name in service["secrets"]}
     for name, value in service.get("environment", {}).items():
         given[name] = re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: shell.get(found[1], found[2]), value)

@@ -45,7 +45,7 @@ def token(username: str, **claims: Any) -> str:
 
 
 def signed(payload: bytes, head: bytes = b'{"alg":"HS256"}', secret: str = SECRET) -> str:
-    """A token with any header and any claims."""
+    """Returns a token with any header and any claims."""
     parts = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in (head, payload))
     signature = base64.urlsafe_b64encode(hmac.digest(secret.encode(), parts, "sha256")).rstrip(b"=")
     return b".".join((parts, signature)).decode()
@@ -87,7 +87,7 @@ class FakeService:
         return web.Response(status=status)
 
     def of(self, clientid: str) -> list[str]:
-        """What the service heard of a client, shortly."""
+        """Returns what the service heard of a client, shortly."""
         return [_short(hook, body) for hook, body in self.calls if body["clientid"] == clientid]
 
 
@@ -123,7 +123,7 @@ class Embedded:
 
     @property
     def faults(self) -> Faults:
-        """What EMQX was seen to do wrong; a test may switch it on at any time."""
+        """Returns what EMQX was seen to do wrong; a test may switch it on at any time."""
         return self.broker.faults
 
     async def raw(self, username: str, device: str = "raw", **options: Any) -> "RawClient":

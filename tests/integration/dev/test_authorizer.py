@@ -150,7 +150,7 @@ async def test_after_an_outage_that_was_noticed_nothing_is_asked_for_a_while(emb
 
 
 def nowhere() -> str:
-    """Where nobody listens."""
+    """Returns where nobody listens."""
     with bound() as nobody:
         return f"http://127.0.0.1:{nobody.getsockname()[1]}/hooks/authz"
 

@@ -15,7 +15,7 @@ from tests.integration.dev.conftest import Embedded, RawClient, until
 
 
 async def _deaf(embedded: Embedded) -> tuple[RawClient, Connection]:
-    """A client that subscribes and then reads nothing."""
+    """Returns a client that subscribes and then reads nothing."""
     client = await embedded.raw("1002", "deaf")
     await client.send(SubscribePacket.build([("single/1002", 1)], 1).to_bytes())
     assert await client.receive() == bytes([0x90, 0, 1, 1])

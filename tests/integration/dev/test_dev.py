@@ -81,7 +81,7 @@ class Dev:
             return [message["payload"] for message in orjson.loads(await response.read())["messages"]]
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[str, str]:
-        """What else it printed, after a graceful stop."""
+        """Returns what else it printed, after a graceful stop."""
         self.process.send_signal(number)
         output, errors = await asyncio.wait_for(self.process.communicate(), 30)
         assert self.process.returncode == 0, errors.decode()
@@ -104,7 +104,7 @@ async def children(pid: int) -> list[int]:
 
 
 def alive(pid: int) -> bool:
-    """Whether the process runs; a dead one that nobody has waited for does not."""
+    """Returns whether the process runs; a dead one that nobody has waited for does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in ("Z", "X")
     except OSError:
@@ -174,7 +174,7 @@ async def test_rest_publish_arrives(dev: Dev) -> None:
 
 
 async def refusal(directory: Path, **ports: str) -> str:
-    """The one line of a start that fails."""
+    """Returns the one line of a start that fails."""
     process = await spawn(directory, **ports)
     output, errors = await asyncio.wait_for(process.communicate(), 30)
     assert (process.returncode, output) == (1, b"")

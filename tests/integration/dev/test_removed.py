@@ -24,7 +24,7 @@ GRANTED, REFUSED = 1, 0x80
 
 
 def keep_sessions(world: Served, uid: str, *topics: str) -> list[Session]:
-    """The kept sessions of devices that are away."""
+    """Returns the kept sessions of devices that are away."""
     broker, sessions = world.embedded.broker, []
     for number in range(SESSIONS):
         client = EventClient(
@@ -38,12 +38,12 @@ def keep_sessions(world: Served, uid: str, *topics: str) -> list[Session]:
 
 
 def about(world: Served, uid: str) -> int:
-    """How many calls there were about this user's sessions."""
+    """Returns how many calls there were about this user's sessions."""
     return sum(path.startswith(f"/api/v5/clients/{uid}-") for _, path in world.calls)
 
 
 async def heard(client: aiomqtt.Client, last: str) -> list[str]:
-    """The ids of what the client hears, up to one of them."""
+    """Returns the ids of what the client hears, up to one of them."""
     found: list[str] = []
     async with asyncio.timeout(20):
         async for message in client.messages:
@@ -131,7 +131,7 @@ class Judging:
 
 
 async def revoked(world: Served) -> Callable[[], object]:
-    """A check that one more change has been brought to the broker from now on."""
+    """Returns a check that one more change has been brought to the broker from now on."""
     sample = 'emqx_im_permission_changes_total{outcome="revoked"}'
     before = await world.app.metric(sample)
 

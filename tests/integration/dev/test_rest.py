@@ -28,7 +28,7 @@ async def call(
 
 
 def shape(answer: Any) -> Any:
-    """What of an answer does not change from one run to the next."""
+    """Returns what of an answer does not change from one run to the next."""
     match answer:
         case dict():
             return {key: shape(value) for key, value in answer.items()}

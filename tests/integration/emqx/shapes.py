@@ -37,7 +37,7 @@ def redacted(value: Any) -> Any:
 
 
 def revealed(body: Any, old: Any) -> Any:
-    """A secret that comes back as it was shown stays what it was."""
+    """Returns the body with its secrets: one that comes back as it was shown stays what it was."""
     if isinstance(body, dict):
         old = old if isinstance(old, dict) else {}
         return {key: revealed(item, old.get(key)) for key, item in body.items()}

@@ -75,12 +75,12 @@ class Member:
             self._changed.set()
 
     async def subscribe(self, topic: str) -> bool:
-        """Whether the broker grants it."""
+        """Returns whether the broker grants it."""
         (granted,) = await self._client.subscribe(topic, qos=1, timeout=60)
         return getattr(granted, "value", granted) == 1
 
     async def publish(self, topic: str, **fields: Any) -> str:
-        """The message's id."""
+        """Returns the message's id."""
         client_id = str(fields.setdefault("id", uuid4().hex))
         await self._client.publish(topic, orjson.dumps(fields), qos=1, timeout=60)
         return client_id
@@ -98,7 +98,7 @@ class Member:
         return False
 
     async def hears(self, kind: str, **fields: Any) -> dict[str, Any]:
-        """The body of the first control message of this kind, with these fields in it."""
+        """Returns the body of the first control message of this kind, with these fields in it."""
         while True:
             for _, payload in self.heard:
                 if payload.get("type") == kind and fields.items() <= payload["body"].items():

@@ -77,7 +77,7 @@ class Load:
                 sender.result()
 
     async def publish(self, topic: str, sender: str, payload: Mapping[str, Any]) -> Message:
-        """One message, until it is answered 204."""
+        """Posts one message until it is answered 204."""
         body = message_body(topic, dict(payload), sender)
         message = Message(topic, sender, payload.get("id", body["id"]))
         raw = orjson.dumps(body)
@@ -87,7 +87,7 @@ class Load:
         return message
 
     async def once(self) -> bool:
-        """One message, tried once; whether it was answered 204."""
+        """Posts one message once; returns whether it was answered 204."""
         topic, sender = f"single/{self._users[0]}", self._users[1]
         self._numbers[sender] += 1
         payload = {"id": uuid4().hex, "body": self._numbers[sender]}
@@ -174,7 +174,7 @@ class Device:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def page(self, limit: int, wait: int = 0) -> bool:
-        """One pull; whether there is more."""
+        """Pulls once; returns whether there is more."""
         arguments = {"last_id": str(self.cursor), "limit": str(limit), "wait": str(wait), "epoch": self.epoch}
         async with self._http.get(self._url, params=arguments, headers=self._headers) as answer:
             status, raw = answer.status, await answer.read()

@@ -61,7 +61,7 @@ async def stopped_in_mid_batch(world: World, archiver: Server) -> None:
     async with world.client() as redis:
 
         async def reads() -> dict[str, int] | None:
-            """What Redis says of this archiver, once it has begun."""
+            """Returns what Redis says of this archiver, once it has begun."""
             for consumer in await redis.xinfo_consumers(keys.OUTBOX, GROUP):
                 if consumer["name"].decode().startswith(f"{socket.gethostname()}-{archiver.pid}-"):
                     return dict(consumer)

@@ -37,7 +37,7 @@ class Balancer:
         self._chance = chance
 
     async def start(self) -> int:
-        """The port it listens on."""
+        """Returns the port it listens on."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         port: int = self._server.sockets[0].getsockname()[1]
         return port
@@ -102,7 +102,7 @@ class Rolling:
         self.settings: dict[str, str] = {}
 
     async def another(self) -> Served:
-        """A further process, once it serves."""
+        """Starts a further process; returns it once it serves."""
         self._number += 1
         archive_url = f"sqlite:///{self.archive}"
         directory = self._directory / f"serve-{self._number}"
@@ -111,7 +111,7 @@ class Rolling:
         return served
 
     def archived(self) -> list[str]:
-        """The client ids of every archived message."""
+        """Returns the client ids of every archived message."""
         with closing(sqlite3.connect(f"file:{self.archive}?mode=ro", uri=True)) as archive:
             return [str(row[0]) for row in archive.execute("SELECT client_id FROM message")]
 

@@ -89,7 +89,7 @@ Outage = Callable[[World], Coroutine[Any, Any, None]]
 
 
 async def group_of(world: World, owner: Member, *members: str) -> str:
-    """The topic of a new group that the serving process has no memory of."""
+    """Returns the topic of a new group that the serving process has no memory of."""
     topic = f"group/{new_uid()}"
     await owner.publish(f"{topic}/create", members=members)
     async with asyncio.timeout(SECONDS):
@@ -148,7 +148,7 @@ async def test_a_subscription_that_was_refused_in_an_outage_is_made_good(tmp_pat
 
 
 async def told_after(listening: Member, topic: str, count: int) -> bool:
-    """Whether the member was told to subscribe the topic, after so much that they heard before."""
+    """Returns whether the member was told to subscribe the topic, after so much that they heard before."""
     return any(
         payload.get("type") == "im.subscribe" and topic in [each["topic"] for each in payload["body"]["topics"]]
         for _, payload in listening.heard[count:]

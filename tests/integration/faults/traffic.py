@@ -100,7 +100,7 @@ class Traffic:
         assert acknowledged <= there
 
     async def _anew(self, uid: str) -> Device:
-        """A device of the user that begins at 0, at the end of what there is."""
+        """Returns a device of the user that begins at 0, at the end of what there is."""
         device = self._device(uid)
         await device.to_the_end()
         assert_in_order(device)

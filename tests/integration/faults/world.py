@@ -128,7 +128,7 @@ class World:
         return [line for line in lines if any(mark in line for mark in _UNFORESEEN)]
 
     def logged(self) -> Counter[str]:
-        """How often each event stands in the service's log."""
+        """Returns how often each event stands in the service's log."""
         return Counter(json.loads(line).get("event", "") for line in self.service.log.read_text().splitlines())
 
     async def save_redis(self) -> Path:

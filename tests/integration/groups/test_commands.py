@@ -11,7 +11,7 @@ from tests.integration.groups.conftest import GID, Control, Store, said
 
 
 async def refused(store: Store, kind: str, actor: int, gid: int = GID, **arguments: Any) -> str:
-    """The code of a refusal that left no trace."""
+    """Returns the code of a refusal that left no trace."""
     before = await store.state()
     with pytest.raises(ChannelRefused) as refusal:
         await store.command(kind, gid, actor, **arguments)

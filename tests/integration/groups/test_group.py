@@ -13,7 +13,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def told(app: App, uid: str, kind: str) -> dict[str, Any]:
-    """The first control message of this kind to the user, once it is there."""
+    """Returns the first control message of this kind to the user, once it is there."""
 
     async def there() -> list[dict[str, Any]]:
         return app.emqx.told(uid, kind)
@@ -33,7 +33,7 @@ async def members(app: App, gid: str) -> set[str]:
 
 
 async def texts(app: App, uid: str, gid: str) -> list[str]:
-    """The ids of users' messages to the group that the user pulls."""
+    """Returns the ids of users' messages to the group that the user pulls."""
     pulled = (await app.pull(uid, limit=1000)).json["messages"]
     return [each["id"] for each in pulled if each["topic"] == f"group/{gid}" and each["from"] != "0"]
 

@@ -21,7 +21,7 @@ IN_TIME = 5.0
 
 
 async def ask(app: App, uid: str, action: str, topic: str, qos: str = "1", device: str = "phone") -> str:
-    """What is answered; `undecided` for an answer that decides nothing."""
+    """Returns what is answered; `undecided` for an answer that decides nothing."""
     question = {"username": uid, "clientid": f"{uid}-{device}", "action": action, "topic": topic, "qos": qos}
     answer = await app.hook("authz", {**recorded("authz")[0], **question})
     assert answer.status in (200, 503)

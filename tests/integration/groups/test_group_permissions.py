@@ -13,7 +13,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 def keep(app: App, uid: str, device: str, *topics: str) -> Session:
-    """The kept session of a device that is away; nobody online knows of it."""
+    """Returns the kept session of a device that is away; nobody online knows of it."""
     session = app.emqx.sessions[f"{uid}-{device}"] = Session(uid, topics, connected=False)
     return session
 

@@ -14,7 +14,7 @@ GLOBAL = {"topic": "business/global", "qos": 1}
 
 
 async def told(app: App, uid: str, count: int) -> list[dict[str, Any]]:
-    """The lists the user was told, once there are so many."""
+    """Returns the lists the user was told, once there are so many."""
 
     async def enough() -> list[dict[str, Any]]:
         messages = app.emqx.told(uid, "im.subscribe")

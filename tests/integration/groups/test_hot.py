@@ -38,7 +38,7 @@ async def second(store: Store) -> tuple[int, int, int]:
 
 
 async def ranges(store: Store) -> int:
-    """How often Redis read a timeline since its counts were reset."""
+    """Returns how often Redis read a timeline since its counts were reset."""
     stats = await store.redis.info("commandstats")
     return int(stats.get("cmdstat_zrangebyscore", {"calls": 0})["calls"])
 

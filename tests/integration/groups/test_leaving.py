@@ -33,7 +33,7 @@ class Leaving:
         self.commands = Commands(groups, cast(Outgoing, self.told), self.cache, secret="s")
 
     async def leave(self, gid: int, uid: int = 2, command_id: str = "all", received_at: int = NOW) -> bool:
-        """Whether it was a repeat."""
+        """Returns whether it was a repeat."""
         return (await self.commands.run(gid, uid, ALL, command_id, received_at)).repeated
 
 

@@ -40,7 +40,7 @@ async def test_what_happened_to_a_group_is_archived(store: Store) -> None:
 
 
 async def known(store: Store) -> object:
-    """What is known of groups and users."""
+    """Returns what is known of groups and users."""
     found: list[object] = []
     for gid in (GID, 78, 79):
         found += [await store.groups.info(gid), await store.groups.members(gid, 0, 100)]

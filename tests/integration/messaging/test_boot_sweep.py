@@ -143,7 +143,7 @@ async def test_a_node_that_ran_before_anybody_looked_is_left_alone(sweep: Sweep)
 
 
 def starting(app: App) -> tuple[int, str, str]:
-    """A node starts: when; an intruder and a proper device that it let in."""
+    """Starts a node; returns when, and an intruder and a proper device that it let in."""
     app.emqx.uptimes[NODE] = 2000
     at = time.time_ns() // 1_000_000
     intruder, proper = f"{new_uid()}-intruder", f"{new_uid()}-phone"

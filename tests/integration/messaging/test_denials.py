@@ -16,14 +16,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def publishes(app: App, uid: str, topic: str, qos: str = "1", device: str = "phone") -> str:
-    """What EMQX is answered when the user publishes."""
+    """Returns what EMQX is answered when the user publishes."""
     question = {"username": uid, "clientid": f"{uid}-{device}", "action": "publish", "topic": topic, "qos": qos}
     answer = await app.hook("authz", {**recorded("authz")[0], **question})
     return str(answer.json["result"])
 
 
 async def told(app: App, uid: str, count: int = 1) -> list[dict[str, Any]]:
-    """The bodies of `im.error`, once there are so many."""
+    """Returns the bodies of `im.error`, once there are so many."""
 
     async def enough() -> bool:
         return len(app.emqx.told(uid, "im.error")) >= count
@@ -33,7 +33,9 @@ async def told(app: App, uid: str, count: int = 1) -> list[dict[str, Any]]:
 
 
 async def only_the_last(app: App, uid: str) -> dict[str, Any]:
-    """What was told of a topic that is denied for certain, published to after all the others: and nothing else was."""
+    """Returns what was told of a topic that is denied for certain, published to after all the others: and nothing
+    else was.
+    """
     assert await publishes(app, uid, "nowhere") == "deny"
     (body,) = await told(app, uid)
     assert body["topic"] == "nowhere"

@@ -48,7 +48,7 @@ async def service(common_redis: RedisServer, tmp_path_factory: pytest.TempPathFa
 
 
 async def wait(service: Served, pulls: int) -> bool:
-    """Whether so many pulls wait."""
+    """Returns whether so many pulls wait."""
     async with aiohttp.ClientSession() as http, http.get(f"{service.url}/metrics") as answer:
         lines = (await answer.text()).splitlines()
     return f"emqx_im_waiting_pulls {pulls:.1f}" in lines
@@ -61,7 +61,7 @@ async def cursor_of(service: Served, uid: str) -> int:
 
 
 async def opened(service: Served, uid: str, requests: int = 1) -> socket.socket:
-    """A connection on which pulls of the user wait."""
+    """Returns a connection on which pulls of the user wait."""
     cursor = await cursor_of(service, uid)
     request = f"GET /pull?last_id={cursor}&wait=60 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token(uid)}\r\n\r\n"
     connection = socket.create_connection(("127.0.0.1", service.port), timeout=10)

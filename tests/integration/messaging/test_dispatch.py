@@ -22,7 +22,7 @@ GLOBAL = "business/global"
 
 
 async def on_connected(app: App, uid: str, device: str = "phone") -> Session:
-    """A device that has connected anew and subscribed its own topic."""
+    """Returns a device that has connected anew and subscribed its own topic."""
     session = app.emqx.sessions[await app.connect(uid, device)]
     session.topics = {f"single/{uid}"}
     event = {**recorded("session_subscribed")[0], "clientid": f"{uid}-{device}"}

@@ -15,7 +15,7 @@ SESSIONS, GROUPS = 1000, 20
 
 
 def keep_sessions(app: App, uid: str, count: int, *topics: str) -> list[Session]:
-    """The kept sessions of devices that are away; the last one was there last."""
+    """Returns the kept sessions of devices that are away; the last one was there last."""
     sessions = [Session(uid, topics, connected=False, connected_at=number) for number in range(count)]
     app.emqx.sessions |= {f"{uid}-{number}": session for number, session in enumerate(sessions)}
     return sessions
@@ -33,7 +33,7 @@ async def brought(url: str) -> None:
 
 
 def calls(app: App, uid: str, ending: str = "") -> int:
-    """How many calls there were about this user's clients."""
+    """Returns how many calls there were about this user's clients."""
     return sum(f"/clients/{uid}-" in each.path and each.path.endswith(ending) for each in app.emqx.requests)
 
 

@@ -11,7 +11,7 @@ MOST = 3
 
 
 def of(app: App, uid: str) -> list[str]:
-    """The devices whose sessions EMQX holds."""
+    """Returns the devices whose sessions EMQX holds."""
     return sorted(name.removeprefix(f"{uid}-") for name in app.emqx.sessions if name.startswith(f"{uid}-"))
 
 

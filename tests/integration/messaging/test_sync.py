@@ -32,7 +32,7 @@ async def drop(app: App, uid: str, device: str = "phone", **changed: Any) -> Non
 
 
 async def told(app: App, uid: str) -> dict[str, Any]:
-    """What the first `im.sync` says, once it is there."""
+    """Returns what the first `im.sync` says, once it is there."""
 
     async def there() -> list[dict[str, Any]]:
         return app.emqx.told(uid, "im.sync")

@@ -102,7 +102,7 @@ class Broker:
         return []
 
     async def sessions(self, since: int = 0) -> AsyncIterator[list[Listed]]:
-        """A page is on its way for a while: what happens then is not in it."""
+        """Yields the pages. Each is on its way for a while: what happens then is not in it."""
         after = ""
         while True:
             names = sorted(name for name in self.connected if name > after)
@@ -235,13 +235,15 @@ def test_events_late_twice_and_in_any_order_within_a_connection(
 
 
 def moved(node: str, reason: str) -> list[Step]:
-    """A device connects to another node, or again, and its new connection is told of before the old one's will."""
+    """Returns the steps of a device that connects elsewhere, or again, whose new connection is told before the old
+    will.
+    """
     arrive = [("arrive", number, False, True) for number in (0, 2, 0, 0)]
     return [("connect", DEVICES[0], NODES[0], 0, ""), ("connect", DEVICES[0], node, 0, reason), *arrive]
 
 
 def back(node: str) -> list[Step]:
-    """A device dies and connects to a node, and its new connection is told of before its death."""
+    """Returns the steps of a device that dies and connects to a node, with the new connection told before its death."""
     arrive = [("arrive", number, False, True) for number in (0, 2, 0, 0)]
     connected, again = [("connect", DEVICES[0], each, 0, "") for each in (NODES[0], node)]
     return [connected, ("leave", DEVICES[0], 0, "will"), again, *arrive]

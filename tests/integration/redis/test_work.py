@@ -10,7 +10,7 @@ LIST = b"list"
 
 
 async def read_until(worker: WorkList, count: int) -> list[Item]:
-    """What it is given, once that is so many."""
+    """Returns what it is given, once that is so many."""
     found: list[Item] = []
     async with asyncio.timeout(20):
         while len(found) < count:

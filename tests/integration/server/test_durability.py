@@ -29,7 +29,7 @@ def lazy_redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 @asynccontextmanager
 async def archive_held(directory: Path) -> AsyncIterator[None]:
-    """Nothing can be archived meanwhile."""
+    """Prevents archiving inside the block."""
     other_writer = sqlite3.connect(directory / "archive.db", isolation_level=None, check_same_thread=False)
     with closing(other_writer):
         # In a thread: who writes now has to finish first, in this loop.

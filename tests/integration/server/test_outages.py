@@ -30,7 +30,7 @@ async def fragile(own_redis: RedisServer, tmp_path: Path) -> AsyncIterator[App]:
 
 
 def asked(app: App, uid: str) -> dict[str, Callable[[], Awaitable[Answer]]]:
-    """All that needs Redis."""
+    """Returns all requests that need Redis."""
     return {
         "message": lambda: app.publish(f"single/{uid}", {"id": "during"}),
         "refused message": lambda: app.publish("single/abc", {"id": "x"}, uid),
@@ -194,13 +194,13 @@ async def test_a_full_outbox_refuses_writes_until_the_archive_is_back(
 
 
 async def archived(app: App) -> bool:
-    """Whether nothing is left in the outbox."""
+    """Returns whether nothing is left in the outbox."""
     state = (await app.request("GET", "/readyz")).json
     return bool(state["archive"]["outbox_length"] == 0)
 
 
 async def held(archive: sqlite3.Connection) -> bool:
-    """Whether this connection keeps all others from writing."""
+    """Returns whether this connection keeps all others from writing."""
     with suppress(sqlite3.OperationalError):
         archive.execute("BEGIN IMMEDIATE")
     return archive.in_transaction

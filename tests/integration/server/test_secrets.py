@@ -123,7 +123,7 @@ def requests(draw: st.DrawFn) -> str:
 
 
 def ask(port: int, request: bytes) -> bytes:
-    """What is answered to these bytes."""
+    """Returns what is answered to these bytes."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         answer = b""
         with contextlib.suppress(ConnectionError):

@@ -62,7 +62,7 @@ async def guarded(redis: RedisServer, directory: Path, **settings: object) -> As
 
 
 async def over(connection: socket.socket) -> bytes:
-    """What came before the service ended the connection."""
+    """Returns what came before the service ended the connection."""
     answer = b""
     with contextlib.suppress(ConnectionError):
         while data := await asyncio.to_thread(connection.recv, 65_536):
@@ -170,7 +170,7 @@ def send(connection: socket.socket, data: bytes) -> None:
 
 
 def request(size: int, lines: int = 1) -> bytes:
-    """A pull with a head of `size` bytes, most of it in so many headers."""
+    """Returns a pull with a head of `size` bytes, most of it in so many headers."""
     head = f"GET /pull?last_id=0 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token(new_uid())}\r\n".encode()
     room = size - len(head) - 2
     more = [b"X-%06d: " % line for line in range(lines)]

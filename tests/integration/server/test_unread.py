@@ -27,7 +27,7 @@ class Attacked(App):
     stack: contextlib.ExitStack
 
     async def opened(self, uid: str) -> socket.socket:
-        """A pull of everything, of which nothing is read; little of it fits into the client's kernel."""
+        """Returns a pull of everything, of which nothing is read; little of it fits into the client's kernel."""
         assert self.public_port is not None
         connection = self.stack.enter_context(socket.socket())
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -54,7 +54,7 @@ class Attacked(App):
 
 
 async def answers(connections: list[socket.socket]) -> Counter[int]:
-    """How many were answered with which status; each has got the first bytes of its answer."""
+    """Returns how many were answered with which status; each has got the first bytes of its answer."""
     found: Counter[int] = Counter()
     for connection in connections:
         async with asyncio.timeout(30):

@@ -37,7 +37,7 @@ class Store(GroupStore):
         return await self.tags.change(tag, source, remove=uids)
 
     async def tell(self, tag: str = TAG) -> int:
-        """A message to the tag's holders: its id."""
+        """Sends a message to the tag's holders; returns its id."""
         self._told = getattr(self, "_told", 0) + 1
         return (await self.appender.append(Tag(tag), "0", f"t{self._told}", 0, True, b"{}")).mid
 

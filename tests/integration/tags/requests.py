@@ -7,7 +7,7 @@ from tests.integration.app import App
 
 
 async def make(app: App, *, title: str = "", followable: bool = False) -> str:
-    """The name of a new tag."""
+    """Returns the name of a new tag."""
     tag = f"t{uuid4().hex}"
     answer = await app.admin("PUT", f"/tags/{tag}", json={"title": title, "followable": followable})
     assert (answer.status, answer.raw) == (204, b"")

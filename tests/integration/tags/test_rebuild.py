@@ -53,7 +53,7 @@ async def busy(store: Store) -> None:
 
 
 async def known(store: Store) -> object:
-    """What is known of tags and users."""
+    """Returns what is known of tags and users."""
     found: list[object] = [await store.tags.page("", 100)]
     for uid in range(1, 7):
         found.append(await store.tags.of_user(uid))

@@ -39,7 +39,7 @@ async def send(appender: Appender, receivers: Sequence[int], payload: bytes = b"
 
 
 async def outbox(redis: RedisClient) -> dict[int, int]:
-    """Ids of the entries, and their bytes."""
+    """Returns ids of the entries, and their bytes."""
     entries: Any = await redis.xrange(keys.OUTBOX)
     return {int(entry_id.split(b"-")[0]): len(fields[b"d"]) for entry_id, fields in entries}
 
@@ -144,7 +144,7 @@ async def used_and_logged(redis: RedisClient) -> tuple[int, int]:
 
 
 async def bodies_in(redis: RedisClient) -> list[int]:
-    """The ids of all bodies, in order."""
+    """Returns the ids of all bodies, in order."""
     return sorted(
         [int(mid) async for key in redis.scan_iter(match=keys.BODIES_PREFIX + b"*") for mid in await redis.hkeys(key)]
     )

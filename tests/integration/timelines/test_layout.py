@@ -47,7 +47,7 @@ class Earlier:
         await self._redis.zadd(PREFIX + b"seen", {str(uid): time.time_ns() // 1_000_000 for uid in uids})
 
     async def say(self, *uids: int, channel: str = "") -> Any:
-        """What the script replies: the id of the message."""
+        """Returns what the script replies: the id of the message."""
         self._said += 1
         topic = f"business/{channel}" if channel else f"single/{uids[0]}"
         tail = encode_tail(topic, "1", f"m{self._said}", 0, True, b'{"n": %d}' % self._said)

@@ -162,7 +162,7 @@ async def test_a_user_pulls_only_so_often(own_redis: RedisServer, tmp_path: Path
 
 @asynccontextmanager
 async def waiting(app: App, uid: str, cursor: int, seconds: int = 30) -> AsyncIterator[asyncio.Task[Answer]]:
-    """A pull that waits, once the service holds it."""
+    """Yields a pull that waits, once the service holds it."""
     before = await app.metric("emqx_im_waiting_pulls")
     pull = asyncio.create_task(app.pull(uid, cursor, wait=seconds))
 

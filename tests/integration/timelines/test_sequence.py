@@ -153,7 +153,9 @@ class Sequence(RuleBasedStateMachine):
             self.timelines[uid] = sorted([*self.timelines[uid], stored.mid])
 
     def check(self, device: Phone, cursor: int, limit: int, pulled: Pulled, acknowledged: set[int]) -> list[int]:
-        """The mids of an answer: the next ones of the sequence, at least those acknowledged before, nothing skipped."""
+        """Returns the mids of an answer: the next ones of the sequence, at least those acknowledged before, nothing
+        skipped.
+        """
         assert pulled.reset == (device.epoch not in ("", pulled.epoch))
         assert not pulled.truncated
         cursor = 0 if pulled.reset else cursor
@@ -181,7 +183,7 @@ class Sequence(RuleBasedStateMachine):
         return await self.puller.pull(device.uid, cursor, limit, device.epoch)
 
     def pull_once(self, device: Phone, limit: int) -> bool:
-        """Whether there is more."""
+        """Returns whether there is more."""
         if self.below_redis:
             # What lies below Redis's part is read from the archive, once it is there.
             self.carry_into_the_archive()

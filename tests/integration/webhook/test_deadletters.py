@@ -17,7 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def refuse(app: App, sender: str, client_id: str = "x") -> dict[str, Any]:
-    """The body of a message that was refused."""
+    """Returns the body of a message that was refused."""
     body = message_body("single/abc", {"id": client_id}, sender)
     assert (await app.hook("message", body)).status == 400
     return body

@@ -133,7 +133,7 @@ RECORDED = [(hook, recorded(name)[0]) for name, hook in SOURCES.items()]
 
 @st.composite
 def bodies(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
-    """A recorded body with some fields changed or gone."""
+    """Returns a recorded body with some fields changed or gone."""
     hook, body = draw(st.sampled_from(RECORDED))
     changed = draw(st.dictionaries(st.sampled_from(sorted(body)), VALUES, max_size=3))
     gone = draw(st.sets(st.sampled_from(sorted(body)), max_size=1))
@@ -155,7 +155,7 @@ async def test_whatever_comes_is_done_or_refused(app: App, case: tuple[str, dict
 
 
 async def exchange(app: App, *pieces: bytes) -> bytes:
-    """What the service answers to these bytes, until it is silent or closes."""
+    """Returns what the service answers to these bytes, until it is silent or closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", app.port)
     try:
         for piece in pieces:

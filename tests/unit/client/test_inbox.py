@@ -26,7 +26,7 @@ def page(*messages: Message, end: int = 0, epoch: str = "e", more: bool = False,
 
 
 async def waiting(inbox: Inbox) -> list[Event]:
-    """Everything that can be read now, dealt with."""
+    """Returns everything that can be read now, dealt with."""
     events = []
     try:
         while True:
@@ -178,7 +178,7 @@ def test_deep_or_broken_json_is_opaque() -> None:
 
 
 def trusted(number: int, text: str = "hi", qos: int = 1) -> Received:
-    """A live message whose sender the broker vouches for."""
+    """Returns a live message whose sender the broker vouches for."""
     payload = {"id": f"m{number}", "from": "1001", "body": text}
     return Received(Message("single/1002", "1001", f"m{number}", qos, payload, number), confirmed=True)
 

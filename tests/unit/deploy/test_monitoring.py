@@ -19,7 +19,7 @@ OWN_LABELS = {"namespace", "le"}
 
 
 def series() -> dict[str, set[str]]:
-    """The name of each series the service gives, with its labels."""
+    """Returns the name of each series the service gives, with its labels."""
     metrics = [metric for metric in vars(Metrics()).values() if isinstance(metric, MetricWrapperBase)]
     found = {metric._name + end: set(metric._labelnames) for metric in metrics for end in SUFFIXES[str(metric._type)]}
     return found | {HotChannelHits.name: set(HotChannelHits.labels)}
@@ -36,7 +36,7 @@ def dashboard() -> dict[str, Any]:
 
 
 def expressions() -> Iterator[tuple[str, str]]:
-    """Where it stands, and the expression."""
+    """Yields where it stands, and the expression."""
     for alert in alerts():
         yield alert["alert"], alert["expr"]
     for panel in dashboard()["panels"]:

@@ -18,7 +18,7 @@ PAGES = [OPERATORS / f"{name}.md" for name in ("install", "upgrade", "backup", "
 
 
 def commands() -> dict[str, set[str]]:
-    """Each command, of groups too, with its options."""
+    """Returns each command, of groups too, with its options."""
 
     def found(command: Any, name: str) -> dict[str, set[str]]:
         inner = getattr(command, "commands", {})

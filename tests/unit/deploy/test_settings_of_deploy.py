@@ -19,7 +19,7 @@ NAMES = {PREFIX + name.upper() for name in TABLE}
 
 
 def written(value: Any) -> str:
-    """A default as YAML and environments write it."""
+    """Returns a default as YAML and environments write it."""
     match value:
         case None | () | "":
             return ""

@@ -24,7 +24,7 @@ class Wire:
 
 
 def outcome(data: bytes) -> str:
-    """What a connection makes of these bytes, as its second packet and as its first."""
+    """Returns what a connection makes of these bytes, as its second packet and as its first."""
     results = []
     for read in (receive, receive_connect):
         try:

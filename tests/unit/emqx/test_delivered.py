@@ -25,7 +25,7 @@ EVENT = {
 
 
 def delivered(payload: bytes) -> dict[str, Any]:
-    """What a receiver hears."""
+    """Returns what a receiver hears."""
     (copy,) = RULES.copies({**EVENT, "payload": payload})
     heard: dict[str, Any] = orjson.loads(copy.payload)
     assert json.loads(copy.payload) == heard
@@ -112,7 +112,7 @@ _OBJECTS = st.fixed_dictionaries({"id": _TEXT, "body": _VALUES}).flatmap(
 
 @st.composite
 def payloads(draw: st.DrawFn) -> bytes:
-    """An object's text, often with a piece taken out, put in twice, or exchanged."""
+    """Returns an object's text, often with a piece taken out, put in twice, or exchanged."""
     text = draw(_OBJECTS).encode("utf-8", "surrogatepass")
     if draw(st.booleans()):
         begin, end = sorted((draw(st.integers(0, len(text))), draw(st.integers(0, len(text)))))

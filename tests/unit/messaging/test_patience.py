@@ -22,7 +22,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def wait(patience: Patience, clock: Clock, seconds: float, connection: str = "1001-phone") -> float:
-    """How much of the seconds the connection was allowed to wait, and did."""
+    """Returns how much of the seconds the connection was allowed to wait, and did."""
     with patience.wait(Asker(1001, connection)) as allowed:
         waited = min(seconds, allowed)
         clock.now += waited

@@ -17,7 +17,7 @@ def message(mid: int, payload: bytes = b"{}", *, json: bool = True) -> Message:
 
 @st.composite
 def sources(draw: st.DrawFn) -> tuple[list[list[int]], int, int]:
-    """Ids by source, no id in two of them; a cursor; the clock."""
+    """Returns ids by source, no id in two of them; a cursor; the clock."""
     ids = sorted(draw(st.sets(IDS)))
     owners = draw(st.lists(st.integers(0, 2), min_size=len(ids), max_size=len(ids)))
     clock = draw(st.integers(max(ids, default=0), 70))
@@ -26,7 +26,7 @@ def sources(draw: st.DrawFn) -> tuple[list[list[int]], int, int]:
 
 
 def read(ids: list[int], cursor: int, clock: int, most: int) -> Source:
-    """A source as Redis gives it: after the cursor, at most so many; then it is complete up to its last one."""
+    """Returns a source as Redis gives it: after the cursor, at most so many; then it is complete up to its last one."""
     later = [i for i in ids if i > cursor]
     cut = later[:most]
     return Source([message(i) for i in cut], cut[-1] if len(later) > most else clock)

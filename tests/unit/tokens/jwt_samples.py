@@ -22,7 +22,7 @@ def claims(**changed: Any) -> dict[str, Any]:
 
 
 def bearer(key: Any = SECRET, algorithm: str = "HS256", kid: str | None = None, **changed: Any) -> str:
-    """An `Authorization` header; a claim given as None is left out."""
+    """Returns an `Authorization` header; a claim given as None is left out."""
     named = {name: value for name, value in claims(**changed).items() if value is not None}
     return "Bearer " + jwt.encode(named, key, algorithm, headers={"kid": kid} if kid else None)
 
@@ -32,7 +32,7 @@ def encoded(part: bytes) -> str:
 
 
 def signed(payload: bytes) -> str:
-    """An `Authorization` header with any claims."""
+    """Returns an `Authorization` header with any claims."""
     return "Bearer " + jwt.api_jws.encode(payload, SECRET, "HS256")
 
 

@@ -25,7 +25,7 @@ def read_fields(**fields: Any) -> Payload:
 
 
 def nested(depth: int) -> bytes:
-    """A JSON object nested `depth` deep."""
+    """Returns a JSON object nested `depth` deep."""
     return b'{"id":"x","body":' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
 
 
