@@ -1,1 +1,1 @@
-"""What clients and operators ask over HTTP."""
+"""The HTTP API for clients and operators."""

@@ -1,4 +1,4 @@
-"""`/admin`: what operators ask and do, with their token; one module for each subject."""
+"""Serves `/admin` for operators, with their token; there is one module for each subject."""
 
 from collections.abc import Sequence
 from typing import Protocol

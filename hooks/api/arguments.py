@@ -1,4 +1,4 @@
-"""What a request carries: taken as it is or refused, never clamped. And an answer in JSON."""
+"""Reads arguments of requests, which are accepted or refused, never clamped; and answers in JSON."""
 
 import re
 from typing import Any

@@ -100,7 +100,7 @@ class Rest:
         await self._session.close()
 
     async def publish(self, messages: Sequence[Publish]) -> None:
-        """Publishes in order. Nobody subscribed is no error."""
+        """Publishes in order. It is no error if nobody is subscribed."""
         body = [
             {
                 "topic": message.topic,
@@ -142,7 +142,7 @@ class Rest:
                 return
 
     async def nodes(self) -> list[Node]:
-        """Returns those that run."""
+        """Returns the running nodes."""
         return [
             Node(each["node"], each["uptime"], each["version"])
             for each in await self._call("GET", "/nodes")
@@ -181,7 +181,7 @@ class Rest:
         await self._call("POST", f"{_client(clientid)}/subscribe/bulk", body)
 
     async def unsubscribe(self, clientid: str, topics: Iterable[str]) -> None:
-        """In a kept session too. A client that is gone has no subscriptions."""
+        """Unsubscribes a client, in a kept session too. A client that is gone has no subscriptions."""
         await self._call("POST", f"{_client(clientid)}/unsubscribe/bulk", [{"topic": topic} for topic in topics])
 
     async def _call(self, method: str, path: str, body: Any = None) -> Any:
@@ -225,7 +225,7 @@ def _listed(client: Any) -> Listed:
 
 
 def _milliseconds(text: str) -> int:
-    """EMQX writes times as ISO 8601 here and in milliseconds in its events: both are the same millisecond."""
+    """Converts a time: EMQX writes ISO 8601 here and milliseconds in its events, for the same millisecond."""
     return round(datetime.fromisoformat(text).timestamp() * 1000)
 
 

@@ -10,11 +10,11 @@ UNKNOWN: Version = (0, 0, 0)
 OLDEST: Version = (5, 8, 6)
 """The first whose disconnect events carry `connected_at`."""
 NEW_LIMITS: Version = (5, 9, 0)
-"""From here on EMQX drops what is over a rate, before it reads it later; and a node may keep permissions for all its
-clients."""
+"""From here on EMQX drops what exceeds a rate, where older ones read it later, and a node may cache permissions for
+all its clients."""
 
 CLOSED_AT_BOOT: Version = (5, 8, 12)
-"""The first that takes no connection before it is ready; 5.9 and newer refuse whom no authenticator knows."""
+"""The first that accepts no connection before it is ready; 5.9 and newer refuse clients without an authenticator."""
 
 _GIVEN = re.compile(r"\d+\.\d+(\.\d+)?")
 _SAID = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")

@@ -1,1 +1,1 @@
-"""How HTTP is served: connections accepted, bounded and read, EMQX's in front, everything else by aiohttp."""
+"""Serves HTTP: accepts, limits and reads connections, EMQX's requests in front, everything else by aiohttp."""

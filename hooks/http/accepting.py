@@ -44,7 +44,7 @@ async def accept(
 ) -> int:
     """Makes a protocol of each connection to any address of the host, until the stack ends; the port it listens on.
 
-    crowd: says whether there is room for one more. shared: other processes listen there too. Raises OSError.
+    crowd: decides whether there is room for one more. shared: other processes listen there too. Raises OSError.
     """
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(address_of(host), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

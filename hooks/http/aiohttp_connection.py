@@ -1,7 +1,6 @@
-"""An HTTP connection as aiohttp serves it, with answers and log lines of our own where a request is malformed.
-
-aiohttp repeats what it cannot read, in its log and in its answer, and a header that cannot be read may hold a token. So
-nothing that came with a request is repeated here: an error is named by its class alone.
+"""Serves an HTTP connection with aiohttp, but with its own answers and log lines for malformed requests.  aiohttp
+repeats what it cannot read in its log and in its answer, and a header that cannot be read may contain a token. So
+nothing that came with a request is repeated here: an error is named only by its class.
 """
 
 import asyncio
@@ -30,11 +29,10 @@ log = structlog.get_logger(__name__)
 
 
 class Bounds(NamedTuple):
-    """What a port's connections may do.
-
-    line, head: bytes of a request's first line, and of its whole head. idle_seconds: between two requests.
-    request_seconds: until a head has come whole; and how long a body may be silent. hurried: the first head has to come
-    in that time after the connection, too. write_seconds: how long a client may take nothing of its answer.
+    """Limits of a port's connections.  line, head: bytes of a request's first line, and of its whole head.
+    idle_seconds: between two requests. request_seconds: until a head is complete; and how long a body may be silent.
+    hurried: the first head has to arrive in that time after the connection, too. write_seconds: how long a client may
+    read nothing of its answer.
     """
 
     line: int
@@ -46,7 +44,7 @@ class Bounds(NamedTuple):
 
 
 class AiohttpConnection(AiohttpHandler):
-    """One connection. crowd: what it counts in; None: it does not."""
+    """One connection. crowd: where it is counted; None: it is not counted."""
 
     def __init__(
         self, server: web.Server, origins: Origins, metrics: Metrics, bounds: Bounds, crowd: Crowd | None
@@ -78,9 +76,9 @@ class AiohttpConnection(AiohttpHandler):
 
     @contextlib.contextmanager
     def wait(self) -> Iterator[None]:
-        """Cancels the task that waits inside once the client is gone, or asks for more, which would hide that it is.
-
-        A client that ends only its own side counts as gone. Raises ConnectionResetError when it is gone already.
+        """Cancels the task that waits inside once the client is gone, or sends more, which would hide that it is
+        gone.  A client that closes only its own side counts as gone. Raises ConnectionResetError if it is gone
+        already.
         """
         if self.transport is None:
             raise ConnectionResetError("the client is gone")
@@ -119,7 +117,7 @@ class AiohttpConnection(AiohttpHandler):
         super().resume_writing()
 
     def _watch_unread(self) -> None:
-        """Ends the connection once its client has taken nothing for as long as it may."""
+        """Ends the connection once its client has read nothing for as long as it may."""
         assert self._wire is not None
         waiting = self._wire.get_write_buffer_size()
         if self._reading is not None and waiting == self._unread:
@@ -163,14 +161,14 @@ class AiohttpConnection(AiohttpHandler):
         try:
             super().data_received(data)
         except Exception as error:
-            # The event loop would log the error as it stands, with what of the request is in it.
+            # The event loop would log the whole error, with the parts of the request that are in it.
             self.log_exception("", exc_info=error)
             self.force_close()
             return
         if whole and len(data) <= self._bounds.head and self.read_count == requests + 1:
             request, body = self.unanswered[-1]
             if body is EMPTY_PAYLOAD and isinstance(request, RawRequestMessage):
-                # Nearly all requests: a head that came whole and alone.
+                # Nearly all requests: a head that arrived complete and alone.
                 if self._late is not None:
                     self._expect_nothing()
                 if self._crowd is not None:
@@ -193,7 +191,7 @@ class AiohttpConnection(AiohttpHandler):
             self._expect_nothing()
 
     def _begin_request(self, request: RawRequestMessage, data: bytes) -> None:
-        """A head has come whole; `data`: its end, and what came with it."""
+        """Begins a request whose head is complete. data: the end of the head, and what came with it."""
         if self._head_length > self._bounds.head and _head_bytes(request) > self._bounds.head:
             self.unanswered.pop()
             self._body = EMPTY_PAYLOAD
@@ -207,7 +205,7 @@ class AiohttpConnection(AiohttpHandler):
             self._head = data.rpartition(b"\r\n\r\n")[2]
             self._head_length = len(self._head)
         elif self._body is not EMPTY_PAYLOAD and self._bounds.hurried:
-            # Nothing here takes a body, and what may stand behind one is not looked for.
+            # Nothing here takes a body, so it is not searched for a following request.
             self.close()
 
     def _go_on_with_head(self) -> None:
@@ -238,13 +236,14 @@ class AiohttpConnection(AiohttpHandler):
             self.make_room("body_late")
 
     def _refuse_head(self) -> None:
-        """Has aiohttp answer, after what it is answering, a head that is too long in all, which it does not look at."""
+        """Has aiohttp refuse a head that is too long as a whole, which it does not check, after the current
+        answer."""
         self._malformed = True
         self._expect_nothing()
         self.answer_error(431, LineTooLong("", self._bounds.head))
 
     def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
-        """A request was answered."""
+        """Logs that a request was answered."""
         if self._crowd is not None and not self.unanswered:
             self._crowd.idle(self)
 

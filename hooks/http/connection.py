@@ -1,8 +1,7 @@
-"""HTTP as EMQX speaks it, without what the general case costs.
-
-A webhook request in the one shape that EMQX sends (one request at a time, a `Content-Length`, nothing unusual) is
-answered here; at anything else the connection goes over to aiohttp, with the bytes that have come. So whatever is
-ambiguous or malformed is judged by aiohttp alone.
+"""Serves HTTP as EMQX speaks it, without the cost of the general case.  A webhook request in the one shape that EMQX
+sends (one request at a time, a `Content-Length`, nothing unusual) is answered here; for anything else the connection
+is handed to aiohttp, with the bytes that have arrived. So only aiohttp judges requests that are ambiguous or
+malformed.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ from hooks.webhook.dispatcher import MAX_BODY, Answer, Webhook
 
 _MAX_HEAD = 4096
 _MAX_PIECES = 64
-"""A request in more pieces goes to aiohttp, as putting them together would cost too much."""
+"""A request in more pieces goes to aiohttp, because joining them would cost too much."""
 _REMEMBERED_HEADS = 4096
 
 _START = b"POST /hooks/"
@@ -84,9 +83,8 @@ class Heads:
 
 
 class HookConnection(asyncio.Protocol):
-    """One connection. others: makes the protocol that takes over what is not answered here.
-
-    crowd: what it counts in until it has brought a token. request_seconds: in which a request has to come, once begun.
+    """One connection. others: makes the protocol that takes over everything that is not answered here.  crowd: where
+    it is counted until it has presented a token. request_seconds: within which a request has to arrive.
     """
 
     def __init__(
@@ -128,7 +126,7 @@ class HookConnection(asyncio.Protocol):
             self._closed.set_result(None)
 
     async def close(self) -> None:
-        """At once, or after the answer to the request that is being handled."""
+        """Closes at once, or after the answer to the request that is being handled."""
         self._closed = asyncio.get_running_loop().create_future()
         if self._transport is None:
             return
@@ -147,7 +145,7 @@ class HookConnection(asyncio.Protocol):
         self._read(data)
 
     def _read(self, data: bytes) -> None:
-        """Answers the request that stands in `data`, waits for the rest of it, or hands over."""
+        """Answers the request in `data`, waits for the rest of it, or hands over."""
         end = data.find(b"\r\n\r\n")
         if end < 0:
             usual = data.startswith(_START) or _START.startswith(data)

@@ -1,7 +1,6 @@
-"""How many connections strangers may have, so that files are left for hooks and Redis, and memory for answers.
-
-Where there are as many as may be, the one that has been idle longest makes room for a new one; where all of them are
-being answered, new ones wait. What has come of heads that are not whole is bounded, too: the oldest makes room.
+"""Limits strangers' connections, so that files are left for hooks and Redis, and memory for answers.  At the limit,
+the connection that has been idle longest makes room for a new one; if all are being answered, new ones wait. The
+bytes of incomplete heads are limited too: the oldest makes room.
 """
 
 import resource
@@ -15,7 +14,7 @@ import structlog
 from hooks.metrics import Metrics
 
 _FEWEST_KEPT = 256
-"""Files: of EMQX's connections, of Redis and the archive, of operators, and of those that are being accepted."""
+"""Files that are kept for EMQX's connections, Redis, the archive, operators, and connections being accepted."""
 _MAX_HEAD_BYTES = 32 * 1024 * 1024
 _LOG_SECONDS = 10.0
 
@@ -31,7 +30,7 @@ class Member(Protocol):
 
 class Crowd:
     def __init__(self, wanted: int, metrics: Metrics) -> None:
-        """wanted: connections; fewer are had where that would not leave a quarter of the process's files."""
+        """wanted: connections; there are fewer if less than a quarter of the process's files would remain."""
         self._most = min(wanted, _most_of_files())
         self._connections = metrics.public_connections
         self._coming = 0
@@ -52,22 +51,22 @@ class Crowd:
         return False
 
     def call_when_room(self, callback: Callable[[], None]) -> None:
-        """Calls it once, when one has gone, or is idle."""
+        """Calls `callback` once, when a connection has ended or is idle."""
         self._waiting.append(callback)
 
     def accepted(self) -> None:
-        """One is about to come, as there is room."""
+        """Counts a connection that is about to come."""
         self._coming += 1
         if len(self._present) + self._coming > self._most:
             self._end(next(iter(self._idle)), "full")
 
     def failed(self) -> None:
-        """One that was about to come does not."""
+        """Forgets a connection that was about to come and did not."""
         self._coming -= 1
         self._wake()
 
     def on_connected(self, member: Member) -> None:
-        """One that was accepted; unless it is here in the place of another."""
+        """Takes a connection that was accepted, unless it replaces another."""
         if member not in self._present:
             self._coming -= 1
             self._present.add(member)
@@ -76,7 +75,7 @@ class Crowd:
             self._wake()
 
     def replace(self, member: Member, other: Member) -> None:
-        """The same connection is somebody else's to look after."""
+        """Notes that another object now looks after the same connection."""
         if member in self._present:
             self.busy(member)
             self._present.remove(member)
@@ -84,7 +83,7 @@ class Crowd:
             self._idle[other] = None
 
     def began(self, member: Member, length: int) -> None:
-        """So much has come of a head."""
+        """Notes that `length` bytes of a head have arrived."""
         if member in self._present:
             self._head_bytes += length - self._heads.get(member, 0)
             self._heads[member] = length
@@ -92,7 +91,7 @@ class Crowd:
                 self._end(next(iter(self._heads)), "heads_full")
 
     def busy(self, member: Member) -> None:
-        """A head has come whole, and is being answered."""
+        """Notes that a head is complete, and its request is being answered."""
         self._idle.pop(member, None)
         if self._heads:
             self._head_bytes -= self._heads.pop(member, 0)
@@ -103,7 +102,7 @@ class Crowd:
             self._wake()
 
     def gone(self, member: Member) -> None:
-        """A connection has ended, or is no stranger's; again does nothing."""
+        """Notes that a connection has ended, or is no stranger's; calling it again does nothing."""
         if member in self._present:
             self.busy(member)
             self._present.remove(member)

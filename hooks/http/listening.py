@@ -1,4 +1,4 @@
-"""Listening for HTTP: webhook requests in front, everything else by aiohttp."""
+"""Listens for HTTP: webhook requests are answered in front, everything else by aiohttp."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ def public_bounds(request_seconds: float, write_seconds: float) -> Bounds:
 
 
 class CannotListen(SettingsError):
-    """The port of `setting` cannot be had, because of `reason`."""
+    """The port of `setting` cannot be opened, because of `reason`."""
 
     def __init__(self, setting: str, reason: OSError) -> None:
         super().__init__(f"IM_HTTP_HOST, {setting}: {reason.strerror or reason}")
@@ -77,7 +77,8 @@ async def listening(
 
 
 async def _close(connections: set[HookConnection]) -> None:
-    """Those that wait for an answer get it first: a question that is cut off is decided by nobody."""
+    """Closes connections; those that wait for an answer get it first, because nobody decides a question that is cut
+    off."""
     closing = [asyncio.create_task(connection.close()) for connection in connections]
     if closing:
         _, late = await asyncio.wait(closing, timeout=QUESTION_SECONDS)

@@ -1,4 +1,4 @@
-"""Which pages may pull from a browser (CORS)."""
+"""Decides which web pages may pull from a browser (CORS)."""
 
 import re
 from collections.abc import Mapping
@@ -8,10 +8,10 @@ from aiohttp import web
 _PATHS = ("/pull", "/healthz")
 """What browsers may ask for."""
 _HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,32}")
-"""A header that a page may send; its name is repeated, and what is longer may be a token."""
+"""The name of a header that a page may send. It is repeated in the answer, and a longer one could be a token."""
 _ORIGIN = re.compile(rb"\r?\norigin:[ \t]*([!-~]{1,256})[ \t]*\r?\n", re.IGNORECASE)
 _FORM = re.compile(r"null|[a-z][a-z0-9+.-]{0,31}://[a-z0-9.:\[\]-]{1,255}")
-"""An origin as browsers write it: it is repeated, and anything else may be a token."""
+"""An origin as browsers write it. It is repeated in the answer, and anything else could be a token."""
 _DAY = "86400"
 
 
@@ -42,7 +42,7 @@ class Origins:
     def of_head(self, head: bytes) -> dict[str, str]:
         """Returns the same for the answer to a head that could not be read; `head`: its beginning.
 
-        Where it does not say the origin, the only one that is let in is meant.
+        If it does not name an origin, the only allowed one is meant.
         """
         target = head.split(b" ", 2)[1:2]
         found = _ORIGIN.search(head)

@@ -54,7 +54,7 @@ class _Verified(NamedTuple):
 
 
 class UserTokens:
-    """Verifies users' tokens; a verified one is remembered until it expires or its key is withdrawn."""
+    """Verifies users' tokens, and remembers a verified one until it expires or its key is withdrawn."""
 
     def __init__(
         self, secret: str | None, jwks_url: str | None, metrics: Metrics, *, jwks_seconds: float = 300
@@ -65,7 +65,7 @@ class UserTokens:
         self._characters = 0
 
     async def run(self, worker: Worker) -> None:
-        """Keeps the provider's keys as they are published; there is nothing to do without a provider."""
+        """Keeps the provider's keys as published; without a provider there is nothing to do."""
         if self._jwks is not None:
             await self._jwks.run(worker)
 

@@ -1,4 +1,4 @@
-"""The public keys of an identity provider, fetched again and again, as EMQX does."""
+"""Fetches the public keys of an identity provider again and again, as EMQX does."""
 
 import asyncio
 import math
@@ -18,12 +18,12 @@ from store.workers import Backoff, Worker
 
 _TIMEOUT_SECONDS = 3
 _ASKED_SECONDS = 10
-"""The least time between two fetches because of tokens that no key fits."""
+"""The shortest time between two fetches because of tokens that fit no key."""
 _PAUSES = (1.0, 60.0)
 """Seconds before a provider that is away, or answers nonsense, is asked again: the first pause, and the longest."""
 _MAX_ANSWER = 1024 * 1024
 _MAX_KEYS = 32
-"""Each is tried on a token whose `kid` no key has."""
+"""Most keys that are used: each is tried on a token with an unknown `kid`."""
 
 _ALGORITHMS = {
     "RSA": {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"},
@@ -33,7 +33,7 @@ _ALGORITHMS = {
     "secp256k1": {"ES256K"},
     "Ed25519": {"EdDSA"},
 }
-"""By the key's type, or by its curve."""
+"""Algorithms by the key's type, or by its curve."""
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +45,7 @@ class PublishedKey:
         self.withdrawn = False
         self.kid = published.get("kid")
         self._algorithms = _ALGORITHMS[published.get("crv") or published["kty"]]
-        # What a key is said to be for is not looked at, as EMQX does not.
+        # The declared purpose of a key is ignored, as by EMQX.
         key = jwt.PyJWK({name: value for name, value in published.items() if name not in ("alg", "use")}).key
         self._key: Any = key.public_key() if hasattr(key, "public_key") else key
 
@@ -55,7 +55,7 @@ class PublishedKey:
         try:
             return jwt.get_algorithm_by_name(token.algorithm).verify(token.signed, self._key, token.signature)
         except Exception:
-            # Whatever a key and a signature do to a library that they do not suit.
+            # Any error of a library for a key and a signature that do not fit.
             return False
 
 
@@ -112,9 +112,9 @@ class JwksKeys:
             try:
                 self._take(await self._published())
             except Exception as error:
-                # Anything a provider sends is a provider that is away: what was known stays.
+                # Anything else that a provider sends counts as being away: known keys stay.
                 self._failing, pause = True, self._retry.pause()
-                # The error's message may hold what was sent.
+                # The error's message may contain what was sent.
                 log.warning(
                     "jwks_away", setting="IM_JWT_JWKS_URL", error=type(error).__name__, retry_seconds=round(pause, 1)
                 )
@@ -143,7 +143,7 @@ class JwksKeys:
         return keys
 
     def _take(self, published: Sequence[Any]) -> None:
-        """Makes these the keys; those that stay stay the same objects.
+        """Replaces the keys by these; known keys stay the same objects.
 
         Raises ValueError if none can be used: all that were known stay then, unless none is published.
         """

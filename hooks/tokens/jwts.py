@@ -1,7 +1,6 @@
-"""JSON web tokens, taken as EMQX 5.8 takes them: the signature, `exp` and `nbf` count, and no other claim is looked at.
-
-What a token's holder or an identity provider sends may be anything: it is refused by BadToken, whose message holds no
-part of the token.
+"""Reads JSON web tokens as EMQX 5.8 does: the signature, `exp` and `nbf` count, and no other claim is looked at.  A
+token's holder or an identity provider may send anything: it is refused by BadToken, whose message has no part of the
+token.
 """
 
 import binascii
@@ -29,7 +28,7 @@ class BadToken(Exception):
 
 
 class Jwt(NamedTuple):
-    """A token, read and not verified. signed: the bytes that the signature is of. payload: the claims."""
+    """A token that was parsed but not verified. signed: the bytes that were signed. payload: the claims."""
 
     algorithm: str
     kid: str | None

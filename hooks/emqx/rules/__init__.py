@@ -1,1 +1,1 @@
-"""The rules as code: `emqx-rules/` read, rendered, exported, applied and checked."""
+"""Reads, renders, exports, applies and checks `emqx-rules/`."""

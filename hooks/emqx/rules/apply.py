@@ -1,4 +1,4 @@
-"""Bringing `emqx-rules/` into a running EMQX through its REST API, and taking them away again."""
+"""Brings `emqx-rules/` into a running EMQX through its REST API, and removes them again."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,11 +12,11 @@ Told = Callable[[str], None]
 
 
 class Unfinished(Exception):
-    """EMQX took some of it and then no more; the message says what is done and what is not."""
+    """EMQX accepted only a part; the message says what was done and what was not."""
 
 
 async def write(api: Management, findings: Sequence[ResourceFinding], tell: Told) -> list[ResourceFinding]:
-    """Writes what differs, one after the other; what EMQX took and holds otherwise all the same. Raises Unfinished."""
+    """Writes what differs, one after the other; returns what EMQX accepted but did not change. Raises Unfinished."""
     pending = [finding for finding in findings if finding.differences]
     for number, finding in enumerate(pending):
         try:
@@ -32,7 +32,7 @@ async def write(api: Management, findings: Sequence[ResourceFinding], tell: Told
 
 
 async def users_of_ours(api: Management, rules: Rules) -> list[str]:
-    """Rules of others that use an action of ours: it cannot go while they do."""
+    """Finds rules of others that use an action of ours, which therefore cannot be removed."""
     ours = {item.id for item in [*webhook_items(rules), *await stale_rules(api, rules)]}
     actions = {f"http:{name}" for name in rules.actions}
     return [
@@ -55,7 +55,7 @@ async def ours_there(api: Management, rules: Rules, *, only_rules: bool) -> list
 
 
 async def remove(api: Management, there: Sequence[Item | AuthorizationSource], tell: Told) -> None:
-    """Takes away what `ours_there` found. Raises BrokerAway, BrokerRefused: run it again then."""
+    """Removes what `ours_there` found. Raises BrokerAway, BrokerRefused: then run it again."""
     for resource in there:
         await resource.remove(api)
         tell(resource.label)

@@ -1,4 +1,4 @@
-"""A running EMQX against `emqx-rules/`."""
+"""Compares a running EMQX with `emqx-rules/`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from hooks.emqx.rules.resources import Object, Resource, plan
 
 @dataclass(frozen=True)
 class ResourceFinding:
-    """One resource as it is. differences: none if it is as it should be. foreign: somebody else made it."""
+    """One resource as EMQX has it. differences: none if it is correct. foreign: somebody else made it."""
 
     resource: Resource
     held: Object | None

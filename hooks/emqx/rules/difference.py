@@ -1,10 +1,10 @@
-"""What EMQX holds against what it should: only the keys that we write, and equal values however they are spelt."""
+"""Compares what EMQX has with what it should have: only our keys, with equal values however they are written."""
 
 import re
 from typing import Any, NamedTuple
 
 REDACTED = "******"
-"""EMQX shows secrets so; whether one is ours cannot be seen."""
+"""EMQX shows secrets like this, so that they cannot be compared."""
 
 _SECRETS = frozenset(["secret", "authorization", "password"])
 _SPACE = re.compile(r"\s+")

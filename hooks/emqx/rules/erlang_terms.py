@@ -1,6 +1,5 @@
-"""Terms of Erlang as configuration files hold them: `{allow, {username, "x"}, all, ["a", 'b', 1]}.`
-
-Understood: tuples, lists, strings, whole numbers, and atoms, which are `Atom`; the others are what Python calls so.
+"""Reads Erlang terms of configuration files: `{allow, {username, "x"}, all, ["a", 'b', 1]}.`  It understands tuples,
+lists, strings and whole numbers, which become Python's, and atoms, which become `Atom`.
 """
 
 import re

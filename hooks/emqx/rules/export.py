@@ -1,4 +1,4 @@
-"""`emqx-rules/` as files that EMQX takes: a backup archive for its dashboard, or HOCON for its command line."""
+"""Exports `emqx-rules/` as files for EMQX: a backup archive for its dashboard, or HOCON for its command line."""
 
 import io
 import re

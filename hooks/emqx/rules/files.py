@@ -1,4 +1,4 @@
-"""Which files of `emqx-rules/` count: with trusted sending, those in `trusted/` too."""
+"""Selects the files of `emqx-rules/`: with trusted sending, those in `trusted/` too."""
 
 from importlib.resources.abc import Traversable
 from typing import Any

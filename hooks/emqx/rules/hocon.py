@@ -1,7 +1,6 @@
-"""The part of HOCON that `emqx-rules/*.hocon` use, read; and configuration written as EMQX reads it.
-
-Understood: comments, `a.b = value`, `a { … }`, lists, quoted and bare values, one member a line or separated by commas.
-No substitutions, no includes, no concatenation: what is none of this is refused with file and line.
+"""Reads the part of HOCON that `emqx-rules/*.hocon` use, and writes configuration as EMQX reads it.  It understands
+comments, `a.b = value`, `a { … }`, lists, quoted and bare values, with one member on each line or separated by
+commas. Substitutions, includes, concatenation and everything else are refused with file and line.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""`emqx-rules/`: what EMQX must be told, read from the files and filled with this installation's names and secrets."""
+"""Renders `emqx-rules/`: reads the files and fills in this installation's names and secrets."""
 
 import re
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ HOOK_URL_MISSING = "IM_HOOK_URL (or --hook-url): required; set it to the address
 
 @dataclass(frozen=True)
 class Parameters:
-    """What differs from one installation to the next. hook_token: the one EMQX sends. One of the two jwt_… is set, and
-    neither where only the rules are wanted.
+    """What differs from one installation to the next. hook_token: the one that EMQX sends. One of the two jwt_… is
+    set, and neither if only the rules are wanted.
 
     trusted_send: with what lies in `trusted/`.
     """

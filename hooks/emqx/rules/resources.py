@@ -1,4 +1,4 @@
-"""What EMQX's REST API calls the parts of `emqx-rules/`: where each is read, how it is written and taken away."""
+"""Maps the parts of `emqx-rules/` to EMQX's REST API: where each is read, and how it is written and removed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ Object = dict[str, Any]
 
 
 class Resource(Protocol):
-    """One thing of EMQX's. wanted: the keys that we write, None for what must not be there."""
+    """One thing in EMQX. wanted: the keys that we write; None if it must not exist."""
 
     @property
     def label(self) -> str: ...

@@ -1,4 +1,4 @@
-"""The ACL file that EMQX comes with, and what makes one allow everything: by the terms, whatever their layout."""
+"""Recognises EMQX's own ACL file, and files that allow everything, by their terms, whatever the layout."""
 
 from hooks.emqx.rules.erlang_terms import Atom, TermError, terms
 
@@ -24,9 +24,9 @@ _STOCK_TERMS, _OPEN_TERMS = _terms(_STOCK), _terms(_OPEN)
 
 
 def is_stock(text: str) -> bool:
-    """Returns whether this says nothing but what EMQX came with, so that whoever replaces it destroys nobody's work.
+    """Returns whether this says nothing but what EMQX came with, so that replacing it destroys nobody's work.
 
-    A file that does not end by allowing everything is somebody's, even where they only took lines away.
+    A file that does not end by allowing everything is somebody's, even if they only removed lines.
     """
     try:
         held = _terms(text)
