@@ -15,7 +15,7 @@ const INTERNAL = new RegExp(
   `^(${[
     'accepted|works|failed|offer|acknowledged|answeredAt|arrived|askUpTo|claims|deleteAll|doubts|hasClaims|hurry|isAwaited|isOpen|isSet|keepConnected',
     'keepOnly|keepPulling|keepSending|keepSubscribing|loadUnsent|nextTime|onOutcome|opened|parts|pulledUpTo|puller|pulling',
-    'retryAfter|sender|settle|subscriptions|takeState|trim|unsent|wiring|writesWait|pullAgain|pullEvery|maxRetryAfter',
+    'retryAfter|sender|settle|subscriptions|takeState|unsent|wiring|writesWait|pullAgain|pullEvery|maxRetryAfter',
     'subscribeAgain|subscribeAnew|goodbye|taken|begin|wake|complete|health|idle|learn',
   ].join('|')})$`,
 );

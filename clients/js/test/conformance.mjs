@@ -1,127 +1,14 @@
-// Runs devices as the conformance cases say: commands come as lines of JSON, answers and events go the same way.
+// Runs devices in Node: commands come as lines of JSON, answers and events go the same way.
 // clients/conformance/README.md describes the lines.
 import { createInterface } from 'node:readline';
-import { Device } from '../build/device.js';
 import { FileStorage } from '../build/file.js';
-import { times } from '../build/times.js';
+import { obey, runIn } from './devices.mjs';
 
-const devices = new Map();
-const storages = new Map();
-const [realNow, realTimes] = [Date.now, structuredClone(times)];
+runIn({
+  storage: (path) => FileStorage.open(path),
+  broker: ({ port }) => `mqtt://127.0.0.1:${port}`,
+  say: (line) => process.stdout.write(`${JSON.stringify(line)}\n`),
+});
 
-const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
-
-/** A storage that is full when the case says so. */
-class Filling {
-  full = 0;
-
-  constructor(inner) {
-    this.inner = inner;
-  }
-
-  read(...range) {
-    return this.inner.read(...range);
-  }
-
-  async write(changes, durable) {
-    if (this.full > 0) {
-      this.full -= 1;
-      throw new Error('QuotaExceededError: no space left');
-    }
-    await this.inner.write(changes, durable);
-  }
-
-  close() {
-    return this.inner.close();
-  }
-}
-
-function tokensOf(tokens) {
-  const left = [...tokens];
-  return async () => {
-    const next = left.length > 1 ? left.shift() : left[0];
-    if (next === null) throw new Error('there is none now');
-    return next;
-  };
-}
-
-async function open({ device: name, uid, port, url, tokens, path, clientid, clean, trusted, patience, steps }) {
-  const storage = new Filling(await FileStorage.open(path));
-  const options = { uid, token: tokensOf(tokens), broker: `mqtt://127.0.0.1:${port}`, url, storage };
-  if (clientid !== undefined) options.clientid = clientid;
-  const device = await Device.open({ ...options, cleanSession: clean, trustedSend: trusted, patience });
-  const state = { device, storage, ended: undefined };
-  devices.set(name, state);
-  state.ended = (async () => {
-    try {
-      for await (const event of device) say({ device: name, event: plain(event) });
-    } catch (error) {
-      say({ device: name, event: { kind: 'ended', error: error.name } });
-    }
-  })();
-}
-
-function plain(event) {
-  if (event.kind === 'received') {
-    const { message, confirmed } = event;
-    const { topic, conversation, sender, id, type, body, recalled, edited, payload } = message;
-    const bytes = payload instanceof Uint8Array ? Buffer.from(payload).toString('base64') : undefined;
-    return { kind: 'received', topic, conversation, sender, id, type, body, recalled, edited, bytes, confirmed };
-  }
-  if (event.kind === 'settled') return { ...event, outcome: outcomeOf(event.outcome) };
-  return event;
-}
-
-const outcomeOf = (outcome) => (typeof outcome === 'number' ? { mid: outcome } : { error: outcome.name, code: outcome.code });
-
-const run = {
-  open,
-  async close({ device: name }) {
-    const { device, storage, ended } = devices.get(name);
-    devices.delete(name);
-    await device.close();
-    await ended;
-    await storage.close();
-  },
-  async call({ device, method, args }) {
-    return devices.get(device).device[method](...args);
-  },
-  async group({ device, gid, method, args }) {
-    return devices.get(device).device.group(gid)[method](...args);
-  },
-  async unread({ device }) {
-    return Object.fromEntries(await devices.get(device).device.unread());
-  },
-  async states({ device }) {
-    return devices.get(device).device.states();
-  },
-  async full({ device, writes }) {
-    devices.get(device).storage.full = writes;
-  },
-  async clock({ shift }) {
-    Date.now = () => realNow() + shift * 1000;
-  },
-  /** Seconds; what a case does not name is as ever. */
-  async times({ seconds }) {
-    Object.assign(times, structuredClone(realTimes));
-    for (const [name, value] of Object.entries(seconds)) {
-      if (!(name in times)) throw new Error(`there is no time ${name}`);
-      times[name] = Array.isArray(value) ? value.map((part) => part * 1000) : value * 1000;
-    }
-  },
-  async reset() {
-    for (const name of [...devices.keys()]) await run.close({ device: name });
-    Date.now = realNow;
-  },
-};
-
-for await (const line of createInterface({ input: process.stdin })) {
-  const { n, do: verb, ...rest } = JSON.parse(line);
-  Promise.resolve()
-    .then(() => run[verb](rest))
-    .then(
-      (result) => say({ n, result: result ?? null }),
-      (error) => say({ n, error: error.name, code: error.code, message: String(error.message) }),
-    );
-}
-await run.reset();
+for await (const line of createInterface({ input: process.stdin })) void obey(JSON.parse(line));
+await obey({ n: 0, do: 'reset' });

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
 
-from emqx_im_client.aiomqtt_private import disconnected, paho_of
+from emqx_im_client.aiomqtt_private import disconnected, notice_early_ends, paho_of
 from emqx_im_client.cancellation import heed_cancellation
 
 CONNECT_SECONDS = 30
@@ -75,6 +75,7 @@ class Link:
         paho_of(self._client).connect_timeout = CONNECT_SECONDS
 
     async def __aenter__(self) -> Self:
+        notice_early_ends(self._client)
         opening = asyncio.create_task(self._client.__aenter__())
         try:
             await asyncio.shield(opening)

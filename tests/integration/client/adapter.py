@@ -97,6 +97,7 @@ class Adapter:
         clean: bool = True,
         trusted: bool = False,
         patience: float = 3600,
+        ws: int = 0,
     ) -> None:
         left = list(tokens)
 
@@ -133,6 +134,11 @@ class Adapter:
 
     async def group(self, device: str, gid: int, method: str, args: list[Any]) -> Any:
         return await getattr(self._open[device][0].group(gid), method)(*args)
+
+    async def flood(self, device: str, to: str, count: int) -> None:
+        """Sends so many messages, one after the other."""
+        for number in range(count):
+            await self._open[device][0].send(to, number)
 
     async def unread(self, device: str) -> dict[str, int]:
         return self._open[device][0].unread()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,14 +40,10 @@ async def until(condition: Callable[[], object], what: str) -> None:
 class Adapter:
     """One program with the devices of one case."""
 
-    def __init__(self, command: list[str]) -> None:
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
+    def __init__(self, command: list[str], **environment: str) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=ROOT, env=environment)
         self.events: dict[str, list[dict[str, Any]]] = {}
         """What each device has told and the case has not looked at yet."""
         self._answers: dict[int, dict[str, Any]] = {}
@@ -112,6 +109,13 @@ def python() -> Adapter:
 
 def js() -> Adapter:
     return Adapter([node(), str(javascript() / "test" / "conformance.mjs")])
+
+
+def chromium() -> Adapter:
+    """The JavaScript client in pages of the browser that Debian has."""
+    command = shutil.which("chromium")
+    assert command, "chromium is missing: .ci/need clients installs it"
+    return Adapter([node(), str(javascript() / "test" / "browser.mjs")], CHROMIUM=command)
 
 
 CLIENTS = {"python": python, "js": js}

@@ -145,7 +145,8 @@ class Play:
         names = ("clientid", "clean", "trusted", "patience")
         options = {name: given[name] for name in names if name in given}
         path = str(self._folder / f"{given.get('state', name)}.state")
-        opened = {"device": name, "uid": uid, "port": self._service.mqtt_port, "url": self._service.url}
+        ports = {"port": self._service.mqtt_port, "ws": self._service.ws_port}
+        opened = {"device": name, "uid": uid, "url": self._service.url, **ports}
         self._adapter.events.setdefault(name, [])
         await self._adapter.ask("open", **opened, tokens=tokens, path=path, **options)
 

@@ -47,6 +47,7 @@ class Service:
 
     def __init__(self) -> None:
         self.mqtt_port = free_port()
+        self.ws_port = free_port()
         self.http_port = free_port()
         self.epoch = "first"
         self.deaf = False
@@ -157,7 +158,7 @@ class Service:
             self.rules(), webhook, self._login(), Authorizer(acl, self._http, self.url, "hook-token")
         )
         await self._broker.start(
-            socket.create_server(("127.0.0.1", self.mqtt_port)), socket.create_server(("127.0.0.1", 0))
+            socket.create_server(("127.0.0.1", self.mqtt_port)), socket.create_server(("127.0.0.1", self.ws_port))
         )
 
     def rules(self) -> EvaluatedRules:

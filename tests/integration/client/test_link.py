@@ -20,6 +20,7 @@ class Silent:
     def __init__(self) -> None:
         self.answers = b""
         self.alive = False
+        self.hangs_up = False
         self.pings = 0
         self.opened = 0
         self.open = 0
@@ -29,7 +30,7 @@ class Silent:
         self.opened += 1
         self.open += 1
         writer.write(self.answers)
-        while received := await reader.read(65536):
+        while (received := await reader.read(65536)) and not self.hangs_up:
             if received == PINGREQ:
                 self.pings += 1
                 writer.write(PINGRESP if self.alive else b"")
@@ -61,6 +62,14 @@ async def test_a_broker_that_does_not_answer_is_left_for_another_connection(
             assert "cannot be reached" in str(await told(waiting))
             assert broker.open <= 1
         await until(lambda: broker.open == 0)
+
+
+async def test_a_broker_that_hangs_up_before_it_answers_is_left_at_once() -> None:
+    async with silent() as broker:
+        broker.hangs_up = True
+        async with device(broker) as waiting:
+            await until(lambda: broker.opened >= 4)
+            assert "cannot be reached" in str(await told(waiting))
 
 
 async def test_a_device_that_is_left_while_it_connects_does_not_connect_later() -> None:
