@@ -1,4 +1,4 @@
-"""`/admin/deadletters`: what was refused, and why."""
+"""Serves `/admin/deadletters`: what was refused, and why."""
 
 from base64 import b64decode
 
@@ -27,7 +27,8 @@ class DeadLettersApi:
         return answer({"deadletters": await self._dead_letters.page(after, limit)})
 
     async def replay(self, request: web.Request) -> web.Response:
-        """Handles the letter's body again. Once that succeeds the letter is gone; else the answer says what failed."""
+        """Handles the letter's body again. If that succeeds the letter is deleted; otherwise the answer says what
+        failed."""
         number = named(request, "number", "a dead letter")
         letter = await self._dead_letters.get(number)
         if letter is None:

@@ -1,4 +1,4 @@
-"""`/admin/groups`: operators make, look at, fill and dismiss groups, with every right and the same limits."""
+"""Serves `/admin/groups`: operators create, read, fill and dismiss groups, with all rights and the usual limits."""
 
 import secrets
 from typing import Any
@@ -80,7 +80,7 @@ class GroupsApi:
 
 
 def _gid(given: dict[str, Any]) -> int:
-    """As given, or a new one. Raises ValueError."""
+    """Returns the given gid, or a new one. Raises ValueError."""
     gid = given.get("gid")
     if gid is None:
         return secrets.randbelow(MAX_ID) + 1

@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz` and `/metrics`: no token needed."""
+"""Serves `/healthz`, `/readyz` and `/metrics`, which need no token."""
 
 from typing import Any
 
@@ -48,11 +48,12 @@ class HealthApi:
         return web.Response(body=b'{"alive":true}', content_type="application/json")
 
     async def ready(self, request: web.Request) -> web.Response:
-        """200 while hooks and pulls are answered. An archive that is away does not make the service unready."""
+        """Answers 200 while hooks and pulls are answered. An archive that is away does not make the service
+        unready."""
         return await self._state(writes=True)
 
     async def ready_for_pulls(self, request: web.Request) -> web.Response:
-        """200 while pulls are answered, whether anything can be stored or not."""
+        """Answers 200 while pulls are answered, whether anything can be stored or not."""
         return await self._state(writes=False)
 
     async def _state(self, *, writes: bool) -> web.Response:

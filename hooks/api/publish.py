@@ -1,4 +1,4 @@
-"""`POST /admin/publish`: operators send messages in the service's name."""
+"""Serves `POST /admin/publish`: operators send messages in the service's name."""
 
 import time
 from typing import Any
@@ -26,7 +26,7 @@ class PublishApi:
         return [web.post("/admin/publish", self.publish)]
 
     async def publish(self, request: web.Request) -> web.Response:
-        """`mid` of the stored message; None with QoS 0, which is live only."""
+        """Answers the `mid` of the stored message; null with QoS 0, which is live only."""
         given = await fields(request)
         to, qos = parse(str(given.get("topic"))), given.get("qos", 1)
         if not isinstance(to, Address):
@@ -36,7 +36,7 @@ class PublishApi:
         client_id, payload = self._payload(given)
         mid = None
         if qos == 1:
-            # What comes back through the broker's rules, as business messages do, is known by its id.
+            # A message that comes back through the broker's rules, as business messages do, is recognised by its id.
             now = time.time_ns() // 1_000_000
             mid = (await self._appender.append(to, SERVICE, client_id, now, True, payload)).mid
         elif not self._outgoing.connected:

@@ -122,7 +122,7 @@ class PullApi:
             await response.prepare(request)
             await response.write_eof()
         except ConnectionError:
-            # aiohttp finds that out again, and ends the connection.
+            # aiohttp notices that again, and ends the connection.
             pass
         return response
 

@@ -1,8 +1,7 @@
-"""Room for answers: what pulls may take of a process's memory.
-
-Most of that is for clients that do not read what they asked for. A pull takes its place before anything is read for it:
-room for the largest page. Once the answer is built it keeps what that takes, until the client has read it. While others
-build, a pull waits in line; where unread answers leave no room it is refused, for nobody knows how long it would wait.
+"""Limits the memory of a process that answers to pulls may take.  Most of it is for clients that do not read what
+they asked for. A pull takes its place before anything is read for it: room for the largest page. Once the answer is
+built it keeps what that takes, until the client has read it. While others build, a pull waits in line; where unread
+answers leave no room it is refused, for nobody knows how long it would wait.
 """
 
 import asyncio
@@ -47,7 +46,7 @@ class Room:
             raise
 
     def fill(self, size: int) -> None:
-        """A page was built, and its answer takes `size` bytes."""
+        """Notes that a page was built, and its answer takes `size` bytes."""
         self._spare -= size
         self._give(PAGE_BYTES - size)
         if self._spare < PAGE_BYTES:
@@ -57,7 +56,7 @@ class Room:
             self._line.clear()
 
     def give_back(self, uid: int, taken: int, filled: int) -> None:
-        """taken: room that is free again. filled: how much of it an answer had."""
+        """Gives room back. taken: room that is free again. filled: how much of it an answer had."""
         self._spare += filled
         self._give(taken)
         self._leave(uid)
@@ -102,14 +101,14 @@ class Place:
         self._taken = PAGE_BYTES
 
     def fill(self, length: int) -> None:
-        """The answer has so many bytes, and they stand in the buffer of its connection, too."""
+        """Notes the bytes of the answer, which are in the buffer of its connection, too."""
         if not self._taken:
             return
         self._taken = self._filled = 2 * length
         self._room.fill(self._filled)
 
     def leave(self) -> None:
-        """Leaves it, if it was taken."""
+        """Leaves the place, if it was taken."""
         if self._taken:
             self._room.give_back(self._uid, self._taken, self._filled)
             self._taken = self._filled = 0

@@ -1,4 +1,4 @@
-"""`/admin/tags`: operators make tags, say who holds them, and look at them."""
+"""Serves `/admin/tags`: operators create tags, decide who holds them, and read them."""
 
 from collections.abc import AsyncIterator
 from typing import Any

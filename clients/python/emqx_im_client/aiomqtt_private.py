@@ -1,4 +1,5 @@
-"""All that is used of aiomqtt beyond its documentation. pyproject.toml therefore keeps aiomqtt's minor version."""
+"""Holds everything that is used of aiomqtt beyond its documentation; so pyproject.toml pins aiomqtt's minor
+version."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,5 @@
-"""Growing pauses between tries, at random lengths, so that devices cut off together come back apart."""
+"""Makes growing pauses of random length between tries, so that devices cut off together come back at different
+times."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Ending tasks for certain, on Python 3.11 too."""
+"""Ends tasks reliably, on Python 3.11 too."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,7 +8,7 @@ from emqx_im_client.errors import DeviceError
 
 
 def heed_cancellation() -> None:
-    """To be called after aiomqtt has waited in this task: raises CancelledError if the task is being cancelled.
+    """Raises CancelledError if the task is being cancelled. Call it after aiomqtt has waited in this task.
 
     It waits with `asyncio.wait_for`, which before Python 3.12 loses a cancellation that meets its result.
     """
@@ -18,7 +18,7 @@ def heed_cancellation() -> None:
 
 
 async def until_one_fails(*endless: Coroutine[Any, Any, None]) -> Never:
-    """Runs them together, ends them together, raises the failure; a DeviceError before any other.
+    """Runs the coroutines together, ends them together, and raises the failure, a DeviceError before any other.
 
     A TaskGroup leaves its own task marked as being cancelled before Python 3.13, which `heed_cancellation` would heed.
     """

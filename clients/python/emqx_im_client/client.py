@@ -84,7 +84,7 @@ class Device(CommandMethods):
         return await self._inbox.next()
 
     async def send(self, topic: str, body: Any, *, type: str = "text") -> int:  # noqa: A002
-        """Sends a message and waits until it is stored: its `mid`.
+        """Sends a message, waits until it is stored, and returns its `mid`.
 
         Raises Refused, Unanswered, Unauthorized, ValueError for a topic that nobody can publish to. A message over the
         sender's budget is kept, and sent again when the service says. To keep an order, await one before the next.
@@ -97,7 +97,7 @@ class Device(CommandMethods):
         if self._failure is not None:
             raise self._failure
         outgoing = self._outbox.compose(topic, fields)
-        # Before it is saved: a later run that sends it again knows it for its own, too.
+        # Before it is saved, so that a later run that sends it again recognises it, too.
         self._inbox.remember(live(topic, outgoing.payload.encode(), 1), stored=True)
         self._outbox.add(outgoing)
         return await self._outbox.answer(outgoing)
@@ -114,7 +114,7 @@ class Device(CommandMethods):
         """Marks the conversation as read up to `mid`, by default all of it. Raises as `send` does."""
         if mid is None:
             if self._pulling is not None and conversation in self._inbox.kept.claims():
-                # What came live has no `mid` before a pull brings it.
+                # A live message has no `mid` until a pull brings it.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(doubts.PROOF):
                         await self._pulling.pull_anew()
@@ -125,7 +125,7 @@ class Device(CommandMethods):
     async def settled(self) -> None:
         """Waits until everything stored before has been dealt with, and everything sent is answered.
 
-        For that somebody must be iterating; where the device cannot go on, it is the iteration that raises.
+        Somebody must be iterating meanwhile; if the device cannot go on, the iteration raises.
         """
         await self._inbox.caught_up.wait()
         await self._outbox.empty()

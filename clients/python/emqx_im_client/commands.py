@@ -1,10 +1,10 @@
-"""Commands for groups, conversations and tags: messages to topics of their own, sent again until they are answered."""
+"""Commands for groups, conversations and tags: messages to separate topics, sent again until they are answered."""
 
 from typing import Any
 
 
 class CommandMethods:
-    """What a user may do beside sending. Each returns once the service has done it; raises as `publish` does."""
+    """Commands besides sending. Each returns once the service has carried it out, and raises as `publish` does."""
 
     uid: int
 
@@ -20,7 +20,7 @@ class CommandMethods:
         return await self.publish(f"{topic}/recall", {"mid": mid})
 
     async def edit(self, topic: str, mid: int, body: Any, *, type: str = "text") -> int:  # noqa: A002
-        """Says something else in a message of the user's own."""
+        """Changes the content of one of the user's own messages."""
         return await self.publish(f"{topic}/edit", {"mid": mid, "type": type, "body": body})
 
     async def set(self, key: str, value: Any) -> int:

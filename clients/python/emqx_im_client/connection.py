@@ -1,4 +1,4 @@
-"""One connection after the other: what is done on each, and how long the device waits before the next."""
+"""Keeps one connection after the other: what is done on each, and how long the device waits before the next."""
 
 import asyncio
 import logging
@@ -21,11 +21,11 @@ PAUSES = (0.5, 60.0)
 """Seconds until the device connects again: the first pause, and the longest. The first again once it is up to date."""
 
 STEADY = 10.0
-"""Seconds that a connection must stand to be no sign of another device with the same clientid; and longer than the
-pauses, as such a device makes pauses too."""
+"""Seconds after which a connection is no sign of another device with the same clientid; it must also outlast the
+pauses, because such a device makes pauses too."""
 
 TAKEN_OVER = 4
-"""Connections that end sooner, one after the other, of which the application is told."""
+"""Short connections in a row after which the application is told."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +58,8 @@ class Connections:
         """Connections in a row that stood and ended soon."""
 
     async def keep_connected(self) -> Never:
-        """Raises DeviceError for what will not mend itself; whatever else happens is tried again."""
+        """Keeps the device connected. Raises DeviceError for what cannot mend itself; everything else is tried
+        again."""
         while True:
             self._standing = False
             try:
@@ -70,14 +71,14 @@ class Connections:
             except DeviceError:
                 raise
             except Exception as error:
-                # Such as a disk that is full. It must not end the device, and must not be hidden.
+                # A full disk, for instance. It must not end the device, and must not be hidden.
                 _log.exception("%s: unexpected", self._own)
                 self._health.failed("broker", f"{type(error).__name__}: {error}")
             self._short += self._standing
             await asyncio.sleep(self._pauses.pause())
 
     async def _use_one(self) -> None:
-        """One connection, until it breaks."""
+        """Uses one connection until it breaks."""
         async with self._connect() as link:
             self._health.accepted("broker")
             self._pulling.begin()
@@ -100,7 +101,7 @@ class Connections:
             self._listener.hear(*await link.receive())
 
     async def _watch(self) -> None:
-        """Tells when the device is up to date. Then the next pause is a short one, unless connections keep ending."""
+        """Reports when the device is up to date. Then the next pause is short, unless connections keep ending."""
         begun = asyncio.get_running_loop().time()
         await self._pulling.complete.wait()
         await self._subscriptions.complete.wait()

@@ -1,9 +1,7 @@
-"""Topics about which the service says nothing, though it could.
-
-EMQX keeps for an hour what it decided about a connection, and MQTT 3.1.1 does not tell who is refused: after a denial
-of the moment when the service was away, the broker takes what is sent and drops it. Only another connection helps then.
-It costs a question about each topic that the device hears, so it is not the answer to a service that is away, or slow,
-or has no room to store anything.
+"""Watches topics about which the service says nothing, though it could.  EMQX caches its decisions about a connection
+for an hour, and MQTT 3.1.1 does not tell a refused client: after a denial of the moment when the service was away,
+the broker takes what is sent and drops it. Only another connection helps then. It costs a question about each topic
+that the device hears, so it is not the answer to a service that is away, or slow, or has no room to store anything.
 """
 
 import asyncio
@@ -31,26 +29,26 @@ class TopicDoubts:
         self.begin()
 
     def begin(self) -> None:
-        """A new connection, on which nothing was sent yet."""
+        """Begins with a new connection, on which nothing was sent yet."""
         self._deadlines: dict[str, float] = {}
         self._doubted_at: dict[str, float] = {}
         self._last_chance: set[str] = set()
 
     def taken(self, topic: str) -> None:
-        """The broker has taken a message for the topic."""
+        """Notes that the broker has accepted a message for the topic."""
         if topic not in self._deadlines:
             longer = self._longer.setdefault(topic, Backoff(*ANSWER))
             self._deadlines[topic] = _now() + longer.pause()
 
     def answered(self, topic: str) -> None:
-        """The service answered, so this connection carries what is sent to the topic."""
+        """Notes that the service answered, so this connection carries what is sent to the topic."""
         self._longer.pop(topic, None)
         self._deadlines.pop(topic, None)
         self._doubted_at.pop(topic, None)
         self._last_chance.discard(topic)
 
     def keep_only(self, topics: set[str]) -> None:
-        """Nothing is expected any more about other topics."""
+        """Forgets all other topics, about which no answer is expected any more."""
         for topic in set(self._longer) - topics:
             self.answered(topic)
 

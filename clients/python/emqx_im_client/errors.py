@@ -1,4 +1,4 @@
-"""What a device can be refused. Whatever may pass by itself is tried again instead, a refused login too."""
+"""Errors that a device raises. Temporary failures, also a refused login, are tried again instead."""
 
 
 class DeviceError(Exception):
@@ -6,11 +6,11 @@ class DeviceError(Exception):
 
 
 class Unauthorized(DeviceError):
-    """The token is another user's, or nobody's who is a user."""
+    """The token belongs to another user, or to no user."""
 
 
 class PullRefused(DeviceError):
-    """The service says that what is asked of it is wrong: the saved place is not one."""
+    """The service says that the request is wrong: the saved place is invalid."""
 
 
 class StateInUse(DeviceError):
@@ -18,7 +18,7 @@ class StateInUse(DeviceError):
 
 
 class StateDamaged(DeviceError):
-    """The state file does not hold what a device wrote."""
+    """The state file does not contain what a device wrote."""
 
 
 class Refused(DeviceError):

@@ -1,4 +1,4 @@
-"""What a device is told: messages, as they come live or pulled, and the few other events."""
+"""Events of a device: messages, live or pulled, and a few others."""
 
 from base64 import b64decode
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class Message:
 
     @property
     def identity(self) -> str | None:
-        """Topic, sender and id, shortened; None for a live message that does not say them."""
+        """Returns topic, sender and id, shortened; None for a live message without them."""
         if self.sender is None or self.id is None:
             return None
         return _short(f"{self.topic}\n{self.sender}\n{self.id}".encode())
@@ -161,7 +161,7 @@ def live(topic: str, payload: bytes, qos: int) -> Message:
 
 
 def pulled(entry: dict[str, Any]) -> Message:
-    """Makes a message of what the pull gives. Raises KeyError, TypeError, ValueError for what is none."""
+    """Makes a message from an entry of a pull. Raises KeyError, TypeError, ValueError if it is none."""
     if type(entry["last_id"]) is not int or type(entry["mid"]) is not int or not isinstance(entry["topic"], str):
         raise TypeError("not a message")
     recalled, edited = entry.get("recalled"), entry.get("edited")

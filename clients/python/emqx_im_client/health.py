@@ -1,4 +1,4 @@
-"""What stands between the device and being up to date, told to the application when it changes."""
+"""Tells the application, when it changes, what keeps the device from being up to date."""
 
 import logging
 import time
@@ -23,7 +23,7 @@ class Health:
         self._refused_since: dict[str, float] = {}
 
     def failed(self, what: str, reason: str, *, refused: bool = False) -> None:
-        """Something (`what`) did not work, and is tried again. refused: because of user or token."""
+        """Notes that something (`what`) failed and is tried again. refused: because of user or token."""
         _log.info("%s: %s", self._name, reason)
         trouble = Trouble(reason)
         if refused:
@@ -35,18 +35,18 @@ class Health:
             self._report(trouble)
 
     def saved(self, error: OSError | None) -> None:
-        """The state was kept, or could not be."""
+        """Notes that the state was saved, or could not be."""
         if error is None:
             self.works("state")
         else:
             self.failed("state", f"what was received cannot be kept: {error}")
 
     def accepted(self, what: str) -> None:
-        """User and token were taken."""
+        """Notes that user and token were accepted."""
         self._refused_since.pop(what, None)
 
     def works(self, what: str) -> None:
-        """It works again."""
+        """Notes that it works again."""
         self.accepted(what)
         if self._troubles.pop(what, None) is not None and not self._troubles:
             _log.info("%s: works again", self._name)

@@ -1,4 +1,4 @@
-"""Between what arrives and the program that reads it: order, repeats, and the place that is saved."""
+"""Keeps order, repeats and the saved place, between what arrives and the program that reads it."""
 
 import asyncio
 from collections import deque
@@ -70,7 +70,7 @@ class Inbox:
         self._failure: Exception | None = None
 
     def hold(self) -> None:
-        """From now on live messages wait until `release`, behind what is being pulled."""
+        """Lets live messages wait until `release`, behind what is being pulled."""
         if self._held is None:
             self._held = []
 
@@ -119,18 +119,18 @@ class Inbox:
             self._put(_Item(StateChanged(state)))
 
     def take_own(self, outgoing: OutgoingMessage, mid: int) -> None:
-        """The service has done what the user's own message asked."""
+        """Notes that the service has carried out the user's own message."""
         self.kept.take_own(outgoing, mid)
 
     def pulled_up_to(self, time: float) -> None:
-        """Everything that was stored at that time of the event loop is in the inbox."""
+        """Notes that everything stored at that time of the event loop is in the inbox."""
         self.kept.pulled_up_to(time)
 
     def tell(self, settled: Settled) -> None:
         self._put(_Item(settled))
 
     def report(self, event: Trouble | Recovered) -> None:
-        """Takes the place of a report that nobody has read yet: however long nobody reads, one waits."""
+        """Replaces a report that nobody has read yet: only one waits, however long nobody reads."""
         if self._report is not None:
             self._items.remove(self._report)
             self._report = None
@@ -139,7 +139,7 @@ class Inbox:
             self._put(self._report)
 
     def fail(self, failure: Exception) -> None:
-        """Nothing more will come; who reads is told after the last event."""
+        """Ends the events; the reader gets the failure after the last one."""
         self._failure = failure
         self._arrived.set()
 
@@ -160,7 +160,7 @@ class Inbox:
                 self.caught_up.set()
 
     def done(self) -> None:
-        """The event that was read last is dealt with."""
+        """Notes that the event that was read last was dealt with."""
         item, self._in_hand = self._in_hand, None
         if item is None:
             return
@@ -178,7 +178,7 @@ class Inbox:
         self._save()
 
     def _save(self) -> None:
-        """Keeps the state. What cannot be kept now is kept with what follows: a crash gives it again."""
+        """Saves the state. What cannot be saved now is saved with what follows; after a crash it comes again."""
         try:
             self._state.save()
         except OSError as error:
@@ -187,7 +187,7 @@ class Inbox:
             self.on_saved(None)
 
     def remember(self, message: Message, *, stored: bool) -> None:
-        """Another copy of the message is now a repeat; of one that came live, only one that says the same."""
+        """Makes another copy of the message a repeat; for a live one only a copy with the same content."""
         if message.identity is None:
             return
         seen = self._state.saved.seen

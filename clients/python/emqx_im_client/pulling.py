@@ -45,16 +45,16 @@ class Pulling:
         self._ended = asyncio.Event()
 
     def begin(self) -> None:
-        """A new connection: what is heard on it waits behind what is pulled."""
+        """Begins with a new connection: what is heard on it waits behind what is pulled."""
         self.complete.clear()
         self._inbox.hold()
 
     def ask(self) -> None:
-        """There may be something new."""
+        """Asks for a pull, because there may be something new."""
         self._wanted.set()
 
     def hint(self) -> None:
-        """Somebody says that there is something new."""
+        """Asks for a pull on a hint, which anybody can give, that there is something new."""
         if self._hinted is None or self._hinted.when() < _now():
             wait = random.uniform(0, HINT)  # noqa: S311
             self._hinted = asyncio.get_running_loop().call_later(wait, self.ask)
@@ -68,7 +68,7 @@ class Pulling:
             await self._ended.wait()
 
     def ask_up_to(self, head: int) -> None:
-        """There are messages up to `head`, the service says."""
+        """Asks for a pull because the service says that there are messages up to `head`."""
         if head > self._inbox.position.cursor:
             self._wanted.set()
 
@@ -88,7 +88,7 @@ class Pulling:
                 continue
 
     async def _pull_to_the_end(self) -> None:
-        """Live messages wait behind the pages, but not for a service that is away."""
+        """Pulls to the end. Live messages wait behind the pages, but not for a service that is away."""
         pauses = Backoff(*PAUSES)
         begun_at = _now()
         more = True

@@ -1,6 +1,5 @@
-"""Sending on one connection: everything unsent at once and in order, then each again until it is answered.
-
-After a hold it begins with one message, so that what is still over the budget is not sent, and counted, in vain.
+"""Sends on one connection: everything unsent at once and in order, then each again until it is answered.  After a
+hold it begins with one message, so that messages still over the budget are not sent, and counted, in vain.
 """
 
 import asyncio
@@ -56,7 +55,7 @@ class Sender:
         if self._outbox.is_unsent(outgoing) and self._outbox.held_until <= _now():
             self._doubts.taken(outgoing.topic)
             if outgoing.id in self._pauses:
-                # Unanswered, but not over the budget: it keeps back no others.
+                # Unanswered, but not over the budget: it does not hold back others.
                 self._outbox.quicken()
             self._due[outgoing.id] = _now() + self._pauses.setdefault(outgoing.id, Backoff(*RESEND)).pause()
 
@@ -87,7 +86,7 @@ class Sender:
         return None if soonest == math.inf else soonest + 0.001
 
     def _forget_settled(self) -> None:
-        """Nothing more is expected about what was answered or given up."""
+        """Forgets messages that were answered or given up."""
         unsent = self._outbox.unsent()
         ids = {outgoing.id for outgoing in unsent}
         self._due = {client_id: at for client_id, at in self._due.items() if client_id in ids}

@@ -1,4 +1,4 @@
-"""What a device must keep over a restart: its id, its place, what it has seen, what is not answered yet."""
+"""Keeps what a device must remember over a restart: its id, its place, what it has seen, what is not answered yet."""
 
 import fcntl
 import os
@@ -53,7 +53,7 @@ class Saved:
 
 
 class State(Protocol):
-    """Where a device keeps what it must not forget. `save` is called after every change."""
+    """Keeps what a device must not forget. `save` is called after every change."""
 
     saved: Saved
 
@@ -67,7 +67,7 @@ class MemoryState:
         self.saved = Saved()
 
     def save(self) -> None:
-        """Nothing to do: the object itself is the memory."""
+        """Does nothing: the object itself is the memory."""
 
 
 class FileState:
@@ -90,7 +90,7 @@ class FileState:
             self.close()
             raise
         self._on_disk = set(self.saved.unsent)
-        # At once, so that the device has the same id after a crash, and so that a full or read-only disk is told now.
+        # At once, so that the device keeps its id after a crash, and a full or read-only disk is noticed now.
         self.save()
 
     def save(self) -> None:
@@ -135,7 +135,7 @@ class FileState:
 
 
 def _sync_directory(path: Path) -> None:
-    """Forces to disk that the new file stands under its name."""
+    """Forces the new file's name to disk."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""Which topics the device hears, beside its own: those that the service names, asked for a few at a time.
+"""Subscribes to the topics that the service names, beside the device's own, a few at a time.
 
 The broker asks the service about each topic, one after the other, and answers nothing else meanwhile. After a restart
 of the broker all devices ask at once. So a packet has as many topics as were answered in a few seconds: nobody
@@ -21,7 +21,7 @@ MOST = 100
 """… in the largest, which no broker finds too large."""
 
 SECONDS = 3.0
-"""What a packet should take."""
+"""Seconds that a packet should take."""
 
 AGAIN = (30.0, 600.0)
 """Seconds until topics that the broker refused, though the service named them, are asked for again: the first pause,
@@ -39,7 +39,7 @@ class StillRefused(Exception):
 
 
 class Subscriptions:
-    """The size of packets is kept over connections, as the time that a question takes is."""
+    """The size of packets is kept over connections, like the time that a question takes."""
 
     def __init__(self, name: str) -> None:
         self.complete = asyncio.Event()
@@ -51,7 +51,7 @@ class Subscriptions:
         self.begin({})
 
     def begin(self, answers: dict[str, bool]) -> None:
-        """A new connection, on which so much is granted or refused already."""
+        """Begins with a new connection, on which these topics are granted or refused already."""
         self._granted = {topic for topic, granted in answers.items() if granted}
         self._refused = {topic for topic, granted in answers.items() if not granted}
         self._waiting: dict[str, None] = {}
@@ -64,7 +64,7 @@ class Subscriptions:
         self._changed.set()
 
     def add(self, topics: Iterable[str]) -> None:
-        """The service names topics. What is granted or asked for already is not asked for again."""
+        """Adds topics that the service names, unless they are granted or asked for already."""
         for topic in topics:
             if not is_topic(topic):
                 _log.warning("%s: %r is not a topic to subscribe to", self._name, topic)
@@ -75,7 +75,7 @@ class Subscriptions:
         self._changed.set()
 
     def remove(self, topics: Iterable[str]) -> None:
-        """The service takes topics away."""
+        """Removes topics that the service takes away."""
         for topic in topics:
             self._waiting.pop(topic, None)
             self._refused.discard(topic)

@@ -1,4 +1,4 @@
-"""Trusted sending: users publish to `send/…`, and the broker says in what it delivers who sent it."""
+"""Trusted sending: users publish to `send/…`, and the broker adds the sender to each live message."""
 
 import re
 from base64 import b64decode

@@ -1,6 +1,5 @@
-"""`GET /admin/openapi.json`: what the service answers over HTTP.
-
-The tests hold every answer of the service to it, and docs/admin.md to its summaries.
+"""Serves `GET /admin/openapi.json`: what the service answers over HTTP.  Tests compare every answer of the service
+with it, and docs/admin.md with its summaries.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the OpenAPI document is written with: schemas of values, and operations."""
+"""Helpers for the OpenAPI document: schemas of values, and operations."""
 
 from collections.abc import Mapping
 from typing import Any
