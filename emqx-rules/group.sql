@@ -1,4 +1,4 @@
--- Commands: what users ask of groups, and of tags that they may follow.
+-- Commands: what users ask of groups, of conversations, and of tags that they may follow.
 -- Answers to: POST /hooks/group
 SELECT
   'group' AS hook,
@@ -6,6 +6,7 @@ SELECT
   topic, qos, base64_encode(payload) AS payload_b64, publish_received_at
 FROM
   "group/+/+",
+  "single/+/+",
   "business/+/follow",
   "business/+/unfollow"
 WHERE

@@ -136,6 +136,8 @@ class MessageSettings:
     )
     send_rate: int = Field(1200, ge=1, description="Messages and commands that one user may send in a minute.")
     dedupe_seconds: int = Field(7200, ge=1, description="Seconds for which a resend with the same `id` is recognised.")
+    recall_seconds: int = Field(120, ge=0, description="Seconds for which a message may be recalled by its sender.")
+    edit_seconds: int = Field(900, ge=0, description="Seconds for which a message may be edited by its sender.")
 
 
 @concern

@@ -150,8 +150,8 @@ class WillTopic:
 Topic = Address | CommandTopic | SendTopic | WillTopic
 
 VERBS: dict[type[Address], frozenset[str]] = {
-    Inbox: frozenset(),
-    Group: frozenset(["create", "invite", "join", "leave", "kick", "dismiss", "mode"]),
+    Inbox: frozenset(["recall", "edit"]),
+    Group: frozenset(["create", "invite", "join", "leave", "kick", "dismiss", "mode", "recall", "edit"]),
     Global: frozenset(),
     Tag: frozenset(["follow", "unfollow"]),
 }

@@ -96,5 +96,11 @@ CHANNEL_CODES = (
     "bad_command",
     "unknown_tag",
     "not_followable",
+    "unknown_message",
+    "not_the_sender",
+    "of_the_service",
+    "too_late",
+    "recalled",
+    "aggregated",
 )
 """What `ChannelRefused` may say."""

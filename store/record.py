@@ -35,6 +35,12 @@ class Message(NamedTuple):
     replaced: int = 0
     recalled_by: str = ""
 
+    def changed_to(self, changed: "Message") -> "Message":
+        """Which of two counts, this or what an edit or a recall made of it: the newest edit, and above all a recall."""
+        if self.recalled_by or not (changed.recalled_by or changed.replaced > self.replaced):
+            return self
+        return changed
+
 
 class Shared(Message):
     """A message that many answers hold. rendered: as they give it, once the first of them has made that."""

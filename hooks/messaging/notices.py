@@ -7,7 +7,7 @@ from uuid import uuid4
 import orjson
 
 from hooks.tokens.bearer import receiver_key
-from store.addresses import Group, Inbox
+from store.addresses import Address, Inbox
 from store.record import SERVICE
 
 PREFIX = "im."
@@ -19,10 +19,10 @@ def new_id() -> str:
     return f"{PREFIX}{uuid4().hex}"
 
 
-def notice(secret: str, to: Inbox | Group, kind: str, body: Mapping[str, Any]) -> tuple[str, bytes]:
+def notice(secret: str, to: Address, kind: str, body: Mapping[str, Any]) -> tuple[str, bytes]:
     """Returns the `id` and payload of a control message.
 
-    One to a group carries no key, and is true once it is pulled.
+    One to a group, a tag or everybody carries no key, and is true once it is pulled.
     """
     message: dict[str, Any] = {"id": new_id(), "type": kind, "from": SERVICE}
     if isinstance(to, Inbox):

@@ -7,6 +7,7 @@ from hooks.api.health import HealthApi
 from hooks.api.openapi import OpenApi
 from hooks.api.publish import PublishApi
 from hooks.api.pull import PullApi
+from hooks.api.recall import RecallApi
 from hooks.api.room import Room
 from hooks.api.tags import TagsApi
 from hooks.api.users import UsersApi
@@ -65,6 +66,7 @@ def make_parts(
         GroupsApi(store.groups, messaging.commands),
         TagsApi(store.tags, messaging.tag_changes),
         PublishApi(store.appender, messaging.outgoing, most_payload=settings.messages.max_payload),
+        RecallApi(messaging.recalls),
         DeadLettersApi(store.dead_letters, webhook),
         OpenApi(),
     )
@@ -88,7 +90,13 @@ def _webhook(settings: Settings, store: Storing, messaging: Messaging, metrics: 
             "message": MessageHook(
                 store.appender, acknowledgements, sync, operators=operators, most_payload=most_payload
             ),
-            "group": GroupHook(messaging.commands, messaging.tag_changes, acknowledgements, most_payload=most_payload),
+            "group": GroupHook(
+                messaging.commands,
+                messaging.tag_changes,
+                messaging.recalls,
+                acknowledgements,
+                most_payload=most_payload,
+            ),
             "client": ClientHook(store.presence, messaging.subscriptions, sync, metrics, messaging.ender),
             "will": WillHook(store.presence),
             "authz": AuthzHook(

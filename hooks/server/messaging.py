@@ -16,6 +16,7 @@ from hooks.messaging.membership_judge import MembershipJudge
 from hooks.messaging.memberships import Memberships
 from hooks.messaging.outgoing import Outgoing
 from hooks.messaging.permissions import LEFT_SECONDS, PermissionWorker
+from hooks.messaging.recalls import Recalls
 from hooks.messaging.session_ender import SessionEnder
 from hooks.messaging.subscriptions import Subscriptions
 from hooks.messaging.sync import Sync
@@ -49,6 +50,7 @@ class Messaging:
     ender: SessionEnder | None
     judge: MembershipJudge
     outgoing: Outgoing
+    recalls: Recalls
     subscriptions: Subscriptions
     sync: Sync
     tag_changes: TagChanges
@@ -89,6 +91,7 @@ def make_messaging(
         ender=sessions.ender if sessions else None,
         judge=MembershipJudge(memberships, store.wakeups, member_cache, doubts),
         outgoing=outgoing,
+        recalls=Recalls(store.replacements, outgoing, secret=settings.control.secret),
         subscriptions=subscriptions,
         sync=sync,
         tag_changes=TagChanges(store.tags, partial(Replacement, redis, store.tags), member_cache),

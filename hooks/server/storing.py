@@ -26,6 +26,7 @@ from store.timelines.append import Appender
 from store.timelines.hot_channels import HotChannels
 from store.timelines.pull import Puller
 from store.timelines.recovery import StoreRecovery
+from store.timelines.replacements import Replacements
 from store.timelines.summary import Timelines
 from store.timelines.sweep import Sweeper
 from store.timelines.wakeups import Wakeups
@@ -48,6 +49,7 @@ class Storing:
     presence: Presence
     puller: Puller
     recovery: StoreRecovery
+    replacements: Replacements
     tags: Tags
     timelines: Timelines
     wakeups: Wakeups
@@ -84,6 +86,13 @@ async def make_store(
     stack.push_async_callback(appender.stop)
     groups = Groups(redis, connections.writing, **bounds, limits=_limits(settings))
     tags = Tags(redis, connections.writing, **bounds)
+    replacements = Replacements(
+        *(connections.writing, archive, outbox),
+        **bounds,
+        recall_seconds=settings.messages.recall_seconds,
+        edit_seconds=settings.messages.edit_seconds,
+        sync_sender=sync_sender,
+    )
     wakeups = Wakeups(connections.blocking)
     stack.push_async_callback(wakeups.stop)
 
@@ -105,12 +114,13 @@ async def make_store(
         budget=budget,
         dead_letters=dead_letters,
         groups=groups,
-        keeper=StoreKeeper(recovery, archive, (appender, groups, tags)),
+        keeper=StoreKeeper(recovery, archive, (appender, groups, tags, replacements)),
         memory=memory,
         outbox=outbox,
         presence=Presence(redis, settings.broker.user_sessions),
         puller=puller,
         recovery=recovery,
+        replacements=replacements,
         tags=tags,
         timelines=Timelines(redis, window_us=window_us),
         wakeups=wakeups,

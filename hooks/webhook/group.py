@@ -1,4 +1,4 @@
-"""Handles `/hooks/group`: users' commands to groups and tags."""
+"""Handles `/hooks/group`: users' commands to groups, tags and conversations."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +7,8 @@ from hooks.errors import OverBudget, Refused
 from hooks.messaging.acknowledgements import Acknowledgements
 from hooks.messaging.commands import Commands
 from hooks.messaging.commands import read as read_command
+from hooks.messaging.recalls import VERBS as RECALLS
+from hooks.messaging.recalls import Recalls
 from hooks.messaging.tag_changes import TagChanges
 from hooks.webhook import body as fields
 from hooks.webhook.body import Body, moment, text, username
@@ -16,13 +18,23 @@ from hooks.webhook.payload import read as read_payload
 from store.addresses import CommandTopic, Group, Tag, number, parse
 from store.errors import ChannelRefused, SenderOverBudget
 
+_CODES_OF_USERS = {"aggregated": "too_late"}
+"""What operators are told of a message, and what users are."""
+
 
 class GroupHook:
     def __init__(
-        self, commands: Commands, tags: TagChanges, acknowledgements: Acknowledgements, *, most_payload: int
+        self,
+        commands: Commands,
+        tags: TagChanges,
+        recalls: Recalls,
+        acknowledgements: Acknowledgements,
+        *,
+        most_payload: int,
     ) -> None:
         self._commands = commands
         self._tags = tags
+        self._recalls = recalls
         self._acknowledgements = acknowledgements
         self._most_payload = most_payload
 
@@ -45,9 +57,9 @@ class GroupHook:
         if given is None or given.get("id") is None:
             raise Refused("bad_command", ref, "a command is a JSON object with an `id`")
         try:
-            changed = await self._run(asked, actor, given, ref, None if fields.is_replayed(body) else received_at)
+            changed = await self._run(asked, actor, given, ref, received_at, judged=not fields.is_replayed(body))
         except ChannelRefused as refusal:
-            raise Refused(refusal.code, ref) from None
+            raise Refused(_CODES_OF_USERS.get(refusal.code, refusal.code), ref) from None
         except SenderOverBudget as over:
             raise OverBudget(ref, over.retry_after) from None
         except ValueError as error:
@@ -56,14 +68,25 @@ class GroupHook:
             self._acknowledgements.stored(user, ref, changed)
 
     async def _run(
-        self, asked: CommandTopic, actor: int, given: Mapping[str, Any], command_id: str, received_at: int | None
+        self,
+        asked: CommandTopic,
+        actor: int,
+        given: Mapping[str, Any],
+        command_id: str,
+        received_at: int,
+        *,
+        judged: bool,
     ) -> int:
-        """Returns the id of the change. Raises Refused, ValueError, ChannelRefused, SenderOverBudget, StoreError."""
+        """Returns the id of the change. judged: whether a budget judges it.
+
+        Raises Refused, ValueError, ChannelRefused, SenderOverBudget, StoreError.
+        """
+        verb, charged_at = asked.verb, received_at if judged else None
+        if verb in RECALLS:
+            return await self._recalls.run(asked.address, verb, actor, given, command_id, received_at, judged=judged)
         match asked.address:
             case Group(gid):
-                return (
-                    await self._commands.run(gid, actor, read_command(asked.verb, given), command_id, received_at)
-                ).id
+                return (await self._commands.run(gid, actor, read_command(verb, given), command_id, charged_at)).id
             case Tag(tag):
-                return (await self._tags.command(tag, actor, asked.verb, command_id, received_at)).id
+                return (await self._tags.command(tag, actor, verb, command_id, charged_at)).id
         raise Refused("unknown_topic", command_id)

@@ -10,11 +10,16 @@ from hooks.messaging.acknowledgements import Acknowledgements
 from hooks.messaging.sync import NEARLY_LATE_MS, Sync
 from hooks.webhook import body as fields
 from hooks.webhook.body import Body, moment, text, username
+from hooks.webhook.payload import parse as parse_payload
 from hooks.webhook.payload import read
 from store.addresses import Address, Global, Group, Inbox, Tag, Topic, is_business, number, parse
 from store.errors import ChannelRefused
 from store.record import SERVICE
 from store.timelines.append import Appender, Stored
+from store.timelines.replacements import EDITED, RECALLED
+
+_TOLD_LIVE = (RECALLED, EDITED)
+"""What the service publishes to `business/…`, and has stored; it comes back through the broker's rule."""
 
 
 class MessageHook:
@@ -43,7 +48,12 @@ class MessageHook:
             raise Refused("not_a_user", broker_id, "the username `0` is the service's")
         sender = SERVICE if user is None else user
         raw = fields.payload(body)
-        payload = read(raw, sender, broker_id, self._most_payload)
+        try:
+            payload = read(raw, sender, broker_id, self._most_payload)
+        except Refused as refused:
+            if user is not None or refused.code != "reserved_type" or not _is_told_live(raw):
+                raise
+            return None
         to = self._judge(parse(topic), sender, payload.client_id)
         judged = not fields.is_replayed(body)
         stored = self._appender.append(to, sender, payload.client_id, ts, payload.json, raw, judged=judged)
@@ -85,3 +95,7 @@ async def _judged(stored: asyncio.Future[Stored], client_id: str) -> Stored:
         return await stored
     except ChannelRefused as refusal:
         raise Refused(refusal.code, client_id) from None
+
+
+def _is_told_live(raw: bytes) -> bool:
+    return (parse_payload(raw) or {}).get("type") in _TOLD_LIVE

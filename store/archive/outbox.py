@@ -1,10 +1,12 @@
 """The outbox as archivers see it: a list of work; what is archived is taken out."""
 
+import asyncio
+import time
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
-from store.errors import StoreEmpty, UnknownVersion
+from store.errors import ArchiveAway, StoreEmpty, UnknownVersion
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.scripts import script
@@ -14,6 +16,8 @@ GROUP = "archive"
 ENTRY_BYTES = 64
 """What an entry counts for in OUTBOX_BYTES on top of its data."""
 _DONE = script("outbox_done", int)
+_WAIT_SECONDS = 2.0
+_LOOK_SECONDS = 0.05
 DONE_AT_ONCE = 500
 """Entries a call of the script takes out: everybody else waits for it, a millisecond or so."""
 
@@ -94,6 +98,20 @@ class Outbox:
         """
         first: Any = await self._redis.xrange(keys.OUTBOX, count=1)
         return _id(first[0]) if first else None
+
+    async def caught_up(self, id_: int, oldest: int | None = None) -> None:
+        """Returns when the archive has everything below an id: nothing of it is left in the outbox.
+
+        oldest: the first id in it as it was just now, 0 if it was empty; None if that is not known. Raises ArchiveAway.
+        """
+        deadline = time.monotonic() + _WAIT_SECONDS
+        if oldest is None:
+            oldest = await self.oldest_id()
+        while oldest and oldest < id_:
+            if time.monotonic() > deadline:
+                raise ArchiveAway("the archive has not caught up with what is asked for")
+            await asyncio.sleep(_LOOK_SECONDS)
+            oldest = await self.oldest_id()
 
     async def holds_below(self, id_: int) -> bool:
         """Whether a message below an id may not be archived yet.

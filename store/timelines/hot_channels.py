@@ -17,6 +17,7 @@ from store.record import Message, Shared, decode
 from store.redis.client import RedisClient
 from store.redis.pipelined import RedisConnection
 from store.redis.scripts import script
+from store.timelines.replacements import changed_mid, tells_of_another, with_change
 from store.workers import Worker
 
 SECONDS = 1.0
@@ -49,12 +50,20 @@ class CachedChannel(NamedTuple):
         return found
 
     def grown(self, head: int, newer: Iterable[Message]) -> "CachedChannel":
-        """With what came up to `head`."""
+        """With what came up to `head`: a control message of a recall or an edit changes the message it is about."""
         if head <= self.head:
             return self
         added = tuple(message for message in newer if message.mid > self.head)
-        ids = tuple(message.mid for message in added)
-        return CachedChannel(self.low, head, self.messages + added, self.ids + ids, self.size + sum(map(_size, added)))
+        ids = self.ids + tuple(message.mid for message in added)
+        messages, size = self.messages + added, self.size + sum(map(_size, added))
+        for told in filter(tells_of_another, added):
+            mid = changed_mid(told)
+            place = bisect_left(ids, mid)
+            if place < len(ids) and ids[place] == mid:
+                changed = with_change(messages[place], told)
+                size += _size(changed) - _size(messages[place])
+                messages = (*messages[:place], changed, *messages[place + 1 :])
+        return CachedChannel(self.low, head, messages, ids, size)
 
     def bounded(self) -> "CachedChannel":
         """Without the oldest, where that is too much."""

@@ -7,7 +7,6 @@ One id is the boundary of a pull: from it on Redis answers, below it the archive
 where the user's inbox began to be written again after they had been dormant.
 """
 
-import asyncio
 import math
 import time
 from collections.abc import Sequence
@@ -17,7 +16,6 @@ from store.addresses import GLOBAL, TAG_CHANNELS, Inbox, parse_channel
 from store.archive.archive import Archive
 from store.archive.outbox import Outbox
 from store.archive.tables.visible_range import ENDLESS, VisibleRange
-from store.errors import ArchiveAway
 from store.record import Message, decode
 from store.redis import keys
 from store.redis.client import RedisClient
@@ -31,8 +29,6 @@ MESSAGE_BYTES = 200
 """What a message takes in an answer beside its payload, at most."""
 
 _SEEN_MILLISECONDS = 3_600_000
-_ARCHIVE_WAIT_SECONDS = 2.0
-_ARCHIVE_LOOK_SECONDS = 0.05
 
 
 class Source(NamedTuple):
@@ -70,6 +66,7 @@ class PullReply(NamedTuple):
     boundary: int
     reset: bool
     oldest: int
+    awaited: int
     merged: list[Any]
     read: list[bytes]
     hot: list[list[bytes]]
@@ -77,8 +74,9 @@ class PullReply(NamedTuple):
 
     @classmethod
     def parse(cls, reply: list[Any]) -> "PullReply":
-        epoch, clock, edge, boundary, reset, oldest, *lists = reply
-        return cls(epoch.decode(), int(clock), int(edge), int(boundary), reset == 1, int(oldest or 0), *lists)
+        epoch, clock, edge, boundary, reset, oldest, awaited, *lists = reply
+        ids = int(clock), int(edge), int(boundary)
+        return cls(epoch.decode(), *ids, reset == 1, int(oldest or 0), int(awaited), *lists)
 
 
 _SCRIPT = script("pull", PullReply)
@@ -173,7 +171,7 @@ class Puller:
             sources.append(_first(messages, limit, clock))
         start = max(cursor, lowest - 1)
         if start < boundary - 1:
-            await self._caught_up(found.oldest, boundary)
+            await self._outbox.caught_up(found.awaited, found.oldest)
             sources.append(await self._archived(uid, _ranges(found.seen), start, boundary, clock, limit))
         messages, last_id, more = merge(sources, cursor, clock, limit)
         return Pulled(
@@ -192,15 +190,6 @@ class Puller:
         ranges = [VisibleRange(Inbox(uid).conversation), *seen]
         sender = str(uid) if self._sync_sender else ""
         return _first(await self._archive.read(ranges, sender, start, boundary, limit + 1), limit, clock)
-
-    async def _caught_up(self, oldest: int, boundary: int) -> None:
-        """Returns when the archive has everything below the boundary: nothing of it is left in the outbox."""
-        deadline = time.monotonic() + _ARCHIVE_WAIT_SECONDS
-        while oldest and oldest < boundary:
-            if time.monotonic() > deadline:
-                raise ArchiveAway("the archive has not caught up with what this pull needs")
-            await asyncio.sleep(_ARCHIVE_LOOK_SECONDS)
-            oldest = await self._outbox.oldest_id() or 0
 
 
 def _ranges(reply: list[bytes]) -> list[VisibleRange]:

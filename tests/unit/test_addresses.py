@@ -208,6 +208,15 @@ def test_commands_of_groups(verb: str) -> None:
     assert parse(f"group/77/{verb}") == CommandTopic(Group(77), verb)
 
 
+@pytest.mark.parametrize("verb", ["recall", "edit"])
+def test_commands_of_conversations(verb: str) -> None:
+    assert parse(f"single/1002/{verb}") == CommandTopic(Inbox(1002), verb)
+    assert parse(f"group/77/{verb}") == CommandTopic(Group(77), verb)
+    assert parse(f"business/global/{verb}") is None
+    assert parse(f"business/tag_x/{verb}") is None
+    assert parse(f"send/single/1002/{verb}") is None
+
+
 @pytest.mark.parametrize("verb", ["follow", "unfollow"])
 def test_commands_of_tags(verb: str) -> None:
     assert parse(f"business/tag_a.b/{verb}") == CommandTopic(Tag("a.b"), verb)

@@ -247,8 +247,10 @@ def _change(message: Message) -> Recalled | Edited | None:
         return None
     match message.body:
         case {"mid": int(mid), **rest}:
+            # To the sender's other devices it comes on their own topic.
+            topic = str(rest.get("topic", message.topic))
             if message.type == "im.recalled":
-                return Recalled(message.topic, mid, str(rest.get("by", "")))
+                return Recalled(topic, mid, str(rest.get("by", "")))
             kind = rest.get("type")
-            return Edited(message.topic, mid, kind if isinstance(kind, str) else None, rest.get("body"))
+            return Edited(topic, mid, kind if isinstance(kind, str) else None, rest.get("body"))
     return None

@@ -58,7 +58,11 @@ SCHEMAS: dict[str, Schema] = {
         }
     ),
     "Message": {
-        "oneOf": [object_of({**MESSAGE, "payload": {"type": "object"}}), object_of({**MESSAGE, "payload_b64": BASE64})]
+        "oneOf": [
+            object_of({**MESSAGE, "payload": {"type": "object"}}, {"edited": MICROSECONDS}),
+            object_of({**MESSAGE, "payload_b64": BASE64}),
+            object_of({**MESSAGE, "recalled": object_of({"by": TEXT, "at": MICROSECONDS})}),
+        ]
     },
     "Page": object_of(
         {

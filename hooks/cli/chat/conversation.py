@@ -11,7 +11,19 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.text import Text
 
-from emqx_im_client import Device, DeviceError, LoginRefused, Message, Received, Recovered, Settled, Trouble, Truncated
+from emqx_im_client import (
+    Device,
+    DeviceError,
+    Edited,
+    LoginRefused,
+    Message,
+    Recalled,
+    Received,
+    Recovered,
+    Settled,
+    Trouble,
+    Truncated,
+)
 from hooks.cli.terminal import input_encoding
 from store.addresses import Address, Inbox, number, parse
 
@@ -19,6 +31,7 @@ _USAGE = "write `1002 hello`, or `/to 1002` (`/to group/7`) and then your lines"
 _COMMANDS = """\
 /to 1002        sends all further lines to user 1002; /to group/7 to a group
 1002 hello      sends one line to user 1002, before any /to
+/recall         takes your last line back; /edit TEXT says it anew
 //text          sends a text that begins with a slash: /text
 /help           shows these lines
 Ctrl-D          leaves once everything is answered"""
@@ -36,6 +49,8 @@ class Conversation:
         self._lines: asyncio.Queue[str | None] = asyncio.Queue()
         self._ended = asyncio.Event()
         self._refused = 0
+        self._last: tuple[str, int] | None = None
+        """Topic and id of the last line that was stored."""
 
     async def run(self) -> bool:
         """Runs until the input ends and every answer has come; returns whether everything was stored.
@@ -83,7 +98,9 @@ class Conversation:
 
     async def _send_lines(self) -> None:
         while (line := await self._lines.get()) is not None:
-            if addressed := self._address(line):
+            if line.strip() == "/recall" or line.startswith("/edit "):
+                await self._change_last(line)
+            elif addressed := self._address(line):
                 await self._send(*addressed)
 
     def _address(self, line: str) -> tuple[str, str] | None:
@@ -121,11 +138,27 @@ class Conversation:
 
     async def _send(self, topic: str, text: str) -> None:
         try:
-            await self._device.send(topic, {"text": text})
+            self._last = topic, await self._device.send(topic, {"text": text})
         except DeviceError as error:
             self._refuse(f"✗ {_peer(topic)} {text} ({error})")
         else:
             self._print(f"✓ {_peer(topic)} {text}", "green")
+
+    async def _change_last(self, line: str) -> None:
+        """Takes the last line back, or says it anew."""
+        if self._last is None:
+            self._refuse(f"✗ {line} (no line was stored yet)")
+            return
+        command, _, text = line.strip().partition(" ")
+        try:
+            if command == "/recall":
+                await self._device.recall(*self._last)
+            else:
+                await self._device.edit(*self._last, {"text": text})
+        except DeviceError as error:
+            self._refuse(f"✗ {line} ({error})")
+        else:
+            self._print(f"✓ {line}", "green")
 
     def _refuse(self, text: str) -> None:
         self._refused += 1
@@ -136,6 +169,10 @@ class Conversation:
             match event:
                 case Received(message, confirmed):
                     self._print(_shown(message), "" if confirmed else "dim")
+                case Recalled(topic, _, by):
+                    self._print(f"{by}{_where(topic)}: (took a message back)", "")
+                case Edited(topic, _, kind, body):
+                    self._print(f"{_where(topic).strip() or 'edited'}: {_text_of(kind, body)} (edited)", "")
                 case Settled(outcome=int(), topic=topic):
                     self._print(f"✓ {_peer(topic)} (sent earlier)", "green")
                 case Settled(outcome=failure, topic=topic):
@@ -163,19 +200,27 @@ def _harmless(text: str, style: str) -> Text:
 
 
 def _shown(message: Message) -> str:
-    sender = message.sender or "?"
-    where = "" if isinstance(parse(message.topic), Inbox) else f" in {message.topic}"
-    return f"{sender}{where}: {_text(message)}"
+    return f"{message.sender or '?'}{_where(message.topic)}: {_text(message)}"
+
+
+def _where(topic: str) -> str:
+    return "" if isinstance(parse(topic), Inbox) else f" in {topic}"
 
 
 def _text(message: Message) -> str:
+    if message.recalled is not None:
+        return "(taken back)"
     if isinstance(message.payload, bytes):
         return f"({len(message.payload)} bytes)"
-    match message.body:
+    return _text_of(message.type, message.body)
+
+
+def _text_of(kind: str | None, body: object) -> str:
+    match body:
         case {"text": str(text)} | str(text):
             return text
-        case body:
-            return f"{message.type or 'message'} {json.dumps(body, ensure_ascii=False)}"
+        case _:
+            return f"{kind or 'message'} {json.dumps(body, ensure_ascii=False)}"
 
 
 def topic_of(target: str) -> str | None:

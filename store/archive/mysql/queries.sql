@@ -15,14 +15,15 @@ VALUES (%s, %s, %s, %s, %s, %s, %s)
 ON DUPLICATE KEY UPDATE id = id
 
 -- replace_message --
--- A message that was edited or recalled, in whatever order its changes and the message itself come: the newest change
--- counts. `replaced` is compared by all and set last.
+-- A message that was edited or recalled, in whatever order its changes and the message itself come: the newest edit
+-- counts, and once it is recalled (form 2) nothing changes it any more.
+-- What is compared is set last: `replaced` while `form` is as it was, `form` by what became of `replaced`.
 INSERT INTO message (conversation, id, sender, client_id, ts, form, payload, replaced)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 ON DUPLICATE KEY UPDATE
-    form = IF(VALUES(replaced) > replaced, VALUES(form), form),
-    payload = IF(VALUES(replaced) > replaced, VALUES(payload), payload),
-    replaced = GREATEST(VALUES(replaced), replaced)
+    payload = IF(form <> 2 AND (VALUES(form) = 2 OR VALUES(replaced) > replaced), VALUES(payload), payload),
+    replaced = IF(form <> 2 AND (VALUES(form) = 2 OR VALUES(replaced) > replaced), VALUES(replaced), replaced),
+    form = IF(form <> 2 AND replaced = VALUES(replaced), VALUES(form), form)
 
 -- one_message --
 SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message

@@ -7,13 +7,13 @@ VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (conversation, id) DO NOTHING
 
 -- replace_message --
--- A message that was edited or recalled, in whatever order its changes and the message itself come: the newest change
--- counts.
+-- A message that was edited or recalled, in whatever order its changes and the message itself come: the newest edit
+-- counts, and once it is recalled (form 2) nothing changes it any more.
 INSERT INTO message (conversation, id, sender, client_id, ts, form, payload, replaced)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (conversation, id) DO UPDATE SET form = excluded.form, payload = excluded.payload,
     replaced = excluded.replaced
-WHERE excluded.replaced > message.replaced
+WHERE message.form <> 2 AND (excluded.form = 2 OR excluded.replaced > message.replaced)
 
 -- one_message --
 SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM message

@@ -63,12 +63,8 @@ class Progress(NamedTuple):
 
 def with_replaced(data: bytes, changed: Message) -> bytes:
     """The data of a block whose message was edited or recalled. Raises ArchiveAway as `unpack` does."""
-    return pack(
-        [
-            encode(changed if message.mid == changed.mid and message.replaced < changed.replaced else message)
-            for message in unpack(data)
-        ]
-    )
+    messages = (message.changed_to(changed) if message.mid == changed.mid else message for message in unpack(data))
+    return pack([encode(message) for message in messages])
 
 
 def pack(records: list[bytes]) -> bytes:

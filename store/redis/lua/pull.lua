@@ -16,18 +16,19 @@
 -- of channels everybody reads.
 --
 -- The reply: the epoch; the clock; the edge of the window; the boundary; 1 if the cursor belongs to another epoch; the
--- oldest id in the outbox ('' if it is empty or nothing is missing below the boundary); { 1 if cut before its end,
+-- oldest id in the outbox ('' if it is empty or nothing is missing below the boundary); the id below which nothing must
+-- wait there, before the archive is read; { 1 if cut before its end,
 -- record, … }; { name of each channel that was read, … }; { { name, id of its newest message, intervals, record newer
 -- than what is at hand, … } of each channel with news that is at hand, … }; { name, intervals, … of all they read, if
 -- something is missing below the boundary }. Records that are not cut are complete up to the clock; those that are, up
 -- to the last one.
 --
--- include holding bodies heap
+-- include holding bodies heap replacing
 -- guarded
--- KEYS epoch clock heads outbox dormant seen inbox_prefix channel_map channel_prefix propagating unseen
+-- KEYS epoch clock heads dormant seen inbox_prefix channel_map channel_prefix propagating unseen
 -- ARGV cursor:us most_records:count most_bytes:bytes caller_time:us window:us known_epoch:text uid:uid seen_fresh:ms
 --   further:us held_epoch:text at_hand:text tag_channels:text (common:text)...
--- REPLY epoch clock edge boundary reset oldest merged read hot seen
+-- REPLY epoch clock edge boundary reset oldest awaited merged read hot seen
 -- ERROR EMPTY
 
 local MAX_PAGE = 128
@@ -320,10 +321,12 @@ if full or not give() then
   merged[1] = 1
 end
 
-local oldest, reply_map = '', {}
+local oldest, awaited, reply_map = nil, boundary, {}
 if missing then
-  local first = redis.call('XRANGE', outbox_key, '-', '+', 'COUNT', 1)
-  oldest = first[1] and string.match(first[1][1], '^%d+') or ''
+  oldest = oldest_in_outbox()
+  if is_replacing('-inf', '(' .. digits(boundary), oldest) then
+    awaited = clock + 1
+  end
   reply_map = redis.call('HGETALL', channel_map_key)
   for index = 1, #reply_map, 2 do
     local name = reply_map[index]
@@ -342,5 +345,5 @@ if missing then
 end
 
 return {
-  epoch, digits(clock), digits(edge), digits(boundary), reset and 1 or 0, oldest, merged, read, hot, reply_map,
+  epoch, digits(clock), digits(edge), digits(boundary), reset and 1 or 0, oldest or '', digits(awaited), merged, read, hot, reply_map,
 }

@@ -22,9 +22,11 @@ SENT = message(1, payload=b'{"type":"text","body":"a secret"}')
 EDITED = SENT._replace(payload=b'{"id":"id-1","type":"text","body":"edited"}', replaced=FIRST + 10)
 EDITED_AGAIN = SENT._replace(payload=b'{"id":"id-1","type":"text","body":"again"}', replaced=FIRST + 20)
 RECALLED = SENT._replace(json=False, payload=b"", replaced=FIRST + 30, recalled_by=SENT.sender)
+TOO_LATE = EDITED._replace(payload=b"{}", replaced=FIRST + 40)
+"""It was judged by what the archive had before the recall."""
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
 async def test_the_newest_counts_in_whatever_order_they_come(
     archive: Archive, archive_url: str, order: list[int]
 ) -> None:
@@ -32,6 +34,7 @@ async def test_the_newest_counts_in_whatever_order_they_come(
         lambda: archive.store_messages([SENT]),
         lambda: archive.replace_messages([EDITED_AGAIN, EDITED]),
         lambda: archive.replace_messages([RECALLED]),
+        lambda: archive.replace_messages([TOO_LATE]),
     ]
     for step in [*order, *order]:
         await steps[step]()

@@ -5,6 +5,7 @@ import itertools
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,8 @@ import pytest
 import pytest_asyncio
 
 from hooks.messaging.group_notices import GroupControlMessages
-from store.addresses import Group, Inbox
+from hooks.messaging.notices import notice
+from store.addresses import Address, Group, Inbox
 from store.archive.archive import open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
@@ -29,6 +31,7 @@ from store.timelines.append import Appender, Stored
 from store.timelines.hot_channels import CacheStats, HotChannels
 from store.timelines.pull import Puller
 from store.timelines.recovery import StoreRecovery
+from store.timelines.replacements import Replaced, Replacements
 from tests.servers import RedisServer
 
 WINDOW_US = 7 * 86_400_000_000
@@ -67,6 +70,12 @@ class Store:
         """Its seconds pass when a test says so."""
         self.puller = self.new_puller(self.hot)
         self.permissions = PermissionWork(self.redis)
+        self.last_number = 0
+        """What the last edit said."""
+        self.replacements = Replacements(
+            *(self.write_connection, self.archive, self.outbox),
+            **{**bounds, "recall_seconds": 3600, "edit_seconds": 3600, "sync_sender": sync_sender},
+        )
 
     def new_groups(self, **settings: Any) -> Groups:
         return Groups(self.redis, self.write_connection, **{**self._bounds, "limits": self._limits, **settings})
@@ -96,6 +105,15 @@ class Store:
         common = {"command_id": f"c{next(_ids)}", "notices": NOTICES}
         changed: Changed = await getattr(self.groups, kind)(gid, actor, **{**common, **arguments})
         return changed
+
+    async def replace(self, verb: str, to: Address, mid: int, actor: int) -> Replaced:
+        """Recalls a message, or edits it: its `body` says then which command did it."""
+        number = self.last_number = next(_ids)
+        notices = partial(notice, "secret")
+        given: dict[str, Any] = {"command_id": f"c{number}", "sent_at": time.time_ns() // 1_000_000, "notices": notices}
+        if verb == "recall":
+            return await self.replacements.recall(to, mid, actor, **given)
+        return await self.replacements.edit(to, mid, actor, **given, content={"type": "text", "body": number})
 
     async def create(self, *members: int, gid: int = GID, owner: int = 1, **arguments: Any) -> Changed:
         return await self.command("create", gid, owner, members=members, **arguments)

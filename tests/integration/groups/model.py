@@ -70,6 +70,19 @@ class Model:
         assert isinstance(told, Told)
         return told
 
+    def replace(self, verb: str, gid: int, sender: int, actor: int, recalled: bool) -> list[int] | str:
+        """Who is told that a message of the group was recalled or edited; or the code of the refusal."""
+        group = self.groups[gid]
+        if actor != sender and (verb == "edit" or group.dismissed or actor != group.owner):
+            return "not_the_sender"
+        if recalled:
+            return "recalled" if verb == "edit" else []
+        if verb == "edit" and group.dismissed:
+            return "unknown_group"
+        if verb == "edit" and actor not in group.members:
+            return "not_a_member"
+        return list(group.members)
+
     def _living(self, gid: int) -> Group:
         group = self.groups.get(gid)
         if group is None or group.dismissed:

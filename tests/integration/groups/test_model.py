@@ -17,9 +17,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from store.addresses import GLOBAL, Inbox
+from store.addresses import GLOBAL, Address, Group, Inbox
 from store.errors import ChannelRefused
 from store.groups.groups import Limits
+from store.record import Message
 from store.timelines import hot_channels as hot
 from store.timelines.append import Stored
 from store.timelines.hot_channels import CacheStats, HotChannels
@@ -52,6 +53,19 @@ class Device:
     received: list[str] = field(default_factory=list)
 
 
+@dataclass
+class Written:
+    """A message that was stored, as everybody has it now. replaced: by the change of this id; by: who recalled it."""
+
+    to: Address
+    sender: int
+    client_id: str
+    mid: int
+    replaced: int = 0
+    recalled_by: str = ""
+    body: int | None = None
+
+
 class Members(RuleBasedStateMachine):
     server: RedisServer
     directory: Path
@@ -62,6 +76,7 @@ class Members(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.client_ids = itertools.count()
         self.model = Model(LIMITS)
+        self.written: dict[int, Written] = {}
         self.archiving = asyncio.Lock()
         self.unseen = False
         """Nobody is known to have been seen: what they are sent before they pull is in the archive alone."""
@@ -157,6 +172,7 @@ class Members(RuleBasedStateMachine):
         else:
             assert isinstance(stored, Stored)
             self.model.show(audience, stored.mid, client_id)
+            self.written[stored.mid] = Written(Group(gid), sender, client_id, stored.mid)
 
     @rule(said=st.lists(st.tuples(users, gids), min_size=1, max_size=6))
     def say(self, said: list[tuple[int, int]]) -> None:
@@ -176,7 +192,61 @@ class Members(RuleBasedStateMachine):
         async def work() -> Stored:
             return await self.store.appender.append(to, str(sender), client_id, 0, True, b"{}")
 
-        self.model.show([sender, receiver] if receiver else USERS, self.run(work()).mid, client_id)
+        mid = self.run(work()).mid
+        self.model.show([sender, receiver] if receiver else USERS, mid, client_id)
+        self.written[mid] = Written(to, sender, client_id, mid)
+
+    @rule(
+        data=st.data(),
+        verb=st.sampled_from(["recall", "edit"]),
+        actor=users | st.none(),
+        newest=st.booleans(),
+    )
+    def replace(self, data: st.DataObject, verb: str, actor: int | None, newest: bool) -> None:
+        """Mostly by the sender; of what went to all, operators recall it."""
+        if not self.written:
+            return
+        mids = sorted(self.written)
+        message = self.written[mids[-1] if newest else data.draw(st.sampled_from(mids))]
+        by = actor or message.sender
+        told = self._judge(verb, message, by)
+        if message.to == GLOBAL:
+            verb, by = "recall", 0
+        if self.unseen:
+            # What nobody has in Redis a user's command finds in the archive, and waits for nothing.
+            self.run(self.store.archive_all())
+        if isinstance(told, str):
+            with pytest.raises(ChannelRefused) as refused:
+                self.run(self.store.replace(verb, message.to, message.mid, by))
+            assert refused.value.code == told
+            return
+        changed = self.run(self.store.replace(verb, message.to, message.mid, by))
+        if message.recalled_by:
+            assert (changed.id, changed.told) == (message.replaced, {})
+            return
+        assert set(changed.told) == set(told)
+        for place, (topic, payload) in enumerate(changed.told.items(), changed.id):
+            self.model.show(told[topic], place, orjson.loads(payload)["id"])
+        message.replaced = changed.id
+        message.recalled_by = str(by) if verb == "recall" else ""
+        message.body = self.store.last_number if verb == "edit" else None
+
+    def _judge(self, verb: str, message: Written, actor: int) -> dict[str, list[int]] | str:
+        """Who is told on which topic; or the code of the refusal."""
+        to, sender = message.to, message.sender
+        if to == GLOBAL:
+            return {to.topic: USERS}
+        if isinstance(to, Group):
+            told = self.model.replace(verb, to.gid, sender, actor, bool(message.recalled_by))
+            if isinstance(told, str):
+                return told
+            return {to.topic: told} if told else {}
+        assert isinstance(to, Inbox)
+        if actor != sender:
+            return "unknown_message"
+        if verb == "edit" and message.recalled_by:
+            return "recalled"
+        return {to.topic: [to.uid]} | {Inbox(sender).topic: [sender]}
 
     # Pulls
 
@@ -187,6 +257,8 @@ class Members(RuleBasedStateMachine):
         got = [message.client_id for message in pulled.messages]
         after = [(mid, client_id) for mid, client_id in self.model.seen[device.uid] if mid > cursor]
         assert got == [client_id for _, client_id in after[: len(got)]]
+        for message in pulled.messages:
+            self._check_content(message)
         assert len(got) <= limit
         assert pulled.last_id >= max([cursor, *(message.mid for message in pulled.messages)])
         rest = after[len(got) :]
@@ -196,6 +268,19 @@ class Members(RuleBasedStateMachine):
         else:
             assert not acknowledged & {client_id for _, client_id in rest}
         return got
+
+    def _check_content(self, message: Message) -> None:
+        """Users' messages are as they were edited or recalled last."""
+        written = self.written.get(message.mid)
+        if written is None:
+            return
+        assert (message.client_id, message.sender) == (written.client_id, str(written.sender))
+        assert (message.replaced, message.recalled_by) == (written.replaced, written.recalled_by)
+        if written.body is None:
+            assert message.payload == (b"" if written.recalled_by else b"{}")
+        else:
+            content = {"id": written.client_id, "type": "text", "body": written.body}
+            assert orjson.loads(message.payload) == content
 
     def _receive(self, device: Device, pulled: Pulled, got: list[str]) -> None:
         if pulled.reset:

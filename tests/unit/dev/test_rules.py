@@ -78,6 +78,15 @@ def test_recorded_events_become_these_bodies(name: str, hooks: list[str | None])
     assert made == wanted
 
 
+@pytest.mark.parametrize("topic", ["single/1002/recall", "single/1002/edit", "group/77/recall", "single/abc/x"])
+def test_what_users_ask_of_conversations_is_a_command(topic: str) -> None:
+    event = recorded_events("publish_group_command")[0] | {"topic": topic}
+    ((hook, body),) = calls(event)
+    assert (hook, body["topic"], body["username"]) == ("group", topic, "1001")
+    assert calls(event | {"qos": 0}) == []
+    assert calls(event | {"username": None}) == []
+
+
 def test_a_business_message_of_the_rest_api_is_kept() -> None:
     rest = recorded("publish_business")[1]
     assert calls(recorded_events("publish_business")[1]) == [("message", expected("message", rest))]

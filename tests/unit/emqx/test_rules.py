@@ -124,6 +124,15 @@ def test_the_file_source_holds_the_acl() -> None:
 
 
 @pytest.mark.parametrize("trusted_send", [False, True])
+@pytest.mark.parametrize("topic", ["single/1002/recall", "single/1002/edit", "group/77/recall"])
+def test_commands_have_the_same_topics_with_trusted_sending(topic: str, trusted_send: bool) -> None:
+    acl = Acl.parse(Rules(replace(PARAMETERS, trusted_send=trusted_send)).acl)
+    assert acl.decide("1001", "1001-x", "publish", topic) is True
+    assert acl.decide("1001", "1001-x", "publish", f"send/{topic}") is None
+    assert acl.decide("1001", "1001-x", "subscribe", topic) is None
+
+
+@pytest.mark.parametrize("trusted_send", [False, True])
 @pytest.mark.parametrize("topic", ["$delayed/10/single/1002", "$delayed/0/group/77", "$SYS/brokers"])
 def test_what_is_the_broker_s_own_is_denied(topic: str, trusted_send: bool) -> None:
     acl = Acl.parse(Rules(replace(PARAMETERS, trusted_send=trusted_send)).acl)

@@ -1,0 +1,304 @@
+"""Recalling and editing messages: one script call each, in which the message is judged and its body replaced.
+
+Whatever reads a message reads its body, so a pull gives it as it is now. What has pulled it before is told by a
+control message, `im.recalled` or `im.edited`, which is stored where the message itself would go now.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import orjson
+
+from store.addresses import Address, CommandTopic, Group, Inbox
+from store.archive.archive import Archive
+from store.archive.outbox import Outbox
+from store.errors import AccountSpent, ArchiveAway, ChannelRefused
+from store.record import SERVICE, Message, encode, encode_tail
+from store.redis import keys
+from store.redis.budget import COPY_BYTES, NOT_JUDGED, UNBOUNDED, Budget, account
+from store.redis.client import RedisClient
+from store.redis.connection import wait_for_replicas
+from store.redis.memory import StoreMemory
+from store.redis.scripts import script
+
+OPERATOR = 0
+"""The actor who may recall whatever is no control message, at any time."""
+
+RECALLED = "im.recalled"
+EDITED = "im.edited"
+
+_USERS_WAIT_SECONDS = 1.0
+_AWAY_SECONDS = 5.0
+"""How long users' commands ask no archive that did not answer."""
+
+Notice = tuple[str, bytes]
+Notices = Callable[[Address, str, Mapping[str, Any]], Notice]
+"""Builds a control message from its address, type and body: its `id`, and all of it as JSON."""
+
+
+class Replaced(NamedTuple):
+    """id: of the change. told: topic to payload of the control messages that were stored now, to be published live."""
+
+    id: int
+    told: Mapping[str, bytes]
+
+
+class ReplaceOutcome(StrEnum):
+    """What became of a command. AUTHOR: nothing, as the author has to be told. UNKNOWN: the archive may have it."""
+
+    DONE = "DONE"
+    REPEATED = "REPEATED"
+    UNCHANGED = "UNCHANGED"
+    AUTHOR = "AUTHOR"
+    UNKNOWN = "UNKNOWN"
+
+
+class ReplaceReply(NamedTuple):
+    outcome: ReplaceOutcome
+    id: int
+    noticed: bool
+    own_noticed: bool
+    author: str
+
+    @classmethod
+    def parse(cls, reply: list[Any]) -> "ReplaceReply":
+        outcome, id_, noticed, own_noticed, author = reply
+        return cls(ReplaceOutcome(outcome.decode()), id_, noticed == 1, own_noticed == 1, author.decode())
+
+
+class _Change(NamedTuple):
+    """What is asked. body: of the control message. oldest: the lowest id the message may have. rest: see the script."""
+
+    verb: str
+    kind: str
+    to: Address
+    mid: int
+    actor: int
+    command_id: str
+    received_at: int | None
+    body: Mapping[str, Any]
+    oldest: int
+    rest: bytes
+
+
+_SCRIPT = script("replace", ReplaceReply)
+
+
+class Replacements:
+    """Raises ChannelRefused, SenderOverBudget, StoreError.
+
+    sent_at: when the broker received the command, milliseconds: by then the time to recall or edit must not be over.
+    received_at: the same, or None if no budget judges the command. highest_id: of those it was given.
+    """
+
+    def __init__(
+        self,
+        redis: RedisClient,
+        archive: Archive,
+        outbox: Outbox,
+        *,
+        window_us: int,
+        repeat_seconds: int,
+        outbox_limit: int,
+        recall_seconds: int,
+        edit_seconds: int,
+        sync_sender: bool = True,
+        replicas: int = 0,
+        budget: Budget = UNBOUNDED,
+        memory: StoreMemory | None = None,
+    ) -> None:
+        """redis: a client of one connection (`connect(…, single=True)`)."""
+        self._redis = redis
+        self._archive = archive
+        self._outbox = outbox
+        self._window_us = window_us
+        self._repeat_seconds = repeat_seconds
+        self._outbox_limit = outbox_limit
+        self._recall_us = recall_seconds * 1_000_000
+        self._edit_us = edit_seconds * 1_000_000
+        self._sync_sender = sync_sender
+        self._replicas = replicas
+        self._budget = budget
+        self._memory = memory
+        self._archive_away_until = 0.0
+        self.highest_id = 0
+
+    async def recall(
+        self,
+        to: Address,
+        mid: int,
+        actor: int,
+        *,
+        command_id: str,
+        sent_at: int,
+        received_at: int | None = None,
+        notices: Notices,
+    ) -> Replaced:
+        """Takes a message back: its sender, the owner of its group, or OPERATOR. One that was is as it was."""
+        oldest = 0 if actor == OPERATOR else sent_at * 1000 - self._recall_us
+        body = {"topic": to.topic, "mid": mid, "by": str(actor)}
+        change = _Change("recall", RECALLED, to, mid, actor, command_id, received_at, body, oldest, b"")
+        return await self._do(change, notices)
+
+    async def edit(
+        self,
+        to: Address,
+        mid: int,
+        actor: int,
+        *,
+        command_id: str,
+        sent_at: int,
+        received_at: int | None = None,
+        content: Mapping[str, Any],
+        notices: Notices,
+    ) -> Replaced:
+        """Gives a message another content, its `type` and `body`: its sender may."""
+        body = {"topic": to.topic, "mid": mid, **content}
+        oldest = sent_at * 1000 - self._edit_us
+        change = _Change("edit", EDITED, to, mid, actor, command_id, received_at, body, oldest, _rest(content))
+        return await self._do(change, notices)
+
+    async def _do(self, change: _Change, notices: Notices) -> Replaced:
+        """Asks the script, and again with what it lacks: who the author is, and what the archive has."""
+        if self._memory is not None:
+            self._memory.require_room()
+        charge = self._budget.charge_for_many(str(change.actor), change.received_at)
+        author = str(change.actor) if change.actor != OPERATOR else ""
+        archived = b""
+        notice = notices(change.to, change.kind, change.body)
+        while True:
+            own = None
+            if author not in ("", SERVICE) and isinstance(change.to, Inbox):
+                own = notices(Inbox(int(author)), change.kind, change.body)
+            reply = await self._run(change, charge, archived, author, notice, own)
+            if reply.outcome == ReplaceOutcome.UNKNOWN and archived and change.actor != OPERATOR:
+                # Another change of it is not archived yet.
+                raise ChannelRefused("unknown_message")
+            if reply.outcome == ReplaceOutcome.UNKNOWN:
+                archived = await self._archived(change)
+            elif reply.outcome == ReplaceOutcome.AUTHOR:
+                author = reply.author
+            else:
+                break
+        self.highest_id = max(self.highest_id, reply.id)
+        told = {change.to.topic: notice[1]} if reply.noticed else {}
+        if reply.own_noticed and own is not None:
+            told[Inbox(int(author)).topic] = own[1]
+        return Replaced(reply.id, told)
+
+    async def _archived(self, change: _Change) -> bytes:
+        """The message as the archive has it. Raises ChannelRefused; for operators also ArchiveAway.
+
+        A user's command waits neither for what is not archived yet nor for an archive that is away: others' events
+        would wait behind it in the broker, and the message that it names may never have been.
+        """
+        if change.actor == OPERATOR:
+            await self._outbox.caught_up(time.time_ns() // 1000)
+            return await self._archived_now(change)
+        if time.monotonic() < self._archive_away_until:
+            raise ChannelRefused("unknown_message")
+        try:
+            async with asyncio.timeout(_USERS_WAIT_SECONDS):
+                return await self._archived_now(change)
+        except (ArchiveAway, TimeoutError):
+            self._archive_away_until = time.monotonic() + _AWAY_SECONDS
+            raise ChannelRefused("unknown_message") from None
+
+    async def _archived_now(self, change: _Change) -> bytes:
+        mid = change.mid
+        if any(month.start <= mid < month.edge for month in await self._archive.blocks.aggregated()):
+            raise ChannelRefused("aggregated")
+        message = await self._archive.message(change.to.conversation, mid)
+        if message is None:
+            raise ChannelRefused("unknown_message")
+        return encode(message)
+
+    async def _run(
+        self, change: _Change, charge: int, archived: bytes, author: str, notice: Notice, own: Notice | None
+    ) -> ReplaceReply:
+        to, actor, now = change.to, str(change.actor), time.time_ns()
+        gid = to.gid if isinstance(to, Group) else 0
+        try:
+            reply = await _SCRIPT.run(
+                self._redis,
+                repeat_key=keys.repeat(actor, CommandTopic(to, change.verb).topic, change.command_id),
+                group_key=keys.group(gid),
+                members_key=keys.members(gid),
+                channel_key=keys.channel(to.channel or ""),
+                caller_time=now // 1000,
+                window=self._window_us,
+                repeat_seconds=self._repeat_seconds,
+                outbox_limit=self._outbox_limit,
+                highest_id=self.highest_id,
+                command=change.verb,
+                actor=actor,
+                kind=_kind(to),
+                to=str(to.uid) if isinstance(to, Inbox) else to.channel,
+                topic=to.topic,
+                mid=change.mid,
+                oldest=change.oldest,
+                archived=archived,
+                rest=change.rest,
+                author=author,
+                notice=_tail(to.topic, notice, now),
+                own_notice=_tail(Inbox(int(author)).topic, own, now) if own is not None else b"",
+                own_copies=int(self._sync_sender),
+                account=account(change.received_at, actor),
+                budget_most=self._budget.most,
+                budget_least=self._budget.least,
+                copy_bytes=COPY_BYTES,
+                charge="" if charge == NOT_JUDGED else charge,
+            )
+        except AccountSpent:
+            assert change.received_at is not None
+            raise self._budget.close(actor, change.received_at) from None
+        await wait_for_replicas(self._redis, self._replicas)
+        return reply
+
+
+def tells_of_another(message: Message) -> bool:
+    """Whether it is a control message that tells that another one was recalled or edited."""
+    if message.sender != SERVICE or not message.json or b'"type":"im.' not in message.payload:
+        return False
+    return _told(message).get("type") in (RECALLED, EDITED)
+
+
+def changed_mid(told: Message) -> int:
+    """The id of the message that a control message is about."""
+    mid: int = _told(told)["body"]["mid"]
+    return mid
+
+
+def with_change(message: Message, told: Message) -> Message:
+    """A message as it is after what a control message of it tells, whose id is that of the change."""
+    fields = _told(told)
+    body = fields["body"]
+    if fields["type"] == RECALLED:
+        changed = message._replace(json=False, payload=b"", replaced=told.mid, recalled_by=body["by"])
+    else:
+        content = {name: body[name] for name in ("type", "body") if name in body}
+        payload = b'{"id":%b%b' % (orjson.dumps(message.client_id), _rest(content))
+        changed = message._replace(json=True, payload=payload, replaced=told.mid)
+    return message.changed_to(changed)
+
+
+def _told(message: Message) -> dict[str, Any]:
+    fields: dict[str, Any] = orjson.loads(message.payload)
+    return fields
+
+
+def _rest(content: Mapping[str, Any]) -> bytes:
+    """What comes behind the `id` in the payload of an edited message."""
+    return b"," + orjson.dumps(content)[1:]
+
+
+def _kind(to: Address) -> str:
+    return "inbox" if isinstance(to, Inbox) else "group" if isinstance(to, Group) else "channel"
+
+
+def _tail(topic: str, notice: Notice, now: int) -> bytes:
+    client_id, payload = notice
+    return encode_tail(topic, SERVICE, client_id, now // 1_000_000, True, payload)
