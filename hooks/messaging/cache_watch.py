@@ -92,16 +92,14 @@ class CacheWatch:
         began = _now()
         if not force and began - await self._lease.last() < _LOOK_SECONDS * 1000:
             return True
-        if not await self._lease.take():
-            return False
         counted = time.monotonic() - _SETTLE_SECONDS
-        try:
+        async with self._lease.held() as held:
+            if not held:
+                return False
             propagated = await self._look(began)
             await self._lease.complete(began)
             if propagated:
                 await self._tell_noted(counted)
-        finally:
-            await self._lease.leave()
         return propagated and not self._noted
 
     async def _look(self, began: int) -> bool:

@@ -67,14 +67,12 @@ class Reconciler:
 
     async def reconcile(self, progress: Callable[[Reconciled], object] = lambda so_far: None) -> Reconciled | None:
         """None where another process is at it. Raises StoreError, BrokerAway, BrokerRefused."""
-        if not await self._lease.take():
-            return None
-        try:
+        async with self._lease.held() as held:
+            if not held:
+                return None
             began = _now()
             done = await self._compare(began, progress)
             await self._lease.complete(began)
-        finally:
-            await self._lease.leave()
         log.info("reconciled", **done._asdict())
         self._metrics.reconciles.labels("done").inc()
         return done

@@ -116,7 +116,7 @@ class Outbox:
     async def holds_below(self, id_: int) -> bool:
         """Whether a message below an id may not be archived yet.
 
-        StoreEmpty: RedisClient was started empty, and what its outbox held before may come back.
+        StoreEmpty: Redis was started empty, and what its outbox held before may come back.
         """
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.xrange(keys.OUTBOX, count=1)

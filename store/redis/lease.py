@@ -1,6 +1,8 @@
 """Work that one process does for all."""
 
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from store.errors import LeaseLost
 from store.redis import keys
@@ -44,6 +46,16 @@ class Lease:
         """Another process may take it at once; one that has taken over keeps it."""
         await _LEAVE.run(self._redis, lease_key=self._name, holder=self._holder)
 
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[bool]:
+        """Takes it for a block, and leaves it at the end. False: another process has it."""
+        taken = await self.take()
+        try:
+            yield taken
+        finally:
+            if taken:
+                await self.leave()
+
 
 class PeriodicLease(Lease):
     """Remembers when the work was done last, for work that is due every so often."""
@@ -69,6 +81,11 @@ def rebuilding(redis: RedisClient) -> Lease:
 def propagating(redis: RedisClient) -> Lease:
     """Returns the lease of bringing a change of very many holders of a tag to each of them."""
     return Lease(redis, keys.PROPAGATE_LOCK, _PROPAGATING_SECONDS)
+
+
+def making_dormant(redis: RedisClient) -> PeriodicLease:
+    """Of looking for users who were not seen for long."""
+    return PeriodicLease(redis, keys.SWEEP_LOCK, keys.SWEPT)
 
 
 def reconciling(redis: RedisClient) -> PeriodicLease:

@@ -94,13 +94,11 @@ class Propagator:
         if not await self._tags.propagating():
             return
         lease = propagating(self._redis)
-        if not await lease.take():
-            return
-        try:
+        async with lease.held() as held:
+            if not held:
+                return
             for tag in await self._tags.propagating():
                 await self._settle(tag, lease, worker)
-        finally:
-            await lease.leave()
 
     async def _settle(self, tag: str, lease: Lease, worker: Worker) -> None:
         looked, changed, waits_for = 0, 0, ""

@@ -189,7 +189,7 @@ class Appender:
                     replies = await self._write(connection, [entry for entry, _ in batch])
             except Exception as error:
                 # What queued behind a call that failed would only wait for the next one to fail.
-                failure = StoreAway("append: RedisClient is too slow") if isinstance(error, TimeoutError) else error
+                failure = StoreAway("append: Redis is too slow") if isinstance(error, TimeoutError) else error
                 for entry, answer in [*batch, *self._take_all()]:
                     if entry.charge == NOT_JUDGED:
                         self._budget.give_back(entry.sender, entry.weight, entry.received_at)

@@ -88,9 +88,9 @@ class StoreRecovery:
         process rebuilds.
         """
         lease = rebuilding(self._redis)
-        if not await lease.take():
-            raise StoreEmpty("another process is rebuilding")
-        try:
+        async with lease.held() as held:
+            if not held:
+                raise StoreEmpty("another process is rebuilding")
             await self._look()
             await self._redis.delete(keys.EPOCH)
             # From here on nothing is written. What dormant users missed is nowhere but in the outbox until it is
@@ -108,8 +108,6 @@ class StoreRecovery:
             )
             await self._redis.set(keys.WINDOW, self._window_us)
             await admit(self._redis)
-        finally:
-            await lease.leave()
         done = "store_converted" if converted else "store_rebuilt" if count else "store_begun"
         log.warning(done, epoch=epoch.decode(), layout=LAYOUT, messages=count)
         return epoch.decode()

@@ -4,13 +4,13 @@ Those who were never seen cost next to nothing from the start.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 import structlog
 
-from store.redis import keys
 from store.redis.client import RedisClient
+from store.redis.lease import making_dormant
 from store.redis.scripts import script
 from store.timelines.spans import pieces
 from store.workers import Worker
@@ -41,6 +41,10 @@ _SWEEP = script("sweep", Swept)
 _FORGET = script("forget_unseen", int)
 
 
+async def _alone() -> None:
+    """Keeps no lease: a sweep by hand needs none."""
+
+
 class Sweeper:
     def __init__(self, redis: RedisClient, *, zombie_days: float, window_us: int, roaming_us: int) -> None:
         """window_us: what Redis keeps. roaming_us: how far back pulls reach."""
@@ -49,7 +53,11 @@ class Sweeper:
         self._window_us = window_us
         self._roaming_ms = roaming_us // 1000
 
-    async def sweep(self, progress: Callable[[Swept], object] = lambda swept: None) -> Swept:
+    async def sweep(
+        self,
+        progress: Callable[[Swept], object] = lambda swept: None,
+        keep_lease: Callable[[], Awaitable[object]] = _alone,
+    ) -> Swept:
         """Makes everybody dormant who is due, and forgets users never seen for whom nothing is kept any more.
 
         Can be interrupted and run again. Raises StoreEmpty, StoreAway.
@@ -71,17 +79,20 @@ class Sweeper:
             found = await _SWEEP.run(self._redis, now=now, **arguments)
             total = Swept(*(before + more for before, more in zip(total, found, strict=True)))
             progress(total)
+            await keep_lease()
             if found.examined < most:
                 return total
 
     async def run(self, worker: Worker) -> None:
         """Sweeps once an hour, in whichever process comes first."""
-        await worker.every(INTERVAL_SECONDS / 10, self._sweep_if_first)
+        await worker.every(INTERVAL_SECONDS / 10, self._sweep_if_due)
 
-    async def _sweep_if_first(self) -> None:
-        if await self._first():
-            swept = await self.sweep()
-            log.info("swept", **swept._asdict())
-
-    async def _first(self) -> bool:
-        return bool(await self._redis.set(keys.SWEEP_LOCK, "1", nx=True, ex=INTERVAL_SECONDS))
+    async def _sweep_if_due(self) -> None:
+        lease, began = making_dormant(self._redis), time.time_ns() // 1_000_000
+        if began - await lease.last() < INTERVAL_SECONDS * 1000:
+            return
+        async with lease.held() as held:
+            if held:
+                swept = await self.sweep(keep_lease=lease.keep)
+                await lease.complete(began)
+                log.info("swept", **swept._asdict())

@@ -87,14 +87,17 @@ async def test_one_process_sweeps_each_hour(redis: RedisClient, redis_server: Re
         zombie, other = new_uid(), new_uid()
         await ids(app, zombie)
         await last_seen(redis, zombie, 31)
-        await redis.delete(keys.SWEEP_LOCK)
+        await until(lambda: redis.exists(keys.SWEPT))
+        await redis.delete(keys.SWEPT)
         async with running_app(url, tmp_path):
             await until(lambda: dormant(redis, zombie))
+            await until(lambda: redis.exists(keys.SWEPT))
+        swept = await redis.get(keys.SWEPT)
         await ids(app, other)
         await last_seen(redis, other, 31)
         async with running_app(url, tmp_path):
             assert not await dormant(redis, other)
-            assert 0 < await redis.ttl(keys.SWEEP_LOCK) <= 3600
+            assert await redis.get(keys.SWEPT) == swept
 
 
 @pytest.mark.parametrize("redis_server", ["redis"], indirect=True)
