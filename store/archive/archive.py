@@ -42,13 +42,13 @@ class Blocks(BlockReader, Protocol):
         """Returns what users sent to other users, by sender and id, after a sender's `last_id`."""
 
     async def store(self, progress: Progress, blocks: Sequence[Block]) -> Progress:
-        """Adds blocks, the last being the furthest; where the month stands then."""
+        """Adds blocks, the last one being the furthest; returns where the month stands then."""
 
     async def finish(self, progress: Progress) -> None:
-        """From now on the month is read from its blocks."""
+        """Switches the month over: from now on it is read from its blocks."""
 
     async def drop(self, before: int) -> int:
-        """Drops blocks below an id: whole months in MySQL. How many months or blocks went."""
+        """Drops blocks below an id, whole months in MySQL; returns how many months or blocks were dropped."""
 
 
 class Archive(Protocol):
@@ -71,13 +71,14 @@ class Archive(Protocol):
         """Tags and their holders."""
 
     async def migrate(self) -> list[str]:
-        """Brings the schema up to date; the names of what it applied. Several processes may at once."""
+        """Brings the schema up to date; returns the names of what it applied. Several processes may run it at
+        once."""
 
     async def pending_migrations(self) -> list[str]:
         """Returns the names of those not applied yet."""
 
     async def store_messages(self, messages: Sequence[Message]) -> None:
-        """All of them are in the archive when it returns; those that were there stay as they are.
+        """Stores messages: all are in the archive when it returns; existing ones stay as they are.
 
         Raises ArchiveRefused if it will never take one of them; others may be stored then.
         """
@@ -117,10 +118,10 @@ class Archive(Protocol):
         """Returns the oldest `limit` messages of anybody after an id and up to another; in order."""
 
     async def keep_partitions(self, now: int) -> list[str]:
-        """Makes the partitions of the coming months; their names. now: microseconds."""
+        """Creates the partitions of the coming months; returns their names. now: microseconds."""
 
     async def drop_messages(self, before: int) -> int:
-        """Drops rows below an id: whole months in MySQL. How many months or rows went."""
+        """Drops rows below an id, whole months in MySQL; returns how many months or rows were dropped."""
 
     async def ping(self) -> None:
         """Returns if the archive answers."""
@@ -130,9 +131,8 @@ class Archive(Protocol):
 
 
 def open_archive(url: str) -> Archive:
-    """`mysql://user:password@host:port/database` or `sqlite:///file` (four slashes: from the root).
-
-    Nothing connects yet. Raises ValueError, saying what is wrong with the address without repeating it.
+    """Opens `mysql://user:password@host:port/database` or `sqlite:///file` (four slashes: from the root).  It does
+    not connect yet. Raises ValueError, saying what is wrong with the address without repeating it.
     """
     try:
         parts = urlsplit(url)

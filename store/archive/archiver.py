@@ -49,7 +49,7 @@ class Archiver:
         self.failures: Counter[str] = Counter()
 
     async def run(self, worker: Worker) -> None:
-        """Steps until the worker is stopped, and finishes the step in hand."""
+        """Runs steps until the worker is stopped, and finishes the current one."""
         await worker.every(0.0, self._counted_step, retry=Backoff(FIRST_PAUSE, MAX_PAUSE), finishes=True)
         try:
             await self._outbox.leave()
@@ -57,9 +57,8 @@ class Archiver:
             worker.failed(error)
 
     async def step(self) -> int:
-        """Archives one batch, waiting a second for one; how many things left the outbox.
-
-        Raises StoreError; what is not archived then comes again.
+        """Archives one batch, waiting a second for one; returns how many things left the outbox.  Raises StoreError;
+        what was not archived comes again.
         """
         return await self._archive_what(self._outbox.read)
 

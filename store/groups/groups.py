@@ -1,4 +1,5 @@
-"""Groups: their commands and what is known of them. Every command is one script call: all of it happens, or nothing.
+"""Groups: their commands and questions about them. Every command is one script call: it happens completely, or not at
+all.
 
 A group keeps its members by the id at which they joined; each user keeps a map from channel to the intervals of ids
 in which they may see it. Messages of a `write` group are in the inboxes of its members, those of a `read` group in
@@ -32,7 +33,7 @@ OPERATOR = 0
 
 
 class GroupInfo(NamedTuple):
-    """A group that lives. made: id at which it was made, microseconds. members: how many."""
+    """A group that exists. made: id at which it was created, microseconds. members: how many."""
 
     gid: int
     owner: int
@@ -214,7 +215,7 @@ class Groups:
         return await self._do(CommandCall("mode", gid, actor, command_id, {}, notice, received_at, mode=mode))
 
     async def info(self, gid: int) -> GroupInfo | None:
-        """None if there is none, or it was dismissed."""
+        """Returns the group; None if it does not exist, or was dismissed."""
         group: Any = await self._redis.hgetall(keys.group(gid))
         members = await self._redis.zcard(keys.members(gid))
         if not group or b"dismissed" in group:
@@ -228,7 +229,7 @@ class Groups:
         return heapq.nsmallest(limit, (uid for uid in map(int, members) if uid > after))
 
     async def is_member(self, gid: int, uid: int) -> bool | None:
-        """None if there never was such a group; False for one that was dismissed."""
+        """Returns whether the user is a member; None if the group never existed, False if it was dismissed."""
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.exists(keys.EPOCH)
         pipeline.hmget(keys.group(gid), ["made", "dismissed"])
@@ -251,7 +252,7 @@ class Groups:
         return [other for other, owner in owners.items() if other != gid and owner == owners.get(gid)]
 
     async def _of_user(self, uid: int) -> list[tuple[Membership, int]]:
-        """With the owner of each."""
+        """Returns the memberships of the user, with the owner of each group."""
         channels: Any = await self._redis.hgetall(keys.channel_map(uid))
         joined = {}
         for channel, intervals in channels.items():
@@ -293,7 +294,7 @@ class Groups:
         received_at: int | None,
         notices: GroupNotices,
     ) -> Changed:
-        """Who becomes owner is known only inside the script, which asks for a notice that says so."""
+        """Ends memberships. Only the script knows who becomes owner, and asks for a notice that says so."""
         leaving = list(told)
         notice = notices.members_changed(gid, change, leaving, actor)
         command = CommandCall(kind, gid, actor, command_id, told, notice, received_at)

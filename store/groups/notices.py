@@ -1,4 +1,4 @@
-"""What groups and their members are told: the store asks for it, and knows nothing of what it says."""
+"""What groups and their members are told: the store asks for it, and does not know the content."""
 
 from collections.abc import Sequence
 from typing import Protocol

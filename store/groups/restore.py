@@ -1,4 +1,4 @@
-"""Puts groups and their members back from the archive."""
+"""Restores groups and their members from the archive."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -18,9 +18,8 @@ _MEMBERS = 1000
 async def restore_groups(
     redis: RedisClient, tables: GroupTables, above: int, keep_lock: Callable[[], Awaitable[object]]
 ) -> None:
-    """What is newer in Redis stays. above: an id above every id ever given. `keep_lock` is called time and again.
-
-    Raises StoreAway, ArchiveAway.
+    """Restores groups; newer ones in Redis stay. above: an id above every id ever given. `keep_lock` is called
+    repeatedly.  Raises StoreAway, ArchiveAway.
     """
     gid = 0
     while page := await tables.groups(gid, _GROUPS):

@@ -1,4 +1,4 @@
-"""The keys and arguments of `group.lua`, and what its reply means."""
+"""Calls `group.lua` with its keys and arguments, and interprets its reply."""
 
 import time
 from collections.abc import Mapping
@@ -65,7 +65,7 @@ class CommandCall(NamedTuple):
 
 
 class Succession(NamedTuple):
-    """Nothing was done: the notice must say that this user becomes owner."""
+    """Says that nothing was done, because the notice must say that this user becomes owner."""
 
     owner: int
 
@@ -120,7 +120,8 @@ class GroupScript:
         self._memory = memory
 
     async def run(self, command: CommandCall, highest_id: int) -> Changed | Succession:
-        """highest_id: of those the caller was given. Raises ChannelRefused, SenderOverBudget, StoreError."""
+        """Runs the script. highest_id: the highest that the caller was given. Raises ChannelRefused,
+        SenderOverBudget, StoreError."""
         reply = await self._run(command, highest_id)
         if reply.outcome == CommandOutcome.SUCCESSION:
             return Succession(reply.uids[0])

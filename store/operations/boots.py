@@ -51,7 +51,7 @@ class Boots:
         return found
 
     async def close(self, life: NodeLife) -> None:
-        """Nothing more is to be done about its beginning."""
+        """Notes that nothing more is to be done about its beginning."""
         await self._redis.hset(keys.BOOTS, life.node, _written(life, _CLOSED))
 
 

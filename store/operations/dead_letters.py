@@ -88,7 +88,7 @@ class DeadLetters:
         return None if letter is None else {"n": number, **orjson.loads(letter)}
 
     async def drop(self, number: int) -> bool:
-        """False if there was none."""
+        """Deletes a letter; returns False if it did not exist."""
         letter = await self.get(number)
         if letter is None:
             return False

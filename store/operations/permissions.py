@@ -1,4 +1,5 @@
-"""Whose permission at the broker changed: a durable list of work, written by the scripts that change memberships."""
+"""A durable list of work: users whose permission at the broker changed, written by scripts that change
+memberships."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -67,7 +68,7 @@ class PermissionWork:
         return _entries(items), go_on
 
     async def end_memberships(self, ending: Ending) -> int:
-        """Ends up to a thousand; how many are left. Raises StoreEmpty, too."""
+        """Ends up to a thousand memberships; returns how many are left. Raises StoreEmpty, too."""
         group = Group(ending.gid)
         return await _GROUP_END.run(
             self._redis,

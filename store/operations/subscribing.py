@@ -1,4 +1,4 @@
-"""Whose devices some process is about to subscribe in the broker: by what it has read, which may be true no more."""
+"""Users whose devices some process is about to subscribe in the broker, by a list that may be out of date by then."""
 
 import time
 from typing import Any
@@ -17,14 +17,14 @@ class Subscribing:
         self._redis = redis
 
     async def begin(self, uid: int, clientid: str) -> None:
-        """Before it is read what the device should be subscribed to."""
+        """Notes that work on the device begins; call it before its topics are read."""
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.zadd(keys.subscribing(uid), {clientid: time.time() + MAX_SECONDS})
         pipeline.expire(keys.subscribing(uid), MAX_SECONDS)
         await self._reply(pipeline.execute())
 
     async def end(self, uid: int, clientid: str) -> None:
-        """The device's subscriptions are as they should be."""
+        """Notes that the device's subscriptions are correct."""
         await self._reply(self._redis.zrem(keys.subscribing(uid), clientid))
 
     async def is_in_hand(self, uid: int) -> bool:

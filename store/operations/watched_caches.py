@@ -31,7 +31,7 @@ class WatchedCaches:
         self._redis = redis
 
     async def load(self) -> Watched | None:
-        """None if nobody has looked yet, or Redis was emptied since."""
+        """Returns what is known; None if nobody has looked yet, or Redis was emptied since."""
         held = await self._redis.get(keys.CACHES)
         return None if held is None else Watched(**orjson.loads(held))
 

@@ -1,4 +1,4 @@
-"""Who tells a user something that is worth claims once, whichever process notices it."""
+"""Decides which process tells a user something that they should hear only once."""
 
 from collections.abc import Sequence
 

@@ -98,13 +98,12 @@ class Presence:
         return Came(sum(reply.devices for reply in replies), too_many)
 
     async def disconnected(self, device: Device, *, another_stands: bool = False) -> None:
-        """That connection is over. another_stands: the device has another one, which may not have been told of yet."""
+        """Ends a connection. another_stands: the device has another one, which may not have been reported yet."""
         await self._leave("takeover" if another_stands else "disconnect", [device], [_gone(device)])
 
     async def died(self, device: Device) -> None:
-        """The node sent the device's will at `connected_at`: that ends a connection to the same node that is older.
-
-        To be sure, it has to be older by MAX_STEP.
+        """Handles a will that the node sent at `connected_at`: it ends an older connection to the same node.  To be
+        sure, that has to be older by MAX_STEP.
         """
         await self._leave("will", [device], [])
 
@@ -127,12 +126,13 @@ class Presence:
         return reply.devices
 
     async def devices(self, uids: Iterable[int]) -> dict[int, dict[str, int]]:
-        """For each user clientid to `connected_at` of their devices online; empty: they are offline. One round trip."""
+        """Returns for each user clientid to `connected_at` of their online devices, empty if offline. One round
+        trip."""
         held = await self.connections(uids)
         return {uid: {each.clientid: each.connected_at for each in sorted(held[uid])} for uid in held}
 
     async def connections(self, uids: Iterable[int]) -> dict[int, list[Device]]:
-        """For each user what their devices are held by: while one moves, it has several. One round trip."""
+        """Returns for each user the connections of their devices; a moving device has several. One round trip."""
         found: dict[int, list[Device]] = {uid: [] for uid in uids}
         calls = [
             _DEVICES.call(more_arguments=some, users_per_bitmap=keys.USERS_PER_BITMAP) for some in _parts(list(found))
@@ -164,7 +164,8 @@ class Presence:
         return list(map(int, uids))
 
     async def last_seen(self, uid: int) -> int | None:
-        """Milliseconds, an hour or so behind; None: never, or too long ago."""
+        """Returns when the user was last seen, in milliseconds, up to an hour behind; None: never, or too long
+        ago."""
         seen = await self._redis.zscore(keys.SEEN, str(uid))
         return None if seen is None else int(seen)
 
@@ -179,7 +180,7 @@ def _now() -> int:
 
 
 def _connections(uid: int, clientid: bytes, value: bytes) -> Iterator[Device]:
-    """As they are written in `lua/include/presence.lua`."""
+    """Reads connections as `lua/include/presence.lua` writes them."""
     for each in value.decode().split(","):
         at, _, rest = each.partition(":")
         yield Device(uid, clientid.decode(errors="replace"), int(at), rest.partition(":")[0])

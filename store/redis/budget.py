@@ -1,4 +1,4 @@
-"""What one sender may write in a minute: bytes, each copy counted, and messages, in one account.
+"""Limits what one sender may write in a minute: bytes, counting each copy, and messages, in one account.
 
 A message takes what it writes, or its part of the messages if that is more. It counts in the minute in which the broker
 received it, by the broker's clock: EMQX hands over what it kept during an outage at once, and nobody loses what they
@@ -25,10 +25,10 @@ _KEPT_SECONDS = 120.0
 nobody out."""
 
 COPY_BYTES = 100
-"""What each inbox that a message is written to counts for: its id there, and in Redis's log."""
+"""Bytes that each inbox of a message counts for: its id there, and in Redis's log."""
 
 NOT_JUDGED = -1
-"""The charge of what Redis is not asked about."""
+"""The charge of messages about which Redis is not asked."""
 
 
 class _Minute:
@@ -103,7 +103,7 @@ class Budget:
         return before
 
     def charge_refused(self, sender: str, size: int, received_at: int) -> None:
-        """What was refused counts in this process alone. Raises SenderOverBudget."""
+        """Charges a refused message, which counts only in this process. Raises SenderOverBudget."""
         if sender in self._unbounded:
             return
         minute = self._open(sender, received_at)
@@ -113,7 +113,7 @@ class Budget:
             minute.over.add(sender)
 
     def close(self, sender: str, received_at: int) -> SenderOverBudget:
-        """Redis says that the account of that minute is used up: it is not asked about it again."""
+        """Notes that Redis says that the account of that minute is used up, and is not asked again."""
         self._minute(received_at).over.add(sender)
         return _over(received_at)
 
@@ -139,7 +139,7 @@ class Budget:
 
 
 class _Unbounded(Budget):
-    """Nobody's account is looked at."""
+    """A budget that limits nobody."""
 
     def charge(self, sender: str, size: int, received_at: int | None) -> int:
         return NOT_JUDGED

@@ -1,4 +1,4 @@
-"""How much a write is worth the moment Redis has answered it, and when the archive makes up for the rest."""
+"""Tells how durable a write is when Redis has answered it, and when the archive makes up for the rest."""
 
 from typing import Any, NamedTuple
 
@@ -52,7 +52,7 @@ async def look(redis: RedisClient) -> Durability:
 
 
 def _aof(persistence: dict[str, Any], config: dict[str, str] | Exception) -> str:
-    """CONFIG is denied on many managed servers."""
+    """Returns how Redis syncs its log; `unknown` if CONFIG is denied, as on many managed servers."""
     if not persistence.get("aof_enabled"):
         return "off"
     if isinstance(config, RedisRefused):

@@ -1,6 +1,5 @@
-"""Whether there is room in Redis. Each process looks once a second, so that a message costs nothing more.
-
-Writes stop while there is still some left: for pulls, which trim, for presence, and for archiving, which makes room.
+"""Tells whether there is room in Redis. Each process looks once a second, so that messages cost nothing more.  Writes
+stop while some room is left for pulls, which trim, for presence, and for archiving, which makes room.
 """
 
 import math

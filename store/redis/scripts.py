@@ -143,7 +143,7 @@ def script(name: str, reply: type[Reply]) -> Script[Reply]:
 
 
 async def admit(redis: RedisClient) -> None:
-    """Lets the guarded scripts run on this Redis: it holds what it should. Raises StoreAway."""
+    """Lets the guarded scripts run on this Redis, which was checked to be complete. Raises StoreAway."""
     guarded = [each for each in _SOURCES.values() if each.guarded]
     loaded: Any = await redis.script_exists(*(each.digest for each in guarded))
     for each, known in zip(guarded, loaded, strict=True):

@@ -72,7 +72,7 @@ class WorkList:
         return await self._still_there(items), items[-1][0] if len(items) == limit else None
 
     def read_again(self) -> None:
-        """What was read and did not leave the stream comes again."""
+        """Makes items come again that were read and did not leave the stream."""
         self._again = True
 
     async def leave(self) -> None:
@@ -90,7 +90,8 @@ class WorkList:
         return await self._read_group(">", limit, BLOCK_MILLISECONDS if wait else None)
 
     async def _be_seen(self) -> None:
-        """Before 7.2, Redis takes only reading what one was given before for a sign of life, if nothing is new."""
+        """Shows a sign of life: before 7.2, without new items, Redis counts only reading items that were given
+        before."""
         if time.monotonic() >= self._seen_until:
             await self._read_group("0", 1, None)
             self._seen_until = time.monotonic() + self._idle / 4
@@ -101,7 +102,7 @@ class WorkList:
         return await self._still_there(reply[0][1]) if reply else []
 
     async def _claim(self, limit: int) -> list[Item]:
-        """Items whose worker has been silent too long. Where there are no more, it rests."""
+        """Takes over items whose worker has been silent too long; pauses if there are no more."""
         reply = await _CLAIM.run(
             self._redis,
             stream_key=self._stream,
@@ -115,7 +116,8 @@ class WorkList:
         return await self._still_there([(id_, _fields(fields)) for id_, fields in filter(None, reply)])
 
     async def _still_there(self, items: list[Item]) -> list[Item]:
-        """Without those that another worker took out of the stream meanwhile: they are ended here."""
+        """Returns the items without those that another worker removed from the stream meanwhile: they are ended
+        here."""
         gone = [id_ for id_, fields in items if not fields]
         if gone:
             await self._redis.xack(self._stream, self._group, *gone)

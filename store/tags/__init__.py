@@ -1,1 +1,1 @@
-"""Tags: who holds them, how many change at once, and their recovery from the archive."""
+"""Tags: their holders, changes of very many at once, and their recovery from the archive."""

@@ -1,4 +1,4 @@
-"""Puts tags and their holders back from the archive."""
+"""Restores tags and their holders from the archive."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -15,7 +15,7 @@ _HOLDERS = 1000
 
 
 async def restore_tags(redis: RedisClient, tables: TagTables, keep_lock: Callable[[], Awaitable[object]]) -> None:
-    """What is newer in Redis stays. `keep_lock` is called time and again. Raises StoreAway, ArchiveAway."""
+    """Restores tags; newer ones in Redis stay. `keep_lock` is called repeatedly. Raises StoreAway, ArchiveAway."""
     name = ""
     while page := await tables.tags(name, _TAGS):
         for tag in page:

@@ -79,7 +79,7 @@ class Tags:
 
     @property
     def highest_id(self) -> int:
-        """The highest id that was given to it."""
+        """Returns the highest id that was given to it."""
         return self._script.highest_id
 
     async def put(self, tag: str, *, title: str, followable: bool) -> None:
@@ -87,13 +87,13 @@ class Tags:
         await self._once_settled(tag, PUT, title=title, followable=int(followable))
 
     async def delete(self, tag: str) -> None:
-        """From here on nobody holds it. What is left to propagate is anybody's who propagates."""
+        """Deletes the tag: from here on nobody holds it. Any process may finish propagating the deletion."""
         await self._once_settled(tag, DELETE)
 
     async def change(
         self, tag: str, source: str, *, add: Sequence[int] = (), remove: Sequence[int] = ()
     ) -> HoldersChanged:
-        """As far as this source is concerned. Nobody comes twice."""
+        """Changes the holders by one source. No user comes twice."""
         return await self._change(tag, source, add, remove)
 
     async def follow(self, tag: str, uid: int, *, command_id: str, received_at: int | None = None) -> HoldersChanged:
@@ -106,7 +106,9 @@ class Tags:
         return await self._follow(tag, uid, [], [uid], _repeat(tag, uid, "unfollow", command_id), received_at)
 
     async def replace(self, tag: str, job: str, count: int) -> int:
-        """The users staged under `job`, so many, are the tag's profile holders from one id on: that id."""
+        """Makes the users staged under `job` the tag's profile holders; returns the id of the change. count: how
+        many.
+        """
         return await self._once_settled(
             tag,
             REPLACE,
@@ -119,7 +121,7 @@ class Tags:
         )
 
     async def settle_step(self, tag: str) -> PropagateReply:
-        """Rests as long as it took, for others. Raises OutboxFull where the archive has to catch up first."""
+        """Rests as long as it took, for others. Raises OutboxFull if the archive has to catch up first."""
         begun = time.monotonic()
         step = await self._script.run(
             PROPAGATE,
@@ -137,18 +139,18 @@ class Tags:
         return step
 
     async def info(self, tag: str) -> TagInfo | None:
-        """None if there is none."""
+        """Returns the tag; None if it does not exist."""
         return (await self._infos([tag]))[0]
 
     async def page(self, after: str, limit: int) -> list[TagInfo]:
-        """Up to `limit` tags after one, by name."""
+        """Returns up to `limit` tags after one, by name."""
         first = b"(" + after.encode() if after else b"-"
         names: Any = await self._redis.zrangebylex(keys.TAGS, first, b"+", start=0, num=limit)
         found = await self._infos([name.decode() for name in names])
         return [info for info in found if info is not None]
 
     async def holds(self, tag: str, uid: int) -> bool:
-        """False also if there is no such tag. Raises StoreEmpty."""
+        """Returns whether the user holds the tag; False also if it does not exist. Raises StoreEmpty."""
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.exists(keys.EPOCH)
         for source in SOURCES:
@@ -183,7 +185,7 @@ class Tags:
         return found
 
     async def propagating(self) -> list[str]:
-        """The tags that are being propagated."""
+        """Returns the tags that are being propagated."""
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.hkeys(keys.PROPAGATING)
         (names,) = await self._replies(pipeline)
@@ -244,7 +246,7 @@ class Tags:
         return HoldersChanged(self._script.given(reply.id), repeated, reply.added, reply.removed)
 
     async def _once_settled(self, tag: str, script: Script[TagReply], **values: Any) -> int:
-        """The id that the script gives, once an earlier change of the tag is propagated."""
+        """Returns the id that the script gives, once an earlier change of the tag is propagated."""
         values |= {"tag_key": keys.tag(tag), "tag": tag}
         while (reply := await self._script.run(script, **values)).outcome == TagOutcome.PROPAGATING:
             await self.settle_step(tag)

@@ -1,6 +1,5 @@
-"""Whether Redis holds the newest of what the archive has: asked when it was started again, perhaps from an older state.
-
-Its clock says so where nothing was written since. Where something was, the newest messages and changes are looked for.
+"""Compares Redis with the newest entries of the archive after it was restarted, perhaps from an older state.  If
+nothing was written since, its clock is enough. Otherwise the newest messages and changes are looked for.
 """
 
 import time

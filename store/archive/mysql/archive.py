@@ -23,7 +23,7 @@ _QUERIES = queries("mysql")
 
 
 def _row(message: Message) -> tuple[bytes, int, bytes, bytes, int, int, bytes]:
-    """In the order of `insert_message`."""
+    """Returns the columns in the order of `insert_message`."""
     mid, topic, sender, client_id, ts, json, payload, *_ = message
     return topic.encode(), mid, sender.encode(), client_id.encode(), ts, int(json), payload
 

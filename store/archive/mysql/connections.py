@@ -109,7 +109,8 @@ class MySQLConnections:
         return connection
 
     def _drop_idle(self) -> None:
-        """After trouble with one connection the others are not trusted: the server may have restarted."""
+        """Closes idle connections: after trouble with one the others are not trusted, as the server may have
+        restarted."""
         idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()

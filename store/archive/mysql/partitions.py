@@ -14,7 +14,7 @@ Wanted = Callable[[int | None], list[Month]]
 
 
 async def make_months(connections: MySQLConnections, table: str, wanted: Wanted) -> list[str]:
-    """Cuts months off the table's last partition; their names."""
+    """Cuts months off the table's last partition; returns their names."""
     async with connections.cursor() as cursor:
         if not wanted(await last_edge(cursor, table)):
             return []
@@ -28,7 +28,7 @@ async def make_months(connections: MySQLConnections, table: str, wanted: Wanted)
 
 
 async def drop_months(connections: MySQLConnections, table: str, before: int) -> int:
-    """Drops the months that lie wholly below an id; how many."""
+    """Drops the months that are wholly below an id; returns how many."""
     async with connections.cursor() as cursor:
         if not await _below(cursor, table, before):
             return 0

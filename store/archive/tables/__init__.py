@@ -1,1 +1,1 @@
-"""What every archive holds, whichever database it is in: rows, months, blocks, and reading a user's past."""
+"""The tables of every archive, in whichever database: rows, months, blocks, and reading a user's past."""

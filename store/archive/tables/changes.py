@@ -1,4 +1,4 @@
-"""When groups and tags changed last, by their channels: Redis is held to it after it was started again."""
+"""When groups and tags changed last, by their channels, to check a Redis that was restarted."""
 
 from collections.abc import Iterable
 from typing import NamedTuple

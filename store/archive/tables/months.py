@@ -1,4 +1,5 @@
-"""Calendar months: what the tables are cut into, what is aggregated, what may go. Ids and edges are microseconds."""
+"""Calendar months: parts of the tables, units of aggregation, and what may be deleted. Ids and edges are
+microseconds."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple
@@ -11,7 +12,7 @@ Roaming = Literal["week", "month", "quarter", "year"]
 _ROAMING_DAYS: dict[Roaming, int] = {"week": 0, "month": 30, "quarter": 91, "year": 365}
 """How far back a pull reaches; `week` is Redis's window alone."""
 _KEPT_DAYS = 32
-"""How much longer rows are kept: a month, and a day for clocks and pulls that are under way."""
+"""How much longer rows are kept: a month, and a day for clocks and pulls that are running."""
 
 AGGREGATED: tuple[Roaming, ...] = ("quarter", "year")
 """The roaming windows that are read from blocks."""

@@ -116,8 +116,8 @@ async def _from_blocks(blocks: BlockReader, ranges: Sequence[VisibleRange], limi
 
 
 async def _heads(blocks: BlockReader, seen: Mapping[str, VisibleRange], limit: int) -> tuple[list[Head], int]:
-    """Heads of blocks, and an id: the oldest `limit` messages lie up to that id, or all there are; and none of the
-    blocks that begin up to it is missing."""
+    """Returns heads of blocks, and an id: the oldest `limit` messages, or all, are up to that id, and no block that
+    begins up to it is missing."""
     count = limit // BLOCK_MESSAGES + 2
     while True:
         heads = await blocks.heads(list(seen.values()), count)

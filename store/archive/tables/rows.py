@@ -1,4 +1,4 @@
-"""What the columns `form`, `payload` and `replaced` of a message say together."""
+"""Converts the columns `form`, `payload` and `replaced` of a message, which belong together."""
 
 from store.record import Message
 
@@ -7,7 +7,7 @@ _RECALLED = 2
 
 
 def columns(message: Message) -> tuple[int, bytes, int]:
-    """Form, payload and replaced."""
+    """Returns form, payload and replaced."""
     if message.recalled_by:
         return _RECALLED, message.recalled_by.encode(), message.replaced
     return int(message.json), message.payload, message.replaced

@@ -23,7 +23,7 @@ class Migration(NamedTuple):
 
 @cache
 def queries(backend: str) -> dict[str, str]:
-    """Name to query, without the comments."""
+    """Returns queries by name, without comments."""
     text = files("store.archive").joinpath(backend, "queries.sql").read_text()
     _, *parts = _NAME.split(text)
     return {name: _COMMENT.sub("", part).strip() for name, part in zip(parts[::2], parts[1::2], strict=True)}
@@ -48,7 +48,7 @@ def pending(backend: str, applied: set[int]) -> list[Migration]:
 async def migrate(
     backend: str, execute: Callable[..., Awaitable[object]], applied: Callable[[], Awaitable[set[int]]]
 ) -> list[str]:
-    """Applies the migrations that are pending; their names. The caller sees to it that nobody else does so meanwhile.
+    """Applies pending migrations and returns their names. The caller makes sure that nobody else does so meanwhile.
 
     execute: runs a statement with its arguments. applied: reads the versions that were applied.
     """

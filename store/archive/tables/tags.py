@@ -50,7 +50,7 @@ class TagTables(Protocol):
         """Returns the holders of a tag after one (uid, joined), in that order."""
 
     async def drop(self, before: int) -> int:
-        """Drops holders' intervals that ended below an id; how many."""
+        """Drops holders' intervals that ended below an id; returns how many."""
 
 
 def tag_changes(rows: Sequence[TagRow] | Sequence[HolderRow]) -> list[Change]:

@@ -1,4 +1,4 @@
-"""What a user sees of the archive's conversations."""
+"""The part of the archive's conversations that a user sees."""
 
 from typing import NamedTuple
 
