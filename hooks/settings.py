@@ -109,7 +109,7 @@ class UserTokenSettings:
     )
 
     def required(self) -> Self:
-        """Itself. Raises SettingsError if no user's token can be verified by it."""
+        """Returns itself. Raises SettingsError if it cannot verify any user's token."""
         if self.jwt_secret is None and self.jwt_jwks_url is None:
             raise SettingsError("IM_JWT_SECRET or IM_JWT_JWKS_URL: one of them is required")
         return self
@@ -265,5 +265,5 @@ def load_all(**given: Any) -> Settings:
 
 
 def unknown_names() -> list[str]:
-    """`IM_…` variables in the environment, and keys in `emqx-im.toml`, that name no setting."""
+    """Returns `IM_…` variables in the environment, and keys in `emqx-im.toml`, that name no setting."""
     return setting_sources.unknown_names(TABLE)

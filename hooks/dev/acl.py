@@ -60,7 +60,7 @@ class Acl:
             raise EmbeddedError(str(error)) from None
 
     def decide(self, username: str, clientid: str, action: Action, topic: str) -> bool | None:
-        """True: allowed; False: denied; None: the file does not say."""
+        """Returns True if allowed, False if denied, and None if the file does not decide."""
         for entry in self.entries:
             if entry.decides(username, clientid, action, topic):
                 return entry.allow

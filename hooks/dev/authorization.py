@@ -28,7 +28,7 @@ _RESULTS = ("allow", "deny", "ignore")
 
 @dataclass(frozen=True)
 class Question:
-    """What EMQX keeps an answer under."""
+    """The key under which EMQX caches an answer."""
 
     action: Action
     topic: str
@@ -56,7 +56,8 @@ class Authorizer:
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
     async def allows(self, username: str, clientid: str, question: Question) -> bool:
-        """False also where nobody decides: the service away, or an answer that is none."""
+        """Returns whether it is allowed; False also if nobody decides, because the service is away or its answer is
+        none."""
         if self.faults.booting:
             return False
         decided = self._acl.decide(username, clientid, question.action, question.topic)
@@ -67,7 +68,7 @@ class Authorizer:
         return answer == "allow"
 
     def drain(self) -> None:
-        """Every client's answers are asked for again. One to a question that is being asked is newer, and kept."""
+        """Drops every client's answers. The answer to a question that is being asked is newer, and is kept."""
         self.drained_at = time.monotonic()
 
     @property
@@ -130,7 +131,7 @@ class Permissions:
         self._kept: OrderedDict[Question, tuple[bool, float]] = OrderedDict()
 
     async def allows(self, question: Question) -> bool:
-        """As EMQX does, asks of `$delayed/<seconds>/<topic>` about the topic, though nothing is delayed here."""
+        """Asks, for `$delayed/<seconds>/<topic>`, about the topic, as EMQX does, though nothing is delayed here."""
         if question.topic.startswith(_DELAYED):
             _, slash, topic = question.topic.removeprefix(_DELAYED).partition("/")
             return bool(slash) and await self.allows(replace(question, topic=topic))

@@ -138,7 +138,7 @@ class EmbeddedBroker:
         return session, False
 
     def release_session(self, connection: Connection, reason: str) -> None:
-        """The connection is over. A kept session waits for its client, as long as EMQX lets it."""
+        """Ends a connection. A kept session waits for its client, as long as in EMQX."""
         session = connection.session
         session.connection = None
         if reason in _TAKEN_OVER:

@@ -1,4 +1,4 @@
-"""One client's connection: its packets handled one after the other, in the order they came."""
+"""Handles the packets of one client's connection one after the other, in the order in which they came."""
 
 import asyncio
 import secrets
@@ -90,7 +90,7 @@ class Connection:
             await self._transport.close()
 
     def end(self, reason: str) -> None:
-        """Closes after the packets that have come."""
+        """Closes the connection after the packets that have arrived."""
         if self._end is None:
             self._end = reason
             self._greeting.cancel()
@@ -101,9 +101,8 @@ class Connection:
         self._incoming.put_nowait(action)
 
     async def step_down(self, reason: str) -> None:
-        """`end`, and waits until will and disconnect are told and the session is free.
-
-        A connection that does not come to it in time is killed, as EMQX kills its process: nobody is told.
+        """Ends the connection, and waits until will and disconnect are reported and the session is free.  A
+        connection that does not end in time is killed, as EMQX kills its process, without any report.
         """
         self.end(reason)
         try:
@@ -164,7 +163,7 @@ class Connection:
         return client, expires_at
 
     async def _live(self, connect: Connect, expires_at: int | None) -> None:
-        """From the session's opening to its release."""
+        """Serves the client from the session's opening to its release."""
         client = self.client
         self._will = connect.will
         self.permissions = Permissions(self._broker.authorizer, client.username, client.clientid)
@@ -231,7 +230,7 @@ class Connection:
             self.end("tcp_closed")
 
     async def _handle_all(self) -> str:
-        """Takes packets and actions in turn until the connection ends; the reason."""
+        """Takes packets and actions in turn until the connection ends; returns the reason."""
         try:
             while True:
                 item = await self._incoming.get()
@@ -293,7 +292,7 @@ class Connection:
             )
         else:
             log.warning("publish_denied", clientid=self.client.clientid, topic=topic)
-        # A denied publish is acknowledged too: MQTT 3.1.1 has no word for it.
+        # A denied publish is acknowledged too: MQTT 3.1.1 cannot express a refusal.
         if qos > 0:
             acknowledgement = PubackPacket if qos == 1 else PubrecPacket
             self.send(acknowledgement.build(packet.variable_header.packet_id).to_bytes())
@@ -326,7 +325,7 @@ class Connection:
         return None
 
     async def _publish_will(self) -> None:
-        """The will is authorized now, not at the login; it has no peer, which tells it from a publish."""
+        """Publishes the will. It is authorized now, not at the login; unlike a publish it has no peer."""
         will = self._will
         if will is None:
             return

@@ -23,7 +23,8 @@ _LOCK_SECONDS = 2
 
 @dataclass(frozen=True)
 class Secrets:
-    """What `IM_<NAME>` gives wins, then `emqx-im.toml`; the rest is made once and kept in the directory."""
+    """Secrets come from `IM_<NAME>` first, then from `emqx-im.toml`; the rest is made once and kept in the
+    directory."""
 
     jwt_secret: str
     hook_token: str

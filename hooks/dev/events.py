@@ -31,7 +31,7 @@ NEVER_FIRED = frozenset(
         "message_dropped",
     )
 )
-"""Events of EMQX that this broker does not have; a rule may name them and waits for ever."""
+"""Events of EMQX that this broker does not have; a rule may name them, but never fires."""
 
 _NAMES = """
     action authz_source clean_start client_attrs clientid conn_props connected_at disconn_props

@@ -1,4 +1,4 @@
-"""What EMQX was seen to do wrong, for tests to switch on; `emqx-im dev` does none of it."""
+"""Faults that were observed in EMQX, for tests to switch on; `emqx-im dev` has none of them."""
 
 from dataclasses import dataclass
 

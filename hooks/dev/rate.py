@@ -1,4 +1,4 @@
-"""How fast a client may send: what is over the rate is read later, as EMQX 5.8 does."""
+"""Limits how fast a client may send: what exceeds the rate is read later, as by EMQX 5.8."""
 
 import asyncio
 import re
@@ -27,7 +27,7 @@ def bytes_rate(directory: Traversable) -> int | None:
 
 
 class Pace:
-    """Lets one second's worth through at once. What came is never refused; what comes next waits for it."""
+    """Lets one second's worth through at once. Nothing that came is refused, but later bytes wait."""
 
     def __init__(self, rate: int | None) -> None:
         self._rate = rate

@@ -1,4 +1,4 @@
-"""EMQX's action `republish`: what a rule selected, as a message of the broker's own."""
+"""Implements EMQX's action `republish`: publishes what a rule selected as a message of the broker."""
 
 import re
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Republish:
         return cls(**templates)
 
     def message(self, rule: str, selected: dict[str, Any]) -> EventMessage:
-        """It has no username and no peer; its clientid is the rule's id."""
+        """Makes the message: it has no username and no peer, and its clientid is the rule's id."""
         return EventMessage(
             topic=_rendered(self.topic, selected).decode(),
             payload=_rendered(self.payload, selected),

@@ -1,7 +1,5 @@
-"""The broker's rules: `emqx-rules/*.sql`, parsed by sqlglot and evaluated as EMQX's rule engine does.
-
-Only what the files use is understood. Anything else, and what EMQX itself would refuse or never fire, stops
-the start.
+"""Evaluates the broker's rules, `emqx-rules/*.sql`, as EMQX's rule engine does; sqlglot parses them.  It understands
+only what the files use. Anything else, and what EMQX itself would refuse or never fire, stops the start.
 """
 
 import operator
@@ -95,7 +93,7 @@ class EvaluatedRules:
 
 
 def _jsonable(value: Any) -> Any:
-    """As EMQX writes it: no value is the string "undefined", bytes that are not UTF-8 are replaced."""
+    """Converts a value as EMQX does: no value is the string "undefined", bytes that are not UTF-8 are replaced."""
     if value is None:
         return "undefined"
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -1,4 +1,4 @@
-"""What the broker holds of a client beyond one connection: subscriptions, and messages not acknowledged yet."""
+"""Keeps a client's state beyond one connection: subscriptions, and messages that are not acknowledged yet."""
 
 import asyncio
 from collections import deque
@@ -46,7 +46,7 @@ class Session:
             self.connection.act(action)
 
     def deliver(self, message: EventMessage, granted: int) -> None:
-        """At the lower QoS of message and subscription. QoS 1 waits for its turn, QoS 0 does not wait."""
+        """Delivers at the lower QoS of message and subscription. QoS 1 waits for its turn, QoS 0 does not wait."""
         if min(message.qos, granted) == 0:
             if self.connection is not None:
                 self.connection.send_or_drop(_packet(message, None))

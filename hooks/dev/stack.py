@@ -1,4 +1,4 @@
-"""Everything that `emqx-im dev` starts, in the order it needs, and stops in the reverse."""
+"""Starts everything of `emqx-im dev` in the order it needs, and stops it in the reverse."""
 
 import asyncio
 import contextlib

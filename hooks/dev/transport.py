@@ -1,4 +1,4 @@
-"""The two ways a client's bytes come: a TCP stream, or the binary messages of a WebSocket."""
+"""The two ways by which a client's bytes arrive: a TCP stream, or the binary messages of a WebSocket."""
 
 import asyncio
 from typing import Protocol

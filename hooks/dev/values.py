@@ -1,6 +1,5 @@
-"""Values of the rule engine: how EMQX compares them, and the functions the rules call. `None` is `undefined`.
-
-What EMQX cannot evaluate raises TypeError, ValueError or IndexError; the rule then does not fire.
+"""Values of the rule engine: how EMQX compares them, and the functions that rules call. `None` is `undefined`.  A
+value that EMQX cannot evaluate raises TypeError, ValueError or IndexError; then the rule does not fire.
 """
 
 import base64
@@ -12,7 +11,8 @@ import orjson
 
 
 def compared(compare: Callable[[Any, Any], bool], left: Any, right: Any) -> bool:
-    """`undefined` equals only itself; text beside a number is read as one, beside a boolean as its name."""
+    """Compares as EMQX does: `undefined` equals only itself; text is read as a number, or as a boolean's name, beside
+    one."""
     if left is None or right is None:
         return left is right and compare(0, 0)
     if _is_number(left) and isinstance(right, str | bytes):

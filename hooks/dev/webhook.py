@@ -1,4 +1,4 @@
-"""EMQX's HTTP action: what the rules selected goes to the service, in order for each client."""
+"""Implements EMQX's HTTP action: sends what the rules selected to the service, in order for each client."""
 
 import asyncio
 import time
@@ -51,7 +51,7 @@ class WebhookCaller:
             self._workers[client] = asyncio.create_task(self._work(client), name=f"webhook {client}")
 
     async def drain(self, seconds: float) -> None:
-        """Waits until all is delivered, at most so long; what is left then is lost, and logged."""
+        """Waits until everything is delivered, at most this long; what is left then is lost, and logged."""
         deadline = time.monotonic() + seconds
         while self._workers and (left := deadline - time.monotonic()) > 0:
             await asyncio.wait(self._workers.values(), timeout=left)

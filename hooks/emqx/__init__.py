@@ -1,1 +1,1 @@
-"""EMQX as the service sees it: its REST API, and what is published through it."""
+"""EMQX's REST API for the service and for operators."""

@@ -1,4 +1,5 @@
-"""EMQX's REST API as an operator uses it: configuration read and written, and what the broker says of itself."""
+"""Calls EMQX's REST API as an operator does: reads and writes configuration, and what the broker reports of
+itself."""
 
 import time
 from base64 import b64encode
@@ -46,7 +47,7 @@ class Management:
         return await self._ask("PUT", path, body)
 
     async def delete(self, path: str) -> None:
-        """What is gone already is no error. Raises BrokerAway, BrokerRefused."""
+        """Deletes something; it is no error if it is gone already. Raises BrokerAway, BrokerRefused."""
         await self._ask("DELETE", path, None, missing_ok=True)
 
     async def _ask(self, method: str, path: str, body: Any, *, missing_ok: bool = False) -> Any:

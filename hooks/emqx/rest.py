@@ -55,7 +55,7 @@ class Listed(NamedTuple):
 
 
 class Node(NamedTuple):
-    """One that runs. uptime: milliseconds."""
+    """A running node. uptime: milliseconds."""
 
     name: str
     uptime: int
@@ -150,7 +150,7 @@ class Rest:
         ]
 
     async def end_session(self, clientid: str) -> bool:
-        """Disconnects the client and ends its session, also one that is kept; whether there was one."""
+        """Disconnects the client and ends its session, also a kept one; returns whether there was one."""
         there, _ = await self._ask("DELETE", _client(clientid))
         return there
 
@@ -230,7 +230,8 @@ def _milliseconds(text: str) -> int:
 
 
 def _questions(metrics: Any) -> Questions:
-    """`nomatch` is an answer that says nothing, `ignore` none: the service away, silent, or answering an error."""
+    """Counts questions: `nomatch` is an answer that says nothing, `ignore` is none, as the service was away or
+    failed."""
     return Questions(metrics["total"], metrics["nomatch"] + metrics["ignore"])
 
 

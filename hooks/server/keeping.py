@@ -43,7 +43,7 @@ class StoreKeeper:
             self.looked.set()
 
     async def _migrate(self) -> bool:
-        """Brings the archive's schema up to date; whether it could."""
+        """Brings the archive's schema up to date; returns whether it could."""
         try:
             log.info("archive_migrated", applied=await self._archive.migrate())
         except StoreError as error:

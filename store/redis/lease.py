@@ -84,7 +84,7 @@ def propagating(redis: RedisClient) -> Lease:
 
 
 def making_dormant(redis: RedisClient) -> PeriodicLease:
-    """Of looking for users who were not seen for long."""
+    """Returns the lease of looking for users who were not seen for long."""
     return PeriodicLease(redis, keys.SWEEP_LOCK, keys.SWEPT)
 
 

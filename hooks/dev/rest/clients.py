@@ -1,4 +1,4 @@
-"""What the REST API knows of clients and does to them."""
+"""Implements the part of the REST API that reads clients and changes them."""
 
 import base64
 import heapq
@@ -38,7 +38,8 @@ async def clients(request: web.Request) -> web.Response:
 
 
 async def clients_by_cursor(request: web.Request) -> web.Response:
-    """Pages that stay steady while clients come and go. The cursor is the last clientid of the page before."""
+    """Answers pages that stay stable while clients come and go. The cursor is the last clientid of the previous
+    page."""
     limit = number_of(request, "limit", 100, _MAX_LIMIT)
     since = number_of(request, "gte_connected_at", 1, 2**53)
     after = _cursor(request.query.get("cursor", ""))
@@ -95,7 +96,7 @@ async def unsubscribe_bulk(request: web.Request) -> web.Response:
 
 
 def _subscribe(request: web.Request, items: list[Any]) -> list[dict[str, Any]]:
-    """Answered at once, as by EMQX, though the client's packets that have come are handled first."""
+    """Subscribes. It is answered at once, as by EMQX, though packets that arrived before are handled first."""
     session, broker = session_of(request), request.app[BROKER]
     wanted = [(filter_of(item), checked_qos(item.get("qos", 0))) for item in items]
     for pattern, qos in wanted:

@@ -1,4 +1,4 @@
-"""What the REST API tells of the node and of the authorizer."""
+"""Implements the part of the REST API about the node and the authorizer."""
 
 import time
 from typing import Any
@@ -14,7 +14,7 @@ _NO_RATES = {"rate": 0.0, "rate_last5m": 0.0, "rate_max": 0.0}
 
 
 async def status(request: web.Request) -> web.Response:
-    """For balancers; needs no key."""
+    """Answers balancers; needs no key."""
     return web.Response(text=f"Node {events.NODE} is started\nemqx is running")
 
 

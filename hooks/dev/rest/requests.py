@@ -1,4 +1,4 @@
-"""How requests of the REST API are read, and how they are answered."""
+"""Reads requests of the REST API, and answers them."""
 
 from typing import Any
 

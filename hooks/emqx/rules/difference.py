@@ -65,7 +65,7 @@ def has_secret(value: Any) -> bool:
 
 
 def overlaid(held: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """`held` with what `wanted` says in its place."""
+    """Returns `held` with the values of `wanted`."""
     merged = dict(held)
     for key, value in wanted.items():
         if isinstance(value, dict) and isinstance(merged.get(key), dict):
@@ -76,7 +76,7 @@ def overlaid(held: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def shown(held: dict[str, Any]) -> dict[str, Any]:
-    """`held` without what EMQX hides: written back, the stars could become the secret."""
+    """Returns `held` without what EMQX hides: written back, the stars could become the secret."""
     return {key: shown(value) if isinstance(value, dict) else value for key, value in held.items() if value != REDACTED}
 
 
@@ -88,7 +88,7 @@ def _as_object(held: Any) -> dict[str, Any]:
 
 
 def _canonical(value: Any) -> Any:
-    """Durations as milliseconds, sizes as bytes, texts without their layout."""
+    """Returns durations as milliseconds, sizes as bytes, and texts without their layout."""
     if isinstance(value, list):
         return [_canonical(item) for item in value]
     if not isinstance(value, str):

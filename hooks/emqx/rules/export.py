@@ -59,7 +59,8 @@ def archive(content: dict[str, Any], file_name: str, version: Version | None = N
 
 
 def plain(content: dict[str, Any], acl_path: str = ACL_PATH) -> str:
-    """HOCON for `emqx ctl conf load` and `base.hocon`, which take a file source's path and not its rules."""
+    """Returns HOCON for `emqx ctl conf load` and `base.hocon`, which need a file source's path instead of its
+    rules."""
     content = dict(content)
     if "authorization" in content:
         sources = [

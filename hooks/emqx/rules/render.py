@@ -120,7 +120,7 @@ class Rules:
         return rule_files.acl(self._directory, trusted_send=self.parameters.trusted_send)
 
     def rule_bodies(self) -> dict[str, dict[str, Any]]:
-        """Rule id to what EMQX holds of it."""
+        """Returns for each rule id what EMQX stores of it."""
         return {
             rule.id: {
                 "enable": True,
@@ -161,7 +161,7 @@ class Rules:
         return filled
 
     def _filled(self, value: Any) -> Any:
-        """Placeholders replaced; one that stands alone keeps the type of what replaces it."""
+        """Replaces placeholders; one that stands alone gets the type of its value."""
         if isinstance(value, dict):
             return {self._filled(key): self._filled(item) for key, item in value.items()}
         if isinstance(value, list):

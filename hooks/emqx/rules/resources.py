@@ -136,7 +136,7 @@ class SourceOrder:
         return {"order": [name for name in await self._all(api) if name in self.types]}
 
     async def write(self, api: Management, held: Object | None) -> None:
-        """Ours stand together where the first of them stood; the others keep their order."""
+        """Moves our sources together to where the first of them was; the others keep their order."""
         names = await self._all(api)
         first = min(names.index(name) for name in self.types)
         others = [name for name in names if name not in self.types]
@@ -181,7 +181,7 @@ class ListenerRates(Setting):
 
 
 def webhook_items(rules: Rules) -> list[Item]:
-    """Connector, action and rules, in the order in which they can be made."""
+    """Returns connector, action and rules, in the order in which they can be created."""
     return [
         *(
             Item(f"{kind} {name}", f"/{kind}s", f"http:{name}", wanted, {"type": "http", "name": name})
@@ -196,12 +196,12 @@ def webhook_items(rules: Rules) -> list[Item]:
 
 
 def sources(rules: Rules) -> list[AuthorizationSource]:
-    """In the order in which they are asked."""
+    """Returns the sources in the order in which they are asked."""
     return [AuthorizationSource(source) for source in rules.authorization["sources"]]
 
 
 async def stale_rules(api: Management, rules: Rules) -> list[Item]:
-    """Rules of ours whose file has gone, or is not for the way of sending that is wanted."""
+    """Returns our rules whose file no longer exists, or does not belong to the configured way of sending."""
     wanted = rules.rule_bodies()
     ours = {f"http:{name}" for name in rules.actions} | {REPUBLISH}
     return [
@@ -244,7 +244,7 @@ async def manageable(api: Management) -> bool:
 
 
 async def plan(api: Management, rules: Rules, *, only_rules: bool) -> list[Resource]:
-    """Everything, in an order that leaves the broker working wherever it ends.
+    """Returns everything, in an order that leaves the broker working wherever it stops.
 
     The service is reached and asked before the file rules lose their last line, and nothing is refused for want of an
     answer before both sources are there.

@@ -71,7 +71,7 @@ class Model:
         return told
 
     def replace(self, verb: str, gid: int, sender: int, actor: int, recalled: bool) -> list[int] | str:
-        """Who is told that a message of the group was recalled or edited; or the code of the refusal."""
+        """Returns who is told that a message of the group was recalled or edited, or the code of the refusal."""
         group = self.groups[gid]
         if actor != sender and (verb == "edit" or group.dismissed or actor != group.owner):
             return "not_the_sender"

@@ -232,7 +232,7 @@ class Members(RuleBasedStateMachine):
         message.body = self.store.last_number if verb == "edit" else None
 
     def _judge(self, verb: str, message: Written, actor: int) -> dict[str, list[int]] | str:
-        """Who is told on which topic; or the code of the refusal."""
+        """Returns who is told on which topic, or the code of the refusal."""
         to, sender = message.to, message.sender
         if to == GLOBAL:
             return {to.topic: USERS}

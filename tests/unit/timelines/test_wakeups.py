@@ -1,4 +1,4 @@
-"""Who is woken by what is published, and how long the process listens. Messages come when the test says so."""
+"""Tests which pulls a publish wakes, and how long the process listens. Messages come when the test says so."""
 
 import asyncio
 from collections.abc import AsyncGenerator
