@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,20 +20,23 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multiple, rule, run_state_machine_as_test
 
+from hooks.messaging.notices import notice
 from store.addresses import GLOBAL, parse_stored
 from store.archive.archive import open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
 from store.cancellation import end
-from store.errors import EntryFailed
+from store.errors import ChannelRefused, EntryFailed
 from store.operations.dead_letters import DeadLetters
 from store.presence.presence import Device, Presence
+from store.record import SERVICE
 from store.redis import keys
 from store.redis.connection import connect
 from store.timelines.append import Appender, Stored
 from store.timelines.pull import Pulled, Puller
 from store.timelines.recovery import StoreRecovery
+from store.timelines.replacements import OPERATOR, Replaced, Replacements
 from store.timelines.sweep import Sweeper
 from tests.integration.inboxes import break_inbox, mend_inbox, pieces_of
 from tests.servers import RedisServer
@@ -82,6 +86,11 @@ class Sequence(RuleBasedStateMachine):
         self.timelines: dict[int, list[int]] = {uid: [] for uid in USERS}
         self.mids: dict[Sent, int] = {}
         self.archived: set[int] = set()
+        self.archived_changes: dict[int, tuple[int, str]] = {}
+        self.told: set[int] = set()
+        """The ids of control messages."""
+        self.changed: dict[int, tuple[int, str]] = {}
+        """By mid: the id of the newest edit, or of the recall, and who recalled it."""
         self.devices = [Phone(uid) for uid in USERS for _ in range(DEVICES)]
         self.below_redis = False
 
@@ -110,6 +119,15 @@ class Sequence(RuleBasedStateMachine):
         self.appender = Appender(self.redis, window_us=WINDOW_US, repeat_seconds=3600, outbox_limit=2**30)
         self.appender.start()
         self.puller = Puller(self.redis, self.archive, self.outbox, window_us=WINDOW_US, roaming_us=WINDOW_US)
+        self.writing = connect(self.server.url, single=True)
+        self.replacements = Replacements(
+            *(self.writing, self.archive, self.outbox),
+            window_us=WINDOW_US,
+            repeat_seconds=3600,
+            outbox_limit=2**30,
+            recall_seconds=3600,
+            edit_seconds=3600,
+        )
 
     async def _break_inbox(self) -> None:
         await break_inbox(self.redis, BROKEN)
@@ -124,6 +142,7 @@ class Sequence(RuleBasedStateMachine):
 
     async def _stop(self) -> None:
         await self.appender.stop()
+        await self.writing.aclose()
         await self.archive.close()
         await self.redis.aclose()
 
@@ -160,6 +179,12 @@ class Sequence(RuleBasedStateMachine):
         assert not pulled.truncated
         cursor = 0 if pulled.reset else cursor
         mids = [message.mid for message in pulled.messages]
+        for message in pulled.messages:
+            if message.sender != SERVICE:
+                expected = self.changed.get(message.mid, (0, ""))
+                assert (message.replaced, message.recalled_by) == expected
+                assert (message.payload == b"") == bool(message.recalled_by)
+                assert (message.payload == b"{}") == (expected == (0, ""))
         after = [mid for mid in self.timelines[device.uid] if mid > cursor]
         assert mids == after[: len(mids)]
         assert len(mids) <= limit
@@ -251,6 +276,42 @@ class Sequence(RuleBasedStateMachine):
         self.note(good, stored)
         return good
 
+    @rule(message=sent, verb=st.sampled_from(["recall", "edit"]))
+    def replace(self, message: Sent, verb: str) -> None:
+        """By the sender; by operators, if it went to everybody."""
+        mid = self.mids.get(message)
+        if mid is None:
+            return  # it was lost with Redis
+        if self.below_redis:
+            # A user's command finds in the archive what nobody has in Redis, and waits for nothing.
+            self.carry_into_the_archive()
+        actor = OPERATOR if message.topic == EVERYBODY else message.sender
+        verb = "recall" if actor == OPERATOR else verb
+        _, recalled_by = self.changed.get(mid, (0, ""))
+        if recalled_by and verb == "edit":
+            with pytest.raises(ChannelRefused, match="recalled"):
+                self.run(self._replaced(verb, message, mid, actor))
+            return
+        done = self.run(self._replaced(verb, message, mid, actor))
+        if recalled_by:
+            assert (done.id, done.told) == (self.changed[mid][0], {})
+            return
+        self.changed[mid] = done.id, str(actor) if verb == "recall" else ""
+        assert set(done.told) == {message.topic} | ({f"single/{actor}"} if actor != OPERATOR else set())
+        for place, topic in enumerate(done.told, done.id):
+            for uid in USERS if topic == EVERYBODY else [int(topic.removeprefix("single/"))]:
+                self.timelines[uid] = sorted([*self.timelines[uid], place])
+            self.told.add(place)
+
+    async def _replaced(self, verb: str, message: Sent, mid: int, actor: int) -> Replaced:
+        number = next(self.client_ids)
+        common: Any = {"command_id": f"c{number}", "sent_at": time.time_ns() // 1_000_000}
+        common["notices"] = partial(notice, "secret")
+        if verb == "recall":
+            return await self.replacements.recall(parse_stored(message.topic), mid, actor, **common)
+        content = {"type": "text", "body": number}
+        return await self.replacements.edit(parse_stored(message.topic), mid, actor, **common, content=content)
+
     @rule(data=st.data(), limit=limits)
     def pull_on(self, data: st.DataObject, limit: int) -> None:
         self.pull_once(data.draw(st.sampled_from(self.devices)), limit)
@@ -294,7 +355,11 @@ class Sequence(RuleBasedStateMachine):
     @rule()
     def carry_into_the_archive(self) -> None:
         self.run(self._archive_all())
-        self.archived = set(self.mids.values()) | self.archived
+        self._note_archived()
+
+    def _note_archived(self) -> None:
+        self.archived |= set(self.mids.values()) | self.told
+        self.archived_changes = dict(self.changed)
 
     async def _archive_all(self) -> None:
         while await self.outbox.length():
@@ -340,7 +405,7 @@ class Sequence(RuleBasedStateMachine):
     def rebuild_what_is_there(self) -> None:
         """Nothing is lost, archived or not, and every device is told."""
         self.run(self._rebuild())
-        self.archived |= set(self.mids.values())
+        self._note_archived()
 
     async def _rebuild(self) -> None:
         await mend_inbox(self.redis, BROKEN)
@@ -354,11 +419,12 @@ class Sequence(RuleBasedStateMachine):
         for uid, mids in self.timelines.items():
             self.timelines[uid] = [mid for mid in mids if mid in self.archived]
         self.mids.clear()
+        self.changed = dict(self.archived_changes)
 
     async def _wipe(self) -> None:
         self.below_redis = True  # Nobody is seen any more.
         await self.redis.flushall()
-        await self.life.ensure(self.appender.highest_id)
+        await self.life.ensure(max(self.appender.highest_id, self.replacements.highest_id))
         await self._break_inbox()
 
 
