@@ -7,7 +7,7 @@ VENV := .venv
 PYTHON ?= python3
 INSTALLED := $(VENV)/.installed
 
-help: ## this list; with INSTALL=no, system packages that a verb needs are only named
+help: ## this list; with INSTALL=no, verbs only name the system packages that they need
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 install: $(INSTALLED) ## .venv with everything pinned, and the command .venv/bin/emqx-im
@@ -35,7 +35,7 @@ test: servers install ## all tests; ARGS=… goes to pytest
 	@.ci/need-node $(VENV)
 	$(VENV)/bin/pytest -n 2 --dist loadfile $(ARGS)
 
-chaos: servers install ## fifty rounds of each fault test, an hour; CHAOS_SEED=… plays one again
+chaos: servers install ## fifty rounds of each fault test, an hour; CHAOS_SEED=… replays one
 	CHAOS_ROUNDS=$${CHAOS_ROUNDS:-50} $(VENV)/bin/pytest tests/integration/faults $(ARGS)
 
 lint: install ## ruff and mypy
@@ -43,13 +43,13 @@ lint: install ## ruff and mypy
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 
-bench: measuring install ## the benchmarks, half an hour, into docs/benchmarks; ARGS=… goes to them
+bench: measuring install ## the benchmarks, half an hour, written to docs/benchmarks; ARGS=… goes to them
 	$(VENV)/bin/python -m tests.bench $(ARGS)
 
-docs: install ## what docs/ promises, held against the code
+docs: install ## compares docs/ with the code
 	$(VENV)/bin/pytest tests/unit/test_docs.py
 
-lock: install ## the lock files, newly resolved from pyproject.toml and deploy/build.in
+lock: install ## resolves the lock files anew from pyproject.toml and deploy/build.in
 	$(VENV)/bin/python -m pip install --quiet uv
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --upgrade pyproject.toml -o requirements.lock

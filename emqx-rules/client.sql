@@ -1,4 +1,4 @@
--- Presence and subscription dispatch: a device came, went, or can hear its own topic.
+-- Presence and subscription dispatch: a device connected, disconnected, or can hear its own topic.
 -- Answers to: POST /hooks/client
 SELECT
   'client' AS hook,

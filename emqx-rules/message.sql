@@ -1,5 +1,5 @@
--- What is stored: QoS 1. A publish without a username came through EMQX's REST API or dashboard;
--- of those only business messages are stored.
+-- Selects messages to store: QoS 1. A publish without a username came through EMQX's REST API or dashboard; only
+-- business messages among those are stored.
 -- Answers to: POST /hooks/message
 SELECT
   'message' AS hook,

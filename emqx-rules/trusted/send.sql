@@ -1,4 +1,4 @@
--- What is stored of trusted sending: the user's own publish with QoS 1, as a message to its receiver's topic.
+-- Selects messages of trusted sending to store: the user's own publish with QoS 1, as a message to its receiver's topic.
 -- Answers to: POST /hooks/message
 SELECT
   'message' AS hook,
