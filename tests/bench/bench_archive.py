@@ -1,6 +1,6 @@
-"""How fast archivers empty a full outbox, one message a row.
+"""Measures how fast archivers empty a full outbox, with one message in each row.
 
-Starts its own Valkey and MariaDB (durable commits); SQLite syncs every commit.
+It starts its own Valkey and MariaDB (durable commits); SQLite syncs every commit.
 """
 
 import asyncio

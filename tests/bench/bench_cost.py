@@ -1,7 +1,9 @@
-"""What a message, a user and a membership take, in Redis (memory without buffers) and in MariaDB (data and indexes).
+"""Measures what a message, a user and a membership take, in Redis (memory without buffers) and in MariaDB (data and
+indexes).
 
-Written by the store's own code. From these figures follows what a million users need who send 50 messages a day each,
-to one other each time; a thousandth of it, 1,000 users with a week of messages, is filled in and compared.
+The store's own code writes everything. From these figures follows what a million users need who send 50 messages a
+day each, to one other user each time; a thousandth of it, 1,000 users with a week of messages, is filled in and
+compared.
 """
 
 import asyncio

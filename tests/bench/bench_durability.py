@@ -1,6 +1,7 @@
-"""What it costs that a 204 outlives a crash: appends/s by Redis's `appendfsync`, and with a replica that is waited for.
+"""Measures what it costs that a 204 outlives a crash: appends/s by Redis's `appendfsync`, and with a replica that is
+waited for.
 
-Webhook ingest over loopback HTTP; nobody empties the outbox meanwhile, so that Redis alone makes the difference.
+Webhook ingest over loopback HTTP; nobody empties the outbox meanwhile, so that only Redis makes the difference.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
-"""Groups: fan-out to members, pulls of many groups, hot channels, and how a pull finds the groups with news.
+"""Measures groups: fan-out to members, pulls of many groups, hot channels, and how a pull finds the groups with news.
 
-Fan-out is compared with what redis-py does by itself: the same records into the same number of inboxes, a pipeline of
-`ZADD`s, with nothing that a message needs besides (repeats, ids, members, trimming, outbox). Pulls are over loopback
-HTTP; `p50` is that of one client that asks again when it was answered, rates are wrk's.
+Fan-out is compared with what redis-py does by itself: the same records into the same number of inboxes, a pipeline
+of `ZADD`s, without anything else that a message needs (repeats, ids, members, trimming, outbox). Pulls are over
+loopback HTTP; `p50` is that of one client that asks again after each answer, rates are wrk's.
 """
 
 import asyncio

@@ -1,15 +1,16 @@
-"""Whether rates stay as users and timelines grow: flat within 15 % is aimed at, and the ratio to the smallest shown.
+"""Measures whether rates stay as users and timelines grow: the aim is flat within 15 %, as a ratio to the smallest.
 
-Redis is what could become slower; its processor time is told, which does not depend on what else the machine does.
+Redis is the part that could become slower; its processor time is given, which does not depend on other work of the
+machine.
 
-Populations: each has a Redis and a service of its own, on the same cores, and is measured in turn with the others.
-Every user has a message that they have not pulled; 1,000 of them, spread over the population, pull it, and messages
-go between all of them. A broadcast is one webhook call on `business/global`, one after the other; everybody has it in
-their next pull. Timelines: in one Redis, users with so many messages each; they get more by and by, and pull the
-newest ten. Nobody empties the outbox.
+Populations: each has its own Redis and service on the same cores, and they are measured in turn. Every user has a
+message that they have not pulled; 1,000 of them, spread over the population, pull it, and messages go between all
+of them. A broadcast is one webhook call on `business/global`, one after the other; everybody has it in their next
+pull. Timelines: in one Redis, users with that many messages each; they gradually get more, and pull the newest
+ten. Nobody empties the outbox.
 
-Redis does not write its log anew while sizes are compared, as that would slow whichever of them has its turn; what it
-costs is a figure of its own, with the largest population, whose log it is that takes longest.
+Redis does not rewrite its log while sizes are compared, because that would slow the one whose turn it is; what it
+costs is a separate figure, with the largest population, whose log takes longest.
 """
 
 import contextlib

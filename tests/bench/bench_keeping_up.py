@@ -1,4 +1,4 @@
-"""The webhook's ingest and the archiver, in one process, into MariaDB, for a while: does the outbox stay short?"""
+"""Measures whether the outbox stays short while one process ingests webhooks and archives into MariaDB for a while."""
 
 import asyncio
 import tempfile

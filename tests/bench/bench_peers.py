@@ -1,22 +1,25 @@
-"""One-to-one messages accepted and archived per second, beside what one would take or write instead.
+"""Measures one-to-one messages accepted and archived per second, beside the alternatives that one could use or write.
 
-All into the same MariaDB, with the same number of connections, one after the other in each round: 64, as our rules have
-one EMQX node open them, and 256, as four nodes do. A message counts when its row is committed.
+All write into the same MariaDB, with the same number of connections, one after the other in each round: 64, as our
+rules have one EMQX node open them, and 256, as four nodes do. A message counts when its row is committed.
 
-* **emqx-im**: `emqx-im serve` takes webhook calls (wrk) into Redis, its archiver carries them on into MariaDB; one row
-  a message. EMQX itself, which delivers live and calls the webhook, is not in the figure, nor is its memory.
-* **ejabberd**: XMPP clients who are all online; `mod_mam` keeps every message in SQL (its own schema, one row for the
-  sender and one for the receiver, with an index for full text search) before it goes on, and it is delivered. That is
-  more work: live delivery and the second row. `delivering only` is ejabberd without the archive, and shows what of it
-  that is. Settings: `default: always`, 32 connections to the database, no limits of rate, log level error.
-* **plain**: an aiohttp handler, `tests/bench/plain.py`: one `ZADD` and one `INSERT` a message, by the pools of redis-py
-  and asyncmy. It recognises no repeat, gives no id, and loses one of both when the other fails.
+* **emqx-im**: `emqx-im serve` takes webhook calls (wrk) into Redis, and its archiver carries them on into MariaDB,
+  one row for each message. EMQX itself, which delivers live and calls the webhook, is not in the figure, nor is
+  its memory.
+* **ejabberd**: XMPP clients that are all online; `mod_mam` keeps every message in SQL (its own schema, one row for
+  the sender and one for the receiver, with an index for full text search) before it goes on, and it is delivered.
+  That is more work: live delivery and the second row. `delivering only` is ejabberd without the archive, and shows
+  how much of the difference that is. Settings: `default: always`, 32 connections to the database, no limits of
+  rate, log level error.
+* **plain**: an aiohttp handler, `tests/bench/plain.py`: one `ZADD` and one `INSERT` for each message, through the
+  pools of redis-py and asyncmy. It recognises no repeats, gives no ids, and loses one of the two writes when the
+  other fails.
 
-What stands in the way of the aim at 64 connections is on the page of ingest.
+The page of ingest says what stands in the way of the aim at 64 connections.
 
 EMQX's own share was not measured here. On another two-core machine EMQX 5.8.9 took 20,000 publishes/s (QoS 1, 16
-publishers), and 2,300 to 2,900 messages/s through its HTTP action into a server that does nothing: on two cores the
-broker is the bound of the whole chain, wherever the webhook's is.
+publishers), and 2,300 to 2,900 messages/s through its HTTP action into a server that does nothing: on two cores
+the broker limits the whole chain, wherever the webhook's limit is.
 """
 
 import contextlib

@@ -1,11 +1,12 @@
-"""Ways to keep who is online, for dense uids (one in five of those from 1 on) and sparse ones (random, of 53 bits).
+"""Compares ways to keep who is online, for dense uids (one in five of those from 1 on) and sparse ones (random, of 53
+bits).
 
-Memory is that of Redis for what lies there, with its keys, and of the data alone for what would have to be held by a
-process. False answers are asked for as many users as are online: of those who are not, and, after a tenth went offline
-and one in a hundred of them a second time, as repeated disconnects do, of those who went and of those who are still
-there. Rates are of one client: for Redis in pipelines of 1,000, for filters of plain Python, so they compare among
-themselves only. At the end, what the service itself does: its events one after the other, and a question about 10,000
-users, half of them online, beside the same by a look at each user's devices.
+Memory is that of Redis for the data with its keys, and of the data alone for structures in a process. False
+answers are counted for as many users as are online: for users who are not, and, after a tenth went offline and one
+in a hundred of them a second time, as repeated disconnects do, for users who went and for users who are still
+online. Rates are of one client: for Redis in pipelines of 1,000, for filters in plain Python, so they compare only
+among themselves. At the end comes what the service itself does: its events one after the other, and a question
+about 10,000 users, half of them online, beside the same question answered from each user's devices.
 """
 
 import asyncio

@@ -1,9 +1,10 @@
-"""Pulls over loopback HTTP: the empty one, which is the common one; with many channels and messages; and coming back.
+"""Measures pulls over loopback HTTP: empty ones, which are the most common; with many channels and messages; and
+after absence.
 
-An empty pull is compared with an aiohttp handler that makes one call of Redis, `tests/bench/one_call.py`, and neither
-checks a token nor limits a rate. p50 and p99 are those of one client that asks again when it was answered: channels are
-read-mode groups, none of them hot, all of them with news as long as there are as many messages; the limit is 1,000
-messages an answer.
+An empty pull is compared with an aiohttp handler that makes one call to Redis, `tests/bench/one_call.py`, and
+neither checks a token nor limits a rate. p50 and p99 are those of one client that asks again after each answer.
+Channels are read-mode groups, none of them hot, all of them with news as long as there are as many messages; the
+limit is 1,000 messages for each answer.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
-"""Two years of messages as rows, then as monthly aggregates.
+"""Measures two years of messages as rows, then as monthly aggregates.
 
-How fast months are aggregated, how many bytes a message takes, and how fast and with how much memory a chain of pulls
-from 0 reads the last year, of whose messages every fourth is the user's. Each step is a process of its own, so that its
-memory is its own too.
+The figures are how fast months are aggregated, how many bytes a message takes, and how fast and with how much
+memory a chain of pulls from 0 reads the last year, of which every fourth message is the user's. Each step is a
+separate process, so that its memory can be measured.
 """
 
 import asyncio

@@ -1,11 +1,11 @@
-"""A tag's profile holders replaced over HTTP while users pull and send: time, memory of Redis, how long others wait.
+"""Replaces a tag's profile holders over HTTP while users pull and send: time, memory of Redis, how long others wait.
 
-One service on a Redis with AOF at every write and a SQLite archive. The first upload gives the tag to everybody in it;
-the second is of as many users, three in ten of whom are others. Meanwhile one client pulls, and one posts messages to
-the webhook, each again a few milliseconds after it was answered; they have run before, too, with nothing else going on.
-Redis itself tells how long its longest command took, which on a busy machine is the longest time it had to wait for a
-processor. The answer comes when the new set counts; afterwards it is
-propagated: users' maps follow, and the archive gets its rows.
+One service runs on a Redis with AOF at every write and a SQLite archive. The first upload gives the tag to
+everybody in it; the second has as many users, three in ten of whom are others. Meanwhile one client pulls, and one
+posts messages to the webhook, each again a few milliseconds after its answer; both have also run before, with
+nothing else going on. Redis itself says how long its longest command took, which on a busy machine is the longest
+time it had to wait for a processor. The answer comes when the new set counts; afterwards it is propagated: users'
+maps follow, and the archive gets its rows.
 """
 
 import contextlib

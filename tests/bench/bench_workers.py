@@ -1,10 +1,10 @@
-"""`serve --workers N`: messages and empty pulls with one process on the port, with two, and with four.
+"""Measures `serve --workers N`: messages and empty pulls with one process on the port, with two, and with four.
 
-Each number of workers has a Redis and a service of its own, and is measured in turn with the others; nobody empties the
-outbox. As there are fewer cores here than that takes, a worker is given a quarter of one at first: it is stopped for
-three turns of four, so that four workers share out what is one core, and Redis and the load generator have another.
-Twice the workers then are twice the cores. After that all run as they like on the cores there are, and the rate can
-rise no further than these.
+Each number of workers has its own Redis and service, and they are measured in turn; nobody empties the outbox.
+Because there are fewer cores here than that takes, a worker first gets a quarter of one: it is stopped for three
+turns of four, so that four workers share one core, and Redis and the load generator have the other. Then twice the
+workers are twice the cores. After that all run freely on the existing cores, and the rate can rise no further than
+these allow.
 """
 
 import contextlib

@@ -9,10 +9,10 @@ from tests.bench.report import Figure, Report, written
 _HEAD = """\
 # Benchmarks
 
-Made by `make bench` out of the `.json` beside it: do not edit. Each figure is the median of its runs, with the lowest
-and the highest. Load generators, Redis, MariaDB and the service share the machine's cores, so rates of different
-machines do not compare; ratios were measured in turn in one run. Redis syncs its log to disk at every write
-(`appendfsync always`) and MariaDB at every commit, where nothing else is said.
+`make bench` makes this page from the `.json` files beside it: do not edit it. Each figure is the median of its runs,
+with the lowest and the highest. Load generators, Redis, MariaDB and the service share the machine's cores, so rates
+of different machines cannot be compared; ratios were measured in turn in one run. Unless something else is said,
+Redis syncs its log to disk at every write (`appendfsync always`) and MariaDB at every commit.
 """
 
 
