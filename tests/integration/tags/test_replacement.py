@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from store.addresses import Tag
 from store.errors import ChannelRefused, EntryFailed, OutboxFull, StoreAway
 from store.groups.groups import Limits
 from store.redis import keys
 from store.tags.replacement import Propagator, Replacement
 from store.tags.script import PropagateReply
 from store.tags.tags import FOLLOW, MANUAL, PROFILE, Tags
+from store.timelines.replacements import OPERATOR
 from store.workers import Worker
 from tests.integration.groups.conftest import WINDOW_US
 from tests.integration.tags.conftest import TAG, Store
@@ -217,7 +219,7 @@ async def test_the_settler_works_until_all_is_settled(store: Store) -> None:
 
 CHANGES = (
     *("give", "take", "replace", "follow", "unfollow", "delete", "lose"),
-    *("propagate", "second", "tell", "tell"),
+    *("propagate", "second", "tell", "tell", "recall"),
 )
 """A `second` passes for channels that many pull from."""
 
@@ -230,6 +232,9 @@ async def test_any_changes_against_a_model(store: Store, seed: int) -> None:
     model: dict[str, dict[str, set[int]]] = {}
     seen: dict[tuple[str, int], list[int]] = {(tag, uid): [] for tag in tags for uid in users}
     commands = itertools.count()
+    sent: dict[str, list[int]] = {tag: [] for tag in tags}
+    recalled: dict[int, int] = {}
+    """By message, the id of its recall; those of recalls too, with 0."""
     for _ in range(120):
         tag, source = chance.choice(tags), chance.choice((MANUAL, PROFILE))
         some = chance.sample(users, chance.randrange(1, 5))
@@ -260,8 +265,15 @@ async def test_any_changes_against_a_model(store: Store, seed: int) -> None:
                 assert isinstance(await store.tags.settle_step(tag), PropagateReply)
             case "tell":
                 mid = await store.tell(tag)
+                sent[tag].append(mid)
                 for holder in set.union(*model[tag].values()):
                     seen[tag, holder].append(mid)
+            case "recall" if said := [mid for mid in sent[tag] if recalled.get(mid) is None]:
+                mid = chance.choice(said)
+                done = await store.replace("recall", Tag(tag), mid, OPERATOR)
+                recalled[mid], recalled[done.id] = done.id, 0
+                for holder in set.union(*model[tag].values()):
+                    seen[tag, holder].append(done.id)
             case "delete" if chance.random() < 0.3:
                 await store.tags.delete(tag)
                 del model[tag]
@@ -276,7 +288,9 @@ async def test_any_changes_against_a_model(store: Store, seed: int) -> None:
         for name in tags:
             by_source = {source for source, held in model.get(name, {}).items() if asked in held}
             assert await store.tags.holds(name, asked) == bool(by_source)
-            assert await store.told(asked, name) == seen[name, asked]
+            told = [each for each in await store.pull(asked) if each.topic == Tag(name).topic]
+            assert [each.mid for each in told] == seen[name, asked]
+            assert [each.replaced for each in told] == [recalled.get(each.mid, 0) for each in told]
             assert listed.get(name, set()) == by_source
     for name in tags:
         await store.propagate(name)
