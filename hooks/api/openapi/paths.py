@@ -104,7 +104,7 @@ PATHS: dict[str, dict[str, Any]] = {
     },
     "/admin/recall": {
         "post": operation(
-            "Recalls a message, whoever sent it and when; answers the id of the recall.",
+            "Recalls a message of any sender and any age; answers the id of the recall.",
             {200: object_of({"id": MICROSECONDS})},
             *(400, 404, 409, 413, 503),
             body=object_of({"topic": {"type": "string", "example": "single/1002"}, "mid": MICROSECONDS}),

@@ -146,6 +146,6 @@ onSubmit('group', async ({ members }) => {
 onSubmit('composer', ({ text }) => send(text));
 document.addEventListener('visibilitychange', () => device && draw());
 
-// Whoever has logged in stays so: a link with the user id is enough.
+// A user who has logged in stays logged in: a link with the user id is enough.
 const uid = new URLSearchParams(location.search).get('uid');
 if (uid) void start(uid).catch((error) => status(error.message));

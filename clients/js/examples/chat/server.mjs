@@ -1,5 +1,5 @@
-// Serves the chat, gives out tokens, and passes pulls on: what a back end of your own would do. For trying out only, as whoever asks
-// gets a token for any user.
+// Serves the chat, gives out tokens, and passes pulls on: what a back end of your own would do. For trying out only: anybody
+// who asks gets a token for any user.
 import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { createServer, request } from 'node:http';
