@@ -13,10 +13,9 @@ const compiler = join(dirname(createRequire(import.meta.url).resolve('typescript
 // Names that only the modules themselves use: of nothing that is kept, sent, or for applications.
 const INTERNAL = new RegExp(
   `^(${[
-    'accepted|works|failed|offer|acknowledged|answeredAt|arrived|askUpTo|claims|deleteAll|doubts|hasClaims|hurry|isAwaited|isOpen|isSet|keepConnected',
-    'keepOnly|keepPulling|keepSending|keepSubscribing|loadUnsent|nextTime|onOutcome|opened|parts|pulledUpTo|puller|pulling',
-    'retryAfter|sender|settle|subscriptions|takeState|unsent|wiring|writesWait|pullAgain|pullEvery|maxRetryAfter',
-    'subscribeAgain|subscribeAnew|goodbye|taken|begin|wake|complete|health|idle|learn',
+    'acknowledged|answeredAt|arrived|askUpTo|deleteAll|doubts|hurry|isOpen|isSet|keepConnected|keepOnly|keepPulling|keepSending',
+    'keepSubscribing|loadUnsent|maxRetryAfter|nextTime|onOutcome|pullAgain|pullEvery|pulledUpTo|puller|retryAfter',
+    'subscribeAgain|subscribeAnew|subscriptions|takeState|unsent|wiring|writesWait',
   ].join('|')})$`,
 );
 

@@ -138,7 +138,7 @@ export class Device extends Commands implements AsyncIterable<DeviceEvent> {
   /** Sends as `send` does, with any fields. `id`, `from` and `ack` are the device's. */
   async publish(topic: string, fields: object): Promise<number> {
     if (this.#failure) throw this.#failure;
-    if (!isTopic(topic)) throw new TypeError(`'${topic}' is not a topic to publish to`);
+    if (!isTopic(topic)) throw new TypeError(`not a topic: ${topic}`);
     const id = crypto.randomUUID();
     const own = { id, from: this.uid };
     const payload = JSON.stringify({ ...own, ...fields, ...own, ack: true });

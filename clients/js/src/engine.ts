@@ -93,7 +93,7 @@ export class Engine {
       health.accepted('broker');
       const topics = [`single/${uid}`, 'business/global'];
       const [own, all] = await orEnd(link.subscribe(topics), signal);
-      if (!own) throw new LinkDown(`the broker refuses a subscription to single/${uid}`);
+      if (!own) throw new LinkDown(`the broker refuses single/${uid}`);
       this.#standing = true;
       this.#subscriptions.begin(all ? topics : topics.slice(0, 1), all ? [] : topics.slice(1));
       await untilOneFails(

@@ -79,7 +79,7 @@ export class Link {
         // MQTT.js takes one refusal for the failure of all.
         const codes = (packet as { granted?: number[] } | undefined)?.granted ?? (error ? undefined : granted?.map(qosOf));
         if (codes?.length === topics.length) done(null, codes.map((code) => code < 2));
-        else done(error ?? new Error('the broker answers for other topics'));
+        else done(error ?? new Error('odd SUBACK'));
       }),
     );
   }

@@ -16,7 +16,7 @@ export class Login {
     } catch (error) {
       throw new Error(`the application gives no token: ${error}`);
     }
-    if (!/^[!-~]+$/.test(token)) throw new Error('the application gives no token');
+    if (!/^[!-~]+$/.test(token)) throw new Error('no token');
     const subject = subjectOf(token);
     if (subject !== undefined && subject !== this.uid) {
       throw new Unauthorized(`the token is not that of user ${this.uid}, but of '${subject}'`);

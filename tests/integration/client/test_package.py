@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,27 @@ process.exit(0);
 def test_the_javascript_client_is_small() -> None:
     built = (javascript() / "dist" / "esm" / "index.js").read_bytes()
     assert len(gzip.compress(built, 9)) <= MAX_BYTES
+
+
+def test_no_name_that_others_know_is_shortened() -> None:
+    """The build shortens what it calls internal: nothing that applications, JSON or JavaScript itself name."""
+    client = javascript()
+    listed = re.search(r"const INTERNAL = .*?\);", (client / "build.mjs").read_text(), re.DOTALL)
+    assert listed
+    internal = set(re.findall(r"\w+", " ".join(re.findall(r"'([\w|]{3,})'", listed[0]))))
+    assert "wiring" in internal
+    public = "".join(
+        (client / "src" / name).read_text() for name in ("messages.ts", "commands.ts", "storage.ts", "errors.ts")
+    )
+    options = re.search(r"export interface Options .*?\n}", (client / "src" / "device.ts").read_text(), re.DOTALL)
+    assert options
+    assert internal.isdisjoint(re.findall(r"(\w+)\??[:(]", public + options[0]))
+    native = (
+        "[String, Array, Map, Set, Promise, RegExp, Object, Number, AbortSignal, AbortController, Uint8Array, Response]"
+    )
+    listing = f"{native}.flatMap((of) => [of, of.prototype]).flatMap(Object.getOwnPropertyNames).join(' ')"
+    found = subprocess.run([node(), "-p", listing], capture_output=True, text=True, check=True).stdout.split()
+    assert internal.isdisjoint(found)
 
 
 def test_npm_pack_gives_a_package_that_runs_in_an_empty_directory(tmp_path: Path) -> None:
