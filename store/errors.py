@@ -1,4 +1,4 @@
-"""What the store can refuse. `hooks.errors` maps each to an HTTP status in one place."""
+"""Errors of the store. `hooks.errors` maps each to an HTTP status in one place."""
 
 
 class StoreError(Exception):
@@ -10,27 +10,27 @@ class StoreAway(StoreError):
 
 
 class RedisRefused(StoreAway):
-    """Redis answers a command with an error, and that is the message: its code, which is not `ERR`, and its text."""
+    """Redis answers a command with an error. The message is its code, unless it is `ERR`, and its text."""
 
 
 class ScriptUnknown(RedisRefused):
-    """Redis does not have the script that it is to run."""
+    """Redis does not have the script that it was asked to run."""
 
 
 class LeaseLost(StoreAway):
-    """The work of this process has become another one's: it was silent too long."""
+    """Another process has taken over the work of this one, which was silent for too long."""
 
 
 class StoreEmpty(StoreError):
-    """Redis holds no epoch: it was started empty or wiped, and is not rebuilt yet."""
+    """Redis has no epoch: it was started empty or wiped, and has not been rebuilt yet."""
 
 
 class StoreBehind(StoreError):
-    """Redis was restored to an older state, and is not rebuilt yet."""
+    """Redis was restored to an older state, and has not been rebuilt yet."""
 
 
 class StoreUnknown(StoreError):
-    """Redis holds a store that another version of emqx-im has written, in a layout that this one does not know."""
+    """Redis has a store that another version of emqx-im wrote, in a layout that this version does not know."""
 
 
 class StoreFull(StoreError):
@@ -38,11 +38,11 @@ class StoreFull(StoreError):
 
 
 class OutboxFull(StoreError):
-    """The outbox holds more bytes than IM_OUTBOX_LIMIT: the archive has not kept up."""
+    """The outbox has reached IM_OUTBOX_LIMIT, because the archive has fallen behind."""
 
 
 class Overloaded(StoreError):
-    """More requests wait for Redis than the queue takes."""
+    """The queue of requests that wait for Redis is full."""
 
 
 class EntryFailed(StoreError):
@@ -71,7 +71,7 @@ class SenderOverBudget(Exception):
 
 
 class AccountSpent(Exception):
-    """Redis has it that the sender has written as much as they may in that minute; nothing has changed."""
+    """Redis says that the sender has written as much as they may in that minute; nothing has changed."""
 
 
 class ChannelRefused(Exception):
@@ -103,4 +103,4 @@ CHANNEL_CODES = (
     "recalled",
     "aggregated",
 )
-"""What `ChannelRefused` may say."""
+"""Codes of `ChannelRefused`."""

@@ -36,7 +36,9 @@ class Message(NamedTuple):
     recalled_by: str = ""
 
     def changed_to(self, changed: "Message") -> "Message":
-        """Which of two counts, this or what an edit or a recall made of it: the newest edit, and above all a recall."""
+        """Returns which of two counts, this or what an edit or a recall made of it: the newest edit, and above all a
+        recall.
+        """
         if self.recalled_by or not (changed.recalled_by or changed.replaced > self.replaced):
             return self
         return changed
@@ -49,7 +51,7 @@ class Shared(Message):
 
 
 def encode_tail(topic: str, sender: str, client_id: str, ts: int, json: bool, payload: bytes) -> bytes:
-    """The record without its id. Raises ValueError where a field holds the separator."""
+    """Returns the record without its id. Raises ValueError if a field holds the separator."""
     header = f"{topic}\n{sender}\n{client_id}\n{ts}\n".encode()
     if header.count(b"\n") != 4:
         raise ValueError("a line break in topic, sender or id")

@@ -23,4 +23,4 @@ def compiled(pattern: str, where: str) -> re.Pattern[bytes]:
     try:
         return re.compile("".join("\\Z" if part == "\\z" else part for part in parts).encode())
     except re.error as error:
-        raise EmbeddedError(f"{where}: {pattern} is no regular expression: {error}") from None
+        raise EmbeddedError(f"{where}: {pattern} is not a regular expression: {error}") from None

@@ -84,7 +84,7 @@ class MembershipJudge:
         if self._held_away >= MAX_HELD_AWAY:
             raise Overloaded(f"{MAX_HELD_AWAY} questions wait for Redis already")
         if seconds < _RETRY_SECONDS:
-            raise StoreAway("Redis is away, and this connection has waited for it")
+            raise StoreAway("Redis is away, and this connection has waited as long as it may")
         deadline = time.monotonic() + seconds
         self._held_away += 1
         try:

@@ -91,7 +91,7 @@ class JwksKeys:
             await self._fetch_unless(self._not_before)
             found = self._find(token)
         if not self._keys:
-            raise Problem("failed", "IM_JWT_JWKS_URL: no keys could be had")
+            raise Problem("failed", "IM_JWT_JWKS_URL: no keys could be fetched")
         if found is None:
             raise Problem("unauthorized", "no published key fits this token")
         return found

@@ -59,7 +59,7 @@ def qos(body: Body) -> int:
     """Raises BadBody."""
     value = body.get("qos")
     if type(value) is not int or not 0 <= value <= 2:
-        raise BadBody("`qos` is missing or none")
+        raise BadBody("`qos` is missing or invalid")
     return value
 
 

@@ -60,7 +60,7 @@ class ClientHook:
                 if uid is not None and not _published_over_rest(body):
                     self._sync.dropped(uid, text(body, "clientid"))
             case _:
-                raise BadBody("`event` is none of the client's")
+                raise BadBody("`event` is not an event of a client")
 
 
 def _published_over_rest(body: Body) -> bool:

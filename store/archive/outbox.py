@@ -51,12 +51,12 @@ class Outbox:
 
     @property
     def worker(self) -> str:
-        """What Redis calls this archiver."""
+        """Returns what Redis calls this archiver."""
         return self._list.worker
 
     async def read(self, limit: int) -> list[OutboxEntry]:
-        """What up to `limit` entries of the stream hold: those this archiver did not finish, else those another one
-        left, else new.
+        """Returns what up to `limit` entries of the stream hold: those this archiver did not finish, else those
+        another one left, else new.
 
         Waits a second for new ones. Raises UnknownVersion if the first one has a layout that is not known here; entries
         before such a one are given.
@@ -64,16 +64,19 @@ class Outbox:
         return self._known(await self._list.read(limit))
 
     async def oldest(self, limit: int) -> list[OutboxEntry]:
-        """What the first `limit` entries of the stream hold, given to an archiver or not. Raises as `read` does."""
+        """Returns what the first `limit` entries of the stream hold, given to an archiver or not.
+
+        Raises as `read` does.
+        """
         items: Any = await self._redis.xrange(keys.OUTBOX, count=limit)
         return self._known(items)
 
     def read_again(self) -> None:
-        """What was read and is not done comes again."""
+        """Makes entries come again that were read and are not done."""
         self._list.read_again()
 
     async def done(self, entries: Sequence[OutboxEntry]) -> int:
-        """Takes entries out of the outbox, with all they hold; how many of the stream's were still there."""
+        """Removes entries from the outbox, with all their content; returns how many of the stream's still existed."""
         sizes = [each for entry in {entry.id: entry for entry in entries}.values() for each in (entry.id, entry.size)]
         deleted = 0
         for start in range(0, len(sizes), DONE_AT_ONCE * 2):
@@ -82,17 +85,17 @@ class Outbox:
         return deleted
 
     async def length(self) -> int:
-        """Entries not archived yet."""
+        """Counts the entries that are not archived yet."""
         length: int = await self._redis.xlen(keys.OUTBOX)
         return length
 
     async def size(self) -> int:
-        """The bytes of these entries, as they are counted against IM_OUTBOX_LIMIT."""
+        """Returns the bytes of these entries, as they are counted against IM_OUTBOX_LIMIT."""
         size = await self._redis.get(keys.OUTBOX_BYTES)
         return int(size or 0)
 
     async def oldest_id(self) -> int | None:
-        """The id of the first entry: the archive is complete below it.
+        """Returns the id of the first entry: the archive is complete below it.
 
         None if all is archived: then it is complete up to the clock as it was before this was asked.
         """
@@ -114,7 +117,7 @@ class Outbox:
             oldest = await self.oldest_id()
 
     async def holds_below(self, id_: int) -> bool:
-        """Whether a message below an id may not be archived yet.
+        """Returns whether a message below an id may not be archived yet.
 
         StoreEmpty: Redis was started empty, and what its outbox held before may come back.
         """
@@ -127,7 +130,7 @@ class Outbox:
         return bool(first) and _id(first[0]) < id_
 
     def _known(self, items: Sequence[Item]) -> list[OutboxEntry]:
-        """What the items hold, up to one of an unknown version. Raises UnknownVersion if that is the first."""
+        """Returns what the items hold, up to one of an unknown version. Raises UnknownVersion if that is the first."""
         found: list[OutboxEntry] = []
         for item in items:
             version = item[1].get(b"v", b"1")
@@ -150,7 +153,7 @@ class Outbox:
 
 
 def _id(item: Item) -> int:
-    """The id of the first message in an entry of the stream."""
+    """Returns the id of the first message in an entry of the stream."""
     return int(item[0].partition(b"-")[0])
 
 
@@ -164,7 +167,7 @@ def _entries(item: Item) -> list[OutboxEntry]:
 
 
 def _records(data: bytes) -> list[bytes] | None:
-    """None where this is no such entry: it is set aside whole, as a kind that nobody knows."""
+    """None if this is no such entry: it is set aside whole, as a kind that nobody knows."""
     lengths, _, rest = data.partition(b"\n")
     try:
         ends = [0, *accumulate(map(int, lengths.split(b" ")))]

@@ -152,7 +152,7 @@ def members(gid: int) -> bytes:
 
 
 def kicked(gid: int) -> bytes:
-    """Set: who was kicked and not invited since."""
+    """Set: users who were kicked and not invited since."""
     return PREFIX + b"gk:%d" % gid
 
 

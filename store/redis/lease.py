@@ -20,7 +20,8 @@ _SWEEPING_SECONDS = 10
 
 
 class Lease:
-    """What one process has at a time, until it leaves it or is silent for `seconds`. Its calls raise StoreAway."""
+    """A right that one process has at a time, until it gives it up or is silent for `seconds`. Its calls raise
+    StoreAway."""
 
     def __init__(self, redis: RedisClient, name: bytes, seconds: float = _LEASE_SECONDS) -> None:
         """name: a key."""
@@ -30,7 +31,7 @@ class Lease:
         self._holder = ""
 
     async def take(self) -> bool:
-        """Whether this process has it now; another one may, or another task of this one."""
+        """Returns whether this process has it now; another one may, or another task of this one."""
         holder = secrets.token_hex(16)
         taken = bool(await self._redis.set(self._name, holder, nx=True, px=self._milliseconds))
         if taken:
@@ -38,12 +39,12 @@ class Lease:
         return taken
 
     async def keep(self) -> None:
-        """The work goes on. Raises LeaseLost where this process does not have it any more."""
+        """The work goes on. Raises LeaseLost if this process does not have it any more."""
         if not await _KEEP.run(self._redis, lease_key=self._name, holder=self._holder, milliseconds=self._milliseconds):
             raise LeaseLost(f"{self._name.decode()}: another process has taken over")
 
     async def leave(self) -> None:
-        """Another process may take it at once; one that has taken over keeps it."""
+        """Gives the lease up, so that another process may take it at once; one that has taken over keeps it."""
         await _LEAVE.run(self._redis, lease_key=self._name, holder=self._holder)
 
     @asynccontextmanager
@@ -66,7 +67,9 @@ class PeriodicLease(Lease):
         self._done = done
 
     async def last(self) -> int:
-        """When the work began that was completed last, milliseconds; 0: it never was, or Redis was emptied since."""
+        """Returns when the work began that was completed last, milliseconds; 0: it never was, or Redis was emptied
+        since.
+        """
         return int(await self._redis.get(self._done) or 0)
 
     async def complete(self, began: int) -> None:

@@ -53,14 +53,15 @@ class Replacement:
             log.warning("staged_users_left", error=str(failure), seconds=_KEPT_SECONDS)
 
     async def add(self, uids: Iterable[int]) -> None:
-        """One who comes twice is staged once."""
+        """Stages users; one who comes twice is staged once."""
         for uid in uids:
             self._waiting[uid] = None
             if len(self._waiting) == _STAGED_AT_ONCE:
                 await self._stage()
 
     async def take_effect(self) -> int:
-        """The staged users are the tag's profile holders from this id on. Raises ChannelRefused, StoreError."""
+        """Makes the staged users the tag's profile holders; returns the id of the change. Raises ChannelRefused,
+        StoreError."""
         await self._stage()
         return await self._tags.replace(self._tag, self._job, self._count)
 
@@ -117,7 +118,7 @@ class Propagator:
                 return
 
     async def _step(self, tag: str) -> tuple[PropagateReply | None, str]:
-        """What was done, or what has to be waited for."""
+        """Runs one step; returns what was done, or what has to be waited for."""
         if await self._redis.xlen(keys.PERMISSIONS) > _MAX_PERMISSIONS:
             return None, "the broker has to catch up with permissions"
         try:

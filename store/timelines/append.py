@@ -134,7 +134,7 @@ class Appender:
     def append(
         self, to: Address, sender: str, client_id: str, ts: int, json: bool, payload: bytes, *, judged: bool = True
     ) -> asyncio.Future[Stored]:
-        """A message into the timelines of its address. judged: whether it counts in the sender's budget.
+        """Queues a message for the timelines of its address. judged: whether it counts in the sender's budget.
 
         Raises Overloaded, StoreFull, SenderOverBudget; the future the latter too, what else the store can refuse, and
         ChannelRefused.
@@ -160,7 +160,7 @@ class Appender:
         return self._submit(Entry(names, kind, channel, tail, weight, charge, sender, client_id, ts))
 
     def _charged(self, sender: str, client_id: str, size: int, ts: int) -> int:
-        """What Redis is to judge, of a message that writes so many bytes; 0: so many that only Redis knows."""
+        """Returns what Redis is to judge, of a message that writes so many bytes; 0: so many that only Redis knows."""
         try:
             return self._budget.charge(sender, size, ts) if size else self._budget.charge_for_many(sender, ts)
         except SenderOverBudget as over:
@@ -215,7 +215,7 @@ class Appender:
                 self._on_batch(len(batch) - len(later))
 
     def _take(self) -> list[tuple[Entry, asyncio.Future[Stored]]]:
-        """The next batch off the queue: at least one, and about half of all that is under way."""
+        """Returns the next batch off the queue: at least one, and about half of all that is under way."""
         half = (len(self._queue) + self._in_flight + 1) // 2
         most = min(_BATCH_ENTRIES, max(_SMALLEST_SPLIT, half))
         if len(self._queue) <= most and self._queued_bytes <= _BATCH_BYTES and self._queued_groups <= _BATCH_GROUPS:
@@ -234,7 +234,7 @@ class Appender:
         return batch
 
     def _put_back(self, entries: list[tuple[Entry, asyncio.Future[Stored]]]) -> None:
-        """To the head of the queue, in their order."""
+        """Puts entries back to the head of the queue, in their order."""
         if entries:
             self._queue[:0] = entries
             self._queued_bytes += sum(entry.weight for entry, _ in entries)
@@ -285,7 +285,9 @@ class Appender:
 
 
 def _judging(to: Channel) -> tuple[str, tuple[bytes, ...]]:
-    """What kind of address it is, and the keys by which the script judges whether it is there, and who is in it."""
+    """Returns what kind of address it is, and the keys by which the script judges whether it is there, and who is in
+    it.
+    """
     if isinstance(to, Group):
         return _GROUP, (keys.group(to.gid), keys.members(to.gid))
     return ("tag", (keys.tag(to.name),)) if isinstance(to, Tag) else ("global", ())

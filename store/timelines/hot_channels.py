@@ -41,7 +41,7 @@ class CachedChannel(NamedTuple):
     size: int = 0
 
     def between(self, intervals: Iterable[tuple[int, int]], after: int, most: int) -> list[Message]:
-        """The first ones above `after` that lie inside intervals, whose ends are excluded."""
+        """Returns the first ones above `after` that lie inside intervals, whose ends are excluded."""
         found: list[Message] = []
         for joined, left in intervals:
             first = bisect_right(self.ids, max(joined, after))
@@ -66,7 +66,7 @@ class CachedChannel(NamedTuple):
         return CachedChannel(self.low, head, messages, ids, size)
 
     def bounded(self) -> "CachedChannel":
-        """Without the oldest, where that is too much."""
+        """Returns the channel without its oldest messages, if it is too large."""
         size, dropped = self.size, 0
         while size > CHANNEL_BYTES:
             size -= _size(self.messages[dropped])
@@ -77,7 +77,7 @@ class CachedChannel(NamedTuple):
 
 
 def _size(message: Message) -> int:
-    """As it came, and as answers give it."""
+    """Returns the bytes of a message, both as it was stored and as answers contain it."""
     return 2 * len(message.payload) + _BESIDE_BYTES
 
 
@@ -154,14 +154,14 @@ class HotChannels:
         return self._offer
 
     def begin(self, epoch: str) -> None:
-        """Empties what was held in another life of the store."""
+        """Empties the cache if it belongs to another epoch of the store."""
         if epoch != self._epoch:
             self._epoch = epoch
             self._held.clear()
             self._offer = None
 
     def take(self, offer: CacheSnapshot, name: str, head: int, records: Sequence[bytes]) -> CachedChannel:
-        """What a pull has of a channel, after the script gave it what is newer than what it offered."""
+        """Returns a pull's copy of a channel, with the newer records that the script returned."""
         self._counts[name] += 1
         self._hits += 1
         held = offer.held[name].grown(head, [Shared(*decode(record)) for record in records])
@@ -171,7 +171,7 @@ class HotChannels:
         return held
 
     def missed(self, offer: CacheSnapshot, names: Iterable[str]) -> None:
-        """Channels that a pull read from Redis."""
+        """Counts channels that a pull read from Redis."""
         for name in names:
             self._counts[name] += 1
             if name in offer.held:
@@ -190,7 +190,7 @@ class HotChannels:
         await worker.every(SECONDS, step)
 
     async def step(self, seconds: float = SECONDS) -> None:
-        """What is done once a second: says which channels are hot, and brings what is held up to date.
+        """Runs once a second: decides which channels are hot, and brings the cache up to date.
 
         Raises StoreError.
         """

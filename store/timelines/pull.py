@@ -83,7 +83,7 @@ _SCRIPT = script("pull", PullReply)
 
 
 def merge(sources: Sequence[Source], cursor: int, clock: int, limit: int) -> tuple[list[Message], int, bool]:
-    """The messages to return, the new cursor, and whether there is more than was returned."""
+    """Returns the messages of the answer, the new cursor, and whether there are more."""
     if len(sources) == 1:
         # As for most pulls: it is in order, and all of it lies below its watermark.
         waiting, complete = sources[0]
@@ -106,7 +106,7 @@ def merge(sources: Sequence[Source], cursor: int, clock: int, limit: int) -> tup
 
 
 def _answer_bytes(message: Message) -> int:
-    """What a message takes in an answer, at most; one that is not JSON is a third longer there."""
+    """Returns what a message takes in an answer, at most; one that is not JSON is a third longer there."""
     payload = len(message.payload) if message.json else (len(message.payload) + 2) // 3 * 4
     return payload + MESSAGE_BYTES
 
@@ -138,7 +138,7 @@ class Puller:
         self._sync_sender = sync_sender
 
     async def pull(self, uid: int, cursor: int, limit: int, epoch: str = "") -> Pulled:
-        """Up to `limit` messages after `cursor`. Raises StoreEmpty, StoreAway, ArchiveAway."""
+        """Returns up to `limit` messages after `cursor`. Raises StoreEmpty, StoreAway, ArchiveAway."""
         offer = self._hot.offer()
         found = await _SCRIPT.run(
             self._redis,
@@ -186,14 +186,14 @@ class Puller:
     async def _archived(
         self, uid: int, seen: Sequence[VisibleRange], start: int, boundary: int, clock: int, limit: int
     ) -> Source:
-        """What the archive has between `start` and the boundary, both excluded."""
+        """Returns what the archive has between `start` and the boundary, both excluded."""
         ranges = [VisibleRange(Inbox(uid).conversation), *seen]
         sender = str(uid) if self._sync_sender else ""
         return _first(await self._archive.read(ranges, sender, start, boundary, limit + 1), limit, clock)
 
 
 def _ranges(reply: list[bytes]) -> list[VisibleRange]:
-    """What of the channels' conversations is seen, from `name, intervals, …`."""
+    """Returns the visible ranges of the channels' conversations, from `name, intervals, …`."""
     return [
         VisibleRange(parse_channel(name.decode()).conversation, _intervals(intervals))
         for name, intervals in zip(reply[::2], reply[1::2], strict=True)
@@ -201,13 +201,13 @@ def _ranges(reply: list[bytes]) -> list[VisibleRange]:
 
 
 def _intervals(text: bytes) -> tuple[tuple[int, int], ...]:
-    """From `J:L,J:L,J:`."""
+    """Reads intervals from `J:L,J:L,J:`."""
     pairs = (interval.partition(b":") for interval in text.split(b","))
     return tuple((int(joined), int(left) if left else ENDLESS) for joined, _, left in pairs)
 
 
 def _first(messages: list[Message], limit: int, clock: int) -> Source:
-    """At most `limit` of them; one more says that there are more."""
+    """Returns a source of at most `limit` messages; one more in the list means that there are more."""
     if len(messages) <= limit:
         return Source(messages, clock)
     return Source(messages[:limit], messages[limit - 1].mid)

@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 
 class StoreRecovery:
-    """Looks whether Redis holds what it should, and rebuilds it where it does not."""
+    """Checks whether Redis is complete, and rebuilds it if it is not."""
 
     def __init__(
         self, redis: RedisClient, archive: Archive, archiver: Archiver, *, window_us: int, sync_sender: bool
@@ -54,7 +54,7 @@ class StoreRecovery:
         return (await self._look())[0]
 
     async def ensure(self, known: int = 0) -> str:
-        """The epoch, after a rebuild if it takes one. `known`: the highest id this process was given.
+        """Returns the epoch, after a rebuild if one is needed. known: the highest id that this process was given.
 
         Raises StoreAway, ArchiveAway; StoreEmpty while another process rebuilds; StoreUnknown.
         """
@@ -81,7 +81,8 @@ class StoreRecovery:
         return epoch
 
     async def rebuild(self, known: int = 0, progress: Callable[[int], object] = lambda count: None) -> str:
-        """Puts the window's messages back into timelines and starts a new epoch above every id ever given; the epoch.
+        """Restores the window's messages into timelines, and starts and returns a new epoch above every id ever
+        given.
 
         What is in Redis stays. `progress` gets the number of messages put back so far. Raises StoreAway, ArchiveAway,
         and then nothing is forgotten but the epoch, without which nobody reads or writes; StoreEmpty while another
@@ -126,7 +127,7 @@ class StoreRecovery:
         return converted
 
     async def _look(self) -> tuple[str | None, int, str]:
-        """Epoch, clock, and the name of this run of the Redis server. Raises StoreUnknown."""
+        """Returns epoch, clock, and the name of this run of the Redis server. Raises StoreUnknown."""
         state: Any = await self._redis.mget(keys.EPOCH, keys.CLOCK, keys.LAYOUT)
         server: Any = await self._redis.info("server")
         epoch, clock, layout = state
@@ -134,7 +135,9 @@ class StoreRecovery:
         return None if epoch is None else epoch.decode(), int(clock or 0), str(server["run_id"])
 
     async def _kept_shorter(self) -> bool:
-        """Whether the window was raised before this process began: what lay beyond it is in the archive alone."""
+        """Returns whether the window was raised before this process began: what lay beyond it is in the archive
+        alone.
+        """
         if self._run:
             return False
         kept = int(await self._redis.get(keys.WINDOW) or 0)
@@ -145,7 +148,7 @@ class StoreRecovery:
         return kept < self._window_us
 
     async def _behind(self) -> bool:
-        """Whether Redis lacks what the archive has of the time before this run of it."""
+        """Returns whether Redis lacks what the archive has of the time before this run of it."""
         highest = await self._archive.highest_id()
         # Read after it, or what is stored and archived meanwhile would seem lost.
         _, clock, _ = await self._look()

@@ -190,7 +190,7 @@ class Replacements:
         return Replaced(reply.id, told)
 
     async def _archived(self, change: _Change) -> bytes:
-        """The message as the archive has it. Raises ChannelRefused; for operators also ArchiveAway.
+        """Returns the message as the archive has it. Raises ChannelRefused; for operators also ArchiveAway.
 
         A user's command waits neither for what is not archived yet nor for an archive that is away: others' events
         would wait behind it in the broker, and the message that it names may never have been.
@@ -260,20 +260,20 @@ class Replacements:
 
 
 def tells_of_another(message: Message) -> bool:
-    """Whether it is a control message that tells that another one was recalled or edited."""
+    """Returns whether it is a control message that tells that another one was recalled or edited."""
     if message.sender != SERVICE or not message.json or b'"type":"im.' not in message.payload:
         return False
     return _told(message).get("type") in (RECALLED, EDITED)
 
 
 def changed_mid(told: Message) -> int:
-    """The id of the message that a control message is about."""
+    """Returns the id of the message that a control message is about."""
     mid: int = _told(told)["body"]["mid"]
     return mid
 
 
 def with_change(message: Message, told: Message) -> Message:
-    """A message as it is after what a control message of it tells, whose id is that of the change."""
+    """Returns a message as it is after what a control message of it tells, whose id is that of the change."""
     fields = _told(told)
     body = fields["body"]
     if fields["type"] == RECALLED:
@@ -291,7 +291,7 @@ def _told(message: Message) -> dict[str, Any]:
 
 
 def _rest(content: Mapping[str, Any]) -> bytes:
-    """What comes behind the `id` in the payload of an edited message."""
+    """Returns the part behind the `id` in the payload of an edited message."""
     return b"," + orjson.dumps(content)[1:]
 
 

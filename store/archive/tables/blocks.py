@@ -49,7 +49,7 @@ class Progress(NamedTuple):
     replaced: int
 
     def after(self, blocks: Sequence[Block]) -> "Progress":
-        """When these are stored too."""
+        """Returns the progress when these blocks are stored, too."""
         return Progress(
             self.month,
             blocks[-1].conversation,
@@ -62,7 +62,7 @@ class Progress(NamedTuple):
 
 
 def with_replaced(data: bytes, changed: Message) -> bytes:
-    """The data of a block whose message was edited or recalled. Raises ArchiveAway as `unpack` does."""
+    """Returns the data of a block whose message was edited or recalled. Raises ArchiveAway as `unpack` does."""
     messages = (message.changed_to(changed) if message.mid == changed.mid else message for message in unpack(data))
     return pack([encode(message) for message in messages])
 
@@ -72,7 +72,7 @@ def pack(records: list[bytes]) -> bytes:
 
 
 def unpack(data: bytes) -> Iterator[Message]:
-    """The messages of a block. Raises ArchiveAway if a later version of this code made it."""
+    """Yields the messages of a block. Raises ArchiveAway if a later version of this code made it."""
     if data[:1] != _VERSION:
         raise ArchiveAway("blocks were made by a later version of emqx-im")
     records = zlib.decompress(data[1:])
@@ -94,7 +94,7 @@ class Cutter:
         self._size = 0
 
     def add(self, conversation: str, message: Message) -> Block | None:
-        """The block before this message, if the message does not belong into it."""
+        """Returns the block before this message, if the message does not belong into it."""
         record = encode(message)
         block = None
         if (
@@ -110,7 +110,7 @@ class Cutter:
         return block
 
     def rest(self) -> Block | None:
-        """The block of what was added and is in none yet."""
+        """Returns the block of what was added and is in none yet."""
         if not self._records:
             return None
         ids, records = self._ids, self._records

@@ -66,7 +66,7 @@ def test_first_entry_that_covers_the_question_decides() -> None:
         ('{allow, all, {publish, [{qos, x}]}, ["#"]}.', "acl.conf line 1: not supported: {allow"),
         ('{allow, all, all, ["single/${cert_common_name}"]}.', 'not supported: "single/${cert_common_name}"'),
         ('{allow, all, all, ["eq a"]}.', 'not supported: "eq a"'),
-        ('{allow, {username, {re, "["}}, all, ["#"]}.', "is no regular expression"),
+        ('{allow, {username, {re, "["}}, all, ["#"]}.', "is not a regular expression"),
         ('{allow, {username, {re, "^1$"}}, all, ["#"]}.', "acl.conf line 1: not supported: $ in ^1$"),
         ('{allow, all, all, ["a"]}', "line 1: no `.` after"),
         ('{allow, all, all, ["a"', "is not closed"),

@@ -184,7 +184,7 @@ def test_a_value_that_is_no_utf8_is_replaced_and_no_value_is_called_undefined() 
         ("SELECT 'x' AS hook FROM \"t\" WHERE regex_match(topic, '^1$')", "not supported: $ in ^1$"),
         ("SELECT 'x' AS hook FROM \"t\" WHERE regex_match(topic, '^1\\Z')", "not supported: \\Z in ^1\\Z"),
         ("SELECT 'x' AS hook FROM \"t\" WHERE regex_match(topic, username)", "not supported: REGEX_MATCH"),
-        ("SELECT 'x' AS hook FROM \"t\" WHERE regex_match(topic, '(')", "( is no regular expression"),
+        ("SELECT 'x' AS hook FROM \"t\" WHERE regex_match(topic, '(')", "( is not a regular expression"),
         ("SELECT sprintf('%s', topic) AS hook FROM \"t\"", "function not supported: sprintf"),
         ("SELECT 'x' AS hook, zoo FROM \"t\"", "no event has a column `zoo`"),
         ("SELECT 'x' AS hook, payload.x AS y FROM \"t\"", "payload.x"),
