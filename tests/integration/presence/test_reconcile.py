@@ -10,7 +10,7 @@ from store.presence.presence import Device, Presence
 from store.redis import keys
 from store.redis.client import RedisClient
 from tests.integration.app import App, EmqxApi, Session, new_uid, running_app, running_emqx_api, until
-from tests.integration.timelines.test_zombies import command
+from tests.integration.timelines.test_dormant_users import command
 from tests.servers import RedisServer
 
 pytestmark = pytest.mark.parametrize("redis_server", ["redis"], indirect=True)

@@ -40,34 +40,34 @@ async def last_seen(redis: RedisClient, uid: str, days_ago: float) -> None:
 
 
 @pytest.mark.parametrize("redis_server", ["redis"], indirect=True)
-async def test_a_zombie_leaves_redis_and_finds_everything_when_he_is_back(
+async def test_a_dormant_user_leaves_redis_and_finds_everything_on_return(
     redis: RedisClient, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     url = redis_server.url
     async with running_app(url, tmp_path) as app:
-        zombie, friend = new_uid(), new_uid()
-        assert await ids(app, zombie) == await ids(app, friend) == []
-        before = [await said(app, friend, zombie) for _ in range(3)]
-        assert await ids(app, zombie) == before
+        away, friend = new_uid(), new_uid()
+        assert await ids(app, away) == await ids(app, friend) == []
+        before = [await said(app, friend, away) for _ in range(3)]
+        assert await ids(app, away) == before
         await ids(app, friend)
-        await last_seen(redis, zombie, 31)
+        await last_seen(redis, away, 31)
 
         status, output, errors = await command(tmp_path, url, "sweep")
         assert (status, errors.strip()) == (0, "")
         assert output.startswith("1 users examined, 1 made dormant, 3 messages and ")
-        assert await ids_in(redis, int(zombie)) == []
+        assert await ids_in(redis, int(away)) == []
 
-        meanwhile = [await said(app, friend, zombie) for _ in range(2)]
-        assert await ids_in(redis, int(zombie)) == [], "a dormant user costs nothing"
-        assert await ids(app, zombie) == before + meanwhile
-        after = await said(app, friend, zombie)
-        assert len(await ids_in(redis, int(zombie))) == 1
-        assert await ids(app, zombie) == [*before, *meanwhile, after]
-        assert await ids(app, friend) == [*before, *meanwhile, after], "the sender is no zombie"
+        meanwhile = [await said(app, friend, away) for _ in range(2)]
+        assert await ids_in(redis, int(away)) == [], "a dormant user costs nothing"
+        assert await ids(app, away) == before + meanwhile
+        after = await said(app, friend, away)
+        assert len(await ids_in(redis, int(away))) == 1
+        assert await ids(app, away) == [*before, *meanwhile, after]
+        assert await ids(app, friend) == [*before, *meanwhile, after], "the sender is not dormant"
 
 
 @pytest.mark.parametrize("redis_server", ["redis"], indirect=True)
-async def test_who_has_a_device_online_is_no_zombie(
+async def test_a_user_with_a_device_online_is_not_made_dormant(
     redis: RedisClient, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     url = redis_server.url
@@ -84,13 +84,13 @@ async def test_who_has_a_device_online_is_no_zombie(
 async def test_one_process_sweeps_each_hour(redis: RedisClient, redis_server: RedisServer, tmp_path: Path) -> None:
     url = redis_server.url
     async with running_app(url, tmp_path) as app:
-        zombie, other = new_uid(), new_uid()
-        await ids(app, zombie)
-        await last_seen(redis, zombie, 31)
+        away, other = new_uid(), new_uid()
+        await ids(app, away)
+        await last_seen(redis, away, 31)
         await until(lambda: redis.exists(keys.SWEPT))
         await redis.delete(keys.SWEPT)
         async with running_app(url, tmp_path):
-            await until(lambda: dormant(redis, zombie))
+            await until(lambda: dormant(redis, away))
             await until(lambda: redis.exists(keys.SWEPT))
         swept = await redis.get(keys.SWEPT)
         await ids(app, other)
