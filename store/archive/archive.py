@@ -11,6 +11,7 @@ from store.archive.tables.changes import Change
 from store.archive.tables.groups import GroupTables
 from store.archive.tables.months import Month
 from store.archive.tables.roaming import BlockReader
+from store.archive.tables.server_state import ServerState
 from store.archive.tables.tags import TagTables
 from store.archive.tables.visible_range import VisibleRange
 from store.record import Message
@@ -125,6 +126,11 @@ class Archive(Protocol):
 
     async def ping(self) -> None:
         """Returns if the archive answers."""
+
+    async def server_state(self, now: int) -> ServerState:
+        """Returns what holds the archive, its clock, and the months ahead of `now`, microseconds, that lack a
+        partition. A file has the clock of its process: `now`.
+        """
 
     async def close(self) -> None:
         """Closes its connections."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from store.archive.archive import Archive
-from store.archive.mysql.archive import MySQLArchive
 from store.errors import RedisRefused, StoreUnknown
 from store.redis import keys
 from store.redis.client import RedisClient
@@ -85,13 +84,11 @@ async def archive_state(archive: Archive) -> ArchiveState:
     """Raises ArchiveAway."""
     await archive.ping()
     pending = await archive.pending_migrations()
-    if not isinstance(archive, MySQLArchive):
-        return ArchiveState("sqlite", (), pending, [], 0.0)
     asked = time.time()
     state = await archive.server_state(time.time_ns() // 1000)
     offset = state.clock / 1e6 - (asked + time.time()) / 2
-    product = "mariadb" if "mariadb" in state.version.lower() else "mysql"
-    return ArchiveState(product, _version(state.version), pending, state.missing if not pending else [], offset)
+    version = _version(state.version) if state.version else ()
+    return ArchiveState(state.product, version, pending, state.missing if not pending else [], offset)
 
 
 def _unknown(layout: Any) -> str:

@@ -7,7 +7,7 @@ from store.addresses import INBOX_CONVERSATIONS, sender_of
 from store.archive.mysql.blocks import MySQLBlocks, message
 from store.archive.mysql.connections import MySQLConnections
 from store.archive.mysql.groups import MySQLGroups
-from store.archive.mysql.health import ServerState, server_state
+from store.archive.mysql.health import server_state
 from store.archive.mysql.partitions import drop_months, make_months
 from store.archive.mysql.rows import write_rows
 from store.archive.mysql.tags import MySQLTags
@@ -15,6 +15,7 @@ from store.archive.tables.changes import Change
 from store.archive.tables.months import months_to_make
 from store.archive.tables.roaming import read
 from store.archive.tables.rows import columns
+from store.archive.tables.server_state import ServerState
 from store.archive.tables.sql import migrate, pending, queries
 from store.archive.tables.visible_range import VisibleRange
 from store.record import Message
@@ -89,7 +90,6 @@ class MySQLArchive:
             await cursor.connection.ping(reconnect=False)
 
     async def server_state(self, now: int) -> ServerState:
-        """now: microseconds."""
         return await server_state(self._connections, now)
 
     async def close(self) -> None:

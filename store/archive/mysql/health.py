@@ -1,21 +1,12 @@
 """What a MySQL or MariaDB server says of itself."""
 
-from typing import NamedTuple
-
 from store.archive.mysql.connections import MySQLConnections
 from store.archive.mysql.partitions import last_edge
 from store.archive.tables.months import months_to_make
+from store.archive.tables.server_state import ServerState
 from store.archive.tables.sql import queries
 
 _QUERIES = queries("mysql")
-
-
-class ServerState(NamedTuple):
-    """version: as the server writes it. clock: microseconds. missing: months ahead that have no partition."""
-
-    version: str
-    clock: int
-    missing: list[str]
 
 
 async def server_state(connections: MySQLConnections, now: int) -> ServerState:
@@ -25,4 +16,5 @@ async def server_state(connections: MySQLConnections, now: int) -> ServerState:
         version, clock = await cursor.fetchone()
         edge = await last_edge(cursor, "message")
     missing = [month.partition for month in months_to_make(edge, now)]
-    return ServerState(str(version), int(clock * 1_000_000), missing)
+    product = "mariadb" if "mariadb" in str(version).lower() else "mysql"
+    return ServerState(product, str(version), int(clock * 1_000_000), missing)

@@ -13,6 +13,7 @@ from store.archive.sqlite.tags import SQLiteTags
 from store.archive.tables.changes import Change
 from store.archive.tables.roaming import read
 from store.archive.tables.rows import columns
+from store.archive.tables.server_state import ServerState
 from store.archive.tables.sql import migrate, pending, queries
 from store.archive.tables.visible_range import VisibleRange
 from store.record import Message
@@ -75,6 +76,9 @@ class SQLiteArchive:
     async def ping(self) -> None:
         async with self._connection.open() as connection:
             await connection.execute("SELECT 1")
+
+    async def server_state(self, now: int) -> ServerState:
+        return ServerState("sqlite", "", now, [])
 
     async def close(self) -> None:
         await self._connection.close()
