@@ -183,18 +183,19 @@ def _message(message: Message) -> bytes:
 
 
 def _rendered(message: Message) -> bytes:
-    head = b'{"last_id":%d,"mid":%d,"topic":%b,"from":%b,"id":%b,"qos":1,"ts":%d,' % (
+    payload = message.payload if message.json else b'"%b"' % b64encode(message.payload)
+    name = b"payload" if message.json else b"payload_b64"
+    if message.recalled_by:
+        name, payload = b"recalled", orjson.dumps({"by": message.recalled_by, "at": message.replaced})
+    elif message.replaced:
+        payload += b',"edited":%d' % message.replaced
+    return b'{"last_id":%d,"mid":%d,"topic":%b,"from":%b,"id":%b,"qos":1,"ts":%d,"%b":%b}' % (
         message.mid,
         message.mid,
         orjson.dumps(message.topic),
         orjson.dumps(message.sender),
         orjson.dumps(message.client_id),
         message.ts,
+        name,
+        payload,
     )
-    if message.recalled_by:
-        return head + b'"recalled":%b}' % orjson.dumps({"by": message.recalled_by, "at": message.replaced})
-    if message.replaced:
-        head += b'"edited":%d,' % message.replaced
-    if message.json:
-        return head + b'"payload":%b}' % message.payload
-    return head + b'"payload_b64":"%b"}' % b64encode(message.payload)
