@@ -15,7 +15,7 @@ from tests.e2e.stack import Stack
 from tests.integration.client.adapters import Adapter, chromium, js, python, until
 
 MESSAGES = 1000
-"""Of each client."""
+"""Messages of each client."""
 
 SECONDS = 240
 """For all of them, on a busy machine."""
