@@ -28,7 +28,7 @@ from store.workers import Worker
 _LOOK_SECONDS = 2.0
 _AGAIN_SECONDS = 0.5
 """Pause after a look that was not conclusive."""
-_SETTLE_SECONDS = 1.0
+_CACHED_SECONDS = 1.0
 """After this time EMQX has also cached what it has counted: only that is certain to be dropped."""
 _RISING_MS = 30_000
 """After this time the caches are dropped although questions are still undecided."""
@@ -92,7 +92,7 @@ class CacheWatch:
         began = _now()
         if not force and began - await self._lease.last() < _LOOK_SECONDS * 1000:
             return True
-        counted = time.monotonic() - _SETTLE_SECONDS
+        counted = time.monotonic() - _CACHED_SECONDS
         async with self._lease.held() as held:
             if not held:
                 return False
@@ -112,7 +112,7 @@ class CacheWatch:
             await self._watched.save(held._replace(covered=_plain(asked), clean_at=clean_at, stale_at=0))
             return True
         held = held._replace(stale_at=held.stale_at or began)
-        await asyncio.sleep(_SETTLE_SECONDS)
+        await asyncio.sleep(_CACHED_SECONDS)
         again = await self._rest.questions()
         quiet, now = not _more(_plain(asked), again), _now()
         drops = min(_BURST, held.drops + (now - held.dropped_at) * _DROPS_A_MS)

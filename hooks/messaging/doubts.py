@@ -42,20 +42,20 @@ class Doubts:
         self._noted[_Doubt(of, asker)] = None
 
     async def run(self, worker: Worker) -> None:
-        await worker.every(_LOOK_SECONDS, self._settle_all)
+        await worker.every(_LOOK_SECONDS, self._check_all)
 
-    async def _settle_all(self) -> None:
+    async def _check_all(self) -> None:
         while self._noted:
             doubt, _ = self._noted.popitem(last=False)
             try:
-                await self._settle(doubt)
+                await self._check(doubt)
             except (StoreError, BrokerAway):
                 self._noted.setdefault(doubt, None)
                 raise
             except BrokerRefused as error:
                 log.error("doubt_failed", clientid=doubt.asker.clientid, error=str(error))
 
-    async def _settle(self, doubt: _Doubt) -> None:
+    async def _check(self, doubt: _Doubt) -> None:
         of, (uid, clientid) = doubt
         if await self._memberships.has(of, uid):
             return

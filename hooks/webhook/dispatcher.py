@@ -119,7 +119,7 @@ class Webhook:
                 self._sync.slow(name, body)
             reply(answer)
 
-        def settle(future: asyncio.Future[Any]) -> None:
+        def on_result(future: asyncio.Future[Any]) -> None:
             error = asyncio.CancelledError() if future.cancelled() else future.exception()
             if error is None:
                 result = future.result()
@@ -142,9 +142,9 @@ class Webhook:
         if result is None:
             finish(DONE)
         elif isinstance(result, asyncio.Future):
-            result.add_done_callback(settle)
+            result.add_done_callback(on_result)
         else:
-            self._spawn(_within(QUESTION_SECONDS if question else HANDLE_SECONDS, result)).add_done_callback(settle)
+            self._spawn(_within(QUESTION_SECONDS if question else HANDLE_SECONDS, result)).add_done_callback(on_result)
 
     async def replay(self, name: str, raw: bytes) -> None:
         """Handles a dead letter's body again, regardless of its sender's budget. Raises the error if it fails."""

@@ -27,7 +27,7 @@ class Blocks(BlockReader, Protocol):
     to take a step raises ArchiveAway, and nothing is stored twice.
     """
 
-    async def settled(self, seconds: int) -> list[Month]:
+    async def aggregated_for(self, seconds: int) -> list[Month]:
         """Returns the months that have been read from blocks for that many seconds, in order."""
 
     async def begin(self, month: Month) -> Progress:

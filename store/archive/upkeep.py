@@ -11,7 +11,7 @@ from store.workers import Backoff, Worker
 INTERVAL_SECONDS = 3600.0
 RETRY_SECONDS = (10.0, 60.0)
 """The first pause after a failure, and the longest."""
-SETTLED_SECONDS = 3600
+ROWS_KEPT_SECONDS = 3600
 """How long an aggregated month keeps its rows, for pulls that looked before where to read it."""
 
 _log = structlog.get_logger(__name__)
@@ -38,7 +38,7 @@ async def put_in_order(archive: Archive, roaming: Roaming, retention_days: float
     # Counted from the newest message: a clock that runs ahead must not drop what is needed.
     newest = min(now, await archive.highest_id())
     beyond = droppable_before(roaming, retention_days, newest)
-    rows = await settled_below(archive) if roaming in AGGREGATED else beyond
+    rows = await aggregated_below(archive) if roaming in AGGREGATED else beyond
     if dropped := await archive.drop_messages(rows):
         _log.info("archive dropped rows", count=dropped)
     if dropped := await archive.tags.drop(beyond):
@@ -47,10 +47,10 @@ async def put_in_order(archive: Archive, roaming: Roaming, retention_days: float
         _log.info("archive dropped blocks", count=dropped)
 
 
-async def settled_below(archive: Archive) -> int:
+async def aggregated_below(archive: Archive) -> int:
     """Returns the id below which every row has been read from blocks for an hour. Raises ArchiveAway."""
-    settled = set(await archive.blocks.settled(SETTLED_SECONDS))
+    aggregated = set(await archive.blocks.aggregated_for(ROWS_KEPT_SECONDS))
     month = month_of(await archive.oldest_id())
-    while month in settled:
+    while month in aggregated:
         month = month_of(month.edge)
     return month.start

@@ -81,7 +81,7 @@ class Replacement:
 
 
 class Propagator:
-    """Settles what changed for very many users at once, one process at a time."""
+    """Propagates what changed for very many users at once, one process at a time."""
 
     def __init__(self, redis: RedisClient, tags: Tags) -> None:
         self._redis = redis
@@ -89,9 +89,9 @@ class Propagator:
 
     async def run(self, worker: Worker) -> None:
         """What is not propagated when it is stopped is another's."""
-        await worker.every(_LOOK_SECONDS, partial(self._settle_all, worker), finishes=True)
+        await worker.every(_LOOK_SECONDS, partial(self._propagate_all, worker), finishes=True)
 
-    async def _settle_all(self, worker: Worker) -> None:
+    async def _propagate_all(self, worker: Worker) -> None:
         if not await self._tags.propagating():
             return
         lease = propagating(self._redis)
@@ -99,22 +99,22 @@ class Propagator:
             if not held:
                 return
             for tag in await self._tags.propagating():
-                await self._settle(tag, lease, worker)
+                await self._propagate(tag, lease, worker)
 
-    async def _settle(self, tag: str, lease: Lease, worker: Worker) -> None:
+    async def _propagate(self, tag: str, lease: Lease, worker: Worker) -> None:
         looked, changed, waits_for = 0, 0, ""
         while not worker.stop.is_set():
             await lease.keep()
             step, waiting = await self._step(tag)
             if waiting != waits_for and waiting:
-                log.warning("settling_waits", tag=tag, reason=waiting)
+                log.warning("propagation_waits", tag=tag, reason=waiting)
             waits_for = waiting
             if step is None:
                 await worker.sleep(_LOOK_SECONDS)
                 continue
             looked, changed = looked + step.looked, changed + step.changed
             if not step.more:
-                log.info("tag_settled", tag=tag, looked=looked, changed=changed)
+                log.info("tag_propagated", tag=tag, looked=looked, changed=changed)
                 return
 
     async def _step(self, tag: str) -> tuple[PropagateReply | None, str]:
@@ -122,6 +122,6 @@ class Propagator:
         if await self._redis.xlen(keys.PERMISSIONS) > _MAX_PERMISSIONS:
             return None, "the broker has to catch up with permissions"
         try:
-            return await self._tags.settle_step(tag), ""
+            return await self._tags.propagate_step(tag), ""
         except OutboxFull:
             return None, "the archive has to catch up"

@@ -28,7 +28,7 @@ _LOOKED_AT_ONCE = 500
 """Users a step of propagating changes and looks at: everybody else waits for it, some milliseconds."""
 
 _OUTBOX_SHARE = 2
-"""Settling waits while the outbox is full to one part in so many: the rest is for messages."""
+"""Propagation waits while the outbox is full to one part in so many: the rest is for messages."""
 
 
 class TagInfo(NamedTuple):
@@ -84,11 +84,11 @@ class Tags:
 
     async def put(self, tag: str, *, title: str, followable: bool) -> None:
         """Makes a tag, or changes what it is."""
-        await self._once_settled(tag, PUT, title=title, followable=int(followable))
+        await self._once_propagated(tag, PUT, title=title, followable=int(followable))
 
     async def delete(self, tag: str) -> None:
         """Deletes the tag: from here on nobody holds it. Any process may finish propagating the deletion."""
-        await self._once_settled(tag, DELETE)
+        await self._once_propagated(tag, DELETE)
 
     async def change(
         self, tag: str, source: str, *, add: Sequence[int] = (), remove: Sequence[int] = ()
@@ -109,7 +109,7 @@ class Tags:
         """Makes the users staged under `job` the tag's profile holders; returns the id of the change. count: how
         many.
         """
-        return await self._once_settled(
+        return await self._once_propagated(
             tag,
             REPLACE,
             holders_key=keys.holders(PROFILE, tag),
@@ -120,7 +120,7 @@ class Tags:
             count=count,
         )
 
-    async def settle_step(self, tag: str) -> PropagateReply:
+    async def propagate_step(self, tag: str) -> PropagateReply:
         """Rests as long as it took, for others. Raises OutboxFull if the archive has to catch up first."""
         begun = time.monotonic()
         step = await self._script.run(
@@ -245,11 +245,11 @@ class Tags:
         repeated = reply.outcome == TagOutcome.REPEATED
         return HoldersChanged(self._script.given(reply.id), repeated, reply.added, reply.removed)
 
-    async def _once_settled(self, tag: str, script: Script[TagReply], **values: Any) -> int:
+    async def _once_propagated(self, tag: str, script: Script[TagReply], **values: Any) -> int:
         """Returns the id that the script gives, once an earlier change of the tag is propagated."""
         values |= {"tag_key": keys.tag(tag), "tag": tag}
         while (reply := await self._script.run(script, **values)).outcome == TagOutcome.PROPAGATING:
-            await self.settle_step(tag)
+            await self.propagate_step(tag)
         return self._script.given(reply.id)
 
     @staticmethod

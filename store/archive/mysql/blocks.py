@@ -36,8 +36,8 @@ class MySQLBlocks:
     async def aggregated(self) -> list[Month]:
         return await self._months(_QUERIES["aggregated_months"], [])
 
-    async def settled(self, seconds: int) -> list[Month]:
-        return await self._months(_QUERIES["settled_months"], [seconds * 1000])
+    async def aggregated_for(self, seconds: int) -> list[Month]:
+        return await self._months(_QUERIES["months_aggregated_for"], [seconds * 1000])
 
     async def heads(self, ranges: Sequence[VisibleRange], limit: int) -> list[Head]:
         pages = " UNION ALL ".join(["(" + _QUERIES["block_heads"] + ")"] * len(ranges))

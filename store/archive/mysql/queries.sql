@@ -104,7 +104,7 @@ INSERT INTO migration (version, name, applied_at) VALUES (%s, %s, %s)
 -- aggregated_months --
 SELECT month, edge FROM aggregate_month WHERE aggregated_at IS NOT NULL ORDER BY month
 
--- settled_months --
+-- months_aggregated_for --
 -- Those that have been read from blocks for so many milliseconds.
 SELECT month, edge FROM aggregate_month
 WHERE aggregated_at <= UNIX_TIMESTAMP(NOW(3)) * 1000 - %s ORDER BY month

@@ -34,8 +34,8 @@ class SQLiteBlocks:
     async def aggregated(self) -> list[Month]:
         return [Month(*row) for row in await self._fetch(_QUERIES["aggregated_months"], [])]
 
-    async def settled(self, seconds: int) -> list[Month]:
-        return [Month(*row) for row in await self._fetch(_QUERIES["settled_months"], [seconds * 1000])]
+    async def aggregated_for(self, seconds: int) -> list[Month]:
+        return [Month(*row) for row in await self._fetch(_QUERIES["months_aggregated_for"], [seconds * 1000])]
 
     async def heads(self, ranges: Sequence[VisibleRange], limit: int) -> list[Head]:
         pages = " UNION ALL ".join(["SELECT * FROM (" + _QUERIES["block_heads"] + ")"] * len(ranges))  # noqa: S608

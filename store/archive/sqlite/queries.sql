@@ -74,7 +74,7 @@ INSERT INTO migration (version, name, applied_at) VALUES (?, ?, ?)
 -- aggregated_months --
 SELECT month, edge FROM aggregate_month WHERE aggregated_at IS NOT NULL ORDER BY month
 
--- settled_months --
+-- months_aggregated_for --
 -- Those that have been read from blocks for so many milliseconds.
 SELECT month, edge FROM aggregate_month
 WHERE aggregated_at <= (julianday('now') - 2440587.5) * 86400000 - ? ORDER BY month

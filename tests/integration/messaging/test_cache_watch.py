@@ -21,7 +21,7 @@ LOOKS = "/api/v5/authorization/sources/http/status"
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in {"_LOOK_SECONDS": 0.4, "_AGAIN_SECONDS": 0.1, "_SETTLE_SECONDS": 0.3}.items():
+    for name, seconds in {"_LOOK_SECONDS": 0.4, "_AGAIN_SECONDS": 0.1, "_CACHED_SECONDS": 0.3}.items():
         monkeypatch.setattr(cache_watch, name, seconds)
 
 

@@ -42,7 +42,7 @@ class Store(GroupStore):
         return (await self.appender.append(Tag(tag), "0", f"t{self._told}", 0, True, b"{}")).mid
 
     async def propagate(self, tag: str = TAG) -> None:
-        while (await self.tags.settle_step(tag)).more:
+        while (await self.tags.propagate_step(tag)).more:
             pass
 
     async def told(self, uid: int, tag: str = TAG) -> list[int]:

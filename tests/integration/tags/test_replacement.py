@@ -32,7 +32,7 @@ async def holders(store: Store, count: int, tag: str = TAG) -> list[int]:
     return [uid for uid in range(1, count + 1) if await store.tags.holds(tag, uid)]
 
 
-async def test_redis_dies_while_it_is_settled(own_redis: RedisServer, tmp_path: Path, limits: Limits) -> None:
+async def test_redis_dies_while_it_is_propagated(own_redis: RedisServer, tmp_path: Path, limits: Limits) -> None:
     store = Store(own_redis.url, tmp_path, limits)
     await store.start()
     await store.tags.put(TAG, title="", followable=False)
@@ -46,7 +46,7 @@ async def test_redis_dies_while_it_is_settled(own_redis: RedisServer, tmp_path: 
         while more:
             try:
                 await store.life.ensure()
-                more = (await store.tags.settle_step(TAG)).more
+                more = (await store.tags.propagate_step(TAG)).more
             except StoreAway:
                 continue
             if more:
@@ -76,7 +76,7 @@ async def test_all_at_one_id(store: Store, steps: int | None) -> None:
     at = await replace(store, *range(600, 1800), 600, 601)
     after = await store.tell()
     for _ in range(100 if steps is None else steps):
-        await store.tags.settle_step(TAG)
+        await store.tags.propagate_step(TAG)
     assert await store.propagating() == (steps is not None)
     assert before < at < after
     expected = {1: [before], 5: [before, after], 599: [before], 600: [before, after], 1199: [before, after]}
@@ -99,7 +99,7 @@ async def test_all_at_one_id(store: Store, steps: int | None) -> None:
     assert left_over == []
 
 
-async def test_what_changes_while_it_is_settled_counts(store: Store) -> None:
+async def test_what_changes_while_it_is_propagated_counts(store: Store) -> None:
     await store.tags.put(TAG, title="", followable=True)
     await replace(store, 1, 2, 3, 4)
     await store.propagate()
@@ -169,7 +169,7 @@ async def test_the_outbox_gets_a_thousand_in_one(store: Store) -> None:
     assert await store.redis.xlen(keys.OUTBOX) == before
 
 
-async def test_settling_leaves_half_of_the_outbox_to_messages(store: Store) -> None:
+async def test_propagation_leaves_half_of_the_outbox_to_messages(store: Store) -> None:
     await store.tags.put(TAG, title="", followable=False)
     await replace(store, *range(1, 3001))
     await store.tell()
@@ -177,11 +177,11 @@ async def test_settling_leaves_half_of_the_outbox_to_messages(store: Store) -> N
     bounds: dict[str, Any] = {"window_us": WINDOW_US, "repeat_seconds": 3600, "outbox_limit": 2 * half}
     tags = Tags(store.redis, store.write_connection, **bounds)
     with pytest.raises(OutboxFull):
-        await tags.settle_step(TAG)
+        await tags.propagate_step(TAG)
     await tags.put("other", title="", followable=False)
     assert (await tags.change("other", MANUAL, add=[1])).added == 1
     await store.archive_all()
-    assert (await tags.settle_step(TAG)).changed > 0
+    assert (await tags.propagate_step(TAG)).changed > 0
 
 
 async def test_only_who_is_online_is_told(store: Store) -> None:
@@ -197,19 +197,19 @@ async def test_only_who_is_online_is_told(store: Store) -> None:
     assert sorted(await store.changes()) == [(10, topic, False), (700, topic, True)]
 
 
-async def test_the_settler_works_until_all_is_settled(store: Store) -> None:
+async def test_the_propagator_works_until_all_is_propagated(store: Store) -> None:
     for tag in (TAG, "b"):
         await store.tags.put(tag, title="", followable=False)
         await replace(store, *range(1, 3000), tag=tag)
     stop = asyncio.Event()
-    settlers = [
+    propagators = [
         asyncio.create_task(Propagator(store.redis, store.tags).run(Worker("propagator", stop))) for _ in range(2)
     ]
     async with asyncio.timeout(60):
         while await store.propagating():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     stop.set()
-    await asyncio.gather(*settlers)
+    await asyncio.gather(*propagators)
     assert await store.redis.exists(keys.PROPAGATE_LOCK) == 0
     for tag in (TAG, "b"):
         info = await store.tags.info(tag)
@@ -262,7 +262,7 @@ async def test_any_changes_against_a_model(store: Store, seed: int) -> None:
             case "second":
                 await store.hot.step()
             case "propagate":
-                assert isinstance(await store.tags.settle_step(tag), PropagateReply)
+                assert isinstance(await store.tags.propagate_step(tag), PropagateReply)
             case "tell":
                 mid = await store.tell(tag)
                 sent[tag].append(mid)
