@@ -39,7 +39,7 @@ async function listen() {
     for await (const event of device) {
       if (event.kind === 'trouble' || event.kind === 'loginRefused') status(`Trying to connect: ${event.reason}`);
       else if (event.kind === 'recovered') status('');
-      else if (event.kind === 'received' && !event.confirmed) listOf(claims, event.message.conversation).push(event.message);
+      else if (event.kind === 'received' && !event.confirmed) listOf(claims, event.message.conversation).push({ ...event.message, ts: Date.now() });
       await draw();
     }
   } catch (error) {
@@ -87,7 +87,8 @@ async function drawMessages() {
   const pulled = new Set(messages.map(({ sender, id }) => `${sender} ${id}`));
   const waiting = listOf(claims, current).filter(({ sender, id }) => !pulled.has(`${sender} ${id}`));
   claims.set(current, waiting);
-  const items = [...messages, ...waiting].filter(({ type }) => !type?.startsWith('im.')).map(item);
+  const all = [...messages, ...waiting].sort((one, other) => one.ts - other.ts);
+  const items = all.filter(({ type }) => !type?.startsWith('im.')).map(item);
   items.push(...listOf(sending, current).map(({ text, error }) => element('li', error ? `${text}: ${error}` : text, { class: 'mine waiting' })));
   at('messages').replaceChildren(...items);
   at('messages').scrollTop = at('messages').scrollHeight;
