@@ -7,7 +7,7 @@ a new epoch: so clients are told, instead of silently missing something.
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -17,7 +17,7 @@ from store.archive.archive import Archive
 from store.archive.archiver import Archiver
 from store.errors import ArchiveAway, StoreEmpty
 from store.groups.restore import restore_groups
-from store.record import encode
+from store.record import Message, encode
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.lease import Lease, rebuilding
@@ -157,17 +157,20 @@ class StoreRecovery:
     async def _put_back(self, highest: int, lease: Lease, progress: Callable[[int], object]) -> int:
         after = time.time_ns() // 1000 - self._window_us
         count = 0
-        while page := await self._archive.scan(after, highest, _PAGE):
-            arguments: list[Any] = []
-            for message in page:
-                to = parse_stored(message.topic)
-                uids, channel = destinations(to, message.sender, sync_sender=self._sync_sender)
-                arguments += (channel, " ".join(uids), message.mid, encode(message))
-            await _RESTORE.run(
-                self._redis, more_arguments=arguments, window=self._window_us, now=time.time_ns() // 1000
-            )
+        page = await self._archive.scan(after, highest, _PAGE)
+        while page:
+            # While Redis writes a page, the archive reads the next one.
+            _, following = await asyncio.gather(self._restore(page), self._archive.scan(page[-1].mid, highest, _PAGE))
             await lease.keep()
             count += len(page)
-            after = page[-1].mid
             progress(count)
+            page = following
         return count
+
+    async def _restore(self, page: Sequence[Message]) -> None:
+        arguments: list[Any] = []
+        for message in page:
+            to = parse_stored(message.topic)
+            uids, channel = destinations(to, message.sender, sync_sender=self._sync_sender)
+            arguments += (channel, " ".join(uids), message.mid, encode(message))
+        await _RESTORE.run(self._redis, more_arguments=arguments, window=self._window_us, now=time.time_ns() // 1000)

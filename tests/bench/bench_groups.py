@@ -70,6 +70,7 @@ def make_group(redis: Redis, gid: int, mode: str, members: range) -> None:
     now = time.time_ns() // 1000 - 8 * DAY
     redis.hset(keys.group(gid), mapping={"owner": OWNER, "mode": mode, "open": 0, "name": "", "made": now})
     redis.zadd(keys.members(gid), {str(uid): now for uid in members})
+    redis.zadd(keys.SEEN, {str(uid): now / 1000 for uid in members})
     with redis.pipeline(transaction=False) as pipeline:
         for uid in members:
             pipeline.hset(keys.channel_map(uid), Group(gid).channel, f"{now}:")

@@ -35,15 +35,25 @@ end
 -- The records of ids in order, either way; false where it is gone, as the window has moved beyond it.
 local function bodies_of(mids)
   local bodies, count, first = {}, #mids, 1
+  local span = count > 0 and span_of(mids[1])
   while first <= count do
-    local span, last = span_of(mids[first]), first
-    while last < count and span_of(mids[last + 1]) == span do
+    local last, next_span = first, nil
+    while last < count do
+      next_span = span_of(mids[last + 1])
+      if next_span ~= span then
+        break
+      end
       last = last + 1
     end
-    for index, body in ipairs(redis.call('HMGET', bodies_prefix .. span, unpack(mids, first, last))) do
-      bodies[first + index - 1] = body
+    if last == first then
+      bodies[first] = redis.call('HGET', bodies_prefix .. span, mids[first])
+    else
+      local found = redis.call('HMGET', bodies_prefix .. span, unpack(mids, first, last))
+      for index = 1, #found do
+        bodies[first + index - 1] = found[index]
+      end
     end
-    first = last + 1
+    first, span = last + 1, next_span
   end
   return bodies
 end
