@@ -52,7 +52,7 @@ class PullApi:
         self,
         puller: Puller,
         timelines: Timelines,
-        news: Wakeups,
+        wakeups: Wakeups,
         tokens: UserTokens,
         memory: StoreMemory,
         metrics: Metrics,
@@ -64,7 +64,7 @@ class PullApi:
     ) -> None:
         self._puller = puller
         self._timelines = timelines
-        self._news = news
+        self._wakeups = wakeups
         self._tokens = tokens
         self._memory = memory
         self._metrics = metrics
@@ -136,7 +136,7 @@ class PullApi:
         try:
             while True:
                 # Again after each wakeup that brought no message: the user may read another channel by now.
-                async with self._news.watch([str(uid), *await self._timelines.channels(uid)]) as written:
+                async with self._wakeups.watch([str(uid), *await self._timelines.channels(uid)]) as written:
                     written.clear()
                     await place.take()
                     pulled = await self._puller.pull(uid, cursor, limit, epoch)

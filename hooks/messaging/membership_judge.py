@@ -35,9 +35,9 @@ _RETRY_SECONDS = 0.1
 class MembershipJudge:
     """Answers the authorizer, which may wait; `Memberships` is what Redis says at once."""
 
-    def __init__(self, memberships: Memberships, news: Wakeups, member_cache: MemberCache, doubts: Doubts) -> None:
+    def __init__(self, memberships: Memberships, wakeups: Wakeups, member_cache: MemberCache, doubts: Doubts) -> None:
         self._memberships = memberships
-        self._news = news
+        self._wakeups = wakeups
         self._member_cache = member_cache
         self._doubts = doubts
         self._held: Counter[int] = Counter()
@@ -119,7 +119,7 @@ class MembershipJudge:
         if not seconds:
             return False
         deadline = time.monotonic() + seconds
-        async with self._news.watch([str(uid)]) as written:
+        async with self._wakeups.watch([str(uid)]) as written:
             while True:
                 written.clear()
                 member = await self._memberships.has(to, uid)

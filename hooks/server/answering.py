@@ -77,7 +77,7 @@ def make_parts(
         pull=pull,
         health=health,
         admin=admin,
-        news=store.wakeups,
+        wakeups=store.wakeups,
     )
 
 

@@ -30,7 +30,7 @@ class Parts:
     pull: PullApi
     health: HealthApi
     admin: AdminApi
-    news: Wakeups
+    wakeups: Wakeups
 
     def _empty_application(self) -> web.Application:
         return web.Application(middlewares=[self._answer_errors], client_max_size=MAX_BODY)
@@ -58,7 +58,7 @@ class Parts:
     async def drain(self) -> None:
         """Accepts nothing new, and waits for open hooks."""
         self.pull.draining = self.health.draining = True
-        self.news.wake_all()
+        self.wakeups.wake_all()
         await self.webhook.finish(DRAIN_SECONDS)
 
     @web.middleware

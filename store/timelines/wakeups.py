@@ -58,7 +58,7 @@ class Wakeups:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 await self._listening.wait()
         except TimeoutError:
-            raise StoreAway("news: Redis does not answer") from None
+            raise StoreAway("wakeups: Redis does not answer") from None
 
     def wake_all(self) -> None:
         for events in self._waiting.values():
@@ -72,7 +72,7 @@ class Wakeups:
 
     async def _listen(self) -> None:
         try:
-            async for names in self._redis.messages(keys.NEWS):
+            async for names in self._redis.messages(keys.WAKEUPS):
                 if names is None:
                     # What came before this subscription is found by looking.
                     self._worker.worked()

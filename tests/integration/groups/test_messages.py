@@ -180,7 +180,7 @@ async def test_a_busy_group_is_put_off_and_keeps_its_order(store: Store) -> None
 
 async def test_waiting_pulls_are_told(store: Store) -> None:
     pubsub = store.redis.pubsub()
-    await pubsub.subscribe(keys.NEWS)
+    await pubsub.subscribe(keys.WAKEUPS)
     told: set[str] = set()
 
     async def names(*expected: str) -> None:

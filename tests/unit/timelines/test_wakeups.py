@@ -47,8 +47,8 @@ async def woken(event: asyncio.Event) -> None:
 
 async def test_a_write_wakes_those_who_wait_for_that_timeline() -> None:
     redis = FakeRedis(None)
-    news = on(redis)
-    async with news.watch(["1", "g7"]) as first, news.watch(["2", "g7"]) as second, news.watch(["3"]) as third:
+    wakeups = on(redis)
+    async with wakeups.watch(["1", "g7"]) as first, wakeups.watch(["2", "g7"]) as second, wakeups.watch(["3"]) as third:
         for event in (first, second, third):
             event.clear()
         redis.published.put_nowait(b"2 9")
@@ -69,14 +69,14 @@ async def test_what_came_before_the_subscription_is_found_by_looking() -> None:
 
 async def test_there_is_no_subscription_while_nobody_waits() -> None:
     redis = FakeRedis(None)
-    news = on(redis)
-    async with news.watch(["1"]):
-        async with news.watch(["1"]):
+    wakeups = on(redis)
+    async with wakeups.watch(["1"]):
+        async with wakeups.watch(["1"]):
             assert redis.open == 1
         assert redis.open == 1
     assert redis.open == 0
     redis.published.put_nowait(None)
-    async with news.watch(["1"]):
+    async with wakeups.watch(["1"]):
         assert redis.open == 1
     assert (redis.open, redis.subscriptions) == (0, 2)
 
@@ -112,10 +112,10 @@ async def test_a_redis_that_does_not_answer_is_away(monkeypatch: pytest.MonkeyPa
 
 
 async def test_all_are_woken_when_the_process_drains() -> None:
-    news = on(FakeRedis(None))
-    async with news.watch(["1"]) as first, news.watch(["2"]) as second:
+    wakeups = on(FakeRedis(None))
+    async with wakeups.watch(["1"]) as first, wakeups.watch(["2"]) as second:
         first.clear()
         second.clear()
-        news.wake_all()
+        wakeups.wake_all()
         assert first.is_set()
         assert second.is_set()

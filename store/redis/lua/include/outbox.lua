@@ -1,6 +1,6 @@
 -- Writing the outbox, and telling waiting pulls once at the end.
 --
--- KEYS outbox outbox_bytes news
+-- KEYS outbox outbox_bytes wakeups
 -- ARGV -
 -- REPLY -
 
@@ -26,7 +26,7 @@ local function finish()
     redis.call('INCRBY', outbox_bytes_key, outbox_bytes)
   end
   if #news > 0 then
-    redis.call('PUBLISH', news_key, table.concat(news, ' '))
+    redis.call('PUBLISH', wakeups_key, table.concat(news, ' '))
   end
 end
 
