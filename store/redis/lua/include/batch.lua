@@ -108,6 +108,9 @@ local function begin_piece(uid, inbox, piece)
   end
 end
 
+-- Pieces that were there before or have been begun: for a group's next message of this batch they are not asked about.
+local begun = {}
+
 -- Writes an id into the inboxes of users, but for those to be skipped; what was written is added to `written`.
 local function write_inboxes(uids, skipped, mid, written)
   local piece = piece_of(mid)
@@ -116,13 +119,17 @@ local function write_inboxes(uids, skipped, mid, written)
     if not skipped[uid] then
       local inbox = inbox_prefix .. uid .. tail
       redis.call('ZADD', inbox, mid, mid)
-      if redis.call('TTL', inbox) ~= -1 then
+      if not begun[inbox] and redis.call('TTL', inbox) == -1 then
+        if is_unseen(uid, inbox) then
+          skipped[uid] = true
+          inbox = nil
+        else
+          begin_piece(uid, inbox, piece)
+        end
+      end
+      if inbox then
+        begun[inbox] = true
         written[#written + 1] = inbox
-      elseif is_unseen(uid, inbox) then
-        skipped[uid] = true
-      else
-        written[#written + 1] = inbox
-        begin_piece(uid, inbox, piece)
       end
     end
   end
@@ -176,6 +183,7 @@ end
 local function erase(mid, written)
   for _, timeline in ipairs(written) do
     redis.call('ZREM', timeline, mid)
+    begun[timeline] = nil
   end
   redis.pcall('HDEL', bodies_prefix .. span_of(mid), mid)
 end
