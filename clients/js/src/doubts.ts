@@ -66,7 +66,7 @@ export class Doubts {
         this.#lastChance.delete(topic);
         pause = this.#longer.get(topic)?.pause() ?? pause;
       } else if (this.#lastChance.has(topic)) {
-        throw new LinkDown(`nothing that is sent to ${topic} is answered`);
+        throw new LinkDown(`no answers on ${topic}`);
       } else {
         this.#lastChance.add(topic);
         again.add(topic);

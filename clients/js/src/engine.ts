@@ -64,7 +64,7 @@ export class Engine {
       } catch (error) {
         if (error instanceof DeviceError || error instanceof Ended) throw error;
         const taken = error instanceof LinkDown && this.#standing && this.#short + 1 >= TAKEN_OVER;
-        const again = `connections end soon: does another device use the clientid '${clientid}'?`;
+        const again = `is the clientid '${clientid}' used twice? Connections end soon`;
         const reason = error instanceof Error ? error.message : String(error);
         health.failed('broker', taken ? again : reason, error instanceof LinkDown && error.refused);
       }

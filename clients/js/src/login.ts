@@ -19,7 +19,7 @@ export class Login {
     if (!/^[!-~]+$/.test(token)) throw new Error('no token');
     const subject = subjectOf(token);
     if (subject !== undefined && subject !== this.uid) {
-      throw new Unauthorized(`the token is not that of user ${this.uid}, but of '${subject}'`);
+      throw new Unauthorized(`the token is of user '${subject}'`);
     }
     return token;
   }

@@ -51,7 +51,7 @@ export class Puller {
     });
     if (status !== 200) throw this.#failure(status, retryAfter, text);
     const page = parsed(text, position);
-    if (!page) throw new PullFailed(`${this.#url} answered what is not the next page: ${text.slice(0, 100)}`);
+    if (!page) throw new PullFailed(`${this.#url} answered no next page: ${text.slice(0, 100)}`);
     this.#limit = Math.min(PAGE, 2 * this.#limit);
     return page;
   }

@@ -120,7 +120,7 @@ export class Subscriptions {
     }
     this.#againAt ??= now() + this.#pauses.pause();
     this.#anewAt ??= now() + this.#longer.pause();
-    if (this.#anewAt <= now()) throw new LinkDown(`the broker refuses subscriptions to ${[...this.#refused].join(', ')}`);
+    if (this.#anewAt <= now()) throw new LinkDown(`the broker refuses ${[...this.#refused]}`);
     await this.#changed.wait(signal, this.#againAt - now());
     if (this.#changed.isSet || this.#againAt > now()) return;
     this.#againAt = undefined;
