@@ -23,7 +23,7 @@ _STATES: dict[type[StoreError], str] = {StoreEmpty: "empty", StoreUnknown: "unkn
 class HealthApi:
     def __init__(
         self,
-        life: StoreRecovery,
+        recovery: StoreRecovery,
         memory: StoreMemory,
         outbox: Outbox,
         archiver: Archiver,
@@ -33,7 +33,7 @@ class HealthApi:
         acknowledgements: Acknowledgements,
         metrics: Metrics,
     ) -> None:
-        self._life = life
+        self._recovery = recovery
         self._memory = memory
         self._outbox = outbox
         self._archiver = archiver
@@ -65,7 +65,7 @@ class HealthApi:
         }
         trouble: Problem | None = Problem("shutting_down") if self.draining else None
         try:
-            if await self._life.epoch() is None:
+            if await self._recovery.epoch() is None:
                 raise StoreEmpty(StoreEmpty.__doc__)
             if self._memory.full:
                 state["redis"] = "full"

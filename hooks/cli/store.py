@@ -72,9 +72,9 @@ def _describe(swept: Swept) -> str:
 
 async def _rebuild(redis: RedisClient, archive: Archive, timelines: TimelineSettings, force: bool) -> None:
     archiver = Archiver(Outbox(redis), handlers(archive), DeadLetters(redis))
-    life = StoreRecovery(redis, archive, archiver, window_us=timelines.window_us, sync_sender=timelines.sync_sender)
+    recovery = StoreRecovery(redis, archive, archiver, window_us=timelines.window_us, sync_sender=timelines.sync_sender)
     try:
-        if not force and await life.epoch() is not None:
+        if not force and await recovery.epoch() is not None:
             sys.exit("emqx-im: Redis has a store already; --force rebuilds it anyway, under a new epoch")
         count = 0
 
@@ -84,7 +84,7 @@ async def _rebuild(redis: RedisClient, archive: Archive, timelines: TimelineSett
             status.update(f"rebuilding: {so_far} messages")
 
         with console.status("rebuilding") as status:
-            epoch = await life.rebuild(progress=progress)
+            epoch = await recovery.rebuild(progress=progress)
         typer.echo(f"{count} messages were restored; the new epoch is {epoch}")
     finally:
         await archive.close()

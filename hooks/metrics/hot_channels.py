@@ -10,9 +10,9 @@ class HotCounts:
         self._hits = metrics.hot_hits
         self._cold, self._older = (metrics.hot_misses.labels(reason) for reason in ("cold", "older"))
 
-    def update(self, second: CacheStats) -> None:
-        self._hits.inc(second.hits)
-        self._cold.inc(second.cold)
-        self._older.inc(second.older)
-        self._metrics.hot_channels.set(len(second.rates))
-        self._metrics.hot_channel_hits.rates = second.rates
+    def update(self, stats: CacheStats) -> None:
+        self._hits.inc(stats.hits)
+        self._cold.inc(stats.cold)
+        self._older.inc(stats.older)
+        self._metrics.hot_channels.set(len(stats.rates))
+        self._metrics.hot_channel_hits.rates = stats.rates

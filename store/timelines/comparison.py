@@ -64,7 +64,7 @@ class Comparison:
         for uid in uids:
             if await self._lies_in(keys.inbox(int(uid), piece(message.mid)), message.mid):
                 return True
-            written = written or await self._was_warm(uid, message.mid)
+            written = written or await self._was_active(uid, message.mid)
         if isinstance(to, Group):
             return await self._held_by_members(to.gid, message)
         return not written
@@ -90,10 +90,10 @@ class Comparison:
                 continue
             if await self._lies_in(keys.inbox(int(uid), piece(message.mid)), message.mid):
                 return True
-            written = written or await self._was_warm(uid.decode(), message.mid)
+            written = written or await self._was_active(uid.decode(), message.mid)
         return not written
 
-    async def _was_warm(self, uid: str, mid: int) -> bool:
+    async def _was_active(self, uid: str, mid: int) -> bool:
         """Returns whether the user's inbox was written when a message got its id."""
         since: Any = await self._redis.hget(keys.DORMANT, uid)
         if since is None:

@@ -135,11 +135,11 @@ class HotChannels:
         self,
         redis: RedisClient | RedisConnection,
         threshold: float,
-        on_stats: Callable[[CacheStats], object] = lambda second: None,
+        on_stats: Callable[[CacheStats], object] = lambda stats: None,
     ) -> None:
         self._redis = redis
         self._threshold = threshold
-        self._on_second = on_stats
+        self._on_stats = on_stats
         self._epoch = ""
         self._held: dict[str, CachedChannel] = {}
         self._offer: CacheSnapshot | None = None
@@ -195,7 +195,7 @@ class HotChannels:
         Raises StoreError.
         """
         self._judge(seconds)
-        self._on_second(CacheStats(self._hits, self._cold, self._older, dict(self._rates)))
+        self._on_stats(CacheStats(self._hits, self._cold, self._older, dict(self._rates)))
         self._hits = self._cold = self._older = 0
         if self._rates:
             await self._sync()

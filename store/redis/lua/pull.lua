@@ -98,14 +98,14 @@ if not seen or now / 1000 - tonumber(seen) > seen_fresh then
 end
 
 local boundary = edge
-local warm_since = redis.call('HGET', dormant_key, uid)
-if warm_since then
-  if warm_since == '0' then
-    warm_since = digits(clock)
-    redis.call('HSET', dormant_key, uid, warm_since)
+local active_since = redis.call('HGET', dormant_key, uid)
+if active_since then
+  if active_since == '0' then
+    active_since = digits(clock)
+    redis.call('HSET', dormant_key, uid, active_since)
   end
-  if tonumber(warm_since) >= edge then
-    boundary = tonumber(warm_since) + 1
+  if tonumber(active_since) >= edge then
+    boundary = tonumber(active_since) + 1
   else
     redis.call('HDEL', dormant_key, uid)
   end

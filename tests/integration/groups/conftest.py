@@ -59,7 +59,7 @@ class Store:
         self.archive = open_archive(settings.pop("archive_url", own_archive))
         self.outbox = Outbox(self.redis)
         self.archiver = Archiver(self.outbox, handlers(self.archive), DeadLetters(self.redis))
-        self.life = StoreRecovery(self.redis, self.archive, self.archiver, window_us=WINDOW_US, sync_sender=True)
+        self.recovery = StoreRecovery(self.redis, self.archive, self.archiver, window_us=WINDOW_US, sync_sender=True)
         bounds: dict[str, Any] = {"window_us": WINDOW_US, "repeat_seconds": 3600, "outbox_limit": 2**30, **settings}
         sync_sender = bounds.pop("sync_sender", True)
         self.appender = Appender(self.redis, **bounds, sync_sender=sync_sender)
@@ -86,7 +86,7 @@ class Store:
     async def start(self) -> None:
         await self.redis.flushall()
         await self.archive.migrate()
-        await self.life.ensure()
+        await self.recovery.ensure()
         await self.all_seen()
         self.appender.start()
 

@@ -241,7 +241,7 @@ async def test_another_mode_and_back(store: Store) -> None:
 
 async def lose(store: Store) -> None:
     await store.redis.flushall()
-    await store.life.ensure()
+    await store.recovery.ensure()
 
 
 async def lose_nothing(store: Store) -> None:
@@ -251,7 +251,7 @@ async def lose_nothing(store: Store) -> None:
 
 
 async def rebuild(store: Store) -> None:
-    await store.life.rebuild()
+    await store.recovery.rebuild()
 
 
 @pytest.mark.parametrize("begins_anew", [lose, lose_nothing, rebuild])
@@ -313,7 +313,7 @@ async def test_a_redis_that_was_started_again_is_not_read(store: Store) -> None:
     await store.redis.script_flush()
     with pytest.raises(StoreBehind):
         await store.hot.step()
-    await store.life.ensure()
+    await store.recovery.ensure()
     await store.hot.step()
 
 

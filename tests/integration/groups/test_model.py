@@ -365,7 +365,7 @@ class Members(RuleBasedStateMachine):
             await self.store.redis.flushall()
             self.model.lose_counts()
             self.unseen = True
-        await self.store.life.rebuild(max(self.store.appender.highest_id, self.store.groups.highest_id))
+        await self.store.recovery.rebuild(max(self.store.appender.highest_id, self.store.groups.highest_id))
 
 
 @pytest.mark.timeout(180)

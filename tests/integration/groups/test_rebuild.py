@@ -75,7 +75,7 @@ async def test_an_empty_redis_is_filled_from_the_archive(store: Store) -> None:
     await store.archive_all()
     before = await known(store)
     await store.redis.flushall()
-    await store.life.ensure()
+    await store.recovery.ensure()
     assert await known(store) == before
     earlier = await store.texts(3)
     own = (await store.say(3, 78)).mid
@@ -92,7 +92,7 @@ async def test_a_rebuild_of_a_full_redis_changes_nothing(store: Store, archived:
     if archived:
         await store.archive_all()
     before = await known(store)
-    await store.life.rebuild()
+    await store.recovery.rebuild()
     assert await known(store) == before
 
 
@@ -103,7 +103,7 @@ async def test_what_happened_since_the_archive_was_written_stays(store: Store) -
     await store.command("invite", GID, 1, members=[4, 6])
     await store.command("change_mode", GID, 1, mode="write")
     before = await known(store)
-    await store.life.rebuild()
+    await store.recovery.rebuild()
     assert await known(store) == before
 
 
@@ -119,7 +119,7 @@ async def test_a_dismissal_that_was_not_finished_is_finished(store: Store) -> No
     await store.archive.groups.store_groups([GroupRow(78, 0, "read", False, 1, changed.id, changed.id, "")])
     await store.archive.groups.store_members(open_again)
     await store.redis.flushall()
-    await store.life.ensure()
+    await store.recovery.ensure()
     assert await store.groups.of_user(1) == []
     assert await store.changes() == [(1, "group/78", False), (2, "group/78", False)]
     for counts in (keys.READ_GROUPS, keys.USER_GROUPS):
@@ -134,14 +134,14 @@ async def test_a_redis_that_lost_a_group_message_is_rebuilt(store: Store) -> Non
         await store.create(2, gid=gid, mode=mode)
         mid = (await store.say(1, gid)).mid
         await store.archive_all()
-        epoch = await store.life.ensure()
-        store.life._run = ""
-        assert await store.life.ensure() == epoch
+        epoch = await store.recovery.ensure()
+        store.recovery._run = ""
+        assert await store.recovery.ensure() == epoch
         inboxes = [inbox for uid in (1, 2) for inbox in await pieces_of(store.redis, uid)]
         for timeline in (*inboxes, keys.channel(f"group:{gid}")):
             await store.redis.zremrangebyscore(timeline, mid, mid)
-        store.life._run = ""
-        assert await store.life.ensure() != epoch
+        store.recovery._run = ""
+        assert await store.recovery.ensure() != epoch
         assert mid in await store.texts(2)
 
 
@@ -152,21 +152,21 @@ async def test_a_change_of_a_group_that_redis_lost_is_noticed(store: Store) -> N
     await store.command("kick", GID, 1, members=[2])
     await store.archive_all()
     before = await known(store)
-    epoch = await store.life.ensure()
+    epoch = await store.recovery.ensure()
     await store.restore((await store.saved()) | older)
-    store.life._run = ""
-    assert await store.life.ensure() != epoch
+    store.recovery._run = ""
+    assert await store.recovery.ensure() != epoch
     assert await known(store) == before
-    epoch = await store.life.ensure()
-    store.life._run = ""
-    assert await store.life.ensure() == epoch
+    epoch = await store.recovery.ensure()
+    store.recovery._run = ""
+    assert await store.recovery.ensure() == epoch
 
 
 async def test_a_user_keeps_his_intervals(store: Store) -> None:
     joined = (await store.create(2, mode="read")).id
     await store.archive_all()
     await store.redis.flushall()
-    await store.life.ensure()
+    await store.recovery.ensure()
     assert await store.groups.of_user(2) == [Membership(GID, "", "read", "member", joined)]
 
 
@@ -187,7 +187,7 @@ def with_a_raised_window(store: Store) -> StoreRecovery:
 async def test_a_rebuild_archives_what_dormant_users_missed(store: Store, dormant: list[int], given_to: str) -> None:
     if given_to != "nobody":
         assert len(await Outbox(store.redis).read(10)) == 2
-    epoch = await store.life.epoch()
+    epoch = await store.recovery.epoch()
     assert await with_a_raised_window(store).ensure() != epoch
     assert await store.outbox.length() == 0
     assert await store.texts(2) == dormant
@@ -199,16 +199,16 @@ async def test_while_the_archive_is_away_a_rebuild_forgets_nothing(
     async def away(messages: Sequence[Message]) -> None:
         raise ArchiveAway("away")
 
-    life = with_a_raised_window(store)
+    recovery = with_a_raised_window(store)
     with monkeypatch.context() as patch:
         patch.setattr(store.archive, "store_messages", away)
         for _ in range(2):
             with pytest.raises(ArchiveAway):
-                await life.ensure()
+                await recovery.ensure()
             assert await store.redis.hget(keys.DORMANT, "2") == b"0"
             with pytest.raises(StoreEmpty):
                 await store.say(1, -2)
-    await life.ensure()
+    await recovery.ensure()
     assert await store.texts(2) == dormant
 
 

@@ -93,7 +93,7 @@ async def test_an_empty_redis_is_filled_from_the_archive(store: Store, propagate
     await store.archive_all()
     before = await known(store)
     await store.redis.flushall()
-    await store.life.ensure()
+    await store.recovery.ensure()
     assert await known(store) == before
     earlier = await store.told(3)
     last = await store.tell()
@@ -109,7 +109,7 @@ async def test_an_empty_redis_is_filled_from_the_archive(store: Store, propagate
     await store.archive_all()
     before = await known(store)
     await store.redis.flushall()
-    await store.life.ensure()
+    await store.recovery.ensure()
     assert await known(store) == before
 
 
@@ -119,7 +119,7 @@ async def test_a_rebuild_of_a_full_redis_changes_nothing(store: Store, archived:
     if archived:
         await store.archive_all()
     before = await known(store)
-    await store.life.rebuild()
+    await store.recovery.rebuild()
     assert await known(store) == before
 
 
@@ -133,7 +133,7 @@ async def test_what_happened_since_the_archive_was_written_stays(store: Store) -
     await store.tags.put(TAG, title="new", followable=True)
     await store.tags.delete("other")
     before = await known(store)
-    await store.life.rebuild()
+    await store.recovery.rebuild()
     assert await known(store) == before
 
 
@@ -151,7 +151,7 @@ async def test_a_redis_restored_to_an_older_state_learns_what_happened_since(sto
     await store.archive_all()
     before = await known(store)
     await store.restore(older)
-    await store.life.ensure(known=store.tags.highest_id)
+    await store.recovery.ensure(known=store.tags.highest_id)
     assert await known(store) == before
 
 
@@ -176,7 +176,7 @@ async def test_a_change_of_a_tag_that_redis_lost_is_noticed(store: Store, change
         await store.propagate()
     await store.archive_all()
     before = await known(store)
-    epoch = await store.life.ensure()
+    epoch = await store.recovery.ensure()
     await store.restore(older)
     if written_since:
         # While the archive was away.

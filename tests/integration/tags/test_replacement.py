@@ -45,7 +45,7 @@ async def test_redis_dies_while_it_is_propagated(own_redis: RedisServer, tmp_pat
     async with asyncio.timeout(120):
         while more:
             try:
-                await store.life.ensure()
+                await store.recovery.ensure()
                 more = (await store.tags.propagate_step(TAG)).more
             except StoreAway:
                 continue
@@ -282,7 +282,7 @@ async def test_any_changes_against_a_model(store: Store, seed: int) -> None:
                     await store.propagate(name)
                 await store.archive_all()
                 await store.redis.flushall()
-                await store.life.ensure()
+                await store.recovery.ensure()
         asked = chance.choice(users)
         listed = {holding.tag: set(holding.sources) for holding in await store.tags.of_user(asked)}
         for name in tags:

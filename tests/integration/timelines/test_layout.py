@@ -98,7 +98,7 @@ class Later:
         self.archiver = Archiver(self.outbox, handlers(self.archive), DeadLetters(redis))
         self.puller = Puller(redis, self.archive, self.outbox, window_us=WINDOW_US, roaming_us=WINDOW_US)
 
-    def life(self, window_us: int = WINDOW_US) -> StoreRecovery:
+    def recovery(self, window_us: int = WINDOW_US) -> StoreRecovery:
         """Builds the state of a process that was started just now."""
         return StoreRecovery(self._redis, self.archive, self.archiver, window_us=window_us, sync_sender=True)
 
@@ -131,9 +131,9 @@ async def test_a_store_of_the_layout_before_is_converted(
     said = [await earlier.say(2, 1), await earlier.say(3, 1), await earlier.say(channel="global")]
     assert (await earlier.pull(2))[6][0] == 0
     clock = int(await redis.get(keys.CLOCK) or 0)
-    epoch = await later.life().ensure()
+    epoch = await later.recovery().ensure()
     assert epoch != "earlier"
-    assert await later.life().ensure() == epoch
+    assert await later.recovery().ensure() == epoch
     assert [record.msg["event"] for record in caplog.records] == ["store_converted"]  # type: ignore[index]
     assert int(await redis.get(keys.CLOCK) or 0) > clock
     assert await later.mids(1) == said
@@ -150,7 +150,7 @@ async def test_processes_of_the_version_before_write_nothing_any_more(
 ) -> None:
     await earlier.begin(1, 2)
     await earlier.say(2, 1)
-    await later.life().ensure()
+    await later.recovery().ensure()
     before = await everything(redis)
     for call in (
         earlier.say(2, 1),
@@ -180,10 +180,10 @@ async def test_nothing_is_lost_while_the_archive_is_away(
         patched.setattr(later.archive, "store_messages", away)
         for _ in range(2):
             with pytest.raises(ArchiveAway):
-                await later.life().ensure()
+                await later.recovery().ensure()
     with pytest.raises(RedisRefused, match="EMPTY"):
         await earlier.say(2, 1)
-    await later.life().ensure()
+    await later.recovery().ensure()
     assert await later.mids(2) == said
 
 
@@ -194,17 +194,17 @@ async def test_a_process_of_the_version_before_that_rebuilds_is_waited_for(
     said = await earlier.say(2, 1)
     await redis.set(keys.EARLIER_REBUILD_LOCK, "token of its own", px=60_000)
     with pytest.raises(StoreEmpty, match="an earlier version is rebuilding"):
-        await later.life().ensure()
+        await later.recovery().ensure()
     assert await redis.exists(keys.EARLIER_EPOCH)
     await redis.delete(keys.EARLIER_REBUILD_LOCK)
-    await later.life().ensure()
+    await later.recovery().ensure()
     assert await later.mids(2) == [said]
 
 
 async def test_an_empty_redis_is_closed_to_the_version_before(
     earlier: Earlier, later: Later, redis: RedisClient
 ) -> None:
-    await later.life().ensure()
+    await later.recovery().ensure()
     await earlier.rebuild()
     with pytest.raises(RedisRefused, match="EMPTY"):
         await earlier.say(2, 1)
@@ -214,7 +214,7 @@ async def test_an_empty_redis_is_closed_to_the_version_before(
 async def test_a_layout_that_is_not_known_is_left_alone(later: Later, redis: RedisClient, layout: str) -> None:
     await redis.set(keys.LAYOUT, layout)
     before = await everything(redis)
-    for attempt in (later.life().ensure, later.life().rebuild, later.life().epoch):
+    for attempt in (later.recovery().ensure, later.recovery().rebuild, later.recovery().epoch):
         with pytest.raises(StoreUnknown, match=f"layout in Redis is '{layout}'"):
             await attempt()
     assert {key: value for key, value in (await everything(redis)).items() if b"lock" not in key} == before
@@ -237,7 +237,7 @@ async def test_a_layout_that_is_not_known_over_http(own_redis: RedisServer, tmp_
 
 
 async def test_a_window_that_was_lowered_frees_what_lies_beyond_it(later: Later, redis: RedisClient) -> None:
-    await later.life().ensure()
+    await later.recovery().ensure()
     await redis.zadd(keys.SEEN, {"1": 1, "2": 1})
     appender = Appender(redis, window_us=WINDOW_US, repeat_seconds=60, outbox_limit=2**30)
     appender.start()
@@ -246,7 +246,7 @@ async def test_a_window_that_was_lowered_frees_what_lies_beyond_it(later: Later,
         mid = now - days * DAY_US
         await redis.zadd(keys.inbox(2, piece(mid)), {str(mid): mid})
         await redis.hset(keys.bodies(span(mid)), str(mid), "record")
-    await later.life(4 * DAY_US).ensure()
+    await later.recovery(4 * DAY_US).ensure()
     assert await pieces_of(redis, 2) == [keys.inbox(2, piece(now - days * DAY_US)) for days in (3, 0)]
     left = sorted([key async for key in redis.scan_iter(match=keys.BODIES_PREFIX + b"*")])
     assert left == [keys.bodies(span(now - days * DAY_US)) for days in (3, 0)]
@@ -254,13 +254,13 @@ async def test_a_window_that_was_lowered_frees_what_lies_beyond_it(later: Later,
 
 
 async def test_a_window_that_was_raised_keeps_what_is_there_as_long(later: Later, redis: RedisClient) -> None:
-    await later.life(DAY_US).ensure()
+    await later.recovery(DAY_US).ensure()
     await redis.zadd(keys.SEEN, {"1": 1, "2": 1})
     appender = Appender(redis, window_us=DAY_US, repeat_seconds=60, outbox_limit=2**30)
     appender.start()
     await appender.append(Inbox(2), "1", "a", 0, True, b"{}")
     await appender.stop()
-    await later.life().ensure()
+    await later.recovery().ensure()
     lasting = [await redis.ttl(key) async for key in redis.scan_iter(match=keys.BODIES_PREFIX + b"*")]
     lasting += [await redis.ttl(key) for key in await pieces_of(redis, 2)]
     assert len(lasting) == 2

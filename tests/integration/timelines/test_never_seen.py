@@ -97,12 +97,12 @@ async def test_what_somebody_never_seen_was_sent_is_not_missed_in_redis(store: S
     """When it was started again it is compared with the archive."""
     await store.appender.append(Inbox(NEVER_SEEN), "0", "s", 0, True, b"{}")
     await store.archive_all()
-    epoch = await store.life.ensure()
-    store.life._run = ""
-    assert await store.life.ensure() == epoch
+    epoch = await store.recovery.ensure()
+    store.recovery._run = ""
+    assert await store.recovery.ensure() == epoch
     await store.redis.zrem(keys.UNSEEN, str(NEVER_SEEN))
-    store.life._run = ""
-    assert await store.life.ensure() != epoch
+    store.recovery._run = ""
+    assert await store.recovery.ensure() != epoch
 
 
 @pytest_asyncio.fixture

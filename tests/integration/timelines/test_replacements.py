@@ -49,7 +49,7 @@ class Store:
         self.archive = archive
         self.outbox = Outbox(redis)
         self.archiver = Archiver(self.outbox, handlers(archive), DeadLetters(redis))
-        self.life = StoreRecovery(redis, archive, self.archiver, window_us=WINDOW_US, sync_sender=True)
+        self.recovery = StoreRecovery(redis, archive, self.archiver, window_us=WINDOW_US, sync_sender=True)
         self.bounds: dict[str, Any] = {"window_us": WINDOW_US, "repeat_seconds": 3600, "outbox_limit": 2**30}
         self.appender = Appender(redis, **self.bounds)
         limits = Limits(write=500, read=1000, user=100, groups=100, made=100, known=False)
@@ -105,7 +105,7 @@ async def store(redis: RedisClient, redis_server: RedisServer, tmp_path: Path) -
     archive = open_archive(f"sqlite:///{tmp_path}/im.db")
     await archive.migrate()
     made = Store(redis, redis_server, archive)
-    await made.life.ensure()
+    await made.recovery.ensure()
     await redis.config_set("rdbcompression", "no")
     await redis.zadd(keys.SEEN, {str(uid): time.time_ns() // 1_000_000 for uid in range(1, 10)})
     made.appender.start()
@@ -310,7 +310,7 @@ async def test_a_rebuild_gives_it_as_it_is(store: Store) -> None:
     before = await store.pulled(1)
     await store.archive_all()
     await store.redis.flushall()
-    await store.life.rebuild(store.replacements.highest_id)
+    await store.recovery.rebuild(store.replacements.highest_id)
     assert await store.pulled(1) == before
     assert await store.lies_anywhere(SECRET) == []
     assert [message.recalled_by for message in before if message.mid == recalled] == ["2"]

@@ -111,8 +111,8 @@ class Sequence(RuleBasedStateMachine):
         await self.archive.migrate()
         self.outbox = Outbox(self.redis)
         self.archiver = Archiver(self.outbox, handlers(self.archive), DeadLetters(self.redis))
-        self.life = StoreRecovery(self.redis, self.archive, self.archiver, window_us=WINDOW_US, sync_sender=True)
-        await self.life.ensure()
+        self.recovery = StoreRecovery(self.redis, self.archive, self.archiver, window_us=WINDOW_US, sync_sender=True)
+        await self.recovery.ensure()
         if not unseen:
             await self.redis.zadd(keys.SEEN, {str(uid): time.time_ns() // 1_000_000 for uid in USERS})
         await self._break_inbox()
@@ -409,7 +409,7 @@ class Sequence(RuleBasedStateMachine):
 
     async def _rebuild(self) -> None:
         await mend_inbox(self.redis, BROKEN)
-        await self.life.rebuild()
+        await self.recovery.rebuild()
         await self._break_inbox()
 
     @rule()
@@ -424,7 +424,7 @@ class Sequence(RuleBasedStateMachine):
     async def _wipe(self) -> None:
         self.below_redis = True  # Nobody is seen any more.
         await self.redis.flushall()
-        await self.life.ensure(max(self.appender.highest_id, self.replacements.highest_id))
+        await self.recovery.ensure(max(self.appender.highest_id, self.replacements.highest_id))
         await self._break_inbox()
 
 
