@@ -46,7 +46,9 @@ CODES: dict[str, Code] = {
     "not_followable": Code(400, "Users cannot follow this tag: operators decide who holds it."),
     "gid_taken": Code(400, "Another group has, or had, this id."),
     "not_a_member": Code(400, "Only members of the group may do this."),
-    "not_the_owner": Code(400, "Only the group's owner may do this."),
+    "not_the_owner": Code(400, "Only the group's owner may do this, or an admin to members who are neither."),
+    "admin_limit": Code(400, "The group would have more than 50 admins."),
+    "muted": Code(400, "You may not send messages to this group for now."),
     "not_open": Code(400, "The group is not open; a member has to invite you."),
     "kicked": Code(400, "You were removed from this group and need an invitation to rejoin."),
     "group_limit": Code(400, "The group would have more members than `IM_GROUP_WRITE_LIMIT` or `IM_GROUP_READ_LIMIT`."),
@@ -57,7 +59,9 @@ CODES: dict[str, Code] = {
     "groups_per_day": Code(400, "The user has created as many groups in a day as `IM_GROUPS_PER_DAY` allows."),
     "not_known": Code(400, "A named user has never written to you (`IM_INVITE_KNOWN`); nobody was invited."),
     "unknown_message": Code(400, "There is no such message in this conversation."),
-    "not_the_sender": Code(400, "Only the sender of the message may do this; the group's owner may recall it, too."),
+    "not_the_sender": Code(
+        400, "Only the sender of the message may do this; the group's owner and admins may recall it, too."
+    ),
     "of_the_service": Code(400, "The message is the service's own: it cannot be recalled or edited."),
     "too_late": Code(400, "The message is older than `IM_RECALL_SECONDS` or `IM_EDIT_SECONDS`."),
     "recalled": Code(400, "The message was recalled; it cannot be edited any more."),

@@ -151,7 +151,12 @@ Topic = Address | CommandTopic | SendTopic | WillTopic
 
 VERBS: dict[type[Address], frozenset[str]] = {
     Inbox: frozenset(["recall", "edit"]),
-    Group: frozenset(["create", "invite", "join", "leave", "kick", "dismiss", "mode", "recall", "edit"]),
+    Group: frozenset(
+        {
+            *("create", "invite", "join", "leave", "kick", "dismiss", "mode"),
+            *("update", "transfer", "admin", "mute", "recall", "edit"),
+        }
+    ),
     Global: frozenset(),
     Tag: frozenset(["follow", "unfollow"]),
 }

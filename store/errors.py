@@ -91,6 +91,8 @@ CHANNEL_CODES = (
     "user_limit",
     "groups_per_day",
     "not_known",
+    "admin_limit",
+    "muted",
     "not_open",
     "kicked",
     "bad_command",

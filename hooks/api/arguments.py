@@ -7,7 +7,7 @@ import orjson
 from aiohttp import web
 
 from hooks.errors import Problem
-from hooks.messaging.commands import uids
+from hooks.messaging.command_fields import uids
 from store.addresses import MAX_ID, number
 from store.groups.groups import MAX_MEMBERS
 

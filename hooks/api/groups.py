@@ -1,22 +1,30 @@
 """Serves `/admin/groups`: operators create, read, fill and dismiss groups, with all rights and the usual limits."""
 
 import secrets
+import time
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from hooks.api.arguments import added_and_removed, answer, fields, named, page
 from hooks.errors import Problem
-from hooks.messaging.commands import Commands, Create, Dismiss, GroupCommand, Invite, Kick, read, uid
+from hooks.messaging.command_fields import uid
+from hooks.messaging.commands import Commands, Create, Dismiss, GroupCommand, Invite, Kick, read
 from hooks.messaging.notices import new_id
 from store.addresses import MAX_ID, Inbox, parse
 from store.errors import ChannelRefused
 from store.groups.groups import OPERATOR, Changed, GroupInfo, Groups
+from store.groups.moderation import Moderators
+
+CHANGES = ("update", "transfer", "admin", "mute", "mode")
+"""Commands that take the same fields here as over MQTT."""
 
 
 class GroupsApi:
-    def __init__(self, groups: Groups, commands: Commands) -> None:
+    def __init__(self, groups: Groups, moderators: Moderators, commands: Commands) -> None:
         self._groups = groups
+        self._moderators = moderators
         self._commands = commands
 
     def routes(self) -> list[web.RouteDef]:
@@ -25,6 +33,7 @@ class GroupsApi:
             web.get("/admin/groups/{gid}", self.show),
             web.delete("/admin/groups/{gid}", self.dismiss),
             web.post("/admin/groups/{gid}/members", self.change_members),
+            *(web.post(f"/admin/groups/{{gid}}/{name}", partial(self.change, name)) for name in CHANGES),
         ]
 
     async def create(self, request: web.Request) -> web.Response:
@@ -37,15 +46,27 @@ class GroupsApi:
         except ValueError as error:
             raise Problem("bad_argument", str(error)) from None
         await self._run(gid, command)
-        return answer(_shown(await self._found(gid)))
+        return answer(await self._shown(gid))
 
     async def show(self, request: web.Request) -> web.Response:
-        """Returns the group, with a page of its members in the order of their uids."""
+        """Returns the group, with a page of its members in the order of their uids, and which of them are muted."""
         gid = _named(request)
         after, limit = page(request)
-        group = await self._found(gid)
+        group = await self._shown(gid)
         listed = await self._groups.members(gid, after, limit)
-        return answer({**_shown(group), "members": [str(member) for member in listed]})
+        muted = await self._moderators.muted(gid, listed)
+        mutes = [{"uid": str(member), "until": until} for member, until in muted.items()]
+        return answer({**group, "members": [str(member) for member in listed], "mutes": mutes})
+
+    async def change(self, name: str, request: web.Request) -> web.Response:
+        """Carries out one of CHANGES; returns the group as it is then."""
+        gid = _named(request)
+        try:
+            command = read(name, await fields(request))
+        except ValueError as error:
+            raise Problem("bad_argument", str(error)) from None
+        await self._run(gid, command)
+        return answer(await self._shown(gid))
 
     async def dismiss(self, request: web.Request) -> web.Response:
         await self._run(_named(request), Dismiss())
@@ -70,6 +91,21 @@ class GroupsApi:
             raise Problem("not_found", f"there is no group {gid}")
         return group
 
+    async def _shown(self, gid: int) -> dict[str, Any]:
+        group, moderation = await self._found(gid), await self._moderators.of(gid)
+        return {
+            "gid": str(group.gid),
+            "owner": str(group.owner),
+            "admins": [str(admin) for admin in moderation.admins],
+            "name": group.name,
+            "notice": moderation.notice,
+            "mode": group.mode,
+            "open": group.open,
+            "muted_until": moderation.muted_until if moderation.muted_until > time.time() * 1000 else None,
+            "made": group.made,
+            "member_count": group.members,
+        }
+
     async def _run(self, gid: int, command: GroupCommand) -> Changed:
         try:
             return await self._commands.run(gid, OPERATOR, command, new_id())
@@ -92,18 +128,6 @@ def _gid(given: dict[str, Any]) -> int:
 
 def _named(request: web.Request) -> int:
     return named(request, "gid", "a group")
-
-
-def _shown(group: GroupInfo) -> dict[str, Any]:
-    return {
-        "gid": str(group.gid),
-        "owner": str(group.owner),
-        "name": group.name,
-        "mode": group.mode,
-        "open": group.open,
-        "made": group.made,
-        "member_count": group.members,
-    }
 
 
 def _told(changed: Changed | None) -> int:

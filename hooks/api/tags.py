@@ -7,7 +7,7 @@ from aiohttp import StreamReader, web
 
 from hooks.api.arguments import MAX_PAGE, PAGE, added_and_removed, answer, fields, integer
 from hooks.errors import Problem
-from hooks.messaging.commands import uid
+from hooks.messaging.command_fields import uid
 from hooks.messaging.tag_changes import TagChanges
 from store.addresses import tag_named
 from store.tags.tags import MANUAL, PROFILE, TagInfo, Tags

@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from hooks.messaging import moderation
+from hooks.messaging.command_fields import flag, mode, somebody, text, uids
 from hooks.messaging.group_notices import GroupControlMessages
 from hooks.messaging.member_cache import MemberCache
+from hooks.messaging.moderation import MODERATION, Admin, ModerationCommand, Mute, Transfer, Update
 from hooks.messaging.outgoing import Outgoing
-from store.addresses import Group, number
+from store.addresses import Group
 from store.errors import ChannelRefused
-from store.groups.groups import MAX_MEMBERS, READ, WRITE, Changed, Groups
-
-MAX_NAME = 255
+from store.groups.groups import WRITE, Changed, Groups
+from store.groups.moderation import MAX_NAME, Moderators
 
 
 class Create(NamedTuple):
@@ -53,14 +55,23 @@ class Mode(NamedTuple):
     mode: str
 
 
-GroupCommand = Create | Invite | Join | Leave | Kick | Dismiss | Mode
+GroupCommand = Create | Invite | Join | Leave | Kick | Dismiss | Mode | ModerationCommand
 
 
 class Commands:
     """Carries out commands, publishes their notices, and remembers who is a member now."""
 
-    def __init__(self, groups: Groups, outgoing: Outgoing, member_cache: MemberCache, *, secret: str) -> None:
+    def __init__(
+        self,
+        groups: Groups,
+        moderators: Moderators,
+        outgoing: Outgoing,
+        member_cache: MemberCache,
+        *,
+        secret: str,
+    ) -> None:
         self._groups = groups
+        self._moderators = moderators
         self._outgoing = outgoing
         self._member_cache = member_cache
         self._notices = GroupControlMessages(secret)
@@ -106,6 +117,14 @@ class Commands:
                 return await self._groups.dismiss(gid, actor, **common)
             case Mode(mode):
                 return await self._groups.change_mode(gid, actor, mode=mode, **common)
+            case Update():
+                return await self._moderators.update(gid, actor, **command._asdict(), **common)
+            case Transfer(to):
+                return await self._moderators.transfer(gid, actor, to=to, **common)
+            case Admin():
+                return await self._moderators.admin(gid, actor, **command._asdict(), **common)
+            case Mute():
+                return await self._moderators.mute(gid, actor, **command._asdict(), **common)
 
     def _remember(self, gid: int, actor: int, command: GroupCommand) -> None:
         group = Group(gid)
@@ -125,7 +144,7 @@ class Commands:
 
 
 def read(name: str, fields: Mapping[str, Any]) -> GroupCommand:
-    """Returns the command `name`, of GROUP_COMMANDS, with the fields of its payload.
+    """Returns the command `name`, of those of groups, with the fields of its payload.
 
     Raises ValueError with what is wrong.
     """
@@ -133,77 +152,22 @@ def read(name: str, fields: Mapping[str, Any]) -> GroupCommand:
         case "create":
             return Create(
                 uids(fields, "members"),
-                _name(fields),
-                _mode(fields, WRITE),
-                _flag(fields, "open"),
+                text(fields, "name", MAX_NAME) or "",
+                mode(fields, WRITE),
+                flag(fields, "open") or False,
             )
         case "invite":
-            return Invite(_somebody(fields))
+            return Invite(somebody(fields))
         case "join":
             return Join()
         case "leave":
-            return Leave(_flag(fields, "all_of_owner"))
+            return Leave(flag(fields, "all_of_owner") or False)
         case "kick":
-            return Kick(_somebody(fields))
+            return Kick(somebody(fields))
         case "dismiss":
             return Dismiss()
         case "mode":
-            return Mode(_mode(fields, None))
+            return Mode(mode(fields, None))
+    if name in MODERATION:
+        return moderation.read(name, fields)
     raise ValueError(f"there is no command {name}")
-
-
-def uids(fields: Mapping[str, Any], field: str, most: int = MAX_MEMBERS) -> tuple[int, ...]:
-    """Returns each user once, in the order given; none where the field is missing.
-
-    One that is no uid spoils the whole.
-    """
-    given = fields.get(field)
-    if given is None:
-        return ()
-    if type(given) is not list:
-        raise ValueError(f"`{field}` is not a list")
-    if len(given) > most:
-        raise ValueError(f"`{field}` names more than {most}")
-    return tuple(dict.fromkeys(uid(each, f"`{field}`") for each in given))
-
-
-def uid(given: object, where: str) -> int:
-    """Returns a uid as number or decimal string. Raises ValueError."""
-    found = number(given) if type(given) is str else number(str(given)) if type(given) is int else None
-    if found is None:
-        raise ValueError(f"{where}: {str(given)[:40]!r} is not a user id")
-    return found
-
-
-def _somebody(fields: Mapping[str, Any]) -> tuple[int, ...]:
-    members = uids(fields, "members")
-    if not members:
-        raise ValueError("`members` names nobody")
-    return members
-
-
-def _name(fields: Mapping[str, Any]) -> str:
-    name = fields.get("name")
-    if name is None:
-        return ""
-    if type(name) is not str or len(name) > MAX_NAME:
-        raise ValueError(f"`name` is not a string of at most {MAX_NAME} characters")
-    return name
-
-
-def _mode(fields: Mapping[str, Any], default: str | None) -> str:
-    mode = fields.get("mode")
-    if mode is None and default is not None:
-        return default
-    if mode not in (WRITE, READ):
-        raise ValueError("`mode` is neither write nor read")
-    return str(mode)
-
-
-def _flag(fields: Mapping[str, Any], field: str) -> bool:
-    flag = fields.get(field)
-    if flag is None:
-        return False
-    if type(flag) is not bool:
-        raise ValueError(f"`{field}` is neither true nor false")
-    return flag

@@ -1,6 +1,6 @@
 """Builds the control messages of groups, `im.group.…`, for the store."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hooks.messaging.notices import notice
@@ -39,9 +39,24 @@ class GroupControlMessages:
     def dismissed(self, gid: int, by: int) -> Notice:
         return notice(self._secret, Group(gid), "im.group.dismissed", {"gid": str(gid), "by": str(by)})
 
+    def updated(self, gid: int, fields: Mapping[str, object], by: int) -> Notice:
+        return self._changed(gid, by, "update", fields)
+
+    def transferred(self, gid: int, owner: int, by: int) -> Notice:
+        return self._changed(gid, by, "transfer", {"owner": str(owner)})
+
+    def admins_changed(self, gid: int, members: Sequence[int], on: bool, by: int) -> Notice:
+        return self._changed(gid, by, "admin", {"members": [str(uid) for uid in members], "on": on})
+
+    def muted(self, gid: int, members: Sequence[int] | None, seconds: int, until: int, by: int) -> Notice:
+        named = "all" if members is None else [str(uid) for uid in members]
+        return self._changed(
+            gid, by, "mute", {"members": named, "seconds": seconds, **({"until": until} if until else {})}
+        )
+
     def _to_user(self, uid: int, kind: str, body: dict[str, Any]) -> Notice:
         return notice(self._secret, Inbox(uid), f"im.group.{kind}", body)
 
-    def _changed(self, gid: int, by: int, change: str, what: dict[str, Any]) -> Notice:
+    def _changed(self, gid: int, by: int, change: str, what: Mapping[str, Any]) -> Notice:
         body = {"gid": str(gid), "by": str(by), "change": change, **what}
         return notice(self._secret, Group(gid), "im.group.changed", body)

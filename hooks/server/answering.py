@@ -63,7 +63,7 @@ def make_parts(
     admin = AdminApi(
         settings.admin.admin_token,
         UsersApi(store.presence, store.groups, store.tags, store.timelines),
-        GroupsApi(store.groups, messaging.commands),
+        GroupsApi(store.groups, store.moderators, messaging.commands),
         TagsApi(store.tags, messaging.tag_changes),
         PublishApi(store.appender, messaging.outgoing, most_payload=settings.messages.max_payload),
         RecallApi(messaging.recalls),

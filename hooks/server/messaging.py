@@ -86,7 +86,7 @@ def make_messaging(
     )
     return Messaging(
         acknowledgements=acknowledgements,
-        commands=Commands(store.groups, outgoing, member_cache, secret=settings.control.secret),
+        commands=Commands(store.groups, store.moderators, outgoing, member_cache, secret=settings.control.secret),
         denials=denials,
         ender=sessions.ender if sessions else None,
         judge=MembershipJudge(memberships, store.wakeups, member_cache, doubts),

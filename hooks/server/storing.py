@@ -15,6 +15,7 @@ from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
 from store.archive.upkeep import keep_up
 from store.groups.groups import Groups, Limits
+from store.groups.moderation import Moderators
 from store.operations.dead_letters import DeadLetters
 from store.presence.presence import Presence
 from store.redis.budget import Budget
@@ -45,6 +46,7 @@ class Storing:
     groups: Groups
     keeper: StoreKeeper
     memory: StoreMemory
+    moderators: Moderators
     outbox: Outbox
     presence: Presence
     puller: Puller
@@ -116,6 +118,7 @@ async def make_store(
         groups=groups,
         keeper=StoreKeeper(recovery, archive, (appender, groups, tags, replacements)),
         memory=memory,
+        moderators=Moderators(redis, groups),
         outbox=outbox,
         presence=Presence(redis, settings.broker.user_sessions),
         puller=puller,

@@ -9,6 +9,7 @@ from store.archive.sqlite.archive import SQLiteArchive
 from store.archive.tables.blocks import Block, Progress
 from store.archive.tables.changes import Change
 from store.archive.tables.groups import GroupTables
+from store.archive.tables.moderation import ModerationTables
 from store.archive.tables.months import Month
 from store.archive.tables.roaming import BlockReader
 from store.archive.tables.server_state import ServerState
@@ -66,6 +67,10 @@ class Archive(Protocol):
     @property
     def groups(self) -> GroupTables:
         """Returns groups and their members."""
+
+    @property
+    def moderation(self) -> ModerationTables:
+        """Admins, mutes and notices of groups."""
 
     @property
     def tags(self) -> TagTables:

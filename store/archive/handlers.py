@@ -5,6 +5,13 @@ from typing import Any, Protocol, TypeVar
 
 from store.archive.archive import Archive
 from store.archive.tables.groups import ROWS_AT_ONCE, GroupRow, GroupTables, MemberRow, decode_group, decode_members
+from store.archive.tables.moderation import (
+    ModerationRow,
+    ModerationTables,
+    MuteRow,
+    decode_moderation,
+    decode_mutes,
+)
 from store.archive.tables.tags import HolderRow, TagRow, TagTables, decode_holders, decode_tag
 from store.record import SERVICE, Message, decode
 
@@ -90,6 +97,40 @@ class MemberHandler:
             await self._groups.store_members(members[start : start + ROWS_AT_ONCE])
 
 
+class ModerationHandler:
+    """Kind `moderation`: admins, mute of all, and notice of a group after a change."""
+
+    def __init__(self, moderation: ModerationTables) -> None:
+        self._moderation = moderation
+
+    def decode(self, data: bytes) -> ModerationRow:
+        return decode_moderation(data)
+
+    def sender(self, row: ModerationRow) -> str:
+        return SERVICE
+
+    async def store(self, rows: Sequence[ModerationRow]) -> None:
+        await self._moderation.store_moderations(rows)
+
+
+class MuteHandler:
+    """Kind `mute`: mutes of users that began, or were ended, together."""
+
+    def __init__(self, moderation: ModerationTables) -> None:
+        self._moderation = moderation
+
+    def decode(self, data: bytes) -> list[MuteRow]:
+        return decode_mutes(data)
+
+    def sender(self, row: list[MuteRow]) -> str:
+        return SERVICE
+
+    async def store(self, rows: Sequence[list[MuteRow]]) -> None:
+        mutes = [mute for each in rows for mute in each]
+        for start in range(0, len(mutes), ROWS_AT_ONCE):
+            await self._moderation.store_mutes(mutes[start : start + ROWS_AT_ONCE])
+
+
 class TagHandler:
     """Kind `tag`: a tag as it stands after a change."""
 
@@ -131,6 +172,8 @@ def handlers(archive: Archive) -> Mapping[bytes, Handler[Any]]:
         b"replace": ReplaceHandler(archive),
         b"group": GroupHandler(archive.groups),
         b"member": MemberHandler(archive.groups),
+        b"moderation": ModerationHandler(archive.moderation),
+        b"mute": MuteHandler(archive.moderation),
         b"tag": TagHandler(archive.tags),
         b"holder": HolderHandler(archive.tags),
     }

@@ -21,7 +21,7 @@ _LOOK_SECONDS = 0.05
 DONE_AT_ONCE = 500
 """Entries a call of the script takes out: everybody else waits for it, a millisecond or so."""
 
-VERSIONS = frozenset({b"1"})
+VERSIONS = frozenset({b"1", b"2"})
 """Versions of the entries' layout that are read here. An entry without a version has the first."""
 MESSAGES = b"messages"
 """Kind of an entry that holds messages written together: the lengths of their records, a line break, the records."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from store.addresses import CommandTopic, Group, parse_channel
 from store.errors import ChannelRefused, StoreEmpty
 from store.groups.notices import GroupNotices, Notice
-from store.groups.script import Changed, CommandCall, GroupScript, Limits, Succession
+from store.groups.script import Changed, CommandCall, GroupScript, Limits, ModerationCall, Succession
 from store.redis import keys
 from store.redis.budget import UNBOUNDED, Budget
 from store.redis.client import RedisClient
@@ -45,7 +45,7 @@ class GroupInfo(NamedTuple):
 
 
 class Membership(NamedTuple):
-    """One group of a user. role: `owner` or `member`. joined: id from which on they see it."""
+    """One group of a user. role: `owner`, `admin` or `member`. joined: id from which on they see it."""
 
     gid: int
     name: str
@@ -112,7 +112,7 @@ class Groups:
         if not owner or mode not in MODES:
             raise ChannelRefused("bad_command")
         told = {owner: notices.created(gid, owner, name, mode)}
-        told |= {uid: notices.invited(gid, uid, name, mode, actor) for uid in _named(members, without=owner)}
+        told |= {uid: notices.invited(gid, uid, name, mode, actor) for uid in named(members, without=owner)}
         return await self._do(
             CommandCall(
                 "create",
@@ -140,7 +140,7 @@ class Groups:
         members: Iterable[int],
     ) -> Changed:
         """Makes users members; those who are stay as they are. Tells them, and the group."""
-        invited = _named(members)
+        invited = named(members)
         group: Any = await self._redis.hmget(keys.group(gid), ["name", "mode"])
         joined: Any = await self._redis.zmscore(keys.members(gid), [str(uid) for uid in invited])
         name, mode = ((field or b"").decode() for field in group)
@@ -170,8 +170,8 @@ class Groups:
     async def leave(
         self, gid: int, actor: int, *, command_id: str, received_at: int | None = None, notices: GroupNotices
     ) -> Changed:
-        """Ends the actor's membership. The longest-standing member follows an owner; the last one dissolves the
-        group.
+        """Ends the actor's membership. The longest-standing admin follows an owner, or else the longest-standing
+        member; the last one dissolves the group.
 
         Tells the actor, and the group.
         """
@@ -193,7 +193,7 @@ class Groups:
         """Ends memberships; kicked users cannot join until they are invited. Tells them, and the group.  Owners leave
         instead of kicking themselves.
         """
-        told = {uid: notices.kicked(gid, uid, actor) for uid in _named(members)}
+        told = {uid: notices.kicked(gid, uid, actor) for uid in named(members)}
         if actor in told:
             raise ChannelRefused("bad_command")
         return await self._end_memberships("kick", "kicked", gid, actor, told, command_id, received_at, notices)
@@ -261,16 +261,22 @@ class Groups:
                 joined[of.gid] = int(intervals[:-1].rpartition(b",")[2])
         pipeline = self._redis.pipeline(transaction=False)
         for gid in joined:
-            pipeline.hmget(keys.group(gid), ["name", "mode", "owner", "dismissed"])
+            pipeline.hmget(keys.group(gid), ["name", "mode", "owner", "dismissed", "admins"])
         groups = await pipeline.execute()
         return sorted(
             (
-                Membership(gid, name.decode(), mode.decode(), "owner" if int(owner) == uid else "member", since),
+                Membership(gid, name.decode(), mode.decode(), _role(uid, int(owner), admins), since),
                 int(owner),
             )
-            for (gid, since), (name, mode, owner, dismissed) in zip(joined.items(), groups, strict=True)
+            for (gid, since), (name, mode, owner, dismissed, admins) in zip(joined.items(), groups, strict=True)
             if dismissed is None
         )
+
+    async def moderate(self, command: ModerationCall) -> Changed:
+        """Carries out what `Moderators` prepares."""
+        changed = await self._script.moderate(command, self.highest_id)
+        self.highest_id = max(self.highest_id, changed.id)
+        return changed
 
     async def _do(self, command: CommandCall) -> Changed:
         done = await self._run(command)
@@ -304,9 +310,15 @@ class Groups:
         return done
 
 
-def _named(members: Iterable[int], *, without: int | None = None) -> list[int]:
+def _role(uid: int, owner: int, admins: bytes | None) -> str:
+    if uid == owner:
+        return "owner"
+    return "admin" if b" %d:" % uid in b" " + (admins or b"") else "member"
+
+
+def named(members: Iterable[int], *, without: int | None = None) -> list[int]:
     """Returns the users a command names, each once. Raises ChannelRefused."""
-    named = [uid for uid in dict.fromkeys(members) if uid != without]
-    if len(named) > MAX_MEMBERS or (without is None and not named):
+    users = [uid for uid in dict.fromkeys(members) if uid != without]
+    if len(users) > MAX_MEMBERS or (without is None and not users):
         raise ChannelRefused("bad_command")
-    return named
+    return users

@@ -1,6 +1,6 @@
 """What groups and their members are told: the store asks for it, and does not know the content."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 Notice = tuple[str, bytes]
@@ -32,3 +32,15 @@ class GroupNotices(Protocol):
 
     def dismissed(self, gid: int, by: int) -> Notice:
         """To the group."""
+
+    def updated(self, gid: int, fields: Mapping[str, object], by: int) -> Notice:
+        """To the group. fields: those of `name`, `open` and `notice` that were given."""
+
+    def transferred(self, gid: int, owner: int, by: int) -> Notice:
+        """To the group. owner: who is it now; the former one is an admin."""
+
+    def admins_changed(self, gid: int, members: Sequence[int], on: bool, by: int) -> Notice:
+        """To the group. on: whether these members are admins now, or no longer."""
+
+    def muted(self, gid: int, members: Sequence[int] | None, seconds: int, until: int, by: int) -> Notice:
+        """To the group. members: None if all but owner and admins. until: milliseconds; 0 and no seconds: no longer."""

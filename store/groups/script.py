@@ -1,9 +1,9 @@
-"""Calls `group.lua` with its keys and arguments, and interprets its reply."""
+"""Calls `group.lua` and `group_moderate.lua` with their keys and arguments, and interprets their replies."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from store.addresses import CommandTopic, Group, Inbox
 from store.errors import AccountSpent
@@ -14,7 +14,11 @@ from store.redis.budget import COPY_BYTES, NOT_JUDGED, Budget, account
 from store.redis.client import RedisClient
 from store.redis.connection import wait_for_replicas
 from store.redis.memory import StoreMemory
-from store.redis.scripts import script
+from store.redis.scripts import Script, script
+
+MAX_ADMINS = 50
+
+Reply = TypeVar("Reply")
 
 
 class Limits(NamedTuple):
@@ -64,6 +68,29 @@ class CommandCall(NamedTuple):
     successor: str = ""
 
 
+class ModerationCall(NamedTuple):
+    """notice: what the group is told. received_at: as in CommandCall.
+
+    members: the users concerned; everybody: whether all are muted. name, open, text (of the group's own notice): what
+    they become, None if they stay. on: whether the users become admins. until: when a mute ends, milliseconds; 0 ends
+    it now.
+    """
+
+    kind: str
+    gid: int
+    actor: int
+    command_id: str
+    notice: Notice
+    received_at: int | None
+    members: tuple[int, ...] = ()
+    name: str | None = None
+    open: bool | None = None
+    text: str | None = None
+    on: bool = False
+    everybody: bool = False
+    until: int = 0
+
+
 class Succession(NamedTuple):
     """Says that nothing was done, because the notice must say that this user becomes owner."""
 
@@ -93,7 +120,29 @@ class GroupReply(NamedTuple):
         return cls(CommandOutcome(outcome.decode()), id_, noticed == 1, [int(uid) for uid in uids])
 
 
+class ModerationOutcome(StrEnum):
+    """What became of a command of those who moderate a group."""
+
+    DONE = "DONE"
+    REPEATED = "REPEATED"
+    UNCHANGED = "UNCHANGED"
+
+
+class ModerationReply(NamedTuple):
+    """id: of the change, 0 if there is none. noticed: whether the group's notice was written."""
+
+    outcome: ModerationOutcome
+    id: int
+    noticed: bool
+
+    @classmethod
+    def parse(cls, reply: list[Any]) -> "ModerationReply":
+        outcome, id_, noticed = reply
+        return cls(ModerationOutcome(outcome.decode()), id_, noticed == 1)
+
+
 _SCRIPT = script("group", GroupReply)
+_MODERATE = script("group_moderate", ModerationReply)
 
 
 class GroupScript:
@@ -134,52 +183,91 @@ class GroupScript:
         return Changed(reply.id, reply.outcome == CommandOutcome.REPEATED, told)
 
     async def _run(self, command: CommandCall, highest_id: int) -> GroupReply:
-        if self._memory is not None:
-            self._memory.require_room()
-        group = Group(command.gid)
-        gid, actor, limits, now = command.gid, str(command.actor), self._limits, time.time_ns()
-        charge = self._budget.charge_for_many(actor, command.received_at)
+        limits, now, group = self._limits, time.time_ns(), Group(command.gid)
         arguments: list[Any] = []
         for uid, notice in command.told.items():
             arguments += (uid, _tail(Inbox(uid).topic, notice, now))
+        return await self._do(
+            _SCRIPT,
+            command,
+            highest_id,
+            arguments,
+            kicked_key=keys.kicked(command.gid),
+            groups_made_key=keys.groups_made(command.actor),
+            most_written=limits.write,
+            most_read=limits.read,
+            most_reading=limits.user,
+            most_groups=limits.groups,
+            most_made=limits.made,
+            known_only=int(limits.known),
+            topic=group.topic,
+            actor_topic=Inbox(command.actor).topic,
+            new_owner=command.owner,
+            new_mode=command.mode,
+            new_open=int(command.open),
+            new_name=command.name,
+            successor=command.successor,
+        )
+
+    async def moderate(self, command: ModerationCall, highest_id: int) -> Changed:
+        """highest_id: of those the caller was given. Raises ChannelRefused, SenderOverBudget, StoreError."""
+        reply = await self._do(
+            _MODERATE,
+            command,
+            highest_id,
+            command.members,
+            changing_name=int(command.name is not None),
+            new_name=command.name or "",
+            changing_open=int(command.open is not None),
+            new_open=int(command.open or False),
+            changing_notice=int(command.text is not None),
+            new_notice=command.text or "",
+            on=int(command.on),
+            most_admins=MAX_ADMINS,
+            everybody=int(command.everybody),
+            new_until=command.until,
+        )
+        told = {Group(command.gid).topic: command.notice[1]} if reply.noticed else {}
+        return Changed(reply.id, reply.outcome == ModerationOutcome.REPEATED, told)
+
+    async def _do(
+        self,
+        run: Script[Reply],
+        command: CommandCall | ModerationCall,
+        highest_id: int,
+        more_arguments: Sequence[Any],
+        **values: Any,
+    ) -> Reply:
+        """Calls a script that includes `group_command.lua`."""
+        if self._memory is not None:
+            self._memory.require_room()
+        group = Group(command.gid)
+        actor, now = str(command.actor), time.time_ns()
+        charge = self._budget.charge_for_many(actor, command.received_at)
         try:
-            reply = await _SCRIPT.run(
+            reply = await run.run(
                 self._redis,
-                more_arguments=arguments,
+                more_arguments=more_arguments,
                 repeat_key=keys.repeat(actor, CommandTopic(group, command.kind).topic, command.command_id),
-                group_key=keys.group(gid),
-                members_key=keys.members(gid),
-                kicked_key=keys.kicked(gid),
+                group_key=keys.group(command.gid),
+                members_key=keys.members(command.gid),
                 channel_key=keys.channel(group.channel),
-                groups_made_key=keys.groups_made(command.actor),
                 caller_time=now // 1000,
                 window=self._window_us,
                 repeat_seconds=self._repeat_seconds,
                 outbox_limit=self._outbox_limit,
                 highest_id=highest_id,
-                most_written=limits.write,
-                most_read=limits.read,
-                most_reading=limits.user,
-                most_groups=limits.groups,
-                most_made=limits.made,
-                known_only=int(limits.known),
                 command=command.kind,
-                gid=gid,
+                gid=command.gid,
                 channel=group.channel,
-                topic=group.topic,
                 actor=actor,
-                actor_topic=Inbox(command.actor).topic,
-                new_owner=command.owner,
-                new_mode=command.mode,
-                new_open=int(command.open),
-                new_name=command.name,
-                successor=command.successor,
                 notice=_tail(group.topic, command.notice, now),
                 account=account(command.received_at, actor),
                 budget_most=self._budget.most,
                 budget_least=self._budget.least,
                 copy_bytes=COPY_BYTES,
                 charge="" if charge == NOT_JUDGED else charge,
+                **values,
             )
         except AccountSpent:
             assert command.received_at is not None

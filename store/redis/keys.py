@@ -109,6 +109,8 @@ CHANNEL_MAP_PREFIX = PREFIX + b"chan:"
 """What the names of users' maps of channels start with."""
 GROUP_PREFIX = PREFIX + b"g:"
 """What groups' names start with."""
+MUTES_PREFIX = PREFIX + b"gx:"
+"""What the names of groups' mutes start with."""
 HOLDERS_PREFIX = PREFIX + b"th:"
 """What the names of sets of a tag's holders start with; then `source:tag`."""
 FORMER_PREFIX = PREFIX + b"tw:"
@@ -142,8 +144,15 @@ def channel_map(uid: int) -> bytes:
 
 def group(gid: int) -> bytes:
     """Hash: `owner`, `mode`, `open`, `name`, `made`, `changed` (ids of its making and last change); `dismissed` and
-    `ended` (ids of its end, and of the end of all memberships) once that is over."""
+    `ended` (ids of its end, and of the end of all memberships) once that is over. Once somebody moderates it also
+    `notice`, `admins`, `muted_until`, `mutes_until` (`roles.lua` describes these), and `moderated` (id of the last such
+    change)."""
     return GROUP_PREFIX + b"%d" % gid
+
+
+def mutes(gid: int) -> bytes:
+    """Sorted set: muted user by when that ends (milliseconds), former members too; some have ended."""
+    return MUTES_PREFIX + b"%d" % gid
 
 
 def members(gid: int) -> bytes:

@@ -17,6 +17,7 @@ from store.archive.archive import Archive
 from store.archive.archiver import Archiver
 from store.errors import ArchiveAway, StoreEmpty
 from store.groups.restore import restore_groups
+from store.groups.restore_moderation import restore_moderation
 from store.record import Message, encode
 from store.redis import keys
 from store.redis.client import RedisClient
@@ -101,6 +102,7 @@ class StoreRecovery:
             highest = max(await self._archive.highest_id(), known)
             lowest = max(highest, time.time_ns() // 1000)
             await restore_groups(self._redis, self._archive.groups, lowest, lease.keep)
+            await restore_moderation(self._redis, self._archive.moderation, lease.keep)
             await restore_tags(self._redis, self._archive.tags, lease.keep)
             count = await self._put_back(highest, lease, progress)
             lowest = max(lowest, time.time_ns() // 1000)

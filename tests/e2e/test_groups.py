@@ -11,7 +11,7 @@ import aiohttp
 import aiomqtt
 import pytest
 
-from emqx_im_client import MemoryState, Received
+from emqx_im_client import MemoryState, Received, Refused
 from tests.e2e.clients import Aiomqtt
 from tests.e2e.stack import Service, Stack
 from tests.e2e.test_chat import chat
@@ -295,3 +295,85 @@ async def test_chat_in_a_group(shared_stack: Stack, service: Service, user: User
     assert f"{owner} in group/{gid}: who is coming?" in shown.stdout
     refused = await asyncio.to_thread(chat, shared_stack, stranger, "me\n", "--to", f"group/{gid}", "--wait", "3")
     assert refused.returncode == 1
+
+
+async def test_owner_and_admins_moderate_a_group(shared_stack: Stack, service: Service, user: User) -> None:
+    owner, admin = user(), user()
+    gid = await group(service, owner, admin, stack=shared_stack, name="hikers")
+    topic = f"group/{gid}"
+    async with phone(shared_stack, owner) as ann, phone(shared_stack, admin) as bob:
+        assert await bob.subscribe(topic)
+        assert await ann.subscribe(topic)
+        await ann.publish(f"{topic}/mute", members="all", seconds=3600)
+        await ann.hears("im.group.changed", topic)
+        await bob.publish(topic, type="text", id="loud")
+        assert (await bob.hears("im.error"))["body"]["code"] == "muted"
+        await ann.publish(f"{topic}/admin", members=[admin], on=True)
+
+        async def promoted() -> bool | None:
+            changes = [payload["body"] for _, payload in bob.heard if payload.get("type") == "im.group.changed"]
+            return any(change["change"] == "admin" for change in changes) or None
+
+        await until(promoted)
+        await bob.publish(topic, type="text", id="fine")
+        await bob.publish(f"{topic}/update", name="climbers", notice="Sunday at nine", open=True)
+        await ann.publish(f"{topic}/transfer", to=admin)
+
+        async def transferred() -> dict[str, Any] | None:
+            found: dict[str, Any] = await service.admin(f"groups/{gid}")
+            return found if found["owner"] == str(admin) and found["name"] == "climbers" else None
+
+        shown = await until(transferred)
+        assert (shown["admins"], shown["notice"], shown["open"]) == ([str(owner)], "Sunday at nine", True)
+    async with phone(shared_stack, owner) as ann:
+        topics = (await ann.hears("im.subscribe"))["body"]["topics"]
+        (told,) = [each for each in topics if each["topic"] == topic]
+        assert (told["role"], told["name"]) == ("admin", "climbers")
+    for uid in (owner, admin):
+        await sees(service, uid, gid, ["fine"])
+
+
+async def test_the_client_library_moderates_a_group(shared_stack: Stack, service: Service, user: User) -> None:
+    owner, admin, member = user(), user(), user()
+    gid = await group(service, owner, admin, member, stack=shared_stack)
+    async with (
+        shared_stack.device(owner, MemoryState()) as ann,
+        shared_stack.device(admin, MemoryState()) as bob,
+        shared_stack.device(member, MemoryState()) as eve,
+    ):
+        reading = [asyncio.create_task(_read(device, 1)) for device in (ann, bob, eve)]
+        await ann.group(gid).admin([admin], True)
+        await bob.group(gid).update(name="climbers", notice="Sunday")
+        await bob.group(gid).mute([member], 3600)
+        with pytest.raises(Refused, match="muted"):
+            await eve.send(f"group/{gid}", "loud")
+        await bob.group(gid).mute([member], 0)
+        await eve.send(f"group/{gid}", "calm")
+        await ann.group(gid).transfer(admin)
+        with pytest.raises(Refused, match="not_the_owner"):
+            await ann.group(gid).dismiss()
+        for each in reading:
+            each.cancel()
+        await asyncio.wait(reading)
+    shown = await service.admin(f"groups/{gid}")
+    assert (shown["owner"], shown["admins"], shown["name"]) == (str(admin), [str(owner)], "climbers")
+
+
+async def test_chat_moderates_a_group(shared_stack: Stack, service: Service, user: User) -> None:
+    owner, member = user(), user()
+    gid = await group(service, owner, member, stack=shared_stack)
+    lines = f"/name The hikers\n/notice Sunday at nine\n/open yes\n/admin {member}\n/unadmin {member}\n/mute 600\n"
+    done = await asyncio.to_thread(chat, shared_stack, owner, lines, "--to", f"group/{gid}")
+    assert done.returncode == 0, done.stdout
+    assert [f"✓ {line}" in done.stdout for line in lines.splitlines()] == [True] * 6
+    shown = await service.admin(f"groups/{gid}")
+    assert (shown["name"], shown["notice"], shown["open"]) == ("The hikers", "Sunday at nine", True)
+    assert shown["muted_until"] is not None
+    more = f"/unmute\n/mute 600 {member}\n/transfer {member}\n"
+    assert (await asyncio.to_thread(chat, shared_stack, owner, more, "--to", f"group/{gid}")).returncode == 0
+    shown = await service.admin(f"groups/{gid}")
+    assert (shown["owner"], shown["muted_until"]) == (str(member), None)
+    assert [each["uid"] for each in shown["mutes"]] == [str(member)]
+    wrong = await asyncio.to_thread(chat, shared_stack, owner, "/mute all\n/open\n", "--to", f"group/{gid}")
+    assert "✗ /mute all (write the seconds first: /mute 600)" in wrong.stdout
+    assert "✗ /open (write /open yes or /open no)" in wrong.stdout

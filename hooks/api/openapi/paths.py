@@ -21,8 +21,10 @@ from hooks.api.openapi.schema_helpers import (
 from hooks.api.tags import MAX_USERS
 from store.addresses import MAX_ID
 from store.groups.groups import MAX_MEMBERS
+from store.groups.moderation import MAX_MUTE_SECONDS, MAX_NAME, MAX_NOTICE
 
 _MEMBERS = list_of(GIVEN_UID, maxItems=MAX_MEMBERS)
+_NAME = {"type": "string", "maxLength": MAX_NAME}
 _HOLDERS = list_of(GIVEN_UID, maxItems=MAX_USERS)
 
 PATHS: dict[str, dict[str, Any]] = {
@@ -118,7 +120,7 @@ PATHS: dict[str, dict[str, Any]] = {
             body=object_of(
                 {"owner": GIVEN_UID},
                 {
-                    **{"gid": GIVEN_UID, "name": {"type": "string", "maxLength": 255}, "mode": MODE, "open": FLAG},
+                    **{"gid": GIVEN_UID, "name": _NAME, "mode": MODE, "open": FLAG},
                     "members": _MEMBERS,
                 },
             ),
@@ -126,7 +128,7 @@ PATHS: dict[str, dict[str, Any]] = {
     },
     "/admin/groups/{gid}": {
         "get": operation(
-            "The group, with a page of its members in the order of their uids.",
+            "The group, with a page of its members in the order of their uids, and which of them are muted.",
             {200: ref("Group")},
             400,
             404,
@@ -141,6 +143,51 @@ PATHS: dict[str, dict[str, Any]] = {
             {200: ref("Changed")},
             *(400, 404, 413, 503),
             body=object_of({}, {"add": _MEMBERS, "remove": _MEMBERS}),
+        )
+    },
+    "/admin/groups/{gid}/update": {
+        "post": operation(
+            "Changes name, openness or notice of the group; answers the group.",
+            {200: ref("Group")},
+            *(400, 404, 413, 503),
+            body=object_of({}, {"name": _NAME, "open": FLAG, "notice": {"type": "string", "maxLength": MAX_NOTICE}}),
+        )
+    },
+    "/admin/groups/{gid}/transfer": {
+        "post": operation(
+            "Makes a member the owner, and the former owner an admin; answers the group.",
+            {200: ref("Group")},
+            *(400, 404, 413, 503),
+            body=object_of({"to": GIVEN_UID}),
+        )
+    },
+    "/admin/groups/{gid}/admin": {
+        "post": operation(
+            "Makes members admins, or ends that; answers the group.",
+            {200: ref("Group")},
+            *(400, 404, 413, 503),
+            body=object_of({"members": _MEMBERS, "on": FLAG}),
+        )
+    },
+    "/admin/groups/{gid}/mute": {
+        "post": operation(
+            "Mutes members, or all but owner and admins, for so many seconds; 0 ends it. Answers the group.",
+            {200: ref("Group")},
+            *(400, 404, 413, 503),
+            body=object_of(
+                {
+                    "members": {"oneOf": [_MEMBERS, {"const": "all"}]},
+                    "seconds": {"type": "integer", "minimum": 0, "maximum": MAX_MUTE_SECONDS},
+                }
+            ),
+        )
+    },
+    "/admin/groups/{gid}/mode": {
+        "post": operation(
+            "Changes how messages to the group are distributed; answers the group.",
+            {200: ref("Group")},
+            *(400, 404, 413, 503),
+            body=object_of({"mode": MODE}),
         )
     },
     "/admin/deadletters": {

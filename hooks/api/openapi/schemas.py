@@ -19,6 +19,8 @@ from hooks.api.openapi.schema_helpers import (
 )
 from hooks.errors import CODES
 
+_ROLE = one_of("owner", "admin", "member")
+
 MESSAGE: dict[str, Schema] = {
     **{"last_id": MICROSECONDS, "mid": MICROSECONDS, "topic": TEXT, "from": TEXT, "id": TEXT},
     **{"qos": {"const": 1}, "ts": MILLISECONDS},
@@ -31,7 +33,7 @@ SCHEMAS: dict[str, Schema] = {
     "User": object_of(
         {
             **{"online": FLAG, "devices": list_of(ref("Device"))},
-            "groups": list_of(object_of({"gid": UID, "name": TEXT, "mode": MODE, "role": one_of("owner", "member")})),
+            "groups": list_of(object_of({"gid": UID, "name": TEXT, "mode": MODE, "role": _ROLE})),
             "tags": list_of(ref("Holding")),
             "last_seen": nullable(MILLISECONDS),
             "timeline": object_of(
@@ -45,10 +47,10 @@ SCHEMAS: dict[str, Schema] = {
     "Tag": object_of({"tag": TAG, "title": TEXT, "followable": FLAG, "holders": COUNT}),
     "Group": object_of(
         {
-            **{"gid": UID, "owner": UID, "name": TEXT, "mode": MODE, "open": FLAG},
-            **{"made": MICROSECONDS, "member_count": COUNT},
+            **{"gid": UID, "owner": UID, "admins": list_of(UID), "name": TEXT, "notice": TEXT, "mode": MODE},
+            **{"open": FLAG, "muted_until": nullable(MILLISECONDS), "made": MICROSECONDS, "member_count": COUNT},
         },
-        {"members": list_of(UID)},
+        {"members": list_of(UID), "mutes": list_of(object_of({"uid": UID, "until": MILLISECONDS}))},
     ),
     "Changed": object_of({"added": COUNT, "removed": COUNT}),
     "DeadLetter": object_of(

@@ -24,14 +24,16 @@ from emqx_im_client import (
     Trouble,
     Truncated,
 )
+from hooks.cli.chat import moderation
 from hooks.cli.terminal import input_encoding
 from store.addresses import Address, Inbox, number, parse
 
 _USAGE = "write `1002 hello`, or `/to 1002` (`/to group/7`) and then your lines"
-_COMMANDS = """\
+_COMMANDS = f"""\
 /to 1002        sends all further lines to user 1002; /to group/7 to a group
 1002 hello      sends one line to user 1002, before any /to
 /recall         takes your last line back; /edit TEXT says it anew
+{moderation.USAGE}
 //text          sends a text that begins with a slash: /text
 /help           shows these lines
 Ctrl-D          leaves once everything is answered"""
@@ -100,7 +102,7 @@ class Conversation:
         while (line := await self._lines.get()) is not None:
             if line.strip() == "/recall" or line.startswith("/edit "):
                 await self._change_last(line)
-            elif addressed := self._address(line):
+            elif not await self._moderate(line) and (addressed := self._address(line)):
                 await self._send(*addressed)
 
     def _address(self, line: str) -> tuple[str, str] | None:
@@ -159,6 +161,19 @@ class Conversation:
             self._refuse(f"✗ {line} ({error})")
         else:
             self._print(f"✓ {line}", "green")
+
+    async def _moderate(self, line: str) -> bool:
+        """Carries out a line that moderates a group; returns whether it is one."""
+        try:
+            command = moderation.command_of(line, self._topic)
+            if command is None:
+                return False
+            await self._device.publish(command[0], dict(command[1]))
+        except (DeviceError, ValueError) as error:
+            self._refuse(f"✗ {line} ({error})")
+        else:
+            self._print(f"✓ {line}", "green")
+        return True
 
     def _refuse(self, text: str) -> None:
         self._refused += 1

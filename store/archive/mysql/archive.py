@@ -8,6 +8,7 @@ from store.archive.mysql.blocks import MySQLBlocks, message
 from store.archive.mysql.connections import MySQLConnections
 from store.archive.mysql.groups import MySQLGroups
 from store.archive.mysql.health import server_state
+from store.archive.mysql.moderation import MySQLModeration
 from store.archive.mysql.partitions import drop_months, make_months
 from store.archive.mysql.rows import write_rows
 from store.archive.mysql.tags import MySQLTags
@@ -36,6 +37,7 @@ class MySQLArchive:
         self._connections = MySQLConnections(host, port, user, password, database)
         self.blocks = MySQLBlocks(self._connections)
         self.groups = MySQLGroups(self._connections)
+        self.moderation = MySQLModeration(self._connections)
         self.tags = MySQLTags(self._connections)
 
     async def store_messages(self, messages: Sequence[Message]) -> None:

@@ -214,6 +214,29 @@ SELECT gid, owner, mode, is_open, made, dismissed, changed, name FROM im_group W
 SELECT gid, uid, joined_id, left_id, kicked FROM group_member
 WHERE gid = %s AND (uid > %s OR (uid = %s AND joined_id > %s)) ORDER BY uid, joined_id LIMIT %s
 
+-- store_moderation --
+-- The newest row of a group counts, in whatever order they come: `changed` is compared by all and set last.
+INSERT INTO group_moderation (gid, changed, muted_until, admins, notice) VALUES (%s, %s, %s, %s, %s)
+ON DUPLICATE KEY UPDATE
+    muted_until = IF(VALUES(changed) > changed, VALUES(muted_until), muted_until),
+    admins = IF(VALUES(changed) > changed, VALUES(admins), admins),
+    notice = IF(VALUES(changed) > changed, VALUES(notice), notice),
+    changed = GREATEST(VALUES(changed), changed)
+
+-- store_mute --
+-- The newest row of a user counts, in whatever order they come.
+INSERT INTO group_mute (gid, uid, until_ms, changed) VALUES (%s, %s, %s, %s)
+ON DUPLICATE KEY UPDATE
+    until_ms = IF(VALUES(changed) > changed, VALUES(until_ms), until_ms),
+    changed = GREATEST(VALUES(changed), changed)
+
+-- moderations_page --
+SELECT gid, changed, muted_until, admins, notice FROM group_moderation WHERE gid > %s ORDER BY gid LIMIT %s
+
+-- mutes_page --
+SELECT gid, uid, until_ms, changed FROM group_mute
+WHERE gid > %s OR (gid = %s AND uid > %s) ORDER BY gid, uid LIMIT %s
+
 -- store_tag --
 -- The newest row of a tag counts, in whatever order they come: `changed` is compared by all and set last.
 INSERT INTO tag (tag, followable, made, deleted, changed, title) VALUES (%s, %s, %s, %s, %s, %s)

@@ -184,6 +184,25 @@ SELECT gid, owner, mode, is_open, made, dismissed, changed, name FROM im_group W
 SELECT gid, uid, joined_id, left_id, kicked FROM group_member
 WHERE gid = ? AND (uid, joined_id) > (?, ?) ORDER BY uid, joined_id LIMIT ?
 
+-- store_moderation --
+-- The newest row of a group counts, in whatever order they come.
+INSERT INTO group_moderation (gid, changed, muted_until, admins, notice) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (gid) DO UPDATE SET changed = excluded.changed, muted_until = excluded.muted_until,
+    admins = excluded.admins, notice = excluded.notice
+WHERE excluded.changed > group_moderation.changed
+
+-- store_mute --
+-- The newest row of a user counts, in whatever order they come.
+INSERT INTO group_mute (gid, uid, until_ms, changed) VALUES (?, ?, ?, ?)
+ON CONFLICT (gid, uid) DO UPDATE SET until_ms = excluded.until_ms, changed = excluded.changed
+WHERE excluded.changed > group_mute.changed
+
+-- moderations_page --
+SELECT gid, changed, muted_until, admins, notice FROM group_moderation WHERE gid > ? ORDER BY gid LIMIT ?
+
+-- mutes_page --
+SELECT gid, uid, until_ms, changed FROM group_mute WHERE (gid, uid) > (?, ?) ORDER BY gid, uid LIMIT ?
+
 -- store_tag --
 -- The newest row of a tag counts, in whatever order they come.
 INSERT INTO tag (tag, followable, made, deleted, changed, title) VALUES (?, ?, ?, ?, ?, ?)

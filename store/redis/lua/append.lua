@@ -22,7 +22,7 @@
 -- if the group does not take it, or there is no such tag; 'RATE', if the sender may write no more in that minute;
 -- 'FAILED <text>', if only this entry failed.
 --
--- include batch outbox budget
+-- include batch outbox budget roles
 -- guarded
 -- KEYS heads (entry)...
 -- ARGV repeat_seconds:s own_copies:flag budget_least:bytes copy_bytes:bytes
@@ -103,13 +103,18 @@ local function members_of(members_key)
 end
 
 -- The members of a group, or nil where its channel is written; or nothing and why it does not take the message.
-local function admitted(key, sender)
-  local group = redis.call('HMGET', KEYS[key], 'mode', 'dismissed')
+local function admitted(key, channel, sender)
+  local group = redis.call('HMGET', KEYS[key], 'mode', 'dismissed', 'muted_until', 'mutes_until')
   if not group[1] or group[2] then
     return nil, 'REFUSED unknown_group'
   end
   if sender ~= '0' and not redis.call('ZSCORE', KEYS[key + 1], sender) then
     return nil, 'REFUSED not_a_member'
+  end
+  if (group[3] or group[4]) and sender ~= '0' then
+    if is_muted(KEYS[key], string.match(channel, '%d+$'), sender, group[3], group[4], now_ms) then
+      return nil, 'REFUSED muted'
+    end
   end
   return group[1] == 'write' and members_of(KEYS[key + 1]) or nil
 end
@@ -166,7 +171,7 @@ local function store_for_group(entry, key, channel, tail, charge)
     return 'REPEATED ' .. known
   end
   local sender, account = sender_of(tail)
-  local members, refusal = admitted(key + 1, sender)
+  local members, refusal = admitted(key + 1, channel, sender)
   if refusal then
     return refusal
   end

@@ -12,21 +12,18 @@
 -- groups, and groups, of a user; `most_made`: groups that one makes in a day. `command`: create, invite, join, leave,
 -- kick, dismiss, mode. `actor`: '0' is an operator. `new_owner`, `new_open` and `new_name` are those of create,
 -- `new_mode` that of create and mode. `successor`: who becomes owner as the notice says ('' if nobody does). `notice`:
--- without its id ('' if there is none). The actor's `account` may have `budget_most`, of which a command takes
--- `budget_least` at least and each copy of a message `copy_bytes`, and is charged with `charge` beside what is written
--- here ('': it is not judged). `known_only`: '1' if users put only those into groups who have written to them;
+-- without its id ('' if there is none). `known_only`: '1' if users put only those into groups who have written to them;
 -- `actor_topic`: of the actor's inbox. Then per user concerned: uid, and the control message without its id ('' if
 -- there is none).
 --
 -- The reply: what became of it; the id of the change (0: there is none); 1 if the notice was written; the uids of those
 -- told. SUCCESSION: nothing was done, as the notice must say that the uid becomes owner.
 --
--- include batch outbox memberships budget
+-- include group_command memberships
 -- guarded
--- KEYS heads permissions read_groups channel_map_prefix repeat group members kicked channel user_groups groups_made
--- ARGV repeat_seconds:s most_written:count most_read:count most_reading:count
---   command:text gid:gid channel:text actor:text new_owner:text new_mode:text new_open:flag new_name:text
---   successor:text notice:text account:text budget_least:bytes copy_bytes:bytes charge:text
+-- KEYS permissions read_groups channel_map_prefix kicked user_groups groups_made
+-- ARGV command:text actor:text most_written:count most_read:count most_reading:count
+--   new_owner:text new_mode:text new_open:flag new_name:text successor:text
 --   most_groups:count most_made:count known_only:flag actor_topic:text (uid:uid tail:text)...
 -- REPLY outcome=DONE|REPEATED|UNCHANGED|SUCCESSION id noticed uids
 -- ERROR EMPTY BEHIND OUTBOXFULL REFUSED RATE FAILED
@@ -44,23 +41,10 @@ if charge ~= '' and is_spent(account) then
   return redis.error_reply('RATE')
 end
 
-local function refuse(code)
-  return redis.error_reply('REFUSED ' .. code)
-end
-
 local uids, tails = {}, {}
 for argument = FIRST_ARGUMENT, #ARGV, 2 do
   uids[#uids + 1] = ARGV[argument]
   tails[ARGV[argument]] = ARGV[argument + 1]
-end
-
-local fields = redis.call('HMGET', group_key, 'owner', 'mode', 'open', 'name', 'made', 'dismissed')
-local group = {
-  owner = fields[1], mode = fields[2], open = fields[3], name = fields[4], made = fields[5], dismissed = fields[6],
-}
-
-local function is_member(uid)
-  return redis.call('ZSCORE', members_key, uid)
 end
 
 -- Whether one of these users is in as many groups as they may.
@@ -124,7 +108,8 @@ elseif actor ~= '0' and command ~= 'join' then
   if not is_member(actor) then
     return refuse('not_a_member')
   end
-  if command ~= 'invite' and command ~= 'leave' and actor ~= group.owner then
+  local role = role_of(group, actor)
+  if command ~= 'invite' and command ~= 'leave' and role ~= 'owner' and (command ~= 'kick' or role ~= 'admin') then
     return refuse('not_the_owner')
   end
 end
@@ -162,15 +147,16 @@ elseif command == 'leave' or command == 'kick' then
       return refuse('not_a_member')
     end
   end
+  if command == 'kick' and not outranks(actor, uids) then
+    return refuse('not_the_owner')
+  end
   leaving = uids
 elseif command == 'mode' then
   changes = new_mode ~= mode
   mode = new_mode
 end
 if not changes then
-  if charge ~= '' then
-    spend(account, tonumber(charge) + budget_least)
-  end
+  charge_for(0)
   return { 'UNCHANGED', 0, 0, {} }
 end
 
@@ -196,15 +182,18 @@ end
 
 local left = count + #joining - #leaving
 local dismissed = command == 'dismiss' or left == 0
+local admins = without_admins(group.admins, function(uid) return dismissed or joined[uid] end)
 if dismissed then
   owner = ''
 elseif joined[owner] then
-  for _, uid in ipairs(redis.call('ZRANGE', members_key, 0, #leaving)) do
+  owner = string.match(admins, '^%d+')
+  for _, uid in ipairs(owner and {} or redis.call('ZRANGE', members_key, 0, #leaving)) do
     if not joined[uid] then
       owner = uid
       break
     end
   end
+  admins = without_admins(admins, function(uid) return uid == owner end)
   if owner ~= successor then
     return { 'SUCCESSION', 0, 0, { owner } }
   end
@@ -215,23 +204,7 @@ end
 local change = digits(last + 1)
 redis.call('SET', clock_key, digits(last + #uids + 3))
 last = last + 1
-local mids, records, written = {}, {}, {}
 local told, noticed = {}, 0
-local dormant = {}
-
--- Writes one message into the inboxes of users or, where these are nil, into the channel.
-local function store(receivers, tail)
-  last = last + 1
-  local mid = digits(last)
-  local places = {}
-  mids[#mids + 1], records[#records + 1], written[#written + 1] = mid, mid .. '\n' .. tail, places
-  if receivers then
-    write_inboxes(receivers, dormant, mid, places)
-  else
-    write_channel(channel_key, mid, places)
-    redis.call('HSET', heads_key, channel, mid)
-  end
-end
 
 local function store_all()
   find_dormant(uids, dormant)
@@ -245,49 +218,28 @@ local function store_all()
     return
   end
   noticed = 1
-  if mode == 'read' then
-    store(nil, notice)
-    news[#news + 1] = channel
-    return
-  end
   local staying = {}
-  for _, uid in ipairs(redis.call('ZRANGE', members_key, 0, -1)) do
+  for _, uid in ipairs(mode == 'write' and redis.call('ZRANGE', members_key, 0, -1) or {}) do
     if not joined[uid] then
       staying[#staying + 1] = uid
     end
   end
-  for _, uid in ipairs(joining) do
+  for _, uid in ipairs(mode == 'write' and joining or {}) do
     staying[#staying + 1] = uid
   end
-  find_dormant(staying, dormant)
-  find_unseen(staying, dormant)
-  store(staying, notice)
-  news[#news + 1] = table.concat(staying, ' ')
+  store_notice(mode, staying)
 end
 
-local ok, failure = pcall(store_all)
-if ok then
-  ok, failure = pcall(write_bodies, mids, records, written)
-end
-if not ok then
-  for index, places in ipairs(written) do
-    erase(mids[index], places)
-  end
-  return redis.error_reply('FAILED ' .. (type(failure) == 'table' and failure.err or tostring(failure)))
+local failure = store_or_undo(store_all)
+if failure then
+  return failure
 end
 
 -- Change the state.
 
-redis.call('SET', repeat_key, change, 'EX', repeat_seconds)
-if charge ~= '' then
-  local bytes = MEMBERSHIP_BYTES * (#joining + #leaving)
-  for index, places in ipairs(written) do
-    bytes = bytes + #records[index] * 2 + #places * copy_bytes
-  end
-  spend(account, tonumber(charge) + math.max(budget_least, bytes))
-end
+done(change, MEMBERSHIP_BYTES * (#joining + #leaving))
 if command == 'create' then
-  group = { open = new_open, name = new_name, made = change }
+  group = { open = new_open, name = new_name, made = change, admins = '' }
   redis.call('HSET', group_key, 'open', group.open, 'name', group.name, 'made', change)
   if actor ~= '0' and redis.call('INCR', groups_made_key) == 1 then
     redis.call('EXPIRE', groups_made_key, DAY_SECONDS)
@@ -296,6 +248,7 @@ end
 redis.call('HSET', group_key, 'owner', owner, 'mode', mode, 'changed', change)
 if dismissed then
   redis.call('HSET', group_key, 'dismissed', change, 'ended', digits(last + 1))
+  redis.call('DEL', mutes_prefix .. gid)
 end
 put_into_outbox(change .. '-0', 'group', table.concat({
   gid, owner, mode, group.open, group.made, dismissed and change or '0', change, group.name,
@@ -327,9 +280,10 @@ end
 if #leaving > 0 then
   end_memberships(leaving, joined, change, mode, command == 'kick', change .. '-1')
 end
-for index, record in ipairs(records) do
-  put_into_outbox(mids[index] .. '-0', 'message', record)
+if admins ~= group.admins then
+  moderate(change, { admins = admins })
 end
+archive_messages()
 if dismissed and left > 0 then
   local ended = digits(last + 1)
   if end_some(ended, mode, ended .. '-0') > 0 then

@@ -21,7 +21,7 @@
 -- AUTHOR: nothing was done, as the author has to be told. UNKNOWN: nothing was done; the archive may have the message once
 -- it has all that waits now.
 --
--- include batch outbox budget replacing
+-- include batch outbox budget replacing roles
 -- guarded
 -- KEYS heads repeat group members channel
 -- ARGV repeat_seconds:s command:text actor:text kind:text to:text topic:text mid:id oldest:us archived:text rest:text
@@ -69,12 +69,13 @@ if its_topic ~= topic then
   return refuse('unknown_message')
 end
 
-local group = kind == 'group' and redis.call('HMGET', group_key, 'owner', 'mode', 'dismissed') or {}
-local owner, mode, dismissed = group[1], group[2], group[3]
+local group = kind == 'group'
+  and redis.call('HMGET', group_key, 'owner', 'mode', 'dismissed', 'admins', 'muted_until', 'mutes_until') or {}
+local mode, dismissed = group[2], group[3]
 
 -- Who beside the sender may take a message back.
 local function may_recall_of_others()
-  return kind == 'group' and not dismissed and actor == owner
+  return kind == 'group' and not dismissed and role_of({ owner = group[1], admins = group[4] }, actor) ~= 'member'
 end
 
 local function is_control_message()
@@ -118,6 +119,9 @@ if command == 'edit' and kind == 'group' then
   end
   if not redis.call('ZSCORE', members_key, actor) then
     return refuse('not_a_member')
+  end
+  if is_muted(group_key, string.match(to, '%d+$'), actor, group[5], group[6], now_ms) then
+    return refuse('muted')
   end
 end
 if kind == 'inbox' and author ~= sender then

@@ -1,6 +1,7 @@
 """Tests `/admin`: groups, messages in the service's name, and one user as an operator sees them."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -49,6 +50,60 @@ async def test_a_group_is_made_shown_filled_and_dismissed(app: App) -> None:
         assert (gone.status, gone.code) == (404, "not_found")
     gone = await app.admin("POST", f"/groups/{gid}/members", json={"add": [second]})
     assert (gone.status, gone.code) == (404, "not_found")
+
+
+async def test_a_group_is_moderated(app: App) -> None:
+    owner, admin, member = new_uid(), new_uid(), new_uid()
+    gid = await app.group(owner, admin, member)
+
+    async def done(command: str, **fields: Any) -> dict[str, Any]:
+        answer = await app.admin("POST", f"/groups/{gid}/{command}", json=fields)
+        assert answer.status == 200, answer.raw
+        group: dict[str, Any] = answer.json
+        return group
+
+    assert (await done("admin", members=[int(admin)], on=True))["admins"] == [admin]
+    updated = await done("update", name="Räder", notice="Sunday", open=True)
+    assert (updated["name"], updated["notice"], updated["open"]) == ("Räder", "Sunday", True)
+    assert updated["muted_until"] is None
+    transferred = await done("transfer", to=admin)
+    assert (transferred["owner"], transferred["admins"]) == (admin, [owner])
+    assert (await done("mode", mode="read"))["mode"] == "read"
+    before = int(time.time() * 1000)
+    assert (await done("mute", members="all", seconds=3600))["muted_until"] >= before + 3_600_000
+    await done("mute", members=[member, owner], seconds=60)
+    shown = (await app.admin("GET", f"/groups/{gid}")).json
+    assert {each["uid"] for each in shown["mutes"]} == {member, owner}
+    assert min(each["until"] for each in shown["mutes"]) >= before + 60_000
+    assert (await done("mute", members="all", seconds=0))["muted_until"] is None
+    roles = {each: (await app.admin("GET", f"/users/{each}")).json["groups"][0]["role"] for each in (owner, admin)}
+    assert roles == {owner: "admin", admin: "owner"}
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "code"),
+    [
+        ("update", {}, "bad_argument"),
+        ("update", {"name": "n" * 129}, "bad_argument"),
+        ("update", {"notice": "n" * 2049}, "bad_argument"),
+        ("transfer", {"to": "x"}, "bad_argument"),
+        ("transfer", {"to": 7}, "not_a_member"),
+        ("admin", {"members": [7], "on": 1}, "bad_argument"),
+        ("mute", {"members": "all", "seconds": 31_536_001}, "bad_argument"),
+        ("mute", {"members": "all", "seconds": True}, "bad_argument"),
+        ("mute", {"members": [7], "seconds": 1}, "not_a_member"),
+        ("mode", {"mode": "both"}, "bad_argument"),
+    ],
+)
+async def test_bad_moderation_changes_nothing(app: App, name: str, fields: dict[str, Any], code: str) -> None:
+    gid = await app.group(new_uid())
+    before = (await app.admin("GET", f"/groups/{gid}")).json
+    answer = await app.admin("POST", f"/groups/{gid}/{name}", json=fields)
+    assert (answer.status, answer.code) == (400, code)
+    assert (await app.admin("GET", f"/groups/{gid}")).json == before
+    valid = {"name": "x", "to": 7, "members": [7], "on": True, "seconds": 1, "mode": "read"}
+    unknown = await app.admin("POST", f"/groups/{new_uid()}/{name}", json=valid)
+    assert (unknown.status, unknown.code) == (404, "not_found")
 
 
 async def test_members_are_listed_by_pages(app: App) -> None:

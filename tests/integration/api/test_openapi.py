@@ -59,6 +59,13 @@ async def test_every_operation_is_answered(app: App, uid: str) -> None:
     await done("GET", f"/tags/{tag}")
     gid = (await done("POST", "/groups", json={"owner": uid, "name": "Räder"}))["gid"]
     await done("POST", f"/groups/{gid}/members", json={"add": [new_uid()]})
+    other = new_uid()
+    await done("POST", f"/groups/{gid}/members", json={"add": [other]})
+    await done("POST", f"/groups/{gid}/update", json={"notice": "Sunday"})
+    await done("POST", f"/groups/{gid}/admin", json={"members": [other], "on": True})
+    await done("POST", f"/groups/{gid}/mute", json={"members": [other], "seconds": 60})
+    await done("POST", f"/groups/{gid}/transfer", json={"to": other})
+    await done("POST", f"/groups/{gid}/mode", json={"mode": "read"})
     await done("GET", f"/groups/{gid}")
     await app.connect(uid)
     await done("GET", "/presence")

@@ -3,6 +3,7 @@
 from store.archive.archive import Archive
 from store.archive.tables.changes import Change
 from store.archive.tables.groups import GroupRow, MemberRow
+from store.archive.tables.moderation import ModerationRow, MuteRow
 
 
 async def test_rows_in_any_order(archive: Archive) -> None:
@@ -26,3 +27,20 @@ async def test_rows_in_any_order(archive: Archive) -> None:
     assert await archive.newest_changes(299, 10) == [Change("group:9", 50)]
     assert await archive.newest_changes(1000, 1) == [Change("group:7", 300)]
     assert await archive.highest_id() == 300
+
+
+async def test_moderation_in_any_order(archive: Archive) -> None:
+    old, new = ModerationRow(7, 100, 5, "1:90", "A\nB ü"), ModerationRow(7, 300, 0, "", "")
+    other = ModerationRow(9, 50, 0, "2:50 3:60", "ü" * 2048)
+    for rows in ([old], [other, new], [old], [new]):
+        await archive.moderation.store_moderations(rows)
+    assert await archive.moderation.moderations(0, 10) == [new, other]
+    assert await archive.moderation.moderations(7, 10) == [other]
+    assert await archive.moderation.moderations(0, 1) == [new]
+    begun, ended = MuteRow(7, 5, 1_900_000_000_000, 100), MuteRow(7, 5, 0, 200)
+    another, elsewhere = MuteRow(7, 4, 9, 100), MuteRow(9, 1, 9, 100)
+    for mutes in ([ended], [begun, another], [elsewhere], [begun]):
+        await archive.moderation.store_mutes(mutes)
+    assert await archive.moderation.mutes((0, 0), 10) == [another, ended, elsewhere]
+    assert await archive.moderation.mutes((7, 4), 1) == [ended]
+    assert await archive.moderation.mutes((7, 5), 10) == [elsewhere]

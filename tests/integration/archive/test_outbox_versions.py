@@ -34,7 +34,7 @@ async def test_the_archiver_stops_at_a_version_it_cannot_read(
 ) -> None:
     before, behind = [message(number) for number in range(3)], [message(number) for number in range(10, 13)]
     await put(live_redis, before)
-    await put_data(live_redis, FIRST + 5, b"?", version=b"2")
+    await put_data(live_redis, FIRST + 5, b"?", version=b"3")
     await put(live_redis, behind)
     archiver = archiver_on(archive)
     stop = asyncio.Event()
@@ -44,13 +44,15 @@ async def test_the_archiver_stops_at_a_version_it_cannot_read(
         return archiver.failures["archive_unknown_version"] >= 3
 
     await until(tried)
-    assert worker.trouble == (f"the outbox entry {FIRST + 5}-0 has version 2; this process reads version 1: upgrade it")
+    assert worker.trouble == (
+        f"the outbox entry {FIRST + 5}-0 has version 3; this process reads version 1, 2: upgrade it"
+    )
     assert len([line for line in caplog.messages if "worker_failed" in line]) == 1
     assert await stored(archive_url) == before
     assert await live_redis.xlen(keys.OUTBOX) == 4
     assert not await live_redis.exists(keys.DEAD_LETTERS)
 
-    monkeypatch.setattr(outbox, "VERSIONS", frozenset({b"1", b"2"}))
+    monkeypatch.setattr(outbox, "VERSIONS", frozenset({b"1", b"2", b"3"}))
     await until(lambda: outbox_is_empty(live_redis))
     stop.set()
     await running

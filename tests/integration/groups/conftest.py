@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from hooks.messaging.group_notices import GroupControlMessages
+from hooks.messaging.moderation import MODERATION
 from hooks.messaging.notices import notice
 from store.addresses import Address, Group, Inbox
 from store.archive.archive import open_archive
@@ -21,6 +22,7 @@ from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
 from store.groups.groups import Changed, Groups, Limits
+from store.groups.moderation import Moderators
 from store.operations.dead_letters import DeadLetters
 from store.operations.permissions import Permission, PermissionWork
 from store.record import Message
@@ -65,6 +67,7 @@ class Store:
         self.appender = Appender(self.redis, **bounds, sync_sender=sync_sender)
         self._bounds, self._limits = bounds, limits
         self.groups = self.new_groups()
+        self.moderators = Moderators(self.redis, self.groups)
         self.seconds: list[CacheStats] = []
         self.hot = HotChannels(self.redis, 1.0, self.seconds.append)
         """Its seconds pass when a test says so."""
@@ -103,7 +106,8 @@ class Store:
 
     async def command(self, kind: str, gid: int, actor: int, /, **arguments: Any) -> Changed:
         common = {"command_id": f"c{next(_ids)}", "notices": NOTICES}
-        changed: Changed = await getattr(self.groups, kind)(gid, actor, **{**common, **arguments})
+        of = self.moderators if kind in MODERATION else self.groups
+        changed: Changed = await getattr(of, kind)(gid, actor, **{**common, **arguments})
         return changed
 
     async def replace(self, verb: str, to: Address, mid: int, actor: int) -> Replaced:

@@ -17,7 +17,10 @@ class _Refused(Exception):
 
 @dataclass
 class Group:
-    """members: by when they joined; those of one moment by their uid's text."""
+    """members: by when they joined; those of one moment by their uid's text. admins: the longest-standing first.
+
+    muted: users who are muted, members or not; all_muted: whether all are but owner and admins.
+    """
 
     owner: int
     mode: str
@@ -25,6 +28,14 @@ class Group:
     members: dict[int, tuple[int, str]] = field(default_factory=dict)
     kicked: set[int] = field(default_factory=set)
     dismissed: bool = False
+    name: str = ""
+    notice: str = ""
+    admins: list[int] = field(default_factory=list)
+    muted: set[int] = field(default_factory=set)
+    all_muted: bool = False
+
+    def mutes(self, uid: int) -> bool:
+        return uid != self.owner and (uid in self.muted or (self.all_muted and uid not in self.admins))
 
 
 @dataclass
@@ -56,9 +67,10 @@ class Model:
     def audience(self, gid: int, sender: int) -> list[int] | str:
         """Returns who sees what a user sends to the group, or the code of the refusal."""
         try:
-            return list(self._of(gid, sender).members)
+            group = self._of(gid, sender)
         except _Refused as refusal:
             return str(refusal)
+        return "muted" if group.mutes(sender) else list(group.members)
 
     def command(self, kind: str, gid: int, actor: int, arguments: Mapping[str, object]) -> Told | str:
         """Whom it tells; or the code of the refusal."""
@@ -73,7 +85,7 @@ class Model:
     def replace(self, verb: str, gid: int, sender: int, actor: int, recalled: bool) -> list[int] | str:
         """Returns who is told that a message of the group was recalled or edited, or the code of the refusal."""
         group = self.groups[gid]
-        if actor != sender and (verb == "edit" or group.dismissed or actor != group.owner):
+        if actor != sender and (verb == "edit" or group.dismissed or actor not in (group.owner, *group.admins)):
             return "not_the_sender"
         if recalled:
             return "recalled" if verb == "edit" else []
@@ -81,6 +93,8 @@ class Model:
             return "unknown_group"
         if verb == "edit" and actor not in group.members:
             return "not_a_member"
+        if verb == "edit" and group.mutes(actor):
+            return "muted"
         return list(group.members)
 
     def _living(self, gid: int) -> Group:
@@ -89,14 +103,24 @@ class Model:
             raise _Refused("unknown_group")
         return group
 
-    def _of(self, gid: int, actor: int, *, owner: bool = False) -> Group:
-        """The group in which the actor may do it."""
+    def _of(self, gid: int, actor: int, *, owner: bool = False, admin: bool = False) -> Group:
+        """The group in which the actor may do it. admin: whether admins may, too."""
         group = self._living(gid)
         if actor not in group.members:
             raise _Refused("not_a_member")
-        if owner and actor != group.owner:
+        if owner and actor != group.owner and not (admin and actor in group.admins):
             raise _Refused("not_the_owner")
         return group
+
+    def _concerned(self, group: Group, members: Iterable[int]) -> list[int]:
+        concerned = list(dict.fromkeys(members))
+        if not set(concerned) <= group.members.keys():
+            raise _Refused("not_a_member")
+        return concerned
+
+    def _outranks(self, group: Group, actor: int, members: Iterable[int]) -> None:
+        if actor != group.owner and {group.owner, *group.admins} & set(members):
+            raise _Refused("not_the_owner")
 
     def _groups(self, uid: int) -> int:
         return sum(uid in group.members for group in self.groups.values())
@@ -121,10 +145,15 @@ class Model:
         """Those who stay and are told."""
         for uid in users:
             del group.members[uid]
+            if uid in group.admins:
+                group.admins.remove(uid)
         if not group.members:
             group.dismissed = True
         elif group.owner not in group.members:
-            group.owner = min(group.members, key=group.members.__getitem__)
+            if group.admins:
+                group.owner = group.admins.pop(0)
+            else:
+                group.owner = min(group.members, key=group.members.__getitem__)
         return list(group.members)
 
     def _create(self, gid: int, actor: int, members: list[int], mode: str, open: bool) -> Told:  # noqa: A002
@@ -168,9 +197,8 @@ class Model:
         leaving = list(dict.fromkeys(members))
         if actor in leaving:
             raise _Refused("bad_command")
-        group = self._of(gid, actor, owner=True)
-        if not set(leaving) <= group.members.keys():
-            raise _Refused("not_a_member")
+        group = self._of(gid, actor, owner=True, admin=True)
+        self._outranks(group, actor, self._concerned(group, leaving))
         group.kicked.update(leaving)
         return Told(leaving, self._remove(group, leaving))
 
@@ -187,4 +215,56 @@ class Model:
             return Told()
         self._check_limits(len(group.members), mode, group.members, [])
         group.mode = mode
+        return Told([], list(group.members))
+
+    def _update(self, gid: int, actor: int, **fields: str | bool | None) -> Told:
+        given = {name: value for name, value in fields.items() if value is not None}
+        if not given:
+            raise _Refused("bad_command")
+        group = self._of(gid, actor, owner=True, admin=True)
+        if all(getattr(group, name) == value for name, value in given.items()):
+            return Told()
+        for name, value in given.items():
+            setattr(group, name, value)
+        return Told([], list(group.members))
+
+    def _transfer(self, gid: int, actor: int, to: int) -> Told:
+        group = self._of(gid, actor, owner=True)
+        self._concerned(group, [to])
+        if to == group.owner:
+            return Told()
+        if to in group.admins:
+            group.admins.remove(to)
+        group.admins.append(group.owner)
+        group.owner = to
+        return Told([], list(group.members))
+
+    def _admin(self, gid: int, actor: int, members: list[int], on: bool) -> Told:
+        group = self._of(gid, actor, owner=True)
+        concerned = self._concerned(group, members)
+        if group.owner in concerned:
+            raise _Refused("bad_command")
+        changed = [uid for uid in concerned if (uid in group.admins) != on]
+        if on:
+            group.admins += changed
+        else:
+            group.admins = [uid for uid in group.admins if uid not in changed]
+        return Told([], list(group.members)) if changed else Told()
+
+    def _mute(self, gid: int, actor: int, members: list[int] | None, seconds: int) -> Told:
+        group = self._of(gid, actor, owner=True, admin=True)
+        if members is None:
+            changed = bool(seconds) or group.all_muted
+            group.all_muted = bool(seconds)
+            return Told([], list(group.members)) if changed else Told()
+        concerned = self._concerned(group, members)
+        self._outranks(group, actor, concerned)
+        if seconds and group.owner in concerned:
+            raise _Refused("bad_command")
+        if not seconds and not group.muted & set(concerned):
+            return Told()
+        if seconds:
+            group.muted.update(concerned)
+        else:
+            group.muted.difference_update(concerned)
         return Told([], list(group.members))

@@ -108,6 +108,39 @@ async def test_the_group_hears_of_changes_and_its_end(app: App) -> None:
     assert notices[-1] == live
 
 
+async def test_moderating_a_group(app: App) -> None:
+    owner, admin, member = new_uid(), new_uid(), new_uid()
+    gid = await app.group(owner, admin, member)
+
+    async def done(command: str, actor: str, **fields: Any) -> None:
+        answer = await app.command(f"group/{gid}/{command}", {"id": command, "ack": True, **fields}, actor)
+        assert answer.status == 204, answer.raw
+
+    await done("admin", owner, members=[admin], on=True)
+    await done("update", admin, name="Räder", notice="Sunday at nine", open=True)
+    await done("mute", admin, members=[member], seconds=3600)
+    refused = await app.publish(f"group/{gid}", {"id": "loud"}, member)
+    assert (refused.status, refused.code) == (400, "muted")
+    assert (await told(app, member, "im.error"))["body"]["code"] == "muted"
+    assert (await app.publish(f"group/{gid}", {"id": "fine"}, admin)).status == 204
+    await done("transfer", owner, to=int(member))
+    assert (await app.publish(f"group/{gid}", {"id": "own"}, member)).status == 204
+    assert await texts(app, owner, gid) == ["fine", "own"]
+    group = await shown(app, gid)
+    assert (group["owner"], group["admins"]) == (member, [admin, owner])
+    assert (group["name"], group["notice"], group["open"]) == ("Räder", "Sunday at nine", True)
+    pulled = (await app.pull(owner, limit=1000)).json["messages"]
+    changes = [each["payload"] for each in pulled if each["payload"].get("type") == "im.group.changed"]
+    assert [each["body"]["change"] for each in changes] == ["admin", "update", "mute", "transfer"]
+
+    async def all_heard() -> bool:
+        heard = [each for each in app.emqx.heard(f"group/{gid}") if each["type"] == "im.group.changed"]
+        return sorted(each["id"] for each in heard) == sorted(each["id"] for each in changes)
+
+    await until(all_heard)
+    assert (await told(app, admin, "im.ack"))["body"]["id"] == "update"
+
+
 async def test_an_open_group_is_joined_until_one_is_kicked(app: App) -> None:
     owner, guest = new_uid(), new_uid()
     gid = await app.group(owner, open=True)
@@ -159,7 +192,7 @@ async def test_500_invitations_are_bulk_publishes(app: App) -> None:
 async def test_one_command_names_a_thousand(app: App, uid: str) -> None:
     """As strings of 16 digits, with spaces between them, in a group with the longest name."""
     gid, members = new_uid(), [str(10**15 + int(uid) * 1000 + number) for number in range(1000)]
-    create = {"id": "c" * 64, "name": "\U0001f600" * 255, "mode": "read", "members": members}
+    create = {"id": "c" * 64, "name": "\U0001f600" * 128, "mode": "read", "members": members}
     assert (await app.command(f"group/{gid}/create", json.dumps(create).encode(), uid)).status == 204
     assert (await shown(app, gid))["member_count"] == 1001
     kick = {"id": "k", "members": members}
@@ -196,7 +229,7 @@ BAD = [
     ("create", {"id": "c", "mode": "both"}, "bad_command"),
     ("create", {"id": "c", "open": 1}, "bad_command"),
     ("create", {"id": "c", "name": 7}, "bad_command"),
-    ("create", {"id": "c", "name": "n" * 256}, "bad_command"),
+    ("create", {"id": "c", "name": "n" * 129}, "bad_command"),
     ("create", {"id": "c", "body": "b" * 16_384}, "payload_too_large"),
     ("create", {"id": "c", "members": [1] * 10, "body": "b" * 16_600}, "payload_too_large"),
     ("create", {"id": "c", "members": [1] * 2000, "body": "b" * 36_400}, "payload_too_large"),
@@ -205,6 +238,14 @@ BAD = [
     ("mode", {"id": "c"}, "bad_command"),
     *((name, {"id": "c", "members": [1002], "mode": "read"}, "unknown_group") for name in ("invite", "kick", "mode")),
     *((name, {"id": "c"}, "unknown_group") for name in ("join", "leave", "dismiss")),
+    ("update", {"id": "c"}, "bad_command"),
+    ("transfer", {"id": "c", "to": "x"}, "bad_command"),
+    ("admin", {"id": "c", "members": [1002]}, "bad_command"),
+    ("mute", {"id": "c", "members": "everybody", "seconds": 1}, "bad_command"),
+    ("update", {"id": "c", "notice": "n"}, "unknown_group"),
+    ("transfer", {"id": "c", "to": 1002}, "unknown_group"),
+    ("admin", {"id": "c", "members": [1002], "on": True}, "unknown_group"),
+    ("mute", {"id": "c", "members": "all", "seconds": 1}, "unknown_group"),
     ("explode", {"id": "c"}, "unknown_topic"),
 ]
 
@@ -250,11 +291,11 @@ async def test_strangers_may_do_nothing(app: App, uid: str, name: str, fields: d
     assert await members(app, gid) == {owner}
 
 
-@pytest.mark.parametrize("name", ["kick", "dismiss", "mode"])
+@pytest.mark.parametrize("name", ["kick", "dismiss", "mode", "update", "transfer", "admin", "mute"])
 async def test_members_are_no_owners(app: App, uid: str, name: str) -> None:
     owner = new_uid()
     gid = await app.group(owner, uid)
-    command = {"id": "c", "members": [owner], "mode": "read"}
+    command = {"id": "c", "members": [owner], "mode": "read", "to": uid, "name": "x", "on": True, "seconds": 1}
     answer = await app.command(f"group/{gid}/{name}", command, uid)
     await refused(app, answer, uid, "not_the_owner", "c")
     assert await members(app, gid) == {owner, uid}

@@ -9,6 +9,7 @@ from hooks.messaging.member_cache import MemberCache
 from hooks.messaging.outgoing import Outgoing
 from store.addresses import Group
 from store.errors import ChannelRefused, SenderOverBudget
+from store.groups.moderation import Moderators
 from store.redis.budget import Budget
 from tests.integration.groups.conftest import Store, said
 
@@ -30,7 +31,8 @@ class Leaving:
     def __init__(self, store: Store, *, messages: int = 1000) -> None:
         self.told, self.cache = Told(), MemberCache()
         groups = store.new_groups(budget=Budget(1_000_000, messages))
-        self.commands = Commands(groups, cast(Outgoing, self.told), self.cache, secret="s")
+        moderators = Moderators(store.redis, groups)
+        self.commands = Commands(groups, moderators, cast(Outgoing, self.told), self.cache, secret="s")
 
     async def leave(self, gid: int, uid: int = 2, command_id: str = "all", received_at: int = NOW) -> bool:
         """Returns whether it was a repeat."""

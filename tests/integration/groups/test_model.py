@@ -38,6 +38,9 @@ users = st.sampled_from(USERS)
 gids = st.sampled_from(GIDS)
 members = st.lists(users, min_size=1, max_size=3)
 modes = st.sampled_from(["write", "read"])
+moderators = users | st.none()
+"""None: the owner."""
+texts = st.sampled_from(["", "A", "B\nC"])
 limits = st.sampled_from([1, 2, 3, 1000])
 processes = st.sampled_from([0, 1])
 
@@ -138,6 +141,32 @@ class Members(RuleBasedStateMachine):
     @rule(gid=gids, mode=modes)
     def change_mode(self, gid: int, mode: str) -> None:
         self._command("change_mode", gid, self._owner(gid), mode=mode)
+
+    @rule(gid=gids, actor=moderators, name=texts | st.none(), open_=st.booleans() | st.none(), notice=texts | st.none())
+    def update(self, gid: int, actor: int | None, name: str | None, open_: bool | None, notice: str | None) -> None:
+        self._command("update", gid, actor or self._owner(gid), name=name, open=open_, notice=notice)
+
+    @rule(gid=gids, actor=moderators, to=users)
+    def transfer(self, gid: int, actor: int | None, to: int) -> None:
+        self._command("transfer", gid, actor or self._owner(gid), to=to)
+
+    @rule(gid=gids, actor=moderators, some=members, on=st.booleans())
+    def admin(self, gid: int, actor: int | None, some: list[int], on: bool) -> None:
+        self._command("admin", gid, actor or self._owner(gid), members=some, on=on)
+
+    @rule(gid=gids, actor=moderators, some=members | st.none(), seconds=st.sampled_from([0, 0, 86400]))
+    def mute(self, gid: int, actor: int | None, some: list[int] | None, seconds: int) -> None:
+        self._command("mute", gid, actor or self._owner(gid), members=some, seconds=seconds)
+
+    @rule()
+    def look_at_the_groups(self) -> None:
+        for gid, group in self.model.groups.items():
+            info = self.run(self.store.groups.info(gid))
+            assert (info is None) == group.dismissed
+            if info is not None:
+                assert (info.owner, info.name, info.open) == (group.owner, group.name, group.open)
+                moderation = self.run(self.store.moderators.of(gid))
+                assert (moderation.notice, list(moderation.admins)) == (group.notice, group.admins)
 
     def _owner(self, gid: int) -> int:
         group = self.model.groups.get(gid)

@@ -1,12 +1,14 @@
 """Groups in the archive, and Redis put right from there."""
 
+import time
 from collections.abc import Sequence
 
 import pytest
 
 from store.archive.outbox import Outbox
 from store.archive.tables.groups import GroupRow, MemberRow
-from store.errors import ArchiveAway, StoreEmpty
+from store.archive.tables.moderation import ModerationRow, MuteRow
+from store.errors import ArchiveAway, ChannelRefused, StoreEmpty
 from store.groups.groups import Membership
 from store.record import Message
 from store.redis import keys
@@ -39,12 +41,40 @@ async def test_what_happened_to_a_group_is_archived(store: Store) -> None:
     assert await store.redis.hlen(keys.DEAD_LETTERS) == 0
 
 
+async def test_what_moderates_a_group_is_archived(store: Store) -> None:
+    await store.create(2, 3, 4)
+    admin = (await store.command("admin", GID, 1, members=[3, 2], on=True)).id
+    await store.command("update", GID, 2, notice="N\nM")
+    before = time.time_ns() // 1_000_000
+    muted = (await store.command("mute", GID, 3, members=[4], seconds=100)).id
+    last = (await store.command("mute", GID, 3, members=None, seconds=100)).id
+    await store.archive_all()
+    (row,) = await store.archive.moderation.moderations(0, 10)
+    assert row._replace(muted_until=0) == ModerationRow(GID, last, 0, f"3:{admin} 2:{admin}", "N\nM")
+    assert before + 100_000 <= row.muted_until < before + 200_000
+    (mute,) = await store.archive.moderation.mutes((0, 0), 10)
+    assert mute._replace(until=0) == MuteRow(GID, 4, 0, muted)
+    assert before + 100_000 <= mute.until < before + 200_000
+    left = (await store.command("leave", GID, 1)).id
+    ended = (await store.command("mute", GID, 3, members=[4], seconds=0)).id
+    await store.archive_all()
+    (group,) = await store.archive.groups.groups(0, 10)
+    assert (group.owner, group.changed) == (3, ended)
+    (row,) = await store.archive.moderation.moderations(0, 10)
+    assert (row.admins, row.changed) == (f"2:{admin}", ended)
+    assert await store.archive.moderation.mutes((0, 0), 10) == [MuteRow(GID, 4, 0, ended)]
+    assert left < ended
+    assert await store.redis.hlen(keys.DEAD_LETTERS) == 0
+
+
 async def known(store: Store) -> object:
     """Returns what is known of groups and users."""
     found: list[object] = []
     for gid in (GID, 78, 79):
         found += [await store.groups.info(gid), await store.groups.members(gid, 0, 100)]
         found.append(await store.redis.smembers(keys.kicked(gid)))
+        if await store.groups.info(gid):
+            found += [await store.moderators.of(gid), await store.moderators.muted(gid, range(1, 8))]
     for uid in range(1, 8):
         found += [await store.groups.of_user(uid), await store.texts(uid), await store.controls(uid)]
     found += [await store.redis.hgetall(counts) for counts in (keys.READ_GROUPS, keys.USER_GROUPS)]
@@ -67,6 +97,12 @@ async def busy(store: Store) -> None:
     await store.command("join", 78, 3)
     await store.command("change_mode", 78, 1, mode="write")
     await store.say(3, 78)
+    await store.command("admin", GID, 1, members=[3, 2], on=True)
+    await store.command("update", GID, 3, name="A\nB", notice="C\nD", open=True)
+    await store.command("mute", GID, 2, members=None, seconds=3600)
+    await store.command("mute", 78, 1, members=[3], seconds=7200)
+    await store.command("admin", 79, 1, members=[5], on=True)
+    await store.command("mute", 79, 1, members=[5], seconds=3600)
     await store.command("dismiss", 79, 1)
 
 
@@ -78,6 +114,9 @@ async def test_an_empty_redis_is_filled_from_the_archive(store: Store) -> None:
     await store.recovery.ensure()
     assert await known(store) == before
     earlier = await store.texts(3)
+    with pytest.raises(ChannelRefused, match="muted"):
+        await store.say(3, 78)
+    await store.command("mute", 78, 1, members=[3], seconds=0)
     own = (await store.say(3, 78)).mid
     await store.command("invite", 78, 1, members=[2])
     last = (await store.say(1, 78)).mid
@@ -102,6 +141,10 @@ async def test_what_happened_since_the_archive_was_written_stays(store: Store) -
     await store.command("kick", GID, 1, members=[3])
     await store.command("invite", GID, 1, members=[4, 6])
     await store.command("change_mode", GID, 1, mode="write")
+    await store.command("transfer", GID, 1, to=2)
+    await store.command("mute", GID, 2, members=None, seconds=0)
+    await store.command("mute", 78, 1, members=[3], seconds=0)
+    await store.command("update", 78, 1, notice="new")
     before = await known(store)
     await store.recovery.rebuild()
     assert await known(store) == before

@@ -6,6 +6,8 @@
 
 -- Version of the entries' layout; `store/archive/outbox.py` says which ones it reads.
 local OUTBOX_VERSION = '1'
+-- Kinds that came later have a later version, so that an archiver which does not know them stops there.
+local VERSIONS_OF_KINDS = { moderation = '2', mute = '2' }
 
 local outbox_bytes = 0
 local news = {}
@@ -16,7 +18,7 @@ local function digits(number)
 end
 
 local function put_into_outbox(entry_id, kind, data)
-  redis.call('XADD', outbox_key, entry_id, 'k', kind, 'd', data, 'v', OUTBOX_VERSION)
+  redis.call('XADD', outbox_key, entry_id, 'k', kind, 'd', data, 'v', VERSIONS_OF_KINDS[kind] or OUTBOX_VERSION)
   outbox_bytes = outbox_bytes + #data + 64
 end
 
