@@ -17,10 +17,10 @@ from store.timelines.append import Appender
 
 
 class PublishApi:
-    def __init__(self, appender: Appender, outgoing: Outgoing, *, most_payload: int) -> None:
+    def __init__(self, appender: Appender, outgoing: Outgoing, *, max_payload: int) -> None:
         self._appender = appender
         self._outgoing = outgoing
-        self._most_payload = most_payload
+        self._max_payload = max_payload
 
     def routes(self) -> list[web.RouteDef]:
         return [web.post("/admin/publish", self.publish)]
@@ -53,7 +53,7 @@ class PublishApi:
             payload = orjson.dumps(message)
         except orjson.JSONEncodeError as error:
             raise Problem("bad_argument", str(error)) from None
-        read_back = read(payload, SERVICE, "", self._most_payload)
+        read_back = read(payload, SERVICE, "", self._max_payload)
         if not read_back.json:
             raise Problem("bad_argument", "`body` is nested too deep")
         return read_back.client_id, payload

@@ -15,12 +15,12 @@ PAGE_BYTES = 2 * MAX_BYTES
 
 
 class Room:
-    """most_bytes: of all answers, at least PAGE_BYTES. most_of_user: answers of one user that are open at once."""
+    """max_bytes: of all answers, at least PAGE_BYTES. max_of_user: answers of one user that are open at once."""
 
-    def __init__(self, most_bytes: int, most_of_user: int) -> None:
-        self._most_of_user = most_of_user
-        self._free = most_bytes
-        self._spare = most_bytes
+    def __init__(self, max_bytes: int, max_of_user: int) -> None:
+        self._max_of_user = max_of_user
+        self._free = max_bytes
+        self._spare = max_bytes
         """What unread answers leave: free but for the pages that are being built."""
         self._open: dict[int, int] = {}
         self._line: deque[asyncio.Future[None]] = deque()
@@ -31,7 +31,7 @@ class Room:
     async def take(self, uid: int) -> None:
         """Takes room for a page. Raises Problem `too_many_open`, `answers_unread`."""
         its = self._open.get(uid, 0)
-        if its >= self._most_of_user:
+        if its >= self._max_of_user:
             raise Problem("too_many_open")
         self._open[uid] = its + 1
         try:

@@ -10,7 +10,7 @@ REDIS, ARCHIVE = "Redis", "archive"
 
 OLDEST_REDIS = (7, 0)
 """The first with SET … NX GET."""
-LEAST_PACKED = 128
+MIN_PACKED = 128
 """Entries of a sorted set that Redis keeps packed: a piece of an inbox is smaller, but for the busiest users."""
 OLDEST = {"mysql": (8, 0), "mariadb": (10, 11)}
 _NAMES = {"mysql": "MySQL", "mariadb": "MariaDB", "sqlite": "SQLite", "redis": "Redis", "valkey": "Valkey"}
@@ -84,10 +84,10 @@ def _roomy(state: RedisState) -> list[Finding]:
 
 
 def _packed(state: RedisState) -> list[Finding]:
-    if state.packed is None or state.packed >= LEAST_PACKED:
+    if state.packed is None or state.packed >= MIN_PACKED:
         return []
     what = f"zset-max-listpack-entries is {state.packed}: an entry of an inbox may take five times the memory"
-    return [warn(REDIS, what, f"set zset-max-listpack-entries {LEAST_PACKED}, which is the default")]
+    return [warn(REDIS, what, f"set zset-max-listpack-entries {MIN_PACKED}, which is the default")]
 
 
 async def archive(url: str) -> list[Finding]:

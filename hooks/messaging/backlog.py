@@ -60,10 +60,10 @@ class _Share:
 
 
 class Backlog:
-    """most_held: entries of one share. at_once: users, or dismissed groups, of one share that are worked on."""
+    """max_held: entries of one share. at_once: users, or dismissed groups, of one share that are worked on."""
 
-    def __init__(self, *, most_held: int, at_once: int) -> None:
-        self._most_held = most_held
+    def __init__(self, *, max_held: int, at_once: int) -> None:
+        self._max_held = max_held
         self._at_once = at_once
         self._shares: OrderedDict[str, _Share] = OrderedDict()
         self._held: set[bytes] = set()
@@ -78,7 +78,7 @@ class Backlog:
             share = self._shares.setdefault(entry.share, _Share())
             if entry.id in self._held:
                 continue
-            if share.left is not None or share.waiting >= self._most_held:
+            if share.left is not None or share.waiting >= self._max_held:
                 share.left = entry.id if share.left is None else min(share.left, entry.id, key=_order)
                 continue
             share.put(entry)
@@ -119,7 +119,7 @@ class Backlog:
     def room(self) -> tuple[str, bytes] | None:
         """Returns a share that has room again, and the id above which the rest of it is on the list."""
         for name, share in self._shares.items():
-            if share.left is not None and share.waiting <= self._most_held // 2:
+            if share.left is not None and share.waiting <= self._max_held // 2:
                 return name, _before(share.left)
         return None
 

@@ -14,7 +14,7 @@ from store.workers import Worker
 _LATER_SECONDS = 5.0
 """A device's cache is dropped at most once in this time."""
 _STEP_SECONDS = 0.5
-_MOST = 10_000
+_MAX_WAITING = 10_000
 """Devices that wait. A device without a place keeps its cache until that expires by itself."""
 _AT_ONCE = 8
 
@@ -33,7 +33,7 @@ class Caches:
         """Schedules a drop of what EMQX caches for this device, so that it asks again."""
         if clientid in self._due:
             return
-        if self._rest is None or len(self._due) >= _MOST:
+        if self._rest is None or len(self._due) >= _MAX_WAITING:
             self._count.labels("no_api" if self._rest is None else "queue_full").inc()
             return
         self._due[clientid] = time.monotonic() + _LATER_SECONDS

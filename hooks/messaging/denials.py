@@ -27,7 +27,7 @@ _GATHER_SECONDS = 0.5
 _STEP_SECONDS = 0.2
 _MAX_OF_DEVICE = 5
 """Topics that wait to be reported to one device; others are reported when it publishes there again."""
-_MOST = 10_000
+_MAX_WAITING = 10_000
 _AT_ONCE = 50
 _MAX_TOPIC = 256
 
@@ -59,7 +59,7 @@ class Denials:
         denied = _Denied(asker, topic)
         if denied in self._waiting:
             return
-        if self._of_device[asker] >= _MAX_OF_DEVICE or len(self._waiting) >= _MOST:
+        if self._of_device[asker] >= _MAX_OF_DEVICE or len(self._waiting) >= _MAX_WAITING:
             self._told.labels("untold").inc()
             return
         self._waiting[denied] = time.monotonic() + _GATHER_SECONDS

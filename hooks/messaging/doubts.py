@@ -18,7 +18,7 @@ from store.errors import StoreError
 from store.workers import Worker
 
 _LOOK_SECONDS = 1.0
-_MOST = 10_000
+_MAX_NOTED = 10_000
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +35,7 @@ class Doubts:
         self._memberships = memberships
         self._member_cache = member_cache
         self._rest = rest
-        self._noted = Bounded[_Doubt, None](_MOST)
+        self._noted = Bounded[_Doubt, None](_MAX_NOTED)
 
     def note(self, of: Group | Tag, asker: Asker) -> None:
         """Notes that the asker was allowed because memory says that they belong."""

@@ -45,7 +45,7 @@ class PermissionWorker:
         self._broker = broker
         self._count = metrics.permission_changes
         self._waiting = metrics.permissions_waiting
-        self._backlog = Backlog(most_held=_HELD_OF_SHARE, at_once=MAX_USERNAMES)
+        self._backlog = Backlog(max_held=_HELD_OF_SHARE, at_once=MAX_USERNAMES)
         self._again_from: bytes | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._retries: dict[str, Backoff] = {}

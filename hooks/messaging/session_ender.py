@@ -16,7 +16,7 @@ _AT_ONCE, _AT_ONCE_OF_SHARE = 8, 4
 _PAUSE = 0.01
 """Seconds between two of them: a hundred in a second at most."""
 _AGAIN_SECONDS = 1.0
-_MOST = 10_000
+_MAX_WAITING = 10_000
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +42,7 @@ class SessionEnder:
         """share: whose sessions wait for each other. reason: as it is counted."""
         if clientid in self._known:
             return
-        if len(self._known) >= _MOST:
+        if len(self._known) >= _MAX_WAITING:
             self._ended.labels("queue_full").inc()
             return
         self._known.add(clientid)

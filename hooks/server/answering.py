@@ -65,7 +65,7 @@ def make_parts(
         UsersApi(store.presence, store.groups, store.tags, store.timelines),
         GroupsApi(store.groups, store.moderators, messaging.commands),
         TagsApi(store.tags, messaging.tag_changes),
-        PublishApi(store.appender, messaging.outgoing, most_payload=settings.messages.max_payload),
+        PublishApi(store.appender, messaging.outgoing, max_payload=settings.messages.max_payload),
         RecallApi(messaging.recalls),
         DeadLettersApi(store.dead_letters, webhook),
         OpenApi(),
@@ -83,19 +83,19 @@ def make_parts(
 
 def _webhook(settings: Settings, store: Storing, messaging: Messaging, metrics: Metrics) -> Webhook:
     """What EMQX posts, by the name of its hook."""
-    operators, most_payload = settings.messages.operators, settings.messages.max_payload
+    operators, max_payload = settings.messages.operators, settings.messages.max_payload
     acknowledgements, sync = messaging.acknowledgements, messaging.sync
     return Webhook(
         {
             "message": MessageHook(
-                store.appender, acknowledgements, sync, operators=operators, most_payload=most_payload
+                store.appender, acknowledgements, sync, operators=operators, max_payload=max_payload
             ),
             "group": GroupHook(
                 messaging.commands,
                 messaging.tag_changes,
                 messaging.recalls,
                 acknowledgements,
-                most_payload=most_payload,
+                max_payload=max_payload,
             ),
             "client": ClientHook(store.presence, messaging.subscriptions, sync, metrics, messaging.ender),
             "will": WillHook(store.presence),

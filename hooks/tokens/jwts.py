@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import orjson
 
-LONGEST = 16 * 1024
+MAX_CHARACTERS = 16 * 1024
 """Characters of a token."""
 
 _END_OF_TIME = 2**40
@@ -49,8 +49,8 @@ class Claims(NamedTuple):
 
 def read(token: str) -> Jwt:
     """Raises BadToken."""
-    if len(token) > LONGEST:
-        raise BadToken(f"the token is longer than {LONGEST} characters")
+    if len(token) > MAX_CHARACTERS:
+        raise BadToken(f"the token is longer than {MAX_CHARACTERS} characters")
     parts = _FORM.fullmatch(token)
     if parts is None:
         raise BadToken("the token is not a JWT")

@@ -30,13 +30,13 @@ class GroupHook:
         recalls: Recalls,
         acknowledgements: Acknowledgements,
         *,
-        most_payload: int,
+        max_payload: int,
     ) -> None:
         self._commands = commands
         self._tags = tags
         self._recalls = recalls
         self._acknowledgements = acknowledgements
-        self._most_payload = most_payload
+        self._max_payload = max_payload
 
     async def __call__(self, body: Body) -> None:
         """Raises BadBody, Refused, StoreError."""
@@ -46,7 +46,7 @@ class GroupHook:
         if qos == 0 or user is None:
             return
         raw = fields.payload(body)
-        payload = read_payload(raw, user, broker_id, self._most_payload, member_bytes=MEMBER_BYTES)
+        payload = read_payload(raw, user, broker_id, self._max_payload, member_bytes=MEMBER_BYTES)
         actor = number(user)
         if actor is None:
             raise Refused("not_a_user", payload.client_id)

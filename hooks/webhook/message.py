@@ -30,13 +30,13 @@ class MessageHook:
         sync: Sync,
         *,
         operators: tuple[str, ...],
-        most_payload: int,
+        max_payload: int,
     ) -> None:
         self._appender = appender
         self._acknowledgements = acknowledgements
         self._sync = sync
         self._operators = frozenset(operators)
-        self._most_payload = most_payload
+        self._max_payload = max_payload
 
     def __call__(self, body: Body) -> Awaitable[Stored] | None:
         """Stores a message. Raises BadBody, Refused, SenderOverBudget, StoreError, at once or when awaited."""
@@ -49,7 +49,7 @@ class MessageHook:
         sender = SERVICE if user is None else user
         raw = fields.payload(body)
         try:
-            payload = read(raw, sender, broker_id, self._most_payload)
+            payload = read(raw, sender, broker_id, self._max_payload)
         except Refused as refused:
             if user is not None or refused.code != "reserved_type" or not _is_told_live(raw):
                 raise

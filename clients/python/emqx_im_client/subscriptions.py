@@ -17,7 +17,7 @@ from emqx_im_client.topics import is_topic
 FIRST = 4
 """Topics in the first packet, and …"""
 
-MOST = 100
+MAX_TOPICS = 100
 """… in the largest, which no broker finds too large."""
 
 SECONDS = 3.0
@@ -107,7 +107,7 @@ class Subscriptions:
                 await self._wait()
 
     async def _leave(self, link: Link) -> None:
-        topics = list(islice(self._unwanted, MOST))
+        topics = list(islice(self._unwanted, MAX_TOPICS))
         for topic in topics:
             del self._unwanted[topic]
         await link.unsubscribe(topics)
@@ -141,7 +141,7 @@ class Subscriptions:
         if fitting < asked:
             self._size = max(1, fitting)
         else:
-            self._size = max(self._size, min(fitting, 4 * asked, MOST))
+            self._size = max(self._size, min(fitting, 4 * asked, MAX_TOPICS))
 
     async def _wait(self) -> None:
         """Waits until there is something to do; refused topics are asked for again after a while."""

@@ -7,7 +7,7 @@ from tests.integration.app import App, Session, new_uid, running_app, until
 from tests.recorded import recorded
 from tests.servers import RedisServer
 
-MOST = 3
+MAX_SESSIONS = 3
 
 
 def of(app: App, uid: str) -> list[str]:
@@ -20,10 +20,10 @@ async def ended(app: App) -> float:
 
 
 async def test_a_device_that_is_too_many_ends_the_oldest(own_redis: RedisServer, tmp_path: Path) -> None:
-    async with running_app(own_redis.url, tmp_path, user_sessions=MOST) as app:
+    async with running_app(own_redis.url, tmp_path, user_sessions=MAX_SESSIONS) as app:
         uid, other, at = new_uid(), new_uid(), time.time_ns() // 1_000_000
-        for number in range(MOST + 2):
-            for user in (uid, other)[: 1 if number >= MOST else 2]:
+        for number in range(MAX_SESSIONS + 2):
+            for user in (uid, other)[: 1 if number >= MAX_SESSIONS else 2]:
                 clientid = f"{user}-{number}"
                 app.emqx.sessions[clientid] = Session(user)
                 came = {"clientid": clientid, "username": user, "connected_at": at - 100 * number}
@@ -40,16 +40,16 @@ async def test_a_device_that_is_too_many_ends_the_oldest(own_redis: RedisServer,
 
 
 async def test_kept_sessions_that_are_too_many_are_found_in_the_list(own_redis: RedisServer, tmp_path: Path) -> None:
-    async with running_app(own_redis.url, tmp_path, user_sessions=MOST, reconcile_seconds=1) as app:
+    async with running_app(own_redis.url, tmp_path, user_sessions=MAX_SESSIONS, reconcile_seconds=1) as app:
         attacker, other = new_uid(), new_uid()
         for number in range(20):
             app.emqx.sessions[f"{attacker}-{number:02}"] = Session(attacker, connected=False, connected_at=number)
-        for number in range(MOST):
+        for number in range(MAX_SESSIONS):
             app.emqx.sessions[f"{other}-{number}"] = Session(other, connected=False, connected_at=number)
         app.emqx.lists_all = True
 
         async def as_many_as_may_be() -> bool:
-            return await ended(app) == 20 - MOST
+            return await ended(app) == 20 - MAX_SESSIONS
 
         await until(as_many_as_may_be)
         assert of(app, attacker) == ["17", "18", "19"]

@@ -17,8 +17,8 @@ def entry(share: str, uid: int, topic: str = "group/7", *, granted: bool = False
     return Permission(b"%d-0" % next(_ids), share, uid, topic, granted)
 
 
-def backlog(most_held: int = 100, at_once: int = 100) -> Backlog:
-    return Backlog(most_held=most_held, at_once=at_once)
+def backlog(max_held: int = 100, at_once: int = 100) -> Backlog:
+    return Backlog(max_held=max_held, at_once=at_once)
 
 
 def taken(held: Backlog) -> list[Work]:
@@ -112,12 +112,12 @@ def _number(id_: bytes) -> tuple[int, int]:
     st.randoms(use_true_random=False),
 )
 def test_whatever_stays_on_the_list_is_done_once_there_is_room(
-    changes: list[tuple[str, int]], most_held: int, page: int, order: Random
+    changes: list[tuple[str, int]], max_held: int, page: int, order: Random
 ) -> None:
     entries = [
         Permission(b"5-%d" % number, share, uid, "group/7", False) for number, (share, uid) in enumerate(changes)
     ]
-    listed, held = _List(entries), backlog(most_held, 2)
+    listed, held = _List(entries), backlog(max_held, 2)
     held.put(entries)
     done: list[Entry] = []
     working: list[Work] = []
