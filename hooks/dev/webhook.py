@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import aiohttp
 import structlog
 
+from store.workers import Backoff
+
 log = structlog.get_logger(__name__)
 
 _TRY_AGAIN = {429, 503}
@@ -81,10 +83,10 @@ class WebhookCaller:
             del self._workers[client], self._queues[client]
 
     async def _deliver(self, client: str, call: Call) -> None:
-        pause = _FIRST_PAUSE
+        retry = Backoff(_FIRST_PAUSE, _MAX_PAUSE)
         while not await self._tried(client, call):
+            pause = retry.pause()
             await asyncio.sleep(pause)
-            pause = min(pause * 2, _MAX_PAUSE)
 
     async def _tried(self, client: str, call: Call) -> bool:
         """Returns whether the call is done with."""

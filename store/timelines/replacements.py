@@ -16,6 +16,7 @@ from store.addresses import Address, CommandTopic, Group, Inbox
 from store.archive.archive import Archive
 from store.archive.outbox import Outbox
 from store.errors import AccountSpent, ArchiveAway, ChannelRefused
+from store.groups.notices import Notice
 from store.record import SERVICE, Message, encode, encode_tail
 from store.redis import keys
 from store.redis.budget import COPY_BYTES, NOT_JUDGED, UNBOUNDED, Budget, account
@@ -34,7 +35,6 @@ _USERS_WAIT_SECONDS = 1.0
 _AWAY_SECONDS = 5.0
 """How long users' commands ask no archive that did not answer."""
 
-Notice = tuple[str, bytes]
 Notices = Callable[[Address, str, Mapping[str, Any]], Notice]
 """Builds a control message from its address, type and body: its `id`, and all of it as JSON."""
 
