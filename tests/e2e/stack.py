@@ -16,6 +16,7 @@ import aiohttp
 from emqx_im_client import Broker, Device, State
 from hooks.cli.token import mint
 from hooks.dev.directory import Secrets, find_running
+from tests.e2e.waiting import until
 from tests.servers import free_port
 
 EMQX_IM = str(Path(sys.executable).with_name("emqx-im"))
@@ -134,10 +135,17 @@ class Service:
         self._http = http
 
     async def page(self, uid: int, last_id: int = 0, **arguments: str | int) -> dict[str, Any]:
-        status, answer = await self._get("/pull", self._stack.token(uid), {"last_id": last_id, **arguments})
-        assert status == 200, answer
-        page: dict[str, Any] = answer
-        return page
+        """Returns one answer. Asks again after a 503, as clients do: after a kill the archive may have to catch up."""
+
+        async def answered() -> dict[str, Any] | None:
+            status, answer = await self._get("/pull", self._stack.token(uid), {"last_id": last_id, **arguments})
+            if status == 503:
+                return None
+            assert status == 200, answer
+            page: dict[str, Any] = answer
+            return page
+
+        return await until(answered)
 
     async def pull(self, uid: int) -> list[dict[str, Any]]:
         """Returns everything the user may see."""
