@@ -71,7 +71,7 @@ async def a_week(report: Report, server: RedisServer, title: str, in_groups: int
         _make_group(client, number, range(FIRST + number * MEMBERS, FIRST + (number + 1) * MEMBERS))
     before = _used(client)
     count = people * A_DAY * DAYS
-    await _write(server, _talk(people, in_groups, count), time.time_ns() // 1000 - DAYS * DAY + DAY // 24, DAYS * DAY)
+    await write(server, _talk(people, in_groups, count), time.time_ns() // 1000 - DAYS * DAY + DAY // 24, DAYS * DAY)
     client.delete(keys.OUTBOX, keys.OUTBOX_BYTES)
     _forget_repeats(client)
     # Redis makes its tables of keys smaller in the background.
@@ -88,10 +88,10 @@ async def large_group(report: Report, server: RedisServer) -> None:
     client = _emptied(server, LARGE)
     _make_group(client, 7, range(FIRST, FIRST + LARGE))
     now = time.time_ns() // 1000
-    await _write(server, ((Group(7), FIRST) for _ in range(5)), now - 60_000_000, 1_000_000)
+    await write(server, ((Group(7), FIRST) for _ in range(5)), now - 60_000_000, 1_000_000)
     client.delete(keys.OUTBOX)
     used, logged, spent = _used(client), _logged(client), _processor(client)
-    await _write(server, ((Group(7), FIRST) for _ in range(count)), now - 30_000_000, 1_000_000)
+    await write(server, ((Group(7), FIRST) for _ in range(count)), now - 30_000_000, 1_000_000)
     logged, spent = _logged(client) - logged, _processor(client) - spent
     client.delete(keys.OUTBOX, keys.OUTBOX_BYTES)
     _forget_repeats(client)
@@ -129,7 +129,7 @@ async def a_rebuild(report: Report, server: RedisServer, maria: MariaServer) -> 
     report.figure("a rebuild from MariaDB", "messages/s", values, remark=f"{count:,} messages")
 
 
-async def _write(server: RedisServer, said: Iterator[tuple[Address, int]], since: int, span: int) -> None:
+async def write(server: RedisServer, said: Iterator[tuple[Address, int]], since: int, span: int) -> None:
     """Stores messages as if they came at even pace from a time on; 100 of them together."""
     messages, chance = list(said), random.Random(2)
     client = connect(server.url, timeout=30)

@@ -18,7 +18,7 @@ from typing import Any
 import redis
 
 from hooks.messaging.group_notices import GroupControlMessages
-from store.addresses import GLOBAL, Inbox
+from store.addresses import GLOBAL, Address, Inbox
 from store.archive.aggregate import Aggregator
 from store.archive.archive import open_archive
 from store.archive.outbox import Outbox
@@ -32,6 +32,7 @@ from store.redis.pipelined import PipelinedConnection
 from store.redis.scripts import admit
 from store.timelines.append import Appender
 from store.timelines.pull import Puller
+from tests.bench.bench_bodies import write
 from tests.bench.bench_roaming import WORDS, sizes
 from tests.bench.ejabberd import sql
 from tests.bench.fill import fill, message
@@ -65,6 +66,12 @@ class Redis:
         memory = self.client.info("memory")
         return int(memory["used_memory"] - memory["mem_clients_normal"] - memory["mem_aof_buffer"])
 
+    def see(self, people: int) -> None:
+        """Notes the first of them as users who were seen: others have no inbox."""
+        now = time.time_ns() // 1_000_000
+        for some in _parts(range(FIRST, FIRST + people)):
+            self.client.zadd(keys.SEEN, dict.fromkeys(map(str, some), now))
+
     def forget(self, *patterns: bytes) -> None:
         for pattern in patterns:
             for found in _parts(self.client.scan_iter(pattern + b"*", count=10_000)):
@@ -91,8 +98,15 @@ def run(report: Report) -> None:
 async def _messages(report: Report, store: Redis) -> dict[str, float]:
     """Returns bytes of a message by what it leaves: in its timelines, as a mark of a repeat, in the outbox."""
     count = report.choose(quick=2_000, usual=40_000, full=200_000)
-    people = count // 200
+    people = max(count // (A_DAY * DAYS), 2)
     store.empty()
+    store.see(people)
+    before = store.used()
+    said = _pairs(people, count)
+    await write(store.server, said, time.time_ns() // 1000 - DAYS * DAY + DAY // 24, DAYS * DAY - DAY // 24)
+    store.client.delete(keys.OUTBOX, keys.OUTBOX_BYTES)
+    store.forget(keys.PREFIX + b"r:")
+    week = store.used() - before
     client = connect(store.server.url, timeout=30)
     await admit(client)
     appender = Appender(client, **BOUNDS)
@@ -100,9 +114,7 @@ async def _messages(report: Report, store: Redis) -> dict[str, float]:
     chance = random.Random(1)
 
     def private() -> Iterator[Awaitable[object]]:
-        for number in range(count):
-            sender, receiver = FIRST + number % people, FIRST + (number * 7 + 1) % people
-            to = Inbox(receiver)
+        for number, (to, sender) in enumerate(_pairs(people, count)):
             said = message(number, to.topic, sender, _text(chance))
             yield appender.append(to, said.sender, said.client_id, said.ts, True, said.payload)
 
@@ -111,7 +123,6 @@ async def _messages(report: Report, store: Redis) -> dict[str, float]:
             said = message(number, GLOBAL.topic, 1, _text(chance))
             yield appender.append(GLOBAL, said.sender, said.client_id, said.ts, True, said.payload)
 
-    before = store.used()
     await _all(private())
     written = store.used()
     store.client.delete(keys.OUTBOX)
@@ -127,7 +138,7 @@ async def _messages(report: Report, store: Redis) -> dict[str, float]:
     await client.aclose()
     record = len(encode(message(time.time_ns() // 1000, f"single/{FIRST}", FIRST))) - 54 + _mean_text()
     found = {
-        "a private message, in two inboxes": (old - before) / count,
+        "a private message, in two inboxes": week / count,
         "a message for all, in one channel": once / count,
         f"its mark as a repeat, for {REPEAT_HOURS} hours": (archived - old) / count,
         "its entry in the outbox, until archived": (written - archived) / count,
@@ -184,6 +195,7 @@ async def _memberships(report: Report, store: Redis) -> dict[str, float]:
         await admit(client)
         work = Groups(client, write_connection, **BOUNDS, limits=Limits(500, 100_000, 500, 1000, 10**6, False))
         notices = GroupControlMessages("secret")
+        store.see(people)
         before = store.used()
         for number in range(groups):
             members = [FIRST + (number * size + each) % people for each in range(size)]
@@ -197,7 +209,7 @@ async def _memberships(report: Report, store: Redis) -> dict[str, float]:
                 mode=mode,
             )
         store.client.delete(keys.OUTBOX, keys.OUTBOX_BYTES, keys.PERMISSIONS)
-        store.forget(keys.INBOX_PREFIX, keys.PREFIX + b"r:")
+        store.forget(keys.INBOX_PREFIX, keys.BODIES_PREFIX, keys.PREFIX + b"r:")
         found[f"a membership in a {mode}-mode group"] = (store.used() - before) / (groups * size)
         await client.aclose()
         await write_connection.aclose()
@@ -283,6 +295,12 @@ def _needs(report: Report, costs: Mapping[str, float], row: float, block: float)
     report.figure(f"{title}: Redis, for each hour that MariaDB is away", "GiB", hour)
     report.figure(f"{title}: MariaDB, a month of rows", "GiB", a_day * 30 * row / GIB, headline=True)
     report.figure(f"{title}: MariaDB, a year of blocks", "GiB", a_day * 365 * block / GIB, headline=True)
+
+
+def _pairs(people: int, count: int) -> Iterator[tuple[Address, int]]:
+    """Yields receivers and senders of private messages."""
+    for number in range(count):
+        yield Inbox(FIRST + (number * 7 + 1) % people), FIRST + number % people
 
 
 def _talk(mid: int, people: int, chance: random.Random) -> Message:
