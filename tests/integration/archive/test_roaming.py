@@ -191,7 +191,7 @@ async def test_the_command_may_be_interrupted(
     process.send_signal(signal.SIGINT)
     error = await process.stderr.read()
     assert await process.wait() == 1
-    assert error == b"emqx-im: interrupted; run it again to go on\n"
+    assert error == b"emqx-im: interrupted; run it again to continue\n"
     half_done = len(await archive.blocks.aggregated())
     process = await command("aggregate", tmp_path, **settings)
     output, error = await process.communicate()

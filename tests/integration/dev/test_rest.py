@@ -227,4 +227,4 @@ async def test_the_doctor_and_the_rules_tell_it_from_an_emqx(embedded: Embedded)
     async with Management(embedded.api.removesuffix("/api/v5"), "key", "secret") as api:
         nodes, (finding,) = await broker.nodes(api)
     assert (nodes, finding.state) == ([], CheckState.SKIPPED)
-    assert "the embedded broker of emqx-im dev" in finding.what
+    assert "the broker of emqx-im dev" in finding.what
