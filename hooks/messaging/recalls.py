@@ -5,11 +5,11 @@ Users do it by commands over MQTT, operators by `/admin/recall`.
 
 import time
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
-from hooks.messaging.notices import new_id, notice
+from hooks.messaging.notices import new_id
 from hooks.messaging.outgoing import Outgoing
+from hooks.messaging.replacement_notices import ReplacementControlMessages
 from store.addresses import MAX_ID, Address
 from store.timelines.replacements import OPERATOR, Replaced, Replacements
 
@@ -22,7 +22,7 @@ class Recalls:
     def __init__(self, replacements: Replacements, outgoing: Outgoing, *, secret: str) -> None:
         self._replacements = replacements
         self._outgoing = outgoing
-        self._notices = partial(notice, secret)
+        self._notices = ReplacementControlMessages(secret)
 
     async def run(
         self,

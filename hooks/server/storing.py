@@ -4,6 +4,7 @@ import contextlib
 from dataclasses import dataclass
 from functools import partial
 
+from hooks.messaging.replacement_notices import read_report
 from hooks.metrics import Metrics
 from hooks.metrics.archive import ArchiveCounts
 from hooks.metrics.hot_channels import HotCounts
@@ -98,7 +99,7 @@ async def make_store(
     wakeups = Wakeups(connections.blocking)
     stack.push_async_callback(wakeups.stop)
 
-    hot = HotChannels(redis, settings.pulls.hot_hits, HotCounts(metrics).update)
+    hot = HotChannels(redis, settings.pulls.hot_hits, read_report, HotCounts(metrics).update)
     puller = Puller(
         connections.pulling,
         archive,

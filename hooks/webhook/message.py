@@ -7,6 +7,7 @@ from functools import partial
 
 from hooks.errors import Refused
 from hooks.messaging.acknowledgements import Acknowledgements
+from hooks.messaging.replacement_notices import EDITED, RECALLED
 from hooks.messaging.sync import NEARLY_LATE_MS, Sync
 from hooks.webhook import body as fields
 from hooks.webhook.body import Body, moment, text, username
@@ -16,7 +17,6 @@ from store.addresses import Address, Global, Group, Inbox, Tag, Topic, is_busine
 from store.errors import ChannelRefused
 from store.record import SERVICE
 from store.timelines.append import Appender, Stored
-from store.timelines.replacements import EDITED, RECALLED
 
 _TOLD_LIVE = (RECALLED, EDITED)
 """What the service publishes to `business/…`, and has stored; it comes back through the broker's rule."""

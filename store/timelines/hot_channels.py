@@ -17,7 +17,7 @@ from store.record import Message, Shared, decode
 from store.redis.client import RedisClient
 from store.redis.pipelined import RedisConnection
 from store.redis.scripts import script
-from store.timelines.replacements import changed_mid, tells_of_another, with_change
+from store.timelines.replacement_notices import ReadReport, with_change
 from store.workers import Worker
 
 SECONDS = 1.0
@@ -49,18 +49,18 @@ class CachedChannel(NamedTuple):
             found += self.messages[first:end]
         return found
 
-    def grown(self, head: int, newer: Iterable[Message]) -> "CachedChannel":
-        """With what came up to `head`: a control message of a recall or an edit changes the message it is about."""
+    def grown(self, head: int, newer: Iterable[Message], read_report: ReadReport) -> "CachedChannel":
+        """Returns the channel with what came up to `head`, in which recalls and edits have changed older messages."""
         if head <= self.head:
             return self
         added = tuple(message for message in newer if message.mid > self.head)
         ids = self.ids + tuple(message.mid for message in added)
         messages, size = self.messages + added, self.size + sum(map(_size, added))
-        for told in filter(tells_of_another, added):
-            mid = changed_mid(told)
-            place = bisect_left(ids, mid)
-            if place < len(ids) and ids[place] == mid:
-                changed = with_change(messages[place], told)
+        for message in added:
+            report = read_report(message)
+            place = bisect_left(ids, report.mid) if report else len(ids)
+            if report and place < len(ids) and ids[place] == report.mid:
+                changed = with_change(messages[place], report, message.mid)
                 size += _size(changed) - _size(messages[place])
                 messages = (*messages[:place], changed, *messages[place + 1 :])
         return CachedChannel(self.low, head, messages, ids, size)
@@ -135,10 +135,12 @@ class HotChannels:
         self,
         redis: RedisClient | RedisConnection,
         threshold: float,
+        read_report: ReadReport,
         on_stats: Callable[[CacheStats], object] = lambda stats: None,
     ) -> None:
         self._redis = redis
         self._threshold = threshold
+        self._read_report = read_report
         self._on_stats = on_stats
         self._epoch = ""
         self._held: dict[str, CachedChannel] = {}
@@ -164,7 +166,7 @@ class HotChannels:
         """Returns a pull's copy of a channel, with the newer records that the script returned."""
         self._counts[name] += 1
         self._hits += 1
-        held = offer.held[name].grown(head, [Shared(*decode(record)) for record in records])
+        held = offer.held[name].grown(head, [Shared(*decode(record)) for record in records], self._read_report)
         now = self._held.get(name)
         if offer.epoch == self._epoch and now is not None and now.head < head:
             self._put(name, held)
@@ -240,7 +242,8 @@ class HotChannels:
             held = self._held.get(name)
             if held is None or newest.low > held.head:
                 held = CachedChannel(newest.low, newest.low)
-            self._put(name, held.grown(newest.head, [Shared(*decode(record)) for record in newest.records]))
+            newer = [Shared(*decode(record)) for record in newest.records]
+            self._put(name, held.grown(newest.head, newer, self._read_report))
 
     def _put(self, name: str, held: CachedChannel) -> None:
         self._held[name] = held.bounded()

@@ -130,7 +130,7 @@ class Puller:
         hot: HotChannels | None = None,
     ) -> None:
         self._redis = redis
-        self._hot = hot or HotChannels(redis, math.inf)
+        self._hot = hot or HotChannels(redis, math.inf, lambda message: None)
         self._archive = archive
         self._outbox = outbox
         self._window_us = window_us

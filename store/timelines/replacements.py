@@ -1,7 +1,7 @@
 """Recalling and editing messages: one script call each, in which the message is judged and its body replaced.
 
-Whatever reads a message reads its body, so a pull gives it as it is now. What has pulled it before is told by a
-control message, `im.recalled` or `im.edited`, which is stored where the message itself would go now.
+Whatever reads a message reads its body, so a pull gives it as it is now. A device that has pulled it before is
+told by a control message, which is stored where the message itself would go now.
 """
 
 import asyncio
@@ -10,33 +10,26 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-import orjson
-
 from store.addresses import Address, CommandTopic, Group, Inbox
 from store.archive.archive import Archive
 from store.archive.outbox import Outbox
 from store.errors import AccountSpent, ArchiveAway, ChannelRefused
 from store.groups.notices import Notice
-from store.record import SERVICE, Message, encode, encode_tail
+from store.record import SERVICE, encode, encode_tail
 from store.redis import keys
 from store.redis.budget import COPY_BYTES, NOT_JUDGED, UNBOUNDED, Budget, account
 from store.redis.client import RedisClient
 from store.redis.connection import wait_for_replicas
 from store.redis.memory import StoreMemory
 from store.redis.scripts import script
+from store.timelines.replacement_notices import ReplacementNotices
 
 OPERATOR = 0
 """The actor who may recall whatever is no control message, at any time."""
 
-RECALLED = "im.recalled"
-EDITED = "im.edited"
-
 _USERS_WAIT_SECONDS = 1.0
 _AWAY_SECONDS = 5.0
 """How long users' commands ask no archive that did not answer."""
-
-Notices = Callable[[Address, str, Mapping[str, Any]], Notice]
-"""Builds a control message from its address, type and body: its `id`, and all of it as JSON."""
 
 
 class Replaced(NamedTuple):
@@ -70,18 +63,20 @@ class ReplaceReply(NamedTuple):
 
 
 class _Change(NamedTuple):
-    """What is asked. body: of the control message. oldest: the lowest id the message may have. rest: see the script."""
+    """What is asked. oldest: the lowest id the message may have. notice: builds the control message to an address.
+
+    payload: what is before and behind the client id in the payload of an edited message.
+    """
 
     verb: str
-    kind: str
     to: Address
     mid: int
     actor: int
     command_id: str
     received_at: int | None
-    body: Mapping[str, Any]
     oldest: int
-    rest: bytes
+    notice: Callable[[Address], Notice]
+    payload: tuple[bytes, bytes] = (b"", b"")
 
 
 _SCRIPT = script("replace", ReplaceReply)
@@ -135,13 +130,15 @@ class Replacements:
         command_id: str,
         sent_at: int,
         received_at: int | None = None,
-        notices: Notices,
+        notices: ReplacementNotices,
     ) -> Replaced:
         """Takes a message back: its sender, the owner of its group, or OPERATOR. One that was is as it was."""
         oldest = 0 if actor == OPERATOR else sent_at * 1000 - self._recall_us
-        body = {"topic": to.topic, "mid": mid, "by": str(actor)}
-        change = _Change("recall", RECALLED, to, mid, actor, command_id, received_at, body, oldest, b"")
-        return await self._do(change, notices)
+
+        def notice(whom: Address) -> Notice:
+            return notices.recalled(whom, to, mid, actor)
+
+        return await self._do(_Change("recall", to, mid, actor, command_id, received_at, oldest, notice))
 
     async def edit(
         self,
@@ -153,26 +150,29 @@ class Replacements:
         sent_at: int,
         received_at: int | None = None,
         content: Mapping[str, Any],
-        notices: Notices,
+        notices: ReplacementNotices,
     ) -> Replaced:
         """Gives a message another content, its `type` and `body`: its sender may."""
-        body = {"topic": to.topic, "mid": mid, **content}
         oldest = sent_at * 1000 - self._edit_us
-        change = _Change("edit", EDITED, to, mid, actor, command_id, received_at, body, oldest, _rest(content))
-        return await self._do(change, notices)
+        payload = notices.edited_payload(content)
 
-    async def _do(self, change: _Change, notices: Notices) -> Replaced:
+        def notice(whom: Address) -> Notice:
+            return notices.edited(whom, to, mid, content)
+
+        return await self._do(_Change("edit", to, mid, actor, command_id, received_at, oldest, notice, payload))
+
+    async def _do(self, change: _Change) -> Replaced:
         """Asks the script, and again with what it lacks: who the author is, and what the archive has."""
         if self._memory is not None:
             self._memory.require_room()
         charge = self._budget.charge_for_many(str(change.actor), change.received_at)
         author = str(change.actor) if change.actor != OPERATOR else ""
         archived = b""
-        notice = notices(change.to, change.kind, change.body)
+        notice = change.notice(change.to)
         while True:
             own = None
             if author not in ("", SERVICE) and isinstance(change.to, Inbox):
-                own = notices(Inbox(int(author)), change.kind, change.body)
+                own = change.notice(Inbox(int(author)))
             reply = await self._run(change, charge, archived, author, notice, own)
             if reply.outcome == ReplaceOutcome.UNKNOWN and archived and change.actor != OPERATOR:
                 # Another change of it is not archived yet.
@@ -221,6 +221,7 @@ class Replacements:
     ) -> ReplaceReply:
         to, actor, now = change.to, str(change.actor), time.time_ns()
         gid = to.gid if isinstance(to, Group) else 0
+        before_id, behind_id = change.payload
         try:
             reply = await _SCRIPT.run(
                 self._redis,
@@ -241,7 +242,8 @@ class Replacements:
                 mid=change.mid,
                 oldest=change.oldest,
                 archived=archived,
-                rest=change.rest,
+                before_id=before_id,
+                behind_id=behind_id,
                 author=author,
                 notice=_tail(to.topic, notice, now),
                 own_notice=_tail(Inbox(int(author)).topic, own, now) if own is not None else b"",
@@ -257,42 +259,6 @@ class Replacements:
             raise self._budget.close(actor, change.received_at) from None
         await wait_for_replicas(self._redis, self._replicas)
         return reply
-
-
-def tells_of_another(message: Message) -> bool:
-    """Returns whether it is a control message that tells that another one was recalled or edited."""
-    if message.sender != SERVICE or not message.json or b'"type":"im.' not in message.payload:
-        return False
-    return _told(message).get("type") in (RECALLED, EDITED)
-
-
-def changed_mid(told: Message) -> int:
-    """Returns the id of the message that a control message is about."""
-    mid: int = _told(told)["body"]["mid"]
-    return mid
-
-
-def with_change(message: Message, told: Message) -> Message:
-    """Returns a message as it is after what a control message of it tells, whose id is that of the change."""
-    fields = _told(told)
-    body = fields["body"]
-    if fields["type"] == RECALLED:
-        changed = message._replace(json=False, payload=b"", replaced=told.mid, recalled_by=body["by"])
-    else:
-        content = {name: body[name] for name in ("type", "body") if name in body}
-        payload = b'{"id":%b%b' % (orjson.dumps(message.client_id), _rest(content))
-        changed = message._replace(json=True, payload=payload, replaced=told.mid)
-    return message.changed_to(changed)
-
-
-def _told(message: Message) -> dict[str, Any]:
-    fields: dict[str, Any] = orjson.loads(message.payload)
-    return fields
-
-
-def _rest(content: Mapping[str, Any]) -> bytes:
-    """Returns the part behind the `id` in the payload of an edited message."""
-    return b"," + orjson.dumps(content)[1:]
 
 
 def _kind(to: Address) -> str:

@@ -10,8 +10,8 @@
 -- `command`: recall or edit. `actor`: '0' is an operator. `kind`: of the address, inbox, group
 -- or channel; `to`: the uid, or the
 -- name of the channel. `oldest`: the message must not have a lower id (0: it may have any). `archived`: the message as
--- the archive has it, if Redis was asked before and does not have it ('': it was not). `rest`: what comes behind the
--- `id` in the payload of an edited message. `author`: whose inbox beside the receiver's is told ('' if that is not known).
+-- the archive has it, if Redis was asked before and does not have it ('': it was not). `before_id`, `behind_id`: what
+-- is before and behind the client id in the payload of an edited message. `author`: whose inbox beside the receiver's is told ('' if that is not known).
 -- `notice`: the control message without its id; `own_notice`: that to the author. `own_copies` is '1' if senders have
 -- their own messages in their inboxes. The actor's `account` may have `budget_most`, of which a command takes
 -- `budget_least` at least and each copy of a message `copy_bytes`, and is charged with `charge` beside what is written here ('': it is not judged).
@@ -24,7 +24,8 @@
 -- include batch outbox budget replacing roles
 -- guarded
 -- KEYS heads repeat group members channel
--- ARGV repeat_seconds:s command:text actor:text kind:text to:text topic:text mid:id oldest:us archived:text rest:text
+-- ARGV repeat_seconds:s command:text actor:text kind:text to:text topic:text mid:id oldest:us archived:text
+--   before_id:text behind_id:text
 --   author:text notice:text own_notice:text own_copies:flag account:text budget_least:bytes copy_bytes:bytes charge:text
 -- REPLY outcome=DONE|REPEATED|UNCHANGED|AUTHOR|UNKNOWN id noticed own_noticed author
 -- ERROR EMPTY BEHIND OUTBOXFULL REFUSED RATE FAILED
@@ -190,7 +191,8 @@ end
 if command == 'recall' then
   form, payload = 'r' .. change .. ':' .. actor, ''
 else
-  form, payload = 'e' .. change, '{"id":"' .. string.gsub(client_id, '[\\"]', '\\%0') .. '"' .. rest
+  form = 'e' .. change
+  payload = before_id .. '"' .. string.gsub(client_id, '[\\"]', '\\%0') .. '"' .. behind_id
 end
 record = table.concat({ mid, topic, sender, client_id, ts, form, payload }, '\n')
 if lies_here then

@@ -5,7 +5,6 @@ import itertools
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ import pytest_asyncio
 
 from hooks.messaging.group_notices import GroupControlMessages
 from hooks.messaging.moderation import MODERATION
-from hooks.messaging.notices import notice
+from hooks.messaging.replacement_notices import ReplacementControlMessages, read_report
 from store.addresses import Address, Group, Inbox
 from store.archive.archive import open_archive
 from store.archive.archiver import Archiver
@@ -40,6 +39,7 @@ WINDOW_US = 7 * 86_400_000_000
 GID = 77
 _ids = itertools.count(1)
 NOTICES = GroupControlMessages("secret")
+REPLACED = ReplacementControlMessages("secret")
 
 
 class Control(NamedTuple):
@@ -69,7 +69,7 @@ class Store:
         self.groups = self.new_groups()
         self.moderators = Moderators(self.redis, self.groups)
         self.seconds: list[CacheStats] = []
-        self.hot = HotChannels(self.redis, 1.0, self.seconds.append)
+        self.hot = HotChannels(self.redis, 1.0, read_report, self.seconds.append)
         """Its seconds pass when a test says so."""
         self.puller = self.new_puller(self.hot)
         self.permissions = PermissionWork(self.redis)
@@ -113,8 +113,11 @@ class Store:
     async def replace(self, verb: str, to: Address, mid: int, actor: int) -> Replaced:
         """Recalls a message, or edits it: its `body` says then which command did it."""
         number = self.last_number = next(_ids)
-        notices = partial(notice, "secret")
-        given: dict[str, Any] = {"command_id": f"c{number}", "sent_at": time.time_ns() // 1_000_000, "notices": notices}
+        given: dict[str, Any] = {
+            "command_id": f"c{number}",
+            "sent_at": time.time_ns() // 1_000_000,
+            "notices": REPLACED,
+        }
         if verb == "recall":
             return await self.replacements.recall(to, mid, actor, **given)
         return await self.replacements.edit(to, mid, actor, **given, content={"type": "text", "body": number})

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from hooks.messaging.replacement_notices import read_report
 from store.addresses import GLOBAL
 from store.errors import StoreBehind, StoreEmpty
 from store.record import Message
@@ -48,7 +49,7 @@ def mids(pulled: Pulled) -> list[int]:
 
 
 async def test_so_many_hits_make_a_channel_hot_and_fewer_cool_it(store: Store) -> None:
-    hot = HotChannels(store.redis, 4.0, store.seconds.append)
+    hot = HotChannels(store.redis, 4.0, read_report, store.seconds.append)
     store.puller = store.new_puller(hot)
     await store.create(2, mode="read")
     await say(store)
@@ -356,9 +357,9 @@ async def test_the_cold_read_the_archive_and_what_is_held(store: Store) -> None:
 
 def test_what_is_held_between_two_ids() -> None:
     messages = [Message(mid, "group/77", "1", "x", 0, True, b"{}") for mid in range(1, 8)]
-    held = CachedChannel(0, 0).grown(9, messages)
+    held = CachedChannel(0, 0).grown(9, messages, read_report)
     assert held.head == 9
-    assert held.grown(8, [messages[0]._replace(mid=10)]) is held
+    assert held.grown(8, [messages[0]._replace(mid=10)], read_report) is held
     for intervals, after, most, expected in (
         ([(0, 99)], 0, 99, [1, 2, 3, 4, 5, 6, 7]),
         ([(2, 4), (5, 7)], 0, 99, [3, 6]),

@@ -17,6 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
+from hooks.messaging.replacement_notices import read_report
 from store.addresses import GLOBAL, Address, Group, Inbox
 from store.errors import ChannelRefused
 from store.groups.groups import Limits
@@ -92,7 +93,9 @@ class Members(RuleBasedStateMachine):
     async def _start(self) -> None:
         self.store = Store(self.server.url, self.directory, LIMITS)
         await self.store.start()
-        self.hot: list[HotChannels] = [HotChannels(self.store.redis, 0.5, self.counts.append) for _ in range(2)]
+        self.hot: list[HotChannels] = [
+            HotChannels(self.store.redis, 0.5, read_report, self.counts.append) for _ in range(2)
+        ]
         self.pullers: list[Puller] = [self.store.new_puller(each) for each in self.hot]
 
     def teardown(self) -> None:

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from hooks.messaging.group_notices import GroupControlMessages
+from hooks.messaging.replacement_notices import ReplacementControlMessages, read_report
 from store.addresses import GLOBAL, Address, Group, Inbox, Tag
 from store.archive.archive import Archive, open_archive
 from store.archive.archiver import Archiver
@@ -34,11 +35,7 @@ from tests.servers import RedisServer
 WINDOW_US = 7 * 86_400_000_000
 SECRET = b"a secret"
 NOTICES = GroupControlMessages("hmac")
-
-
-def notice(to: Address, kind: str, body: Mapping[str, Any]) -> tuple[str, bytes]:
-    client_id = f"im.{time.time_ns()}"
-    return client_id, orjson.dumps({"id": client_id, "type": kind, "from": "0", "to": to.topic, "body": body})
+REPLACED = ReplacementControlMessages("hmac")
 
 
 class Store:
@@ -55,7 +52,7 @@ class Store:
         limits = Limits(write=500, read=1000, user=100, groups=100, made=100, known=False)
         self.writing = connect(server.url, single=True)
         self.groups = Groups(redis, self.writing, **self.bounds, limits=limits)
-        self.hot = HotChannels(redis, 0.5)
+        self.hot = HotChannels(redis, 0.5, read_report)
         self.cold = Puller(redis, archive, self.outbox, window_us=WINDOW_US, roaming_us=WINDOW_US)
         self.warm = Puller(redis, archive, self.outbox, window_us=WINDOW_US, roaming_us=WINDOW_US, hot=self.hot)
         self.replacements = self.replacing()
@@ -71,7 +68,7 @@ class Store:
 
     def _command(self, given: dict[str, Any]) -> dict[str, Any]:
         self.commands += 1
-        return {"command_id": f"c{self.commands}", "sent_at": time.time_ns() // 1_000_000, "notices": notice, **given}
+        return {"command_id": f"c{self.commands}", "sent_at": time.time_ns() // 1_000_000, "notices": REPLACED, **given}
 
     async def recall(self, to: Address, mid: int, actor: int, **given: Any) -> Replaced:
         return await self.replacements.recall(to, mid, actor, **self._command(given))

@@ -11,7 +11,6 @@ import time
 from collections import defaultdict
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multiple, rule, run_state_machine_as_test
 
-from hooks.messaging.notices import notice
+from hooks.messaging.replacement_notices import ReplacementControlMessages
 from store.addresses import GLOBAL, parse_stored
 from store.archive.archive import open_archive
 from store.archive.archiver import Archiver
@@ -306,7 +305,7 @@ class Sequence(RuleBasedStateMachine):
     async def _replaced(self, verb: str, message: Sent, mid: int, actor: int) -> Replaced:
         number = next(self.client_ids)
         common: Any = {"command_id": f"c{number}", "sent_at": time.time_ns() // 1_000_000}
-        common["notices"] = partial(notice, "secret")
+        common["notices"] = ReplacementControlMessages("secret")
         if verb == "recall":
             return await self.replacements.recall(parse_stored(message.topic), mid, actor, **common)
         content = {"type": "text", "body": number}
