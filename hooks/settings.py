@@ -158,7 +158,7 @@ class TimelineSettings:
         7.0,
         gt=0,
         le=3650,
-        description="Window of the timelines in Redis, in days. Stop all processes before raising it.",
+        description="Window of the timelines in Redis, in days.",
     )
     roaming: Roaming = Field(
         "week", description="How far back a pull reaches: `week` (Redis only), `month`, `quarter` or `year`."

@@ -15,7 +15,7 @@ EPOCH = PREFIX + b"epoch:2"
 CLOCK = PREFIX + b"clock"
 """String: the highest id given so far, microseconds since the Unix epoch."""
 WINDOW = PREFIX + b"window"
-"""String: how far back the timelines are kept, microseconds."""
+"""String: how far back the timelines are kept, microseconds: by all processes, whatever window each was given."""
 OUTBOX = PREFIX + b"outbox:2"
 """Stream, entry id `<id>-0`: what is not archived yet. Fields `k` (kind), `d` (data) and `v` (version of their layout).
 No entry's id lies above that of a message in it."""

@@ -62,7 +62,7 @@ class PullReply(NamedTuple):
 
     epoch: str
     clock: int
-    edge: int
+    lowest: int
     boundary: int
     reset: bool
     oldest: int
@@ -74,8 +74,8 @@ class PullReply(NamedTuple):
 
     @classmethod
     def parse(cls, reply: list[Any]) -> "PullReply":
-        epoch, clock, edge, boundary, reset, oldest, awaited, *lists = reply
-        ids = int(clock), int(edge), int(boundary)
+        epoch, clock, lowest, boundary, reset, oldest, awaited, *lists = reply
+        ids = int(clock), int(lowest), int(boundary)
         return cls(epoch.decode(), *ids, reset == 1, int(oldest or 0), int(awaited), *lists)
 
 
@@ -159,7 +159,7 @@ class Puller:
         )
         self._hot.begin(found.epoch)
         clock, boundary = found.clock, found.boundary
-        lowest = found.edge - self._further_us
+        lowest = found.lowest
         if found.reset:
             cursor = 0
         sources = [_source(found.merged, clock)]

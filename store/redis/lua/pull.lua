@@ -15,20 +15,21 @@
 -- name, the id above which it has all of it, and the id of the newest it knows of, with a space between. Then the names
 -- of channels everybody reads.
 --
--- The reply: the epoch; the clock; the edge of the window; the boundary; 1 if the cursor belongs to another epoch; the
--- oldest id in the outbox ('' if it is empty or nothing is missing below the boundary); the id below which nothing must
--- wait there, before the archive is read; { 1 if cut before its end,
--- record, … }; { name of each channel that was read, … }; { { name, id of its newest message, intervals, record newer
--- than what is at hand, … } of each channel with news that is at hand, … }; { name, intervals, … of all they read, if
--- something is missing below the boundary }. Records that are not cut are complete up to the clock; those that are, up
--- to the last one.
+-- Redis may keep less than `window`, as another process began with a shorter one, or as a longer one is not rebuilt yet.
+--
+-- The reply: the epoch; the clock; the lowest id that a pull reaches; the boundary; 1 if the cursor belongs to another
+-- epoch; the oldest id in the outbox ('' if it is empty or nothing is missing below the boundary); the id below which
+-- nothing must wait there, before the archive is read; { 1 if cut before its end, record, … }; { name of each channel
+-- that was read, … }; { { name, id of its newest message, intervals, record newer than what is at hand, … } of each
+-- channel with news that is at hand, … }; { name, intervals, … of all they read, if something is missing below the
+-- boundary }. Records that are not cut are complete up to the clock; those that are, up to the last one.
 --
 -- include holding bodies heap replacing
 -- guarded
--- KEYS epoch clock heads dormant seen inbox_prefix channel_map channel_prefix propagating unseen
+-- KEYS epoch clock window heads dormant seen inbox_prefix channel_map channel_prefix propagating unseen
 -- ARGV cursor:us most_records:count most_bytes:bytes caller_time:us window:us known_epoch:text uid:uid seen_fresh:ms
 --   further:us held_epoch:text at_hand:text tag_channels:text (common:text)...
--- REPLY epoch clock edge boundary reset oldest awaited merged read hot seen
+-- REPLY epoch clock lowest boundary reset oldest awaited merged read hot seen
 -- ERROR EMPTY
 
 local MAX_PAGE = 128
@@ -39,7 +40,7 @@ local MAX_NEWER = 32
 -- Digits of an id, and a colon.
 local ONE_INTERVAL = 17
 
-local state = redis.call('MGET', epoch_key, clock_key)
+local state = redis.call('MGET', epoch_key, clock_key, window_key)
 local epoch, clock = state[1], tonumber(state[2] or 0)
 if not epoch then
   return redis.error_reply('EMPTY no epoch')
@@ -63,8 +64,8 @@ if now - clock > 1000000 then
   redis.call('SET', clock_key, digits(clock))
 end
 
-local edge = math.max(now - window, 0)
-local lowest = edge - further
+local edge = math.max(now - math.min(window, tonumber(state[3] or window)), 0)
+local lowest = math.max(now - window, 0) - further
 
 -- Intervals that ended before anything that is kept are forgotten.
 local function forget_ended()
@@ -345,5 +346,5 @@ if missing then
 end
 
 return {
-  epoch, digits(clock), digits(edge), digits(boundary), reset and 1 or 0, oldest or '', digits(awaited), merged, read, hot, reply_map,
+  epoch, digits(clock), digits(lowest), digits(boundary), reset and 1 or 0, oldest or '', digits(awaited), merged, read, hot, reply_map,
 }

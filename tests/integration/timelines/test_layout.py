@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from store.addresses import Inbox
+from store.addresses import GLOBAL, Address, Inbox
 from store.archive.archive import open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
@@ -265,3 +265,53 @@ async def test_a_window_that_was_raised_keeps_what_is_there_as_long(later: Later
     lasting += [await redis.ttl(key) for key in await pieces_of(redis, 2)]
     assert len(lasting) == 2
     assert min(lasting) > WINDOW_US // 1_000_000
+
+
+async def test_what_dormant_users_missed_survives_a_window_that_was_raised(later: Later, redis: RedisClient) -> None:
+    await later.recovery(DAY_US).ensure()
+    await redis.zadd(keys.SEEN, {"1": 1})
+    await redis.hset(keys.DORMANT, "2", "0")
+    missed = await said(redis, DAY_US, Inbox(2))
+    await later.recovery().ensure()
+    assert await later.mids(2) == [missed]
+
+
+async def test_a_window_that_was_raised_is_complete_before_it_is_put_back(
+    later: Later, redis: RedisClient, tmp_path: Path
+) -> None:
+    """The archive is away when the process begins, which then answers pulls from what Redis keeps."""
+    await later.recovery(1).ensure()
+    await redis.zadd(keys.SEEN, {"1": 1, "2": 1})
+    mid = await said(redis, 1, Inbox(2))
+    await later.archiver.step()
+    await redis.delete(keys.bodies(span(mid)), *await pieces_of(redis, 2))
+    archive = open_archive("mysql://root@127.0.0.1:1/im")
+    with pytest.raises(ArchiveAway):
+        await StoreRecovery(redis, archive, later.archiver, window_us=WINDOW_US, sync_sender=True).ensure()
+    await archive.close()
+    assert await later.mids(2) == [mid]
+
+
+async def test_a_process_with_a_shorter_window_takes_nothing_away_that_was_put_back(
+    later: Later, redis: RedisClient
+) -> None:
+    await later.recovery(DAY_US).ensure()
+    await redis.zadd(keys.SEEN, {"1": 1, "2": 1})
+    await later.recovery().ensure()
+    old = time.time_ns() // 1000 - DAY_US * 3 // 2
+    for key in (keys.inbox(2, piece(old)), keys.channel(GLOBAL.channel)):
+        await redis.zadd(key, {str(old): old})
+    await redis.hset(keys.bodies(span(old)), str(old), f"{old}\nsingle/2\n1\na\n0\nj\n{{}}")
+    await said(redis, DAY_US, GLOBAL)
+    await said(redis, DAY_US, Inbox(2))
+    assert (await later.mids(2))[0] == old
+    assert await redis.zscore(keys.channel(GLOBAL.channel), str(old))
+
+
+async def said(redis: RedisClient, window_us: int, to: Address) -> int:
+    """Stores a message of user 1, by a process with such a window; its id."""
+    appender = Appender(redis, window_us=window_us, repeat_seconds=60, outbox_limit=2**30)
+    appender.start()
+    stored = await appender.append(to, "1", "a", 0, True, b"{}")
+    await appender.stop()
+    return stored.mid

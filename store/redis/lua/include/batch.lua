@@ -7,12 +7,12 @@
 -- `highest_id` is the highest that the caller was given.
 --
 -- include bodies
--- KEYS epoch clock outbox_bytes dormant inbox_prefix seen unseen
+-- KEYS epoch clock outbox_bytes window dormant inbox_prefix seen unseen
 -- ARGV caller_time:us window:us outbox_limit:bytes highest_id:us
 -- REPLY -
 -- ERROR EMPTY BEHIND OUTBOXFULL
 
-local state = redis.call('MGET', epoch_key, clock_key, outbox_bytes_key)
+local state = redis.call('MGET', epoch_key, clock_key, outbox_bytes_key, window_key)
 if not state[1] then
   return redis.error_reply('EMPTY no epoch')
 end
@@ -27,6 +27,9 @@ end
 local time = redis.call('TIME')
 local now = math.min(time[1] * 1000000 + time[2], caller_time + 5000000)
 local last = math.max(now - 1, tonumber(state[2] or 0))
+
+-- Another process may have put back more than this one keeps, and pulls rely on that.
+window = math.max(window, tonumber(state[4] or 0))
 
 -- A minute's difference of clocks is no matter.
 local window_edge = now - window - 60000000
