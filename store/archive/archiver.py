@@ -1,5 +1,6 @@
 """Carries the outbox into the archive: at least once each, in batches, and never stopped by one bad entry."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -9,6 +10,7 @@ import structlog
 
 from store.archive.handlers import Handler
 from store.archive.outbox import Outbox, OutboxEntry
+from store.cancellation import end
 from store.errors import ArchiveAway, ArchiveRefused, StoreError, UnknownVersion
 from store.workers import Backoff, Worker
 
@@ -49,8 +51,16 @@ class Archiver:
         self.failures: Counter[str] = Counter()
 
     async def run(self, worker: Worker) -> None:
-        """Runs steps until the worker is stopped, and finishes the current one."""
-        await worker.every(0.0, self._counted_step, retry=Backoff(FIRST_PAUSE, MAX_PAUSE), finishes=True)
+        """Runs steps until the worker is stopped, and finishes the current one.
+
+        A batch may take longer than a silent archiver is thought to live, so signs of life are shown beside the steps.
+        """
+        life = Worker(f"{worker.name} life", worker.stop)
+        living = asyncio.create_task(life.every(self._outbox.sign_seconds, self._outbox.show_life), name=life.name)
+        try:
+            await worker.every(0.0, self._counted_step, retry=Backoff(FIRST_PAUSE, MAX_PAUSE), finishes=True)
+        finally:
+            await end(living)
         try:
             await self._outbox.leave()
         except StoreError as error:

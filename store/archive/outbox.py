@@ -17,6 +17,8 @@ ENTRY_BYTES = 64
 """What an entry counts for in OUTBOX_BYTES on top of its data."""
 _DONE = script("outbox_done", int)
 _WAIT_SECONDS = 2.0
+_SILENCE_SECONDS = 5.0
+"""After this time another archiver takes over what a dead one was given. Pulls that need the archive wait for that."""
 _LOOK_SECONDS = 0.05
 DONE_AT_ONCE = 500
 """Entries a call of the script takes out: everybody else waits for it, a millisecond or so."""
@@ -42,10 +44,10 @@ class OutboxEntry(NamedTuple):
 class Outbox:
     """What one archiver reads, and anybody may measure. Its calls raise StoreAway.
 
-    Entries given to it are its own until they are `done`, or it has not asked for them for `idle` seconds.
+    Entries given to it are its own until they are `done`, or it was silent for `idle` seconds.
     """
 
-    def __init__(self, redis: RedisClient, *, idle: float = 30.0) -> None:
+    def __init__(self, redis: RedisClient, *, idle: float = _SILENCE_SECONDS) -> None:
         self._redis = redis
         self._list = WorkList(redis, keys.OUTBOX, GROUP, idle=idle)
 
@@ -53,6 +55,15 @@ class Outbox:
     def worker(self) -> str:
         """Returns what Redis calls this archiver."""
         return self._list.worker
+
+    @property
+    def sign_seconds(self) -> float:
+        """Returns how often an archiver that is busy shows that it lives."""
+        return self._list.sign_seconds
+
+    async def show_life(self) -> None:
+        """Keeps what this archiver was given its own for `idle` seconds more."""
+        await self._list.show_life()
 
     async def read(self, limit: int) -> list[OutboxEntry]:
         """Returns what up to `limit` entries of the stream hold: those this archiver did not finish, else those

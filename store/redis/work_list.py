@@ -26,9 +26,10 @@ Item = tuple[bytes, dict[bytes, bytes]]
 
 
 class WorkList:
-    """What a worker reads. Items given to it are its own until they leave the stream, or it has not read for `idle` s.
+    """What a worker reads. Items given to it are its own until they leave the stream, or it was silent for `idle` s.
 
-    group: the consumer group, made where there is none.
+    Reading is a sign of life; a worker that may be busy for longer shows others. group: the consumer group, made where
+    there is none.
     """
 
     def __init__(self, redis: RedisClient, stream: bytes, group: str, *, idle: float) -> None:
@@ -36,6 +37,7 @@ class WorkList:
         self._stream = stream
         self._group = group
         self._idle = idle
+        self.sign_seconds = idle / 4
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._again = False
         self._look_at = 0.0
@@ -71,6 +73,12 @@ class WorkList:
         items: list[Item] = reply[0][1] if reply else []
         return await self._still_there(items), items[-1][0] if len(items) == limit else None
 
+    async def show_life(self) -> None:
+        """Is a sign of life, due every `sign_seconds`. Raises StoreAway."""
+        # Before 7.2, without new items, Redis counts only reading items that were given before.
+        await self.unfinished(b"0-0", 1)
+        self._seen_until = time.monotonic() + self.sign_seconds
+
     def read_again(self) -> None:
         """Makes items come again that were read and did not leave the stream."""
         self._again = True
@@ -80,7 +88,8 @@ class WorkList:
         await _LEAVE.run(self._redis, stream_key=self._stream, group=self._group, leaving=self.worker, silence=_SILENCE)
 
     async def _next(self, limit: int, wait: bool) -> list[Item]:
-        await self._be_seen()
+        if time.monotonic() >= self._seen_until:
+            await self.show_life()
         if self._again:
             if unfinished := await self._read_group("0", limit, None):
                 return unfinished
@@ -88,13 +97,6 @@ class WorkList:
         if time.monotonic() >= self._look_at and (abandoned := await self._claim(limit)):
             return abandoned
         return await self._read_group(">", limit, BLOCK_MILLISECONDS if wait else None)
-
-    async def _be_seen(self) -> None:
-        """Shows a sign of life: before 7.2, without new items, Redis counts only reading items that were given
-        before."""
-        if time.monotonic() >= self._seen_until:
-            await self._read_group("0", 1, None)
-            self._seen_until = time.monotonic() + self._idle / 4
 
     async def _read_group(self, start: str, limit: int, block: int | None) -> list[Item]:
         streams: Any = {self._stream: start}

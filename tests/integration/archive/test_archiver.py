@@ -203,6 +203,38 @@ async def test_entries_of_an_archiver_that_is_alive_are_left_to_it(
     assert await live_redis.xlen(keys.OUTBOX) == 1
 
 
+class Slow(MessageHandler):
+    """Stores once it may."""
+
+    def __init__(self, archive: Archive) -> None:
+        super().__init__(archive)
+        self.busy, self.may_store = asyncio.Event(), asyncio.Event()
+
+    async def store(self, rows: Sequence[Message]) -> None:
+        self.busy.set()
+        await self.may_store.wait()
+        await super().store(rows)
+
+
+async def test_an_archiver_that_takes_long_keeps_its_batch(
+    archive: Archive, archive_url: str, live_redis: RedisClient, archiver_on: Make
+) -> None:
+    """The steps of the other one wait twice as long as a silent archiver is thought to live."""
+    await put(live_redis, [message(1)])
+    handler, stop = Slow(archive), asyncio.Event()
+    slow = Archiver(Outbox(live_redis, idle=1.0), {b"message": handler}, DeadLetters(live_redis))
+    running = asyncio.create_task(slow.run(Worker("archiver", stop)))
+    await asyncio.wait_for(handler.busy.wait(), 10)
+    other = archiver_on(archive, idle=1.0)
+    assert [await other.step(), await other.step()] == [0, 0]
+    handler.may_store.set()
+    await until(lambda: outbox_is_empty(live_redis))
+    stop.set()
+    await running
+    assert await stored(archive_url) == [message(1)]
+    assert slow.archived == 1
+
+
 class Cancelled(MessageHandler):
     """Is cancelled when the rows are stored, once."""
 

@@ -116,7 +116,7 @@ async def test_what_was_not_finished_comes_again_before_all_else(stream: Stream,
 async def test_the_list_is_made_where_there_is_none(stream: Stream, items: WorkList) -> None:
     stream.there, stream.new = False, [item(1)]
     assert await items.read(10) == [item(1)]
-    assert stream.calls[0] == "work_begin"
+    assert "work_begin" in stream.calls
 
 
 async def test_what_redis_refuses_otherwise_is_raised(stream: Stream, items: WorkList) -> None:
