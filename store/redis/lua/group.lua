@@ -73,7 +73,7 @@ local function have_written(invited)
   local looked, bytes = 0, 0
   local function look(mids)
     looked = looked + #mids
-    for _, record in ipairs(bodies_of(mids)) do
+    for _, record in ipairs(bodies_of(mids, 1, #mids)) do
       bytes = bytes + (record and #record or 0)
       local sender = record and string.match(record, head)
       if sender and missing[sender] then

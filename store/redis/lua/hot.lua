@@ -33,7 +33,7 @@ for argument = FIRST_ARGUMENT, #ARGV, 2 do
       local page =
         redis.call('ZREVRANGEBYSCORE', channel_prefix .. name, highest, '(' .. known, 'LIMIT', 0, PAGE)
       highest = #page < PAGE and known or '(' .. page[PAGE]
-      for index, record in ipairs(bodies_of(page)) do
+      for index, record in ipairs(bodies_of(page, 1, #page)) do
         -- One that is gone is like one that never was.
         bytes = bytes + (record and #record + beside or 0)
         if bytes > most_bytes then

@@ -143,7 +143,7 @@ local function newer(name, head)
     return {}
   end
   local mids = redis.call('ZRANGEBYSCORE', channel_prefix .. name, '(' .. known, '+inf', 'LIMIT', 0, MAX_NEWER + 1)
-  return #mids <= MAX_NEWER and bodies_of(mids) or nil
+  return #mids <= MAX_NEWER and bodies_of(mids, 1, #mids) or nil
 end
 
 -- The channels with new messages, among the user's and those that everybody reads. If many users gained or lost a tag
@@ -196,20 +196,23 @@ end
 
 -- The inbox, piece by piece: some pieces at a time, none where nothing was written for long.
 local piece, last_piece = math.floor((from + 1) / PIECE_US), math.floor(clock / PIECE_US)
+local inbox, above = inbox_prefix .. uid .. ':', '(' .. after
 local function next_pieces()
   while piece <= last_piece do
     local names = {}
     for number = piece, math.min(piece + MAX_PIECES - 1, last_piece) do
-      names[#names + 1] = inbox_prefix .. uid .. ':' .. digits(number)
+      names[#names + 1] = inbox .. number
     end
     piece = piece + #names
     if #names == 1 or redis.call('EXISTS', unpack(names)) > 0 then
       local found = {}
       for index, name in ipairs(names) do
-        found[index] = { name, '(' .. digits(from), '+inf' }
+        found[index] = { name, above, '+inf' }
+        above = '-inf'
       end
       return found
     end
+    above = '-inf'
   end
 end
 
@@ -233,24 +236,22 @@ for index, name in ipairs(with_news) do
   end
 end
 
--- Moves a source to its next id, with another page where one is needed; false at its end.
+-- Brings a source to its next page; false at its end.
 local first_page = math.max(1, math.min(MAX_PAGE, math.ceil((most_records + 1) / #sources)))
-local function advance(source)
-  local position = (source.position or 0) + 1
-  local page = source.page
-  while not page or not page[position] do
+local function next_page(source)
+  local size = source.page and MAX_PAGE or first_page
+  while true do
     local at = source.at or 1
     local range = source.ranges[at]
     if range and source.ended then
       source.at, source.ended = at + 1, false
     elseif range then
-      local size = page and MAX_PAGE or first_page
-      page = redis.call('ZRANGEBYSCORE', range[1], range[2], range[3], 'LIMIT', 0, size)
-      source.page = page
+      local page = redis.call('ZRANGEBYSCORE', range[1], range[2], range[3], 'LIMIT', 0, size)
       source.ended = #page < size
-      position = 1
       if #page > 0 then
         range[2] = '(' .. page[#page]
+        source.page, source.position = page, 1
+        return true
       end
     else
       local more = source.next_ranges and source.next_ranges()
@@ -260,28 +261,25 @@ local function advance(source)
       source.ranges, source.at = more, 1
     end
   end
-  source.position = position
-  source.id = tonumber(page[position])
+end
+
+-- Moves a source to its next id; false at its end.
+local function advance(source)
+  source.position = source.position + 1
+  if source.position > #source.page and not next_page(source) then
+    return false
+  end
+  source.id = tonumber(source.page[source.position])
   return true
 end
 
-local heap, size = {}, 0
-for _, source in ipairs(sources) do
-  if advance(source) then
-    size = size + 1
-    heap[size] = source
-  end
-end
-for index = math.floor(size / 2), 1, -1 do
-  sink(heap, size, index)
-end
+local merged, count, bytes = { 0 }, 0, 0
 
-local merged, count, bytes, last = { 0 }, 0, 0, 0
-local mids = {}
-
--- Gives the records of the ids so far, but for those that are gone; false where the answer is full before the last one.
-local function give()
-  for _, record in ipairs(bodies_of(mids)) do
+-- Gives the records of the ids `first` to `last` of a list, but for those that are gone; false once the answer is full.
+local function give(mids, first, last)
+  local bodies = bodies_of(mids, first, last)
+  for index = 1, last - first + 1 do
+    local record = bodies[index]
     if record then
       if bytes >= most_bytes then
         return false
@@ -291,36 +289,78 @@ local function give()
       bytes = bytes + #record
     end
   end
-  mids = {}
   return true
 end
 
-local full = false
-while size > 0 do
-  local source = heap[1]
-  -- A message may lie in the inbox and, put back from the archive, in a channel.
-  if source.id ~= last then
-    if #mids == MAX_PAGE or count + #mids == most_records then
-      full = not give() or count == most_records
-      if full then
-        break
+-- Gives the rest of the only source that has any, page by page; false if the answer is full before its end.
+local function give_rest(source)
+  repeat
+    local page, position = source.page, source.position
+    while position <= #page do
+      local last = math.min(#page, position + most_records - count - 1)
+      if last < position or not give(page, position, last) then
+        return false
       end
+      position = last + 1
     end
-    mids[#mids + 1] = source.page[source.position]
-    last = source.id
-  end
-  if not advance(source) then
-    heap[1] = heap[size]
-    heap[size] = nil
-    size = size - 1
-  end
-  if size > 1 then
+  until not next_page(source)
+  return true
+end
+
+-- Gives what several sources have in the order of their ids until one is left, and then the rest of that; false if the
+-- answer is full before their end.
+local function give_merged(heap, size)
+  local mids, last = {}, nil
+  while size > 1 do
+    local source = heap[1]
+    local mid = source.page[source.position]
+    -- A message may lie in the inbox and, put back from the archive, in a channel.
+    if mid ~= last then
+      if #mids == MAX_PAGE or count + #mids == most_records then
+        if not give(mids, 1, #mids) or count == most_records then
+          return false
+        end
+        mids = {}
+      end
+      mids[#mids + 1], last = mid, mid
+    end
+    if not advance(source) then
+      heap[1] = heap[size]
+      size = size - 1
+    end
     sink(heap, size, 1)
   end
+  if not give(mids, 1, #mids) then
+    return false
+  end
+  local left = heap[1]
+  if left.page[left.position] == last then
+    left.position = left.position + 1
+  end
+  return give_rest(left)
 end
-if full or not give() then
-  merged[1] = 1
+
+local heap = {}
+for _, source in ipairs(sources) do
+  if next_page(source) then
+    heap[#heap + 1] = source
+  end
 end
+if #heap > 1 then
+  for index = #heap, 1, -1 do
+    heap[index].id = tonumber(heap[index].page[1])
+  end
+  for index = math.floor(#heap / 2), 1, -1 do
+    sink(heap, #heap, index)
+  end
+end
+local complete = true
+if #heap == 1 then
+  complete = give_rest(heap[1])
+elseif #heap > 1 then
+  complete = give_merged(heap, #heap)
+end
+merged[1] = complete and 0 or 1
 
 local oldest, awaited, reply_map = nil, boundary, {}
 if missing then

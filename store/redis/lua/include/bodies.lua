@@ -32,28 +32,27 @@ local function span_expires_in(span, left)
   return expires_in(tonumber(span), SPAN_SECONDS, left)
 end
 
--- The records of ids in order, either way; false where it is gone, as the window has moved beyond it.
-local function bodies_of(mids)
-  local bodies, count, first = {}, #mids, 1
-  local span = count > 0 and span_of(mids[1])
-  while first <= count do
-    local last, next_span = first, nil
-    while last < count do
-      next_span = span_of(mids[last + 1])
-      if next_span ~= span then
-        break
-      end
-      last = last + 1
-    end
-    if last == first then
-      bodies[first] = redis.call('HGET', bodies_prefix .. span, mids[first])
-    else
-      local found = redis.call('HMGET', bodies_prefix .. span, unpack(mids, first, last))
-      for index = 1, #found do
-        bodies[first + index - 1] = found[index]
+-- The records of the ids `first` to `last` of a list, which are in order, either way; false where one is gone, as the
+-- window has moved beyond it.
+local function bodies_of(mids, first, last)
+  local bodies = {}
+  while first <= last do
+    local span, till = span_of(mids[first]), last
+    -- Mostly all are of one span.
+    if span_of(mids[last]) ~= span then
+      till = first
+      while span_of(mids[till + 1]) == span do
+        till = till + 1
       end
     end
-    first, span = last + 1, next_span
+    local found = redis.call('HMGET', bodies_prefix .. span, unpack(mids, first, till))
+    if till == last and #bodies == 0 then
+      return found
+    end
+    for index = 1, till - first + 1 do
+      bodies[#bodies + 1] = found[index]
+    end
+    first = till + 1
   end
   return bodies
 end
