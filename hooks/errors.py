@@ -20,6 +20,7 @@ from store.errors import (
     StoreFull,
     StoreUnknown,
     UnknownVersion,
+    UserBanned,
 )
 
 RETRY_SECONDS = 1
@@ -76,6 +77,8 @@ CODES: dict[str, Code] = {
     "bad_argument": Code(400, "An argument is missing or malformed."),
     "unauthorized": Code(401, "The token is missing, wrong or expired."),
     "not_a_uid": Code(403, "The token's `sub` is not a user id."),
+    "read_only": Code(403, "The viewer token may change nothing."),
+    "banned": Code(403, "The user is banned for now."),
     "not_found": Code(404, "This path does not exist."),
     "method_not_allowed": Code(405, "This path does not support this method."),
     "aggregated": Code(409, "The message is of a month that was aggregated: it cannot be recalled any more."),
@@ -96,7 +99,7 @@ CODES: dict[str, Code] = {
     "overloaded": Code(503, "The queue of waiting requests is full."),
     "answers_unread": Code(503, "Clients have left `IM_ANSWER_BYTES` of answers unread; there is no room for another."),
     "archive_away": Code(503, "The archive does not answer."),
-    "broker_away": Code(503, "EMQX cannot be reached: `IM_EMQX_API_URL` is not set."),
+    "broker_away": Code(503, "EMQX's REST API does not answer, or `IM_EMQX_API_URL` is not set."),
     "shutting_down": Code(503, "This process is about to stop."),
     "failed": Code(503, "The service failed on this request; it may succeed when it is tried again."),
 }
@@ -168,6 +171,8 @@ def problem(error: BaseException) -> Problem | None:
         return error
     if isinstance(error, SenderOverBudget):
         return OverBudget(error.client_id, error.retry_after)
+    if isinstance(error, UserBanned):
+        return Problem("banned")
     if isinstance(error, ChannelRefused):
         return Problem(error.code)
     if isinstance(error, StoreError):

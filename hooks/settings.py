@@ -96,6 +96,9 @@ class HookSettings:
 @concern
 class AdminSettings:
     admin_token: str = Field(repr=False, min_length=1, description="Bearer token of `/admin`.")
+    viewer_token: Annotated[str, Field(min_length=1)] | None = Field(
+        None, repr=False, description="Bearer token with which one may look at all of `/admin`, and change nothing."
+    )
 
 
 @concern

@@ -74,6 +74,10 @@ class AccountSpent(Exception):
     """Redis says that the sender has written as much as they may in that minute; nothing has changed."""
 
 
+class UserBanned(Exception):
+    """Operators have banned the user for a time; nothing has changed."""
+
+
 class ChannelRefused(Exception):
     """A group's or a tag's rules forbid this; nothing has changed. code: one word that says which rule."""
 

@@ -1,12 +1,12 @@
 """Serves `/admin` for operators, with their token; there is one module for each subject."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from aiohttp import web
 
-from hooks.errors import Problem
-from hooks.tokens.bearer import FixedTokens
+from hooks.api.audit import AuditApi
+from hooks.tokens.operators import OperatorTokens
 
 
 class Subject(Protocol):
@@ -16,14 +16,20 @@ class Subject(Protocol):
 
 
 class AdminApi:
-    def __init__(self, token: str, *subjects: Subject) -> None:
-        self._tokens = FixedTokens((token,))
-        self._subjects = subjects
+    def __init__(self, tokens: OperatorTokens, audit: AuditApi, *subjects: Subject) -> None:
+        self._tokens = tokens
+        self._audit = audit
+        self._subjects = (audit, *subjects)
 
     def routes(self) -> list[web.RouteDef]:
         return [route for subject in self._subjects for route in subject.routes()]
 
-    def check(self, request: web.Request) -> None:
-        """Raises Problem `unauthorized`."""
-        if not self._tokens.accept(request.headers.get("Authorization", "")):
-            raise Problem("unauthorized")
+    async def respond(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Returns the answer to an operator; what changes anything is noted. Raises Problem `unauthorized`,
+        `read_only`, and what the handler raises."""
+        caller = self._tokens.caller(request)
+        if request.method == "GET":
+            return await handler(request)
+        return await self._audit.noted(request, caller, handler)

@@ -1,6 +1,7 @@
 """Serves `/admin/deadletters`: what was refused, and why."""
 
 from base64 import b64decode
+from typing import Any
 
 from aiohttp import web
 
@@ -18,13 +19,15 @@ class DeadLettersApi:
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/admin/deadletters", self.list),
+            web.delete("/admin/deadletters", self.drop_all),
+            web.post("/admin/deadletters/replay", self.replay_all),
             web.post("/admin/deadletters/{number}/replay", self.replay),
             web.delete("/admin/deadletters/{number}", self.drop),
         ]
 
     async def list(self, request: web.Request) -> web.Response:
         after, limit = page(request)
-        return answer({"deadletters": await self._dead_letters.page(after, limit)})
+        return answer({"deadletters": await self._dead_letters.find(after, limit, *_kind(request))})
 
     async def replay(self, request: web.Request) -> web.Response:
         """Handles the letter's body again. If that succeeds the letter is deleted; otherwise the answer says what
@@ -33,14 +36,47 @@ class DeadLettersApi:
         letter = await self._dead_letters.get(number)
         if letter is None:
             raise Problem("not_found", f"there is no dead letter {number}")
+        await self._replay(letter)
+        return web.Response(status=204)
+
+    async def replay_all(self, request: web.Request) -> web.Response:
+        """Replays a page of letters of a kind; returns how many succeeded, how many are still refused, and the last
+        one."""
+        after, limit = page(request)
+        letters = await self._dead_letters.find(after, limit, *_kind(request))
+        replayed = 0
+        for letter in letters:
+            try:
+                await self._replay(letter)
+            except Problem as refused:
+                if refused.status >= 500:
+                    raise
+            else:
+                replayed += 1
+        last = letters[-1]["n"] if letters else None
+        return answer({"replayed": replayed, "refused": len(letters) - replayed, "last": last})
+
+    async def drop_all(self, request: web.Request) -> web.Response:
+        """Deletes a page of letters of a kind; returns how many, and the last one."""
+        after, limit = page(request)
+        letters = await self._dead_letters.find(after, limit, *_kind(request))
+        dropped = sum([await self._dead_letters.drop(letter["n"]) for letter in letters])
+        return answer({"deleted": dropped, "last": letters[-1]["n"] if letters else None})
+
+    async def _replay(self, letter: dict[str, Any]) -> None:
+        """Raises Problem."""
         if letter["cut"] or not self._webhook.handles(letter["source"]):
             raise Problem("not_replayable")
         await self._webhook.replay(letter["source"], b64decode(letter["body_b64"]))
-        await self._dead_letters.drop(number)
-        return web.Response(status=204)
+        await self._dead_letters.drop(letter["n"])
 
     async def drop(self, request: web.Request) -> web.Response:
         number = named(request, "number", "a dead letter")
         if not await self._dead_letters.drop(number):
             raise Problem("not_found", f"there is no dead letter {number}")
         return web.Response(status=204)
+
+
+def _kind(request: web.Request) -> tuple[str, str]:
+    """Returns the reason and the sender that are asked for; "" for any."""
+    return request.query.get("reason", ""), request.query.get("sender", "")

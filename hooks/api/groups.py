@@ -16,25 +16,34 @@ from store.addresses import MAX_ID, Inbox, parse
 from store.errors import ChannelRefused
 from store.groups.groups import OPERATOR, Changed, GroupInfo, Groups
 from store.groups.moderation import Moderators
+from store.operations.listing import Listing
 
 CHANGES = ("update", "transfer", "admin", "mute", "mode")
 """Commands that take the same fields here as over MQTT."""
 
 
 class GroupsApi:
-    def __init__(self, groups: Groups, moderators: Moderators, commands: Commands) -> None:
+    def __init__(self, groups: Groups, moderators: Moderators, listing: Listing, commands: Commands) -> None:
         self._groups = groups
         self._moderators = moderators
+        self._listing = listing
         self._commands = commands
 
     def routes(self) -> list[web.RouteDef]:
         return [
+            web.get("/admin/groups", self.page),
             web.post("/admin/groups", self.create),
             web.get("/admin/groups/{gid}", self.show),
             web.delete("/admin/groups/{gid}", self.dismiss),
             web.post("/admin/groups/{gid}/members", self.change_members),
             *(web.post(f"/admin/groups/{{gid}}/{name}", partial(self.change, name)) for name in CHANGES),
         ]
+
+    async def page(self, request: web.Request) -> web.Response:
+        """Returns a page of groups, in the order of their gids."""
+        after, limit = page(request)
+        found = [await self._groups.info(row.gid) for row in await self._listing.groups(after, limit)]
+        return answer({"groups": [_brief(group) for group in found if group is not None]})
 
     async def create(self, request: web.Request) -> web.Response:
         given = await fields(request)
@@ -94,16 +103,10 @@ class GroupsApi:
     async def _shown(self, gid: int) -> dict[str, Any]:
         group, moderation = await self._found(gid), await self._moderators.of(gid)
         return {
-            "gid": str(group.gid),
-            "owner": str(group.owner),
+            **_brief(group),
             "admins": [str(admin) for admin in moderation.admins],
-            "name": group.name,
             "notice": moderation.notice,
-            "mode": group.mode,
-            "open": group.open,
             "muted_until": moderation.muted_until if moderation.muted_until > time.time() * 1000 else None,
-            "made": group.made,
-            "member_count": group.members,
         }
 
     async def _run(self, gid: int, command: GroupCommand) -> Changed:
@@ -113,6 +116,18 @@ class GroupsApi:
             if refusal.code == "unknown_group":
                 raise Problem("not_found", f"there is no group {gid}") from None
             raise
+
+
+def _brief(group: GroupInfo) -> dict[str, Any]:
+    return {
+        "gid": str(group.gid),
+        "owner": str(group.owner),
+        "name": group.name,
+        "mode": group.mode,
+        "open": group.open,
+        "made": group.made,
+        "member_count": group.members,
+    }
 
 
 def _gid(given: dict[str, Any]) -> int:

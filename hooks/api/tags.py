@@ -5,23 +5,27 @@ from typing import Any
 
 from aiohttp import StreamReader, web
 
-from hooks.api.arguments import MAX_PAGE, PAGE, added_and_removed, answer, fields, integer
+from hooks.api.arguments import MAX_PAGE, PAGE, added_and_removed, answer, fields, integer, page
 from hooks.errors import Problem
 from hooks.messaging.command_fields import uid
 from hooks.messaging.tag_changes import TagChanges
 from store.addresses import tag_named
+from store.operations.listing import Listing
 from store.tags.tags import MANUAL, PROFILE, TagInfo, Tags
 
 MAX_TITLE = 255
 MAX_USERS = 10_000
 """Users in one list; more have to come as a file, or as a whole set."""
+MAX_WRONG = 100
+"""Wrong lines that a preview names."""
 _MAX_LINE = 100
 _READ_BYTES = 65536
 
 
 class TagsApi:
-    def __init__(self, tags: Tags, changes: TagChanges) -> None:
+    def __init__(self, tags: Tags, listing: Listing, changes: TagChanges) -> None:
         self._tags = tags
+        self._listing = listing
         self._changes = changes
 
     def routes(self) -> list[web.RouteDef]:
@@ -30,7 +34,9 @@ class TagsApi:
             web.get("/admin/tags/{tag}", self.show),
             web.put("/admin/tags/{tag}", self.put),
             web.delete("/admin/tags/{tag}", self.delete),
+            web.get("/admin/tags/{tag}/users", self.users),
             web.post("/admin/tags/{tag}/users", self.change_users),
+            web.post("/admin/tags/{tag}/preview", self.preview),
             web.put("/admin/tags/{tag}/users", self.replace_users),
         ]
 
@@ -88,6 +94,29 @@ class TagsApi:
             await new.take_effect()
         return web.Response(status=204)
 
+    async def users(self, request: web.Request) -> web.Response:
+        """Returns a page of the tag's holders, in the order of their uids, with the sources that say so."""
+        tag = _named(request)
+        after, limit = page(request)
+        await self._found(tag)
+        held = await self._listing.holders(tag, after, limit)
+        return answer({"users": [{"uid": str(each.uid), "sources": each.sources} for each in held]})
+
+    async def preview(self, request: web.Request) -> web.Response:
+        """Returns what is wrong in a list of users, line by line, and changes nothing."""
+        await self._found(_named(request))
+        users, count = 0, 0
+        wrong: list[dict[str, Any]] = []
+        async for number, line in _lines(request.content):
+            try:
+                _uid(line, number)
+                users += 1
+            except Problem as problem:
+                count += 1
+                if len(wrong) < MAX_WRONG:
+                    wrong.append({"line": number, "message": problem.message})
+        return answer({"users": users, "wrong": count, "first_wrong": wrong})
+
     async def _found(self, tag: str) -> TagInfo:
         info = await self._tags.info(tag)
         if info is None:
@@ -96,19 +125,29 @@ class TagsApi:
 
 
 async def _uids(content: StreamReader) -> AsyncIterator[list[int]]:
-    """Yields the users of a body, some at a time; empty lines say nothing.
+    """Yields the users of a body, some at a time. Raises Problem `bad_argument`, naming the line."""
+    uids: list[int] = []
+    async for number, line in _lines(content):
+        uids.append(_uid(line, number))
+        if len(uids) == MAX_USERS:
+            yield uids
+            uids = []
+    yield uids
 
-    Raises Problem `bad_argument`, naming the line.
-    """
+
+async def _lines(content: StreamReader) -> AsyncIterator[tuple[int, bytes]]:
+    """Yields the lines of a body that are not empty, with their numbers; one that is far too long, cut, is the last."""
     number, rest = 0, b""
     async for part in content.iter_chunked(_READ_BYTES):
         *lines, rest = (rest + part).split(b"\n")
-        yield [_uid(line, number + index) for index, line in enumerate(lines, 1) if line.strip()]
-        number += len(lines)
+        for line in lines:
+            number += 1
+            if line.strip():
+                yield number, line
         if len(rest) > _MAX_LINE:
             break
     if rest.strip():
-        yield [_uid(rest, number + 1)]
+        yield number + 1, rest[: _MAX_LINE + 1]
 
 
 def _uid(line: bytes, number: int) -> int:

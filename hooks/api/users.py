@@ -8,6 +8,7 @@ from aiohttp import web
 from hooks.api.arguments import answer, named
 from hooks.errors import Problem
 from store.addresses import number
+from store.bans.bans import Bans
 from store.groups.groups import Groups
 from store.presence.presence import Presence
 from store.tags.tags import Tags
@@ -17,11 +18,12 @@ _MAX_USERS = 10_000
 
 
 class UsersApi:
-    def __init__(self, presence: Presence, groups: Groups, tags: Tags, timelines: Timelines) -> None:
+    def __init__(self, presence: Presence, groups: Groups, tags: Tags, timelines: Timelines, bans: Bans) -> None:
         self._presence = presence
         self._groups = groups
         self._tags = tags
         self._timelines = timelines
+        self._bans = bans
 
     def routes(self) -> list[web.RouteDef]:
         return [web.get("/admin/presence", self.presence), web.get("/admin/users/{uid}", self.user)]
@@ -42,6 +44,7 @@ class UsersApi:
         devices = await self._presence.devices([uid])
         groups = await self._groups.of_user(uid)
         inbox = await self._timelines.inbox(uid)
+        ban = await self._bans.of(uid)
         return answer(
             {
                 **_online(devices[uid]),
@@ -51,6 +54,7 @@ class UsersApi:
                 "tags": [each._asdict() for each in await self._tags.of_user(uid)],
                 "last_seen": await self._presence.last_seen(uid),
                 "timeline": inbox._asdict(),
+                "ban": ban and {"until": ban.until, "reason": ban.reason},
             }
         )
 

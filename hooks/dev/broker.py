@@ -10,6 +10,7 @@ from aiohttp import web
 
 from hooks.dev import events
 from hooks.dev.authorization import Authorizer
+from hooks.dev.bans import BanList
 from hooks.dev.connection import KILLED, MAX_QOS, Connection
 from hooks.dev.events import SESSION_EXPIRY_SECONDS, Columns, EventClient, EventMessage
 from hooks.dev.login import EmbeddedLogin
@@ -44,6 +45,7 @@ class EmbeddedBroker:
         self.started_at = time.monotonic()
         self.bytes_rate = bytes_rate
         self.sessions: dict[str, Session] = {}
+        self.bans = BanList()
         self._rules = rules
         self._webhook = webhook
         self._exact: dict[str, dict[Session, int]] = {}

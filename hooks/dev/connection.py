@@ -143,10 +143,12 @@ class Connection:
             raise ConnectRefused(packets.IDENTIFIER_REJECTED, "client_identifier_not_valid")
         if connect.will and (connect.will.qos > MAX_QOS or not valid_name(connect.will.topic)):
             raise ConnectRefused(packets.SERVER_UNAVAILABLE, "will not supported")
+        clientid = f"{connect.username}-{connect.clientid or secrets.token_hex(8)}"
+        if self._broker.bans.refuses(connect.username or "", clientid):
+            raise ConnectRefused(packets.NOT_AUTHORIZED, "banned")
         expires_at = None
         if not self._broker.faults.booting:
             expires_at = await self._broker.login.check(connect.username, connect.password)
-        clientid = f"{connect.username}-{connect.clientid or secrets.token_hex(8)}"
         host, port = self._transport.peer
         client = EventClient(
             clientid=clientid,
@@ -327,7 +329,7 @@ class Connection:
     async def _publish_will(self) -> None:
         """Publishes the will. It is authorized now, not at the login; unlike a publish it has no peer."""
         will = self._will
-        if will is None:
+        if will is None or self._broker.bans.refuses(self.client.username, self.client.clientid):
             return
         if not await self.permissions.allows(Question("publish", will.topic, will.qos, will.retain)):
             log.warning("will_denied", clientid=self.client.clientid, topic=will.topic)

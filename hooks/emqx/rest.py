@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -11,11 +11,14 @@ import orjson
 from yarl import URL
 
 from hooks.metrics import Metrics
+from store.addresses import number
 
 MAX_USERNAMES = 100
 """Users asked for at once: EMQX looks through all its clients whatever their number, but bounds the address."""
 
 _PAGE = 1000
+_BANNED_BY = "emqx-im"
+_OF_BANS = {(404, "NOT_FOUND"), (400, "ALREADY_EXISTS")}
 _CLIENT_FIELDS = "clientid,username,connected,connected_at"
 
 
@@ -154,6 +157,31 @@ class Rest:
         there, _ = await self._ask("DELETE", _client(clientid))
         return there
 
+    async def bans(self) -> AsyncIterator[tuple[int, int]]:
+        """Yields the users that this service banned, and until when, seconds. What others banned is theirs."""
+        page, more = 1, True
+        while more:
+            answer = await self._call("GET", f"/banned?{urlencode({'page': page, 'limit': _PAGE})}")
+            for each in answer["data"]:
+                uid = number(each["who"]) if each["as"] == "username" and each["by"] == _BANNED_BY else None
+                if uid is not None and each["until"] != "infinity":
+                    yield uid, _milliseconds(each["until"]) // 1000
+            more, page = answer["meta"]["hasnext"], page + 1
+
+    async def ban(self, username: str, until: int, reason: str) -> bool:
+        """Refuses logins of a user until a time, seconds; returns False if a ban of theirs is in the list, as EMQX
+        changes none. One that is over by now changes nothing.
+        """
+        ends = datetime.fromtimestamp(until, UTC)
+        if ends <= datetime.now(UTC):
+            return True
+        ban = {"as": "username", "who": username, "by": _BANNED_BY, "reason": reason, "until": ends.isoformat()}
+        return (await self._ask("POST", "/banned", ban))[0]
+
+    async def end_ban(self, username: str) -> None:
+        """Lets a user log in again; nothing happens if they are not banned."""
+        await self._call("DELETE", f"/banned/username/{quote(username, safe='')}")
+
     async def drop_cache(self, clientid: str) -> None:
         """Makes the client's permissions be asked for again. A client that is gone has none."""
         await self._call("DELETE", f"{_client(clientid)}/authorization/cache")
@@ -189,7 +217,7 @@ class Rest:
         return (await self._ask(method, path, body))[1]
 
     async def _ask(self, method: str, path: str, body: Any = None) -> tuple[bool, Any]:
-        """Returns whether the client that was asked about is there, and the answer's JSON, if there is any."""
+        """Returns whether the client or ban is there (a new ban: is not), and the answer's JSON, if there is any."""
         data = None if body is None else orjson.dumps(body)
         try:
             async with self._session.request(method, URL(self._base + path, encoded=True), data=data) as response:
@@ -201,7 +229,9 @@ class Rest:
             answer = orjson.loads(raw) if raw else None
         except orjson.JSONDecodeError:
             answer = None
-        gone = status == 404 and isinstance(answer, dict) and answer.get("code") == "CLIENTID_NOT_FOUND"
+        code = answer.get("code") if isinstance(answer, dict) else None
+        gone = (status, code) == (404, "CLIENTID_NOT_FOUND")
+        gone = gone or (path.startswith("/banned") and (status, code) in _OF_BANS)
         if gone or 200 <= status < 300:
             self._count.labels("done").inc()
             return not gone, None if gone else answer

@@ -13,6 +13,7 @@ import structlog
 
 from hooks.emqx.rest import Listed
 from hooks.messaging import boot_sweep
+from hooks.messaging.banning import Banning
 from hooks.messaging.session_limit import SessionLimit
 from hooks.metrics import Metrics
 from store.addresses import number
@@ -44,6 +45,7 @@ class Reconciler:
         boots: Boots,
         metrics: Metrics,
         limit: SessionLimit | None = None,
+        banning: Banning | None = None,
     ) -> None:
         self._presence = presence
         self._lease = lease
@@ -51,6 +53,7 @@ class Reconciler:
         self._boots = boots
         self._metrics = metrics
         self._limit = limit
+        self._banning = banning
 
     async def run(self, seconds: int, worker: Worker) -> None:
         """Reconciles once after this process began, and then whenever no process has for that many seconds."""
@@ -82,9 +85,13 @@ class Reconciler:
         done = Reconciled()
         if self._limit is not None:
             self._limit.begin()
+        if self._banning is not None:
+            await self._banning.begin()
         async for page in self._listing():
             if self._limit is not None:
                 self._limit.see(page)
+            if self._banning is not None:
+                self._banning.see(page)
             listed.update(map(_identity, _devices(page)))
             came = await self._presence.connected(*_devices(await self._let_in(page)))
             self._metrics.presence_drift.labels("missing").inc(came.devices)

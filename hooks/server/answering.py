@@ -1,6 +1,8 @@
 """The fourth step: what answers requests."""
 
 from hooks.api.admin import AdminApi
+from hooks.api.audit import AuditApi
+from hooks.api.bans import BansApi
 from hooks.api.deadletters import DeadLettersApi
 from hooks.api.groups import GroupsApi
 from hooks.api.health import HealthApi
@@ -18,6 +20,7 @@ from hooks.server.messaging import Messaging
 from hooks.server.storing import Storing
 from hooks.settings import Settings
 from hooks.tokens.bearer import FixedTokens, UserTokens
+from hooks.tokens.operators import OperatorTokens
 from hooks.webhook.authz import AuthzHook
 from hooks.webhook.device_events import ClientHook
 from hooks.webhook.dispatcher import Webhook
@@ -61,10 +64,12 @@ def make_parts(
         metrics,
     )
     admin = AdminApi(
-        settings.admin.admin_token,
-        UsersApi(store.presence, store.groups, store.tags, store.timelines),
-        GroupsApi(store.groups, store.moderators, messaging.commands),
-        TagsApi(store.tags, messaging.tag_changes),
+        OperatorTokens(settings.admin.admin_token, settings.admin.viewer_token),
+        AuditApi(store.audit),
+        UsersApi(store.presence, store.groups, store.tags, store.timelines, store.bans),
+        BansApi(messaging.banning),
+        GroupsApi(store.groups, store.moderators, store.listing, messaging.commands),
+        TagsApi(store.tags, store.listing, messaging.tag_changes),
         PublishApi(store.appender, messaging.outgoing, max_payload=settings.messages.max_payload),
         RecallApi(messaging.recalls),
         DeadLettersApi(store.dead_letters, webhook),

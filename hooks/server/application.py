@@ -78,7 +78,7 @@ class Parts:
             if request.method == "OPTIONS" and (allowed := self.origins.preflight(request.path, request.headers)):
                 return allowed
             if request.path.startswith("/admin"):
-                self.admin.check(request)
+                return await self.admin.respond(request, handler)
             return await handler(request)
         except web.HTTPException as error:
             codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}

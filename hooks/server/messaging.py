@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from hooks.messaging.acknowledgements import Acknowledgements
+from hooks.messaging.banning import Banning
 from hooks.messaging.broker_permissions import BrokerPermissions
 from hooks.messaging.cache_watch import CacheWatch
 from hooks.messaging.caches import Caches
@@ -39,12 +40,13 @@ from store.workers import Run
 
 @dataclass(frozen=True)
 class Messaging:
-    """ender: ends sessions in EMQX; None without its REST API. undecided: is told of questions nobody could decide.
+    """banning, ender: bring bans to EMQX, and end sessions there; None without its REST API.
 
-    workers: by name.
+    undecided: is told of questions nobody could decide. workers: by name.
     """
 
     acknowledgements: Acknowledgements
+    banning: Banning | None
     commands: Commands
     denials: Denials
     ender: SessionEnder | None
@@ -63,6 +65,7 @@ class _Sessions:
     """What needs EMQX's REST API."""
 
     permissions: BrokerPermissions
+    banning: Banning
     ender: SessionEnder
     undecided: Undecided
     workers: dict[str, Run]
@@ -86,6 +89,7 @@ def make_messaging(
     )
     return Messaging(
         acknowledgements=acknowledgements,
+        banning=sessions.banning if sessions else None,
         commands=Commands(store.groups, store.moderators, outgoing, member_cache, secret=settings.control.secret),
         denials=denials,
         ender=sessions.ender if sessions else None,
@@ -126,5 +130,6 @@ def _sessions(
     )
     watch = CacheWatch(watching(redis), WatchedCaches(redis), rest, presence, subscriptions, metrics)
     ender = SessionEnder(rest, metrics)
-    workers = session_works(broker, redis, rest, presence, ender, metrics)
-    return _Sessions(permissions, ender, watch.undecided, {"cache_watch": watch.run, **workers})
+    banning = Banning(store.bans, rest, ender)
+    workers = session_works(broker, redis, rest, presence, ender, banning, metrics)
+    return _Sessions(permissions, banning, ender, watch.undecided, {"cache_watch": watch.run, **workers})

@@ -3,6 +3,7 @@
 from functools import partial
 
 from hooks.emqx.rest import Rest
+from hooks.messaging.banning import Banning
 from hooks.messaging.boot_sweep import BootSweep
 from hooks.messaging.reconcile import Reconciler
 from hooks.messaging.session_ender import SessionEnder
@@ -22,13 +23,15 @@ def session_works(
     rest: Rest,
     presence: Presence,
     ender: SessionEnder,
+    banning: Banning,
     metrics: Metrics,
 ) -> dict[str, Run]:
     """Workers by name."""
     boots, limit = Boots(redis), SessionLimit(rest, ender, settings.user_sessions)
-    reconciler = Reconciler(presence, reconciling(redis), rest, boots, metrics, limit)
+    reconciler = Reconciler(presence, reconciling(redis), rest, boots, metrics, limit, banning)
     return {
         "session_ender": ender.run,
+        "banning": banning.run,
         "boot_sweep": BootSweep(rest, boots, sweeping(redis), ender).run,
         "reconcile": partial(reconciler.run, settings.reconcile_seconds),
     }

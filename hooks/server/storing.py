@@ -15,13 +15,16 @@ from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
 from store.archive.upkeep import keep_up
+from store.bans.bans import Bans
 from store.groups.groups import Groups, Limits
 from store.groups.moderation import Moderators
+from store.operations.audit import Audit
 from store.operations.dead_letters import DeadLetters
+from store.operations.listing import Listing
 from store.presence.presence import Presence
 from store.redis.budget import Budget
 from store.redis.memory import StoreMemory, default_outbox_limit
-from store.redis.write_bounds import WriteBounds
+from store.redis.write_bounds import ScriptBounds, WriteBounds
 from store.tags.replacement import Propagator
 from store.tags.tags import Tags
 from store.timelines.append import Appender
@@ -42,10 +45,13 @@ class Storing:
     appender: Appender
     archive_counts: ArchiveCounts
     archiver: Archiver
+    audit: Audit
+    bans: Bans
     budget: Budget
     dead_letters: DeadLetters
     groups: Groups
     keeper: StoreKeeper
+    listing: Listing
     memory: StoreMemory
     moderators: Moderators
     outbox: Outbox
@@ -76,19 +82,21 @@ async def make_store(
     recovery = StoreRecovery(redis, archive, archiver, window_us=window_us, sync_sender=sync_sender)
 
     budget = Budget(settings.messages.send_bytes, settings.messages.send_rate, settings.messages.operators)
-    bounds: WriteBounds = {
+    unpaid: ScriptBounds = {
         "window_us": window_us,
         "repeat_seconds": settings.messages.dedupe_seconds,
         "outbox_limit": outbox_limit,
         "replicas": settings.redis.redis_wait,
-        "budget": budget,
         "memory": memory,
     }
+    bounds: WriteBounds = {**unpaid, "budget": budget}
     appender = Appender(redis, **bounds, sync_sender=sync_sender, on_batch=metrics.batch_size.observe)
     appender.start()
     stack.push_async_callback(appender.stop)
     groups = Groups(redis, connections.writing, **bounds, limits=_limits(settings))
     tags = Tags(redis, connections.writing, **bounds)
+    bans = Bans(redis, connections.writing, **unpaid)
+    audit = Audit(archive, outbox, connections.writing, **unpaid)
     replacements = Replacements(
         *(connections.writing, archive, outbox),
         **bounds,
@@ -114,10 +122,13 @@ async def make_store(
         appender=appender,
         archive_counts=archive_counts,
         archiver=archiver,
+        audit=audit,
+        bans=bans,
         budget=budget,
         dead_letters=dead_letters,
         groups=groups,
-        keeper=StoreKeeper(recovery, archive, (appender, groups, tags, replacements)),
+        keeper=StoreKeeper(recovery, archive, (appender, groups, tags, replacements, bans, audit)),
+        listing=Listing(archive, outbox),
         memory=memory,
         moderators=Moderators(redis, groups),
         outbox=outbox,

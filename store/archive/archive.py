@@ -11,6 +11,7 @@ from store.archive.tables.changes import Change
 from store.archive.tables.groups import GroupTables
 from store.archive.tables.moderation import ModerationTables
 from store.archive.tables.months import Month
+from store.archive.tables.operators import OperatorTables
 from store.archive.tables.roaming import BlockReader
 from store.archive.tables.server_state import ServerState
 from store.archive.tables.tags import TagTables
@@ -73,6 +74,10 @@ class Archive(Protocol):
         """Admins, mutes and notices of groups."""
 
     @property
+    def operators(self) -> OperatorTables:
+        """Returns bans, and what operators did."""
+
+    @property
     def tags(self) -> TagTables:
         """Tags and their holders."""
 
@@ -100,7 +105,9 @@ class Archive(Protocol):
         """Returns one message that is a row."""
 
     async def highest_id(self) -> int:
-        """Returns the highest id of any message, or change of a group or a tag; 0 if there is none."""
+        """Returns the highest id of any message, change of a group, a tag or a ban, or call of an operator; 0 if there
+        is none.
+        """
 
     async def oldest_id(self) -> int:
         """Returns the lowest id of any row; 0 if there is none."""

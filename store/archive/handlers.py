@@ -7,6 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from store.archive.archive import Archive
 from store.archive.tables.groups import ROWS_AT_ONCE, GroupRow, decode_group, decode_members
 from store.archive.tables.moderation import decode_moderation, decode_mutes
+from store.archive.tables.operators import decode_audit, decode_ban
 from store.archive.tables.tags import decode_holders, decode_tag
 from store.record import SERVICE, Message, decode
 
@@ -94,5 +95,8 @@ def handlers(archive: Archive) -> Mapping[bytes, Handler[Any]]:
         # A tag as it stands after a change, and what users hold of one after a change of many of them.
         b"tag": OneRow(decode_tag, archive.tags.store_tags),
         b"holder": ManyRows(decode_holders, archive.tags.store_holders),
+        # A user's ban as it stands after a change, and one call of an operator.
+        b"ban": OneRow(decode_ban, archive.operators.store_bans),
+        b"audit": OneRow(decode_audit, archive.operators.store_audit),
     }
     return kinds

@@ -113,6 +113,12 @@ class Outbox:
         first: Any = await self._redis.xrange(keys.OUTBOX, count=1)
         return _id(first[0]) if first else None
 
+    async def caught_up_with_now(self) -> None:
+        """Returns when the archive has everything that is in the outbox now. Raises ArchiveAway."""
+        last: Any = await self._redis.xrevrange(keys.OUTBOX, count=1)
+        if last:
+            await self.caught_up(_id(last[0]) + 1)
+
     async def caught_up(self, id_: int, oldest: int | None = None) -> None:
         """Returns when the archive has everything below an id: nothing of it is left in the outbox.
 

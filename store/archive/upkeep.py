@@ -6,12 +6,13 @@ import structlog
 
 from store.archive.archive import Archive
 from store.archive.tables.months import AGGREGATED, Roaming, droppable_before, month_of
+from store.archive.tables.operators import AUDIT_SECONDS
 from store.workers import Backoff, Worker
 
 INTERVAL_SECONDS = 3600.0
 RETRY_SECONDS = (10.0, 60.0)
 """The first pause after a failure, and the longest."""
-ROWS_KEPT_SECONDS = 3600
+ROWS_AUDIT_SECONDS = 3600
 """How long an aggregated month keeps its rows, for pulls that looked before where to read it."""
 
 _log = structlog.get_logger(__name__)
@@ -43,13 +44,15 @@ async def put_in_order(archive: Archive, roaming: Roaming, retention_days: float
         _log.info("archive dropped rows", count=dropped)
     if dropped := await archive.tags.drop(beyond):
         _log.info("archive dropped holders", count=dropped)
+    if dropped := await archive.operators.drop_audit(now - AUDIT_SECONDS * 1_000_000):
+        _log.info("archive dropped audit", count=dropped)
     if dropped := await archive.blocks.drop(beyond):
         _log.info("archive dropped blocks", count=dropped)
 
 
 async def aggregated_below(archive: Archive) -> int:
     """Returns the id below which every row has been read from blocks for an hour. Raises ArchiveAway."""
-    aggregated = set(await archive.blocks.aggregated_for(ROWS_KEPT_SECONDS))
+    aggregated = set(await archive.blocks.aggregated_for(ROWS_AUDIT_SECONDS))
     month = month_of(await archive.oldest_id())
     while month in aggregated:
         month = month_of(month.edge)

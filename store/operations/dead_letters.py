@@ -16,6 +16,9 @@ MAX_OF_SENDER = 100
 MAX_BYTES = 256 * 1024 * 1024
 
 
+_LOOKED_AT = 200
+"""Letters that are read together: they have up to 64 KiB each."""
+
 ARCHIVE = "archive"
 """The source of what was in the outbox. It is kept without an epoch, too, as a rebuild empties the outbox."""
 
@@ -82,6 +85,14 @@ class DeadLetters:
             for number, letter in zip(numbers, letters, strict=True)
             if letter is not None
         ]
+
+    async def find(self, after: int, limit: int, reason: str = "", sender: str = "") -> list[dict[str, Any]]:
+        """Returns letters as `page` does, of one reason and of one sender where they are given."""
+        found: list[dict[str, Any]] = []
+        while len(found) < limit and (letters := await self.page(after, _LOOKED_AT)):
+            found += [each for each in letters if reason in ("", each["reason"]) and sender in ("", each["sender"])]
+            after = letters[-1]["n"]
+        return found[:limit]
 
     async def get(self, number: int) -> dict[str, Any] | None:
         letter = await self._redis.hget(keys.DEAD_LETTERS, str(number))

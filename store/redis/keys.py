@@ -96,6 +96,11 @@ BUDGET_PREFIX = PREFIX + b"b:"
 HANDED_IN = ("stream", "lease")
 """Names in the headers of scripts that work on one of several keys: a list of work, a lease."""
 
+BANS = PREFIX + b"bans"
+"""Sorted set: banned user by when that ends (milliseconds); some have ended."""
+BANS_CHANGED = PREFIX + b"bans:changed"
+"""String: id of the last change of a ban."""
+
 USERS_PER_BITMAP = 1 << 12
 """So many users share one presence bitmap."""
 
@@ -111,6 +116,8 @@ GROUP_PREFIX = PREFIX + b"g:"
 """What groups' names start with."""
 MUTES_PREFIX = PREFIX + b"gx:"
 """What the names of groups' mutes start with."""
+BAN_PREFIX = PREFIX + b"ban:"
+"""What the names of users' bans start with."""
 HOLDERS_PREFIX = PREFIX + b"th:"
 """What the names of sets of a tag's holders start with; then `source:tag`."""
 FORMER_PREFIX = PREFIX + b"tw:"
@@ -227,6 +234,11 @@ def repeat(sender: str, topic: str, client_id: str) -> bytes:
 def bitmap(number: int) -> bytes:
     """Bitmap of the users from `number * USERS_PER_BITMAP` on."""
     return BITMAP_PREFIX + b"%d" % number
+
+
+def ban(uid: int) -> bytes:
+    """String, until the ban ends: `until` (milliseconds), the id of the change and the reason, a line each."""
+    return BAN_PREFIX + b"%d" % uid
 
 
 def subscribing(uid: int) -> bytes:

@@ -19,6 +19,7 @@ from store.errors import (
     StoreEmpty,
     StoreError,
     StoreFull,
+    UserBanned,
 )
 from store.redis.client import RedisClient
 from store.redis.headers import HeaderError
@@ -31,7 +32,7 @@ _REFUSALS: dict[str, type[StoreError]] = {
     "OUTBOXFULL": OutboxFull,
     "OOM": StoreFull,
 }
-_ERRORS = {*_REFUSALS, "REFUSED", "RATE", "FAILED"}
+_ERRORS = {*_REFUSALS, "REFUSED", "RATE", "BANNED", "FAILED"}
 
 Reply = TypeVar("Reply")
 
@@ -104,6 +105,8 @@ class Script(Generic[Reply]):
                 return ChannelRefused(rest)
             if code == "RATE":
                 return AccountSpent()
+            if code == "BANNED":
+                return UserBanned()
             if code == "FAILED":
                 return EntryFailed(rest)
             if refusal := _REFUSALS.get(code):

@@ -1,13 +1,9 @@
-"""Runs the scripts that change tags: what they all begin with, and what their refusals become."""
+"""The scripts that change tags, and their replies."""
 
-import time
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from store.redis.client import RedisClient
-from store.redis.connection import wait_for_replicas
-from store.redis.memory import StoreMemory
-from store.redis.scripts import Reply, Script, script
+from store.redis.scripts import script
 
 
 class TagOutcome(StrEnum):
@@ -60,49 +56,3 @@ DELETE = script("tag_delete", TagReply)
 REPLACE = script("tag_replace", TagReply)
 HOLDERS = script("tag_holders", HoldersReply)
 PROPAGATE = script("tag_propagate", PropagateReply)
-
-
-class TagScript:
-    """highest_id: of those it was given; a store whose clock is below it has lost them."""
-
-    def __init__(
-        self,
-        redis: RedisClient,
-        *,
-        window_us: int,
-        repeat_seconds: int,
-        outbox_limit: int,
-        replicas: int = 0,
-        memory: StoreMemory | None = None,
-    ) -> None:
-        """redis: a client of one connection (`connect(…, single=True)`)."""
-        self._redis = redis
-        self._window_us = window_us
-        self.repeat_seconds = repeat_seconds
-        self._outbox_limit = outbox_limit
-        self._replicas = replicas
-        self._memory = memory
-        self.highest_id = 0
-
-    async def run(self, script: Script[Reply], *, share: int = 1, **values: Any) -> Reply:
-        """Returns the reply of the script to these values beside those of `include/batch.lua`.
-
-        share: leaves the outbox to others once it is full to this part of its limit. Raises ChannelRefused, StoreError.
-        """
-        if self._memory is not None:
-            self._memory.require_room()
-        reply = await script.run(
-            self._redis,
-            caller_time=time.time_ns() // 1000,
-            window=self._window_us,
-            outbox_limit=self._outbox_limit // share,
-            highest_id=self.highest_id,
-            **values,
-        )
-        await wait_for_replicas(self._redis, self._replicas)
-        return reply
-
-    def given(self, id_: int) -> int:
-        """Notes an id that a script gave."""
-        self.highest_id = max(self.highest_id, id_)
-        return id_

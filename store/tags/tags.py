@@ -12,11 +12,12 @@ from typing import Any, NamedTuple, Unpack
 from store.addresses import CommandTopic, Tag, parse_channel
 from store.errors import AccountSpent, StoreEmpty, StoreError
 from store.redis import keys
+from store.redis.batch_script import BatchScript
 from store.redis.budget import NOT_JUDGED, UNBOUNDED, Budget, account
 from store.redis.client import RedisClient
 from store.redis.scripts import Script
 from store.redis.write_bounds import ScriptBounds
-from store.tags.script import DELETE, HOLDERS, PROPAGATE, PUT, REPLACE, PropagateReply, TagOutcome, TagReply, TagScript
+from store.tags.script import DELETE, HOLDERS, PROPAGATE, PUT, REPLACE, PropagateReply, TagOutcome, TagReply
 
 MANUAL = "manual"
 PROFILE = "profile"
@@ -32,12 +33,17 @@ _OUTBOX_SHARE = 2
 
 
 class TagInfo(NamedTuple):
-    """holders: how many; while a change of many is being propagated, those whose maps say so."""
+    """holders: how many; while a change of many is being propagated, those whose maps say so. propagating: it is.
+
+    sources: how many each of SOURCES gave it to.
+    """
 
     tag: str
     title: str
     followable: bool
     holders: int
+    propagating: bool
+    sources: dict[str, int]
 
 
 class Holding(NamedTuple):
@@ -72,10 +78,10 @@ class Tags:
         budget: Budget = UNBOUNDED,
         **bounds: Unpack[ScriptBounds],
     ) -> None:
-        """redis: answers questions. budget: of users who follow. write_connection, bounds: those of a TagScript."""
+        """redis: answers questions. budget: of users who follow. write_connection, bounds: those of a BatchScript."""
         self._redis = redis
         self._budget = budget
-        self._script = TagScript(write_connection, **bounds)
+        self._script = BatchScript(write_connection, **bounds)
 
     @property
     def highest_id(self) -> int:
@@ -196,11 +202,17 @@ class Tags:
         pipeline = self._redis.pipeline(transaction=False)
         for tag in tags:
             pipeline.hmget(keys.tag(tag), ["made", "deleted", "title", "followable", "holders"])
-        replies = await self._replies(pipeline) if tags else []
-        return [
-            None if made is None or deleted else TagInfo(tag, title.decode(), followable == b"1", int(holders or 0))
-            for tag, (made, deleted, title, followable, holders) in zip(tags, replies, strict=True)
-        ]
+            pipeline.hexists(keys.PROPAGATING, tag)
+            for source in SOURCES:
+                pipeline.scard(keys.holders(source, tag))
+        replies = iter(await self._replies(pipeline) if tags else ())
+        found: list[TagInfo | None] = []
+        for tag, fields, propagating, *counts in zip(tags, *[replies] * (2 + len(SOURCES)), strict=True):
+            made, deleted, title, followable, holders = fields
+            sources = dict(zip(SOURCES, counts, strict=True))
+            known = (tag, (title or b"").decode(), followable == b"1", int(holders or 0), bool(propagating), sources)
+            found.append(None if made is None or deleted else TagInfo(*known))
+        return found
 
     async def _follow(
         self, tag: str, uid: int, add: Sequence[int], remove: Sequence[int], repeat: bytes, received_at: int | None

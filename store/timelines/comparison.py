@@ -39,7 +39,9 @@ class Comparison:
         changes = await self._archive.newest_changes(highest, _COMPARED)
         edge = time.time_ns() // 1000 - self._window_us + _MARGIN_US
         messages = [each for each in await self._archive.newest(highest, _COMPARED) if each.mid > edge]
-        if not await self._know(changes):
+        if not await self._know(changes) or not await self._knows_ban(
+            await self._archive.operators.newest_ban(highest)
+        ):
             return True
         for message in messages:
             if not await self._held(message):
@@ -53,6 +55,10 @@ class Comparison:
             pipeline.hget(_key(channel), "changed")
         replies: list[Any] = await pipeline.execute() if changes else []
         return all(int(known or 0) >= changed for known, (_, changed) in zip(replies, changes, strict=True))
+
+    async def _knows_ban(self, changed: int) -> bool:
+        """Returns whether Redis has this change of a ban."""
+        return int(await self._redis.get(keys.BANS_CHANGED) or 0) >= changed
 
     async def _held(self, message: Message) -> bool:
         """Returns whether a timeline of the message holds it, or each belongs to a user who was dormant then."""

@@ -138,11 +138,13 @@ class Puller:
         self._sync_sender = sync_sender
 
     async def pull(self, uid: int, cursor: int, limit: int, epoch: str = "") -> Pulled:
-        """Returns up to `limit` messages after `cursor`. Raises StoreEmpty, StoreAway, ArchiveAway."""
+        """Returns up to `limit` messages after `cursor`. Raises UserBanned, StoreEmpty, StoreAway,
+        ArchiveAway."""
         offer = self._hot.offer()
         found = await _SCRIPT.run(
             self._redis,
             more_arguments=(GLOBAL.channel,),
+            ban_key=keys.ban(uid),
             channel_map_key=keys.channel_map(uid),
             cursor=cursor,
             most_records=limit,

@@ -15,6 +15,7 @@ import structlog
 from store.addresses import parse_stored
 from store.archive.archive import Archive
 from store.archive.archiver import Archiver
+from store.bans.restore import restore_bans
 from store.errors import ArchiveAway, StoreEmpty
 from store.groups.restore import restore_groups
 from store.groups.restore_moderation import restore_moderation
@@ -104,6 +105,7 @@ class StoreRecovery:
             await restore_groups(self._redis, self._archive.groups, lowest, lease.keep)
             await restore_moderation(self._redis, self._archive.moderation, lease.keep)
             await restore_tags(self._redis, self._archive.tags, lease.keep)
+            await restore_bans(self._redis, self._archive.operators, lease.keep)
             count = await self._put_back(highest, lease, progress)
             lowest = max(lowest, time.time_ns() // 1000)
             epoch = await _BEGIN_EPOCH.run(

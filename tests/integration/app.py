@@ -146,10 +146,14 @@ class EmqxApi:
         self._began = time.monotonic()
         self.version = "5.8.9"
         self.caches_dropped = 0
+        self.banned: dict[str, dict[str, str]] = {}
         self.url = ""
 
     def routes(self) -> list[web.RouteDef]:
         return [
+            web.get("/api/v5/banned", self.bans),
+            web.post("/api/v5/banned", self.ban),
+            web.delete("/api/v5/banned/username/{who}", self.end_ban),
             web.post("/api/v5/publish/bulk", self.publish),
             web.get("/api/v5/nodes", self.running_nodes),
             web.get("/api/v5/clients", self.clients),
@@ -226,6 +230,23 @@ class EmqxApi:
 
     async def end_session(self, request: web.Request) -> web.Response:
         del self.sessions[request.match_info["clientid"]]
+        return web.Response(status=204)
+
+    async def bans(self, request: web.Request) -> web.Response:
+        """One a page, whatever is asked for."""
+        held, page = list(self.banned.values()), int(request.query["page"])
+        return web.json_response({"data": held[page - 1 : page], "meta": {"hasnext": page < len(held)}})
+
+    async def ban(self, request: web.Request) -> web.Response:
+        given = await request.json()
+        if given["who"] in self.banned:
+            return web.json_response({"code": "ALREADY_EXISTS", "message": "{}"}, status=400)
+        self.banned[given["who"]] = given
+        return web.json_response(given)
+
+    async def end_ban(self, request: web.Request) -> web.Response:
+        if self.banned.pop(request.match_info["who"], None) is None:
+            return web.json_response({"code": "NOT_FOUND", "message": "username: not found"}, status=404)
         return web.Response(status=204)
 
     async def drop_cache(self, request: web.Request) -> web.Response:

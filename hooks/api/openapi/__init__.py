@@ -12,7 +12,13 @@ from hooks.api.openapi.paths import PATHS
 from hooks.api.openapi.schema_helpers import TAG, UID, Schema, one_of, ref
 from hooks.api.openapi.schemas import SCHEMAS
 
-_PARAMETERS: dict[str, Schema] = {"uid": UID, "gid": UID, "tag": TAG, "number": {"type": "integer", "minimum": 1}}
+_PARAMETERS: dict[str, Schema] = {
+    "uid": UID,
+    "gid": UID,
+    "tag": TAG,
+    "number": {"type": "integer", "minimum": 1},
+    "clientid": {"type": "string"},
+}
 _HOOK = one_of("client", "will", "message", "group", "authz")
 _TOKENS = {
     "operator": "`IM_ADMIN_TOKEN`.",
@@ -22,7 +28,7 @@ _TOKENS = {
 _MEANINGS = {
     400: "It can never succeed as it is.",
     401: "The token is missing, wrong or expired.",
-    403: "The token names no user.",
+    403: "The token names no user, or one who is banned; or it may change nothing.",
     404: "There is no such thing.",
     409: "It cannot be done with this one.",
     413: "The body is over 1 MiB.",
@@ -41,7 +47,7 @@ def document() -> dict[str, Any]:
             "version": __version__,
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
-        "paths": {path: {**_named(path), **operations} for path, operations in PATHS.items()},
+        "paths": {path: {**_named(path), **_bounded(operations)} for path, operations in PATHS.items()},
         "components": {
             "schemas": SCHEMAS,
             "responses": {
@@ -56,6 +62,14 @@ def document() -> dict[str, Any]:
             },
         },
     }
+
+
+def _bounded(operations: dict[str, Any]) -> dict[str, Any]:
+    """Returns the operations; those by which operators change something are refused to the viewer token."""
+    for method, operation in operations.items():
+        if method != "get" and operation["security"] == [{"operator": []}]:
+            operation["responses"].setdefault("403", {"$ref": "#/components/responses/403"})
+    return operations
 
 
 def _named(path: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hooks.api.bans import MAX_REASON, MAX_SECONDS
 from hooks.api.openapi.schema_helpers import (
     COUNT,
     FLAG,
@@ -9,7 +10,9 @@ from hooks.api.openapi.schema_helpers import (
     MICROSECONDS,
     MODE,
     NOTHING,
+    SOURCES_HELD,
     TEXT,
+    UID,
     list_of,
     nullable,
     object_of,
@@ -18,13 +21,14 @@ from hooks.api.openapi.schema_helpers import (
     page,
     ref,
 )
-from hooks.api.tags import MAX_USERS
+from hooks.api.tags import MAX_USERS, MAX_WRONG
 from store.addresses import MAX_ID
 from store.groups.groups import MAX_MEMBERS
 from store.groups.moderation import MAX_MUTE_SECONDS, MAX_NAME, MAX_NOTICE
 
 _MEMBERS = list_of(GIVEN_UID, maxItems=MAX_MEMBERS)
 _NAME = {"type": "string", "maxLength": MAX_NAME}
+_KIND = {**page(COUNT), "reason": TEXT, "sender": TEXT}
 _HOLDERS = list_of(GIVEN_UID, maxItems=MAX_USERS)
 
 PATHS: dict[str, dict[str, Any]] = {
@@ -45,11 +49,26 @@ PATHS: dict[str, dict[str, Any]] = {
     },
     "/admin/users/{uid}": {
         "get": operation(
-            "One user: presence, groups, tags, the time when they were last seen, and their timeline.",
+            "One user: presence, groups, tags, when they were last seen, their timeline, and their ban.",
             {200: ref("User")},
             404,
             503,
         )
+    },
+    "/admin/users/{uid}/ban": {
+        "put": operation(
+            "Bans the user for so many seconds: ends their sessions, and refuses logins and pulls until then.",
+            {204: NOTHING},
+            *(400, 404, 413, 503),
+            body=object_of(
+                {"seconds": {"type": "integer", "minimum": 1, "maximum": MAX_SECONDS}},
+                {"reason": {"type": "string", "maxLength": MAX_REASON}},
+            ),
+        ),
+        "delete": operation("Ends the user's ban.", {204: NOTHING}, 404, 503),
+    },
+    "/admin/users/{uid}/devices/{clientid}": {
+        "delete": operation("Disconnects the device and ends its session in EMQX.", {204: NOTHING}, 404, 503)
     },
     "/admin/tags": {
         "get": operation(
@@ -71,6 +90,12 @@ PATHS: dict[str, dict[str, Any]] = {
         "delete": operation("Takes the tag from all its holders and deletes it.", {204: NOTHING}, 404, 503),
     },
     "/admin/tags/{tag}/users": {
+        "get": operation(
+            "A page of the tag's holders, in the order of their uids, with the sources that say so.",
+            {200: object_of({"users": list_of(object_of({"uid": UID, "sources": SOURCES_HELD}))})},
+            *(400, 404, 503),
+            arguments=page(COUNT),
+        ),
         "post": operation(
             "Gives the tag to users and takes it from users, by one source; answers how many holders changed.",
             {200: ref("Changed")},
@@ -86,6 +111,22 @@ PATHS: dict[str, dict[str, Any]] = {
             body=TEXT,
             body_type="text/plain",
         ),
+    },
+    "/admin/tags/{tag}/preview": {
+        "post": operation(
+            "Checks a list of uids, one on each line, and names the lines that are wrong; changes nothing.",
+            {
+                200: object_of(
+                    {
+                        **{"users": COUNT, "wrong": COUNT},
+                        "first_wrong": list_of(object_of({"line": COUNT, "message": TEXT}), maxItems=MAX_WRONG),
+                    }
+                )
+            },
+            *(404, 503),
+            body=TEXT,
+            body_type="text/plain",
+        )
     },
     "/admin/publish": {
         "post": operation(
@@ -112,7 +153,29 @@ PATHS: dict[str, dict[str, Any]] = {
             body=object_of({"topic": {"type": "string", "example": "single/1002"}, "mid": MICROSECONDS}),
         )
     },
+    "/admin/audit": {
+        "get": operation(
+            "What operators changed in the last 90 days, newest first; `after` is the id of the last one.",
+            {200: object_of({"audit": list_of(ref("AuditedCall"))})},
+            *(400, 503),
+            arguments=page(MICROSECONDS),
+        )
+    },
+    "/admin/sent": {
+        "get": operation(
+            "What operators sent in the last 90 days, newest first; `after` is the id of the last one.",
+            {200: object_of({"sent": list_of(ref("SentMessage"))})},
+            *(400, 503),
+            arguments=page(MICROSECONDS),
+        )
+    },
     "/admin/groups": {
+        "get": operation(
+            "A page of groups, in the order of their gids.",
+            {200: object_of({"groups": list_of(ref("ListedGroup"))})},
+            *(400, 503),
+            arguments=page(COUNT),
+        ),
         "post": operation(
             "Creates a group, with all rights and within the usual limits.",
             {200: ref("Group")},
@@ -124,7 +187,7 @@ PATHS: dict[str, dict[str, Any]] = {
                     "members": _MEMBERS,
                 },
             ),
-        )
+        ),
     },
     "/admin/groups/{gid}": {
         "get": operation(
@@ -192,10 +255,24 @@ PATHS: dict[str, dict[str, Any]] = {
     },
     "/admin/deadletters": {
         "get": operation(
-            "A page of refused messages with the reasons, oldest first.",
+            "A page of refused messages with the reasons, oldest first; of one `reason` or `sender`, if given.",
             {200: object_of({"deadletters": list_of(ref("DeadLetter"))})},
             *(400, 503),
-            arguments=page(COUNT),
+            arguments=_KIND,
+        ),
+        "delete": operation(
+            "Deletes a page of dead letters, of one `reason` or `sender`, if given; answers how many, and the last.",
+            {200: object_of({"deleted": COUNT, "last": nullable(COUNT)})},
+            *(400, 503),
+            arguments=_KIND,
+        ),
+    },
+    "/admin/deadletters/replay": {
+        "post": operation(
+            "Processes a page of dead letters again, of one `reason` or `sender`, if given; deletes what succeeds.",
+            {200: object_of({"replayed": COUNT, "refused": COUNT, "last": nullable(COUNT)})},
+            *(400, 413, 503),
+            arguments=_KIND,
         )
     },
     "/admin/deadletters/{number}/replay": {

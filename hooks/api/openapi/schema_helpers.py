@@ -44,6 +44,7 @@ UID: Schema = {"type": "string", "pattern": "^[1-9][0-9]{0,15}$"}
 GIVEN_UID: Schema = {"anyOf": [UID, {"type": "integer", "minimum": 1, "maximum": MAX_ID}]}
 MODE = one_of("write", "read")
 TAG: Schema = {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"}
+SOURCES_HELD: Schema = list_of(one_of("manual", "profile", "follow"), minItems=1)
 
 NOTHING = None
 """An answer without a body."""

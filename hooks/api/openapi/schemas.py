@@ -7,6 +7,7 @@ from hooks.api.openapi.schema_helpers import (
     MICROSECONDS,
     MILLISECONDS,
     MODE,
+    SOURCES_HELD,
     TAG,
     TEXT,
     UID,
@@ -20,6 +21,14 @@ from hooks.api.openapi.schema_helpers import (
 from hooks.errors import CODES
 
 _ROLE = one_of("owner", "admin", "member")
+_GROUP: dict[str, Schema] = {
+    **{"gid": UID, "owner": UID, "name": TEXT, "mode": MODE, "open": FLAG},
+    **{"made": MICROSECONDS, "member_count": COUNT},
+}
+_CALL: dict[str, Schema] = {
+    **{"id": MICROSECONDS, "at": MILLISECONDS, "name": TEXT},
+    "status": {"type": "integer"},
+}
 
 MESSAGE: dict[str, Schema] = {
     **{"last_id": MICROSECONDS, "mid": MICROSECONDS, "topic": TEXT, "from": TEXT, "id": TEXT},
@@ -39,18 +48,27 @@ SCHEMAS: dict[str, Schema] = {
             "timeline": object_of(
                 {"messages": COUNT, "oldest": nullable(MICROSECONDS), "newest": nullable(MICROSECONDS)}
             ),
+            "ban": nullable(object_of({"until": MILLISECONDS, "reason": TEXT})),
         }
     ),
-    "Holding": object_of(
-        {"tag": TAG, "title": TEXT, "sources": list_of(one_of("manual", "profile", "follow"), minItems=1)}
-    ),
-    "Tag": object_of({"tag": TAG, "title": TEXT, "followable": FLAG, "holders": COUNT}),
-    "Group": object_of(
+    "Holding": object_of({"tag": TAG, "title": TEXT, "sources": SOURCES_HELD}),
+    "Tag": object_of(
         {
-            **{"gid": UID, "owner": UID, "admins": list_of(UID), "name": TEXT, "notice": TEXT, "mode": MODE},
-            **{"open": FLAG, "muted_until": nullable(MILLISECONDS), "made": MICROSECONDS, "member_count": COUNT},
-        },
+            **{"tag": TAG, "title": TEXT, "followable": FLAG, "holders": COUNT, "propagating": FLAG},
+            "sources": object_of({"manual": COUNT, "profile": COUNT, "follow": COUNT}),
+        }
+    ),
+    "ListedGroup": object_of(_GROUP),
+    "Group": object_of(
+        {**_GROUP, "admins": list_of(UID), "notice": TEXT, "muted_until": nullable(MILLISECONDS)},
         {"members": list_of(UID), "mutes": list_of(object_of({"uid": UID, "until": MILLISECONDS}))},
+    ),
+    "AuditedCall": object_of({**_CALL, "address": TEXT, "call": TEXT, "detail": {"type": "object"}}),
+    "SentMessage": object_of(
+        {
+            **{**_CALL, "topic": nullable(TEXT), "qos": nullable(COUNT), "type": nullable(TEXT), "body": {}},
+            "mid": nullable(MICROSECONDS),
+        }
     ),
     "Changed": object_of({"added": COUNT, "removed": COUNT}),
     "DeadLetter": object_of(

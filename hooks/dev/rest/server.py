@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from hooks.dev.broker import EmbeddedBroker
-from hooks.dev.rest import clients, node, publish
+from hooks.dev.rest import banned, clients, node, publish
 from hooks.dev.rest.requests import BROKER, ErrorAnswer, answered
 
 _MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -26,6 +26,9 @@ def application(broker: EmbeddedBroker, api_key: str, api_secret: str) -> web.Ap
             web.get("/api/v5/nodes", node.nodes),
             web.delete("/api/v5/authorization/cache", node.forget_all_permissions),
             web.get("/api/v5/authorization/sources/{type}/status", node.source_status),
+            web.get("/api/v5/banned", banned.page),
+            web.post("/api/v5/banned", banned.put),
+            web.delete("/api/v5/banned/{as}/{who}", banned.end),
             web.post("/api/v5/publish", publish.publish),
             web.post("/api/v5/publish/bulk", publish.publish_bulk),
             web.get("/api/v5/clients", clients.clients),

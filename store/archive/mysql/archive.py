@@ -9,6 +9,7 @@ from store.archive.mysql.connections import MySQLConnections
 from store.archive.mysql.groups import MySQLGroups
 from store.archive.mysql.health import server_state
 from store.archive.mysql.moderation import MySQLModeration
+from store.archive.mysql.operators import MySQLOperators
 from store.archive.mysql.partitions import drop_months, make_months
 from store.archive.mysql.rows import write_rows
 from store.archive.mysql.tags import MySQLTags
@@ -38,6 +39,7 @@ class MySQLArchive:
         self.blocks = MySQLBlocks(self._connections)
         self.groups = MySQLGroups(self._connections)
         self.moderation = MySQLModeration(self._connections)
+        self.operators = MySQLOperators(self._connections)
         self.tags = MySQLTags(self._connections)
 
     async def store_messages(self, messages: Sequence[Message]) -> None:

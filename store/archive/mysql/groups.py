@@ -29,8 +29,14 @@ class MySQLGroups:
             await write_rows(cursor, _QUERIES["store_member"], [(*row[:4], int(row.kicked)) for row in rows])
 
     async def groups(self, after: int, limit: int) -> list[GroupRow]:
+        return await self._groups(_QUERIES["groups_page"], after, limit)
+
+    async def living(self, after: int, limit: int) -> list[GroupRow]:
+        return await self._groups(_QUERIES["living_groups"], after, limit)
+
+    async def _groups(self, query: str, after: int, limit: int) -> list[GroupRow]:
         async with self._connections.cursor() as cursor:
-            await cursor.execute(_QUERIES["groups_page"], (after, limit))
+            await cursor.execute(query, (after, limit))
             return [
                 GroupRow(gid, owner, mode.decode(), bool(is_open), made, dismissed, changed, name.decode())
                 for gid, owner, mode, is_open, made, dismissed, changed, name in await cursor.fetchall()

@@ -55,6 +55,7 @@ SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM mes
 -- highest_id --
 SELECT MAX(id) FROM (
     SELECT MAX(id) AS id FROM message UNION ALL SELECT MAX(changed) AS id FROM channel_change
+    UNION ALL SELECT MAX(changed) AS id FROM ban UNION ALL SELECT MAX(id) AS id FROM audit
 ) AS newest
 
 -- oldest_id --
@@ -210,6 +211,10 @@ ON DUPLICATE KEY UPDATE left_id = GREATEST(VALUES(left_id), left_id), kicked = G
 -- groups_page --
 SELECT gid, owner, mode, is_open, made, dismissed, changed, name FROM im_group WHERE gid > %s ORDER BY gid LIMIT %s
 
+-- living_groups --
+SELECT gid, owner, mode, is_open, made, dismissed, changed, name FROM im_group
+WHERE gid > %s AND dismissed = 0 ORDER BY gid LIMIT %s
+
 -- members_page --
 SELECT gid, uid, joined_id, left_id, kicked FROM group_member
 WHERE gid = %s AND (uid > %s OR (uid = %s AND joined_id > %s)) ORDER BY uid, joined_id LIMIT %s
@@ -262,6 +267,39 @@ SELECT tag, followable, made, deleted, changed, title FROM tag WHERE tag > %s OR
 SELECT uid, joined_id, left_id, sources, changed FROM tag_holder
 WHERE tag = %s AND (uid > %s OR (uid = %s AND joined_id > %s)) ORDER BY uid, joined_id LIMIT %s
 
+-- holding --
+-- Who holds the tag now.
+SELECT uid, joined_id, left_id, sources, changed FROM tag_holder
+WHERE tag = %s AND uid > %s AND left_id = 0 ORDER BY uid LIMIT %s
+
 -- delete_holders --
 -- Some of what ended below an id, so that no transaction is long.
 DELETE FROM tag_holder WHERE left_id > 0 AND left_id < %s LIMIT %s
+
+-- store_ban --
+-- The newest row of a user counts, in whatever order they come: `changed` is compared by all and set last.
+INSERT INTO ban (uid, until_ms, changed, reason) VALUES (%s, %s, %s, %s)
+ON DUPLICATE KEY UPDATE
+    until_ms = IF(VALUES(changed) > changed, VALUES(until_ms), until_ms),
+    reason = IF(VALUES(changed) > changed, VALUES(reason), reason),
+    changed = GREATEST(VALUES(changed), changed)
+
+-- bans_page --
+-- Those that last at a time.
+SELECT uid, until_ms, changed, reason FROM ban WHERE uid > %s AND until_ms > %s ORDER BY uid LIMIT %s
+
+-- newest_ban --
+-- The last change up to an id.
+SELECT MAX(changed) FROM ban WHERE changed <= %s
+
+-- store_audit --
+INSERT INTO audit (id, name, address, path, status, detail) VALUES (%s, %s, %s, %s, %s, %s)
+ON DUPLICATE KEY UPDATE id = VALUES(id)
+
+-- audit_page --
+-- The newest below an id, of one path or of all, newest first.
+SELECT id, name, address, path, status, detail FROM audit WHERE id < %s AND (%s = '' OR path = %s) ORDER BY id DESC LIMIT %s
+
+-- delete_audit --
+-- Some of what lies below an id, so that no transaction is long.
+DELETE FROM audit WHERE id < %s ORDER BY id LIMIT %s

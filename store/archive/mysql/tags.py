@@ -40,6 +40,11 @@ class MySQLTags:
             await cursor.execute(_QUERIES["holders_page"], (tag.encode(), uid, uid, joined, limit))
             return [HolderRow(tag, *row) for row in await cursor.fetchall()]
 
+    async def holding(self, tag: str, after: int, limit: int) -> list[HolderRow]:
+        async with self._connections.cursor() as cursor:
+            await cursor.execute(_QUERIES["holding"], (tag.encode(), after, limit))
+            return [HolderRow(tag, *row) for row in await cursor.fetchall()]
+
     async def drop(self, before: int) -> int:
         dropped = 0
         while True:

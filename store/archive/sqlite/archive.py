@@ -10,6 +10,7 @@ from store.archive.sqlite.blocks import SQLiteBlocks, message
 from store.archive.sqlite.connection import SQLiteConnection
 from store.archive.sqlite.groups import SQLiteGroups
 from store.archive.sqlite.moderation import SQLiteModeration
+from store.archive.sqlite.operators import SQLiteOperators
 from store.archive.sqlite.tags import SQLiteTags
 from store.archive.tables.changes import Change
 from store.archive.tables.roaming import read
@@ -32,6 +33,7 @@ class SQLiteArchive:
         self.blocks = SQLiteBlocks(self._connection)
         self.groups = SQLiteGroups(self._connection)
         self.moderation = SQLiteModeration(self._connection)
+        self.operators = SQLiteOperators(self._connection)
         self.tags = SQLiteTags(self._connection)
 
     async def store_messages(self, messages: Sequence[Message]) -> None:

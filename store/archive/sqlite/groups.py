@@ -24,14 +24,20 @@ class SQLiteGroups:
             await connection.executemany(_QUERIES["store_member"], rows)
 
     async def groups(self, after: int, limit: int) -> list[GroupRow]:
-        return [
-            GroupRow(gid, owner, mode, bool(is_open), *others)
-            for gid, owner, mode, is_open, *others in await self._fetch(_QUERIES["groups_page"], (after, limit))
-        ]
+        return await self._groups(_QUERIES["groups_page"], after, limit)
+
+    async def living(self, after: int, limit: int) -> list[GroupRow]:
+        return await self._groups(_QUERIES["living_groups"], after, limit)
 
     async def members(self, gid: int, after: tuple[int, int], limit: int) -> list[MemberRow]:
         rows = await self._fetch(_QUERIES["members_page"], (gid, *after, limit))
         return [MemberRow(gid, uid, joined, left, bool(kicked)) for gid, uid, joined, left, kicked in rows]
+
+    async def _groups(self, query: str, after: int, limit: int) -> list[GroupRow]:
+        return [
+            GroupRow(gid, owner, mode, bool(is_open), *others)
+            for gid, owner, mode, is_open, *others in await self._fetch(query, (after, limit))
+        ]
 
     async def _fetch(self, query: str, arguments: Sequence[Any]) -> list[Any]:
         async with self._connection.open() as connection:

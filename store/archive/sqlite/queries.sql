@@ -45,6 +45,7 @@ SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM mes
 -- highest_id --
 SELECT MAX(id) FROM (
     SELECT MAX(id) AS id FROM message UNION ALL SELECT MAX(changed) AS id FROM channel_change
+    UNION ALL SELECT MAX(changed) AS id FROM ban UNION ALL SELECT MAX(id) AS id FROM audit
 ) AS newest
 
 -- oldest_id --
@@ -180,6 +181,10 @@ WHERE excluded.left_id > group_member.left_id
 -- groups_page --
 SELECT gid, owner, mode, is_open, made, dismissed, changed, name FROM im_group WHERE gid > ? ORDER BY gid LIMIT ?
 
+-- living_groups --
+SELECT gid, owner, mode, is_open, made, dismissed, changed, name FROM im_group
+WHERE gid > ? AND dismissed = 0 ORDER BY gid LIMIT ?
+
 -- members_page --
 SELECT gid, uid, joined_id, left_id, kicked FROM group_member
 WHERE gid = ? AND (uid, joined_id) > (?, ?) ORDER BY uid, joined_id LIMIT ?
@@ -224,6 +229,36 @@ SELECT tag, followable, made, deleted, changed, title FROM tag WHERE tag > ? ORD
 SELECT uid, joined_id, left_id, sources, changed FROM tag_holder
 WHERE tag = ? AND (uid, joined_id) > (?, ?) ORDER BY uid, joined_id LIMIT ?
 
+-- holding --
+-- Who holds the tag now.
+SELECT uid, joined_id, left_id, sources, changed FROM tag_holder
+WHERE tag = ? AND uid > ? AND left_id = 0 ORDER BY uid LIMIT ?
+
 -- delete_holders --
 -- Some of what ended below an id, so that no transaction is long.
 DELETE FROM tag_holder WHERE rowid IN (SELECT rowid FROM tag_holder WHERE left_id > 0 AND left_id < ? LIMIT ?)
+
+-- store_ban --
+-- The newest row of a user counts, in whatever order they come.
+INSERT INTO ban (uid, until_ms, changed, reason) VALUES (?, ?, ?, ?)
+ON CONFLICT (uid) DO UPDATE SET until_ms = excluded.until_ms, changed = excluded.changed, reason = excluded.reason
+WHERE excluded.changed > ban.changed
+
+-- bans_page --
+-- Those that last at a time.
+SELECT uid, until_ms, changed, reason FROM ban WHERE uid > ? AND until_ms > ? ORDER BY uid LIMIT ?
+
+-- newest_ban --
+-- The last change up to an id.
+SELECT MAX(changed) FROM ban WHERE changed <= ?
+
+-- store_audit --
+INSERT INTO audit (id, name, address, path, status, detail) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
+
+-- audit_page --
+-- The newest below an id, of one path or of all, newest first.
+SELECT id, name, address, path, status, detail FROM audit WHERE id < ? AND (? = '' OR path = ?) ORDER BY id DESC LIMIT ?
+
+-- delete_audit --
+-- Some of what lies below an id, so that no transaction is long.
+DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE id < ? LIMIT ?)

@@ -31,6 +31,9 @@ class SQLiteTags:
     async def holders(self, tag: str, after: tuple[int, int], limit: int) -> list[HolderRow]:
         return [HolderRow(tag, *row) for row in await self._fetch(_QUERIES["holders_page"], (tag, *after, limit))]
 
+    async def holding(self, tag: str, after: int, limit: int) -> list[HolderRow]:
+        return [HolderRow(tag, *row) for row in await self._fetch(_QUERIES["holding"], (tag, after, limit))]
+
     async def drop(self, before: int) -> int:
         dropped = 0
         while True:

@@ -44,6 +44,9 @@ class GroupTables(Protocol):
     async def groups(self, after: int, limit: int) -> list[GroupRow]:
         """Returns the groups above a gid, by gid. Raises ArchiveAway."""
 
+    async def living(self, after: int, limit: int) -> list[GroupRow]:
+        """Returns those of them that were not dismissed. Raises ArchiveAway."""
+
     async def members(self, gid: int, after: tuple[int, int], limit: int) -> list[MemberRow]:
         """Memberships of a group after one (uid, joined), in that order. Raises ArchiveAway."""
 

@@ -49,6 +49,9 @@ class TagTables(Protocol):
     async def holders(self, tag: str, after: tuple[int, int], limit: int) -> list[HolderRow]:
         """Returns the holders of a tag after one (uid, joined), in that order."""
 
+    async def holding(self, tag: str, after: int, limit: int) -> list[HolderRow]:
+        """Returns those above a uid who hold a tag now, by uid."""
+
     async def drop(self, before: int) -> int:
         """Drops holders' intervals that ended below an id; returns how many."""
 

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Reads what one user has not seen: their inbox and their channels, merged by id, from the cursor on; and marks them
--- seen.
+-- seen. A user who is banned is refused.
 --
 -- A dormant user, or one who was never seen before and for whom something was skipped, is active now: from this clock
 -- on their inbox is written, what lies before is in the archive. The boundary says from where on Redis is complete for
@@ -26,11 +26,11 @@
 --
 -- include holding bodies heap replacing
 -- guarded
--- KEYS epoch clock window heads dormant seen inbox_prefix channel_map channel_prefix propagating unseen
+-- KEYS epoch clock window ban heads dormant seen inbox_prefix channel_map channel_prefix propagating unseen
 -- ARGV cursor:us most_records:count most_bytes:bytes caller_time:us window:us known_epoch:text uid:uid seen_fresh:ms
 --   further:us held_epoch:text at_hand:text tag_channels:text (common:text)...
 -- REPLY epoch clock lowest boundary reset oldest awaited merged read hot seen
--- ERROR EMPTY
+-- ERROR EMPTY BANNED
 
 local MAX_PAGE = 128
 -- What a piece of an inbox spans, and how many are looked for together.
@@ -40,10 +40,13 @@ local MAX_NEWER = 32
 -- Digits of an id, and a colon.
 local ONE_INTERVAL = 17
 
-local state = redis.call('MGET', epoch_key, clock_key, window_key)
+local state = redis.call('MGET', epoch_key, clock_key, window_key, ban_key)
 local epoch, clock = state[1], tonumber(state[2] or 0)
 if not epoch then
   return redis.error_reply('EMPTY no epoch')
+end
+if state[4] then
+  return redis.error_reply('BANNED')
 end
 
 local time = redis.call('TIME')

@@ -289,6 +289,7 @@ async def test_a_user_nobody_knows(app: App, uid: str) -> None:
         {
             **{"online": False, "devices": [], "groups": [], "tags": [], "last_seen": None},
             "timeline": {"messages": 0, "oldest": None, "newest": None},
+            "ban": None,
         },
     )
 

@@ -57,6 +57,8 @@ async def test_every_operation_is_answered(app: App, uid: str) -> None:
     await done("PUT", f"/tags/{tag}/users?source=profile", data=f"{uid}\n")
     await done("GET", f"/tags?after={tag[:-1]}")
     await done("GET", f"/tags/{tag}")
+    await done("GET", f"/tags/{tag}/users")
+    await done("POST", f"/tags/{tag}/preview", data=f"{uid}\n")
     gid = (await done("POST", "/groups", json={"owner": uid, "name": "Räder"}))["gid"]
     await done("POST", f"/groups/{gid}/members", json={"add": [new_uid()]})
     other = new_uid()
@@ -67,10 +69,16 @@ async def test_every_operation_is_answered(app: App, uid: str) -> None:
     await done("POST", f"/groups/{gid}/transfer", json={"to": other})
     await done("POST", f"/groups/{gid}/mode", json={"mode": "read"})
     await done("GET", f"/groups/{gid}")
+    await done("GET", "/groups")
     await app.connect(uid)
     await done("GET", "/presence")
     await done("GET", f"/presence?uid={uid},{new_uid()}")
     await done("GET", f"/users/{uid}")
+    await done("DELETE", f"/users/{uid}/devices/{uid}-phone")
+    banned = new_uid()
+    await done("PUT", f"/users/{banned}/ban", json={"seconds": 60, "reason": "rude"})
+    await done("GET", f"/users/{banned}")
+    await done("DELETE", f"/users/{banned}/ban")
     for message in ({"topic": "business/global", "type": "news"}, {"topic": f"single/{uid}", "qos": 0}):
         mid = (await done("POST", "/publish", json=message))["mid"]
         if mid:
@@ -88,6 +96,10 @@ async def test_every_operation_is_answered(app: App, uid: str) -> None:
     letter = await replayable()
     assert (await app.admin("POST", f"/deadletters/{letter['n']}/replay")).code == "unknown_group"
     await done("DELETE", f"/deadletters/{letter['n']}")
+    await done("POST", f"/deadletters/replay?sender={uid}")
+    await done("DELETE", f"/deadletters?sender={uid}")
+    await done("GET", "/audit")
+    await done("GET", "/sent")
     await done("GET", "/openapi.json")
     for path in ("/healthz", "/readyz", "/readyz/pulls", "/metrics"):
         assert (await app.request("GET", path)).status == 200

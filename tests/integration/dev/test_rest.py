@@ -1,9 +1,12 @@
 """The REST API, answer for answer as EMQX 5.8.9 recorded them."""
 
 import base64
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
+import aiomqtt
 import pytest
 
 from hooks.doctor import CheckState, broker
@@ -228,3 +231,24 @@ async def test_the_doctor_and_the_rules_tell_it_from_an_emqx(embedded: Embedded)
         nodes, (finding,) = await broker.nodes(api)
     assert (nodes, finding.state) == ([], CheckState.SKIPPED)
     assert "the broker of emqx-im dev" in finding.what
+
+
+async def test_the_ban_list_refuses_logins_until_it_ends(embedded: Embedded) -> None:
+    ends = datetime.fromtimestamp(int(time.time()) + 3600, UTC).isoformat()
+    ban = {"as": "username", "who": "1002", "by": "emqx-im", "reason": "rude", "until": ends}
+    assert (await call(embedded, "POST", "/banned", ban))["status"] == 200
+    twice = await call(embedded, "POST", "/banned", ban)
+    assert (twice["status"], twice["body"]["code"]) == (400, "ALREADY_EXISTS")
+    [listed] = (await call(embedded, "GET", "/banned"))["body"]["data"]
+    assert {name: listed[name] for name in ban} == ban
+    with pytest.raises(aiomqtt.MqttError):
+        async with embedded.client("1002"):
+            pass
+    async with embedded.client("1003"):
+        pass
+    assert (await call(embedded, "DELETE", "/banned/username/1002"))["status"] == 204
+    assert (await call(embedded, "DELETE", "/banned/username/1002"))["status"] == 404
+    async with embedded.client("1002"):
+        pass
+    for bad in ({"until": "2001-01-01T00:00:00+00:00"}, {"until": "soon"}, {"as": "peerhost"}, {"who": 7}):
+        assert (await call(embedded, "POST", "/banned", ban | bad))["status"] == 400

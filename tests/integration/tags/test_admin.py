@@ -18,10 +18,12 @@ async def replace(app: App, tag: str, *lines: str, **arguments: Any) -> Any:
 
 async def test_a_tag_is_made_changed_listed_and_deleted(app: App, uid: str) -> None:
     tag = await make(app, title="Früh", followable=True)
-    assert await shown(app, tag) == {"tag": tag, "title": "Früh", "followable": True, "holders": 0}
+    nobody = {"manual": 0, "profile": 0, "follow": 0}
+    made = {"tag": tag, "title": "Früh", "followable": True, "holders": 0, "propagating": False, "sources": nobody}
+    assert await shown(app, tag) == made
     assert (await app.admin("PUT", f"/tags/{tag}", json={"title": "late"})).status == 204
     await change(app, tag, add=[uid])
-    now = {"tag": tag, "title": "late", "followable": False, "holders": 1}
+    now = {**made, "title": "late", "followable": False, "holders": 1, "sources": {**nobody, "manual": 1}}
     assert await shown(app, tag) == now
     page = (await app.admin("GET", f"/tags?after={tag[:-1]}&limit=1")).json
     assert page == {"tags": [now]}
@@ -175,3 +177,36 @@ async def test_a_published_message_comes_back_through_the_broker_and_is_stored_o
     assert (await app.publish(topic, message, username="undefined", rest=True)).status == 204
     assert await told(app, uid, tag) == ["one"]
     assert (await app.pull(uid, mid)).json["messages"] == []
+
+
+async def test_holders_are_listed_by_pages_with_their_sources(app: App) -> None:
+    tag, users = await make(app, followable=True), [new_uid() for _ in range(4)]
+    await change(app, tag, add=users[:3])
+    assert (await replace(app, tag, *users[2:])).status == 204
+
+    async def listed(path: str = "") -> Any:
+        return (await app.admin("GET", f"/tags/{tag}/users{path}")).json["users"]
+
+    async def all_of_them() -> bool:
+        return len(await listed()) == 4
+
+    await until(all_of_them)
+    sources = [["manual"], ["manual"], ["manual", "profile"], ["profile"]]
+    expected = [{"uid": uid, "sources": each} for uid, each in zip(users, sources, strict=True)]
+    assert await listed() == expected
+    assert await listed("?limit=2") == expected[:2]
+    assert await listed(f"?after={users[1]}") == expected[2:]
+    await change(app, tag, remove=users[:2])
+    assert await listed() == [{"uid": users[2], "sources": ["manual", "profile"]}, expected[3]]
+    assert (await app.admin("GET", "/tags/nobody-made-this/users")).status == 404
+
+
+async def test_a_preview_names_wrong_lines_and_changes_nothing(app: App) -> None:
+    tag = await make(app)
+    answer = await app.admin("POST", f"/tags/{tag}/preview", data=b"1\n\nx<b>\n 2 \n0\n" + b"9" * 300)
+    assert (answer.json["users"], answer.json["wrong"]) == (2, 3)
+    assert [each["line"] for each in answer.json["first_wrong"]] == [3, 5, 6]
+    many = await app.admin("POST", f"/tags/{tag}/preview", data=b"x\n" * 200)
+    assert (many.json["wrong"], len(many.json["first_wrong"])) == (200, 100)
+    assert (await app.admin("GET", f"/tags/{tag}/users")).json == {"users": []}
+    assert (await app.admin("POST", "/tags/nobody-made-this/preview", data=b"1")).status == 404

@@ -8,6 +8,9 @@ from store.redis import keys
 from store.tags.tags import FOLLOW, MANUAL, PROFILE, Holding, TagInfo
 from tests.integration.tags.conftest import TAG, Store
 
+NOBODY = {MANUAL: 0, PROFILE: 0, FOLLOW: 0}
+UNKNOWN = TagInfo("", "", False, -1, False, NOBODY)
+
 
 async def make(store: Store, *tags: str, followable: bool = False) -> None:
     for tag in tags or (TAG,):
@@ -17,14 +20,15 @@ async def make(store: Store, *tags: str, followable: bool = False) -> None:
 async def test_what_a_tag_is(store: Store) -> None:
     assert await store.tags.info(TAG) is None
     await make(store, "b", "a.1", "C_-")
-    assert await store.tags.page("", 10) == [TagInfo(tag, f"T {tag}", False, 0) for tag in ("C_-", "a.1", "b")]
+    made = [TagInfo(tag, f"T {tag}", False, 0, False, NOBODY) for tag in ("C_-", "a.1", "b")]
+    assert await store.tags.page("", 10) == made
     assert [info.tag for info in await store.tags.page("a.1", 10)] == ["b"]
     assert [info.tag for info in await store.tags.page("", 2)] == ["C_-", "a.1"]
     before = await store.redis.xlen(keys.OUTBOX)
     await make(store, "b")
     assert await store.redis.xlen(keys.OUTBOX) == before
     await store.tags.put("b", title="n\nü", followable=True)
-    assert await store.tags.info("b") == TagInfo("b", "n\nü", True, 0)
+    assert await store.tags.info("b") == TagInfo("b", "n\nü", True, 0, False, NOBODY)
 
 
 async def test_a_holder_sees_his_own_time(store: Store) -> None:
@@ -40,7 +44,7 @@ async def test_a_holder_sees_his_own_time(store: Store) -> None:
     assert await store.told(1) == [first, second, third]
     assert await store.told(2) == [first, third]
     assert await store.told(3) == []
-    assert (await store.tags.info(TAG) or TagInfo("", "", False, -1)).holders == 2
+    assert (await store.tags.info(TAG) or UNKNOWN).holders == 2
 
 
 async def test_a_user_holds_a_tag_while_any_source_says_so(store: Store) -> None:
@@ -159,5 +163,5 @@ async def test_deleting_a_tag_takes_it_from_everybody_at_once(store: Store) -> N
     last = await store.tell()
     assert await store.told(1) == [seen, last]
     assert await store.told(2) == [seen]
-    assert (await store.tags.info(TAG) or TagInfo("", "", False, -1)).holders == 1
+    assert (await store.tags.info(TAG) or UNKNOWN).holders == 1
     assert not [key async for key in store.redis.scan_iter(match=keys.FORMER_PREFIX + b"*")]

@@ -175,3 +175,20 @@ async def test_a_sender_is_to_be_told_once_a_second(letters: DeadLetters) -> Non
         for sender in ("1", "1", "2", "1")
     ]
     assert [each.tell for each in kept] == [True, False, True, False]
+
+
+async def test_letters_of_a_kind_are_listed_and_deleted_together(app: App, uid: str) -> None:
+    for number in range(3):
+        await refuse(app, uid, f"m{number}")
+    assert (await app.hook("message", message_body("single/1002", {"id": ""}, uid))).status == 400
+    of_kind = f"sender={uid}&reason=unknown_topic"
+    listed = (await app.admin("GET", f"/deadletters?{of_kind}")).json["deadletters"]
+    assert [each["reason"] for each in listed] == ["unknown_topic"] * 3
+    assert (await app.admin("GET", f"/deadletters?{of_kind}&limit=2")).json["deadletters"] == listed[:2]
+    again = (await app.admin("POST", f"/deadletters/replay?{of_kind}")).json
+    assert again == {"replayed": 0, "refused": 3, "last": listed[-1]["n"]}
+    first = (await app.admin("DELETE", f"/deadletters?{of_kind}&limit=2")).json
+    assert first == {"deleted": 2, "last": listed[1]["n"]}
+    rest = await app.admin("DELETE", f"/deadletters?{of_kind}&after={first['last']}")
+    assert rest.json == {"deleted": 1, "last": listed[2]["n"]}
+    assert [each["reason"] for each in await app.letters(uid)] == ["bad_id"]

@@ -7,7 +7,7 @@
 -- Version of the entries' layout; `store/archive/outbox.py` says which ones it reads.
 local OUTBOX_VERSION = '1'
 -- Kinds that came later have a later version, so that an archiver which does not know them stops there.
-local VERSIONS_OF_KINDS = { moderation = '2', mute = '2' }
+local VERSIONS_OF_KINDS = { moderation = '2', mute = '2', ban = '2', audit = '2' }
 
 local outbox_bytes = 0
 local news = {}

@@ -1,0 +1,1 @@
+"""Bans: users whom operators have shut out for a time."""
