@@ -39,7 +39,7 @@ class Archiver:
 
     archived: things stored, such as messages.
     failures: by reason, steps that failed (`archive_away`, `store_away`, `archive_unknown_version`, `internal`)
-    and entries set aside (`archive_refused`, `archive_undecodable`, `archive_unknown_kind`).
+    and entries set aside (`archive_refused`, `archive_undecodable`).
     """
 
     def __init__(self, outbox: Outbox, handlers: Mapping[bytes, Handler[Any]], dead_letters: DeadLetterKeeper) -> None:
@@ -91,7 +91,7 @@ class Archiver:
     async def _archive_what(self, read: Callable[[int], Awaitable[list[OutboxEntry]]]) -> int:
         """Archives the batch that `read` gives for a number of entries; how many things left the outbox."""
         try:
-            entries = await read(self._limit)
+            entries = self._known(await read(self._limit))
             batches: dict[bytes, list[OutboxEntry]] = {}
             for entry in entries:
                 batches.setdefault(entry.kind, []).append(entry)
@@ -114,21 +114,30 @@ class Archiver:
         oldest = await self._outbox.oldest_id()
         return 0.0 if oldest is None else max(0.0, time.time() - oldest / 1_000_000)
 
+    def _known(self, entries: list[OutboxEntry]) -> list[OutboxEntry]:
+        """Returns the entries up to one of an unknown kind. Raises UnknownVersion if that is the first."""
+        for place, entry in enumerate(entries):
+            if entry.kind not in self._handlers:
+                if place == 0:
+                    raise UnknownVersion(
+                        f"the outbox entry {entry.id.decode()} is of the kind `{entry.kind.decode(errors='replace')}`,"
+                        " which this process does not know: upgrade it"
+                    )
+                self._outbox.read_again()
+                return entries[:place]
+        return entries
+
     async def _archive(self, kind: bytes, batch: Sequence[OutboxEntry]) -> None:
         """Stores entries of one kind, or sets them aside."""
-        handler = self._handlers.get(kind)
+        handler = self._handlers[kind]
         rows = []
         for entry in batch:
-            if handler is None:
-                await self._set_aside(entry, "archive_unknown_kind", "", f"unknown kind {kind!r}")
-                continue
             try:
                 rows.append((entry, handler.decode(entry.data)))
             except ValueError as error:
                 await self._set_aside(entry, "archive_undecodable", "", str(error))
-        if handler is not None:
-            for start in range(0, len(rows), BATCH_ENTRIES):
-                await self._store(handler, rows[start : start + BATCH_ENTRIES])
+        for start in range(0, len(rows), BATCH_ENTRIES):
+            await self._store(handler, rows[start : start + BATCH_ENTRIES])
 
     async def _store(self, handler: Handler[Any], rows: Sequence[tuple[OutboxEntry, Any]]) -> None:
         """Stores rows; of refused ones each half for itself, until the refused row stands alone."""

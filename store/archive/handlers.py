@@ -2,9 +2,10 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from store.archive.archive import Archive
+from store.archive.outbox import MESSAGES
 from store.archive.tables.groups import ROWS_AT_ONCE, GroupRow, decode_group, decode_members
 from store.archive.tables.moderation import decode_moderation, decode_mutes
 from store.archive.tables.operators import decode_audit, decode_ban
@@ -51,6 +52,10 @@ def _author(row: Message) -> str:
     return row.sender
 
 
+def _broken(data: bytes) -> NoReturn:
+    raise ValueError("the lengths of the records do not fit the records")
+
+
 def _owner(row: GroupRow) -> str:
     return str(row.owner)
 
@@ -81,9 +86,11 @@ class ManyRows(Generic[Row]):
 
 
 def handlers(archive: Archive) -> Mapping[bytes, Handler[Any]]:
-    """Kind to handler: all that the outbox may hold."""
+    """Returns kind to handler: all that the outbox may hold. At any other kind the archiver stops."""
     kinds: dict[bytes, Any] = {
         b"message": MessageHandler(archive),
+        # Messages written together reach a handler one by one, unless they cannot be told apart.
+        MESSAGES: OneRow(_broken, archive.store_messages),
         # The record of a message as it is after an edit or a recall.
         b"replace": OneRow(decode, archive.replace_messages, _author),
         # A group as it stands after a change; its admins, the mute of all, and its notice.

@@ -184,7 +184,7 @@ def _entries(item: Item) -> list[OutboxEntry]:
 
 
 def _records(data: bytes) -> list[bytes] | None:
-    """None if this is no such entry: it is set aside whole, as a kind that nobody knows."""
+    """None if the lengths do not fit: the entry is set aside whole."""
     lengths, _, rest = data.partition(b"\n")
     try:
         ends = [0, *accumulate(map(int, lengths.split(b" ")))]

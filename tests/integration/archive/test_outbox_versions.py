@@ -73,6 +73,23 @@ async def test_nothing_is_forgotten_for_a_rebuild_that_cannot_read_the_outbox(
     assert await live_redis.xlen(keys.OUTBOX) == 1
 
 
+async def test_the_archiver_stops_at_a_kind_that_it_does_not_know(
+    archive: Archive, archive_url: str, live_redis: RedisClient, archiver_on: Make
+) -> None:
+    before, behind = [message(number) for number in range(3)], [message(number) for number in range(10, 13)]
+    await put(live_redis, before)
+    await put_data(live_redis, FIRST + 5, b"something", kind=b"novelty")
+    await put(live_redis, behind)
+    archiver = archiver_on(archive)
+    assert await archiver.step() == len(before)
+    for _ in range(2):
+        with pytest.raises(UnknownVersion, match="is of the kind `novelty`, which this process does not know"):
+            await archiver.step()
+    assert await stored(archive_url) == before
+    assert await live_redis.xlen(keys.OUTBOX) == 4
+    assert not await live_redis.exists(keys.DEAD_LETTERS)
+
+
 async def test_an_entry_without_a_version_has_the_first(
     archive: Archive, archive_url: str, live_redis: RedisClient, archiver_on: Make
 ) -> None:

@@ -6,8 +6,8 @@
 
 -- Version of the entries' layout; `store/archive/outbox.py` says which ones it reads.
 local OUTBOX_VERSION = '1'
--- Kinds that came later have a later version, so that an archiver which does not know them stops there.
-local VERSIONS_OF_KINDS = { moderation = '2', mute = '2', ban = '2', audit = '2' }
+-- An archiver stops at a kind that it does not know. The first ones stopped only at a version: at these kinds by this one.
+local VERSIONS_OF_KINDS = { moderation = '2', mute = '2', replace = '2', ban = '2', audit = '2' }
 
 local outbox_bytes = 0
 local news = {}
