@@ -17,7 +17,7 @@ from hooks.emqx.rest import MAX_USERNAMES, BrokerAway, BrokerRefused
 from hooks.messaging.backlog import Backlog, Work
 from hooks.messaging.broker_permissions import BrokerPermissions
 from hooks.metrics import Metrics
-from store.cancellation import end
+from store.cancellation import end, sleep_unless
 from store.errors import StoreError
 from store.operations.permissions import FIRST, Ending, Entry, Permission, PermissionWork
 from store.workers import Backoff, Worker
@@ -26,13 +26,14 @@ _HELD_OF_SHARE, _HELD = 1000, 50_000
 """Entries that are held of one share and in all; the others stay on the list."""
 _READ = 500
 _LOOK_SECONDS = 0.05
-"""How often it is looked whether there is room for what stayed on the list."""
+"""How often the list is read for other shares, while what one share has left there waits for room."""
+LEFT_SECONDS = 10.0
+"""After how long the work of a process that stopped or died is another's: longer than a living one does not read."""
+_SIGN_SECONDS = LEFT_SECONDS / 4
+"""How often a worker that can hold no more shows that it is alive."""
 _PAUSES = (0.2, 5.0)
 """Seconds before a failed call is tried again: the first pause, which doubles each time, and the longest."""
 _LOG_SECONDS = 1.0
-
-LEFT_SECONDS = 10.0
-"""After how long the work of a process that stopped or died is another's: longer than a living one does not read."""
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +52,7 @@ class PermissionWorker:
         self._retries: dict[str, Backoff] = {}
         self._logged_at = 0.0
         self._stopping = False
+        self._done = asyncio.Event()
 
     async def run(self, worker: Worker) -> None:
         """Works on the list. What is not done at the end is left to the next worker, and done again from its start."""
@@ -86,12 +88,17 @@ class PermissionWorker:
             self._start()
         if len(self._backlog) >= _HELD:
             await self._work.unfinished(FIRST, 1)  # a sign of life
-            await asyncio.sleep(_LOOK_SECONDS)
+            await self._wait_for_done(_SIGN_SECONDS)
             return
         wait = self._again_from is None and self._backlog.complete
         self._hold(await self._work.read(_READ, wait=wait))
         if not wait and self._backlog.room() is None:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await self._wait_for_done(_LOOK_SECONDS)
+
+    async def _wait_for_done(self, seconds: float) -> None:
+        """Waits until a work is done, which may have made room, or so long."""
+        self._done.clear()
+        await sleep_unless(self._done, seconds)
 
     def _hold(self, entries: Iterable[Entry]) -> None:
         self._backlog.put(entries)
@@ -119,6 +126,7 @@ class PermissionWorker:
         else:
             self._retries.pop(work.share, None)
             self._backlog.done(work)
+            self._done.set()
         self._start()
 
     async def _do(self, work: Work) -> None:

@@ -10,12 +10,13 @@ from hooks.emqx.rest import BrokerAway, BrokerRefused, Rest
 from hooks.messaging.shares import Shares
 from hooks.metrics import Metrics
 from store.cancellation import end
-from store.workers import Worker
+from store.workers import Backoff, Worker
 
 _AT_ONCE, _AT_ONCE_OF_SHARE = 8, 4
 _PAUSE = 0.01
 """Seconds between two of them: a hundred in a second at most."""
-_AGAIN_SECONDS = 1.0
+_PAUSES = (1.0, 5.0)
+"""Seconds before a session is tried again while EMQX is away: the first pause, and the longest."""
 _MAX_WAITING = 10_000
 
 log = structlog.get_logger(__name__)
@@ -37,6 +38,7 @@ class SessionEnder:
         self._working: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
+        self._retry = Backoff(*_PAUSES)
 
     def put(self, share: str, clientid: str, reason: str) -> None:
         """share: whose sessions wait for each other. reason: as it is counted."""
@@ -51,25 +53,25 @@ class SessionEnder:
 
     async def run(self, worker: Worker) -> None:
         try:
-            await worker.until_stopped(self._keep_ending())
+            await worker.every(_PAUSE, self._begin_next)
         finally:
             for task in list(self._tasks):
                 await end(task)
 
-    async def _keep_ending(self) -> None:
-        while True:
-            found = None
-            if self._working.total() < _AT_ONCE:
-                found = self._waiting.take(lambda share: self._working[share] < _AT_ONCE_OF_SHARE)
-            if found is None:
-                self._changed.clear()
-                await self._changed.wait()
-                continue
-            self._working[found[0]] += 1
-            task = asyncio.create_task(self._end(*found))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            await asyncio.sleep(_PAUSE)
+    async def _begin_next(self) -> None:
+        """Waits for a session whose turn it is, and begins to end it."""
+        while (found := self._next()) is None:
+            self._changed.clear()
+            await self._changed.wait()
+        self._working[found[0]] += 1
+        task = asyncio.create_task(self._end(*found))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _next(self) -> tuple[str, _Ending] | None:
+        if self._working.total() >= _AT_ONCE:
+            return None
+        return self._waiting.take(lambda share: self._working[share] < _AT_ONCE_OF_SHARE)
 
     async def _end(self, share: str, ending: _Ending) -> None:
         try:
@@ -77,12 +79,13 @@ class SessionEnder:
                 self._ended.labels(ending.reason).inc()
         except BrokerAway as error:
             log.warning("session_ends_later", clientid=ending.clientid, error=str(error))
-            await asyncio.sleep(_AGAIN_SECONDS)
+            await asyncio.sleep(self._retry.pause())
             self._waiting.put(share, ending)
         except BrokerRefused as error:
             log.error("session_not_ended", clientid=ending.clientid, error=str(error))
             self._known.discard(ending.clientid)
         else:
+            self._retry.reset()
             self._known.discard(ending.clientid)
         finally:
             self._working[share] -= 1
