@@ -32,7 +32,7 @@ def read(names: Collection[str]) -> dict[str, Any]:
 
 
 def unknown_names(names: Collection[str]) -> list[str]:
-    """`IM_…` variables in the environment, and keys in the TOML file, that are none of these settings."""
+    """Returns `IM_…` variables in the environment, and keys in the TOML file, that are none of these settings."""
     known = {PREFIX + name.upper() for name in names}
     variables = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
     return variables + sorted(f"{TOML_FILE}: {key}" for key in _file() if key not in names)

@@ -38,7 +38,7 @@ class Backoff:
         return pause * random.uniform(0.5, 1.0)  # noqa: S311
 
     def reset(self) -> None:
-        """It did not fail."""
+        """Starts again with the first pause, after something has worked."""
         self._next = self._first
 
 
@@ -111,7 +111,7 @@ class Worker:
         await self._sleep(self.stop, seconds)
 
     def failed(self, error: Exception) -> None:
-        """Logged when trouble begins or changes, not at every attempt."""
+        """Logs the error when trouble begins or changes, not at every attempt."""
         text = str(error) or type(error).__name__
         if text != self.trouble:
             expected = isinstance(error, self._expected)

@@ -41,7 +41,7 @@ def checked_uid(uid: str) -> int:
 
 
 def jwt_secret(data_dir: Path) -> str:
-    """IM_JWT_SECRET, else that of the `emqx-im dev` in the directory; ends the program if there is neither."""
+    """Returns IM_JWT_SECRET, else that of the `emqx-im dev` in the directory; ends the program if there is neither."""
     if given := load(UserTokenSettings).jwt_secret:
         return given
     running = find_running(data_dir)

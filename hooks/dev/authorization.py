@@ -131,7 +131,7 @@ class Permissions:
         self._kept: OrderedDict[Question, tuple[bool, float]] = OrderedDict()
 
     async def allows(self, question: Question) -> bool:
-        """Asks, for `$delayed/<seconds>/<topic>`, about the topic, as EMQX does, though nothing is delayed here."""
+        """Returns whether it is allowed. For `$delayed/<seconds>/<topic>` it asks about the topic, as EMQX does."""
         if question.topic.startswith(_DELAYED):
             _, slash, topic = question.topic.removeprefix(_DELAYED).partition("/")
             return bool(slash) and await self.allows(replace(question, topic=topic))

@@ -121,7 +121,7 @@ class EmbeddedBroker:
             self.emit(events.unsubscribed(session.client, pattern, granted))
 
     def opening(self, clientid: str) -> asyncio.Lock:
-        """Held while a session is opened: logins of one clientid take turns."""
+        """Returns the lock that is held while a session is opened: logins of one clientid take turns."""
         return self._opening.setdefault(clientid, asyncio.Lock())
 
     async def open_session(self, client: EventClient) -> tuple[Session, bool]:

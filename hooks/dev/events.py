@@ -68,7 +68,7 @@ _sequence = count()
 
 
 def message_id() -> str:
-    """32 hex digits: microseconds, the process, a counter."""
+    """Returns 32 hex digits: microseconds, the process, a counter."""
     return f"{time.time_ns() // 1000:016X}{_process.hex().upper()}{next(_sequence) % 65_536:04X}"
 
 

@@ -79,7 +79,7 @@ class EvaluatedRules:
         return cls(tuple(parse(file.name, file.read_text("utf-8"), republish) for file in files))
 
     def calls(self, columns: Columns) -> Iterator[tuple[str, bytes]]:
-        """For each rule that fires on the event: its hook, and the JSON body of the request."""
+        """Yields for each rule that fires on the event its hook, and the JSON body of the request."""
         for rule in self.rules:
             if rule.republish is None and rule.wants(columns) and (selected := rule.select(columns)) is not None:
                 body = {name: _jsonable(value) for name, value in selected.items()}

@@ -15,7 +15,7 @@ Object = dict[str, Any]
 
 
 async def examine(api: Management) -> list[Finding]:
-    """Features that are switched on and reach users' topics. Raises BrokerAway, BrokerRefused."""
+    """Returns features that are switched on and reach users' topics. Raises BrokerAway, BrokerRefused."""
     found = [
         *await _rewrites(api),
         *await _auto_subscriptions(api),

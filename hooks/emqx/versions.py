@@ -21,7 +21,7 @@ _SAID = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
 
 def version_of(text: str) -> Version:
-    """`5.8.9` and what begins so; UNKNOWN for anything else."""
+    """Reads `5.8.9`, and whatever begins like that; returns UNKNOWN for anything else."""
     said = _SAID.match(text)
     return (int(said[1]), int(said[2]), int(said[3] or 0)) if said else UNKNOWN
 

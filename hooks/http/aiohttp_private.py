@@ -21,13 +21,13 @@ class AiohttpHandler(web.RequestHandler):
 
     @property
     def unanswered(self) -> deque[tuple[RawRequestMessage | Any, StreamReader]]:
-        """Heads that were read and have not been begun yet, with their bodies; instead of one that is malformed, its
+        """Returns heads that were read and have not been begun yet, with their bodies; for a malformed one, its
         error."""
         return self._messages
 
     @property
     def read_count(self) -> int:
-        """How many heads were read, the malformed ones among them."""
+        """Counts the heads that were read, the malformed ones among them."""
         return self._request_count
 
     @property

@@ -19,7 +19,7 @@ from store.cancellation import end
 
 
 def operators_bounds(request_seconds: float, write_seconds: float) -> Bounds:
-    """For EMQX and operators, and for everybody where there is only one port.
+    """Returns the bounds for EMQX and operators, and for everybody where there is only one port.
 
     Connections are the broker's to close: one that the server closes first costs a retry. `/admin/presence` takes
     10,000 users in its first line.
@@ -28,7 +28,10 @@ def operators_bounds(request_seconds: float, write_seconds: float) -> Bounds:
 
 
 def public_bounds(request_seconds: float, write_seconds: float) -> Bounds:
-    """For anybody. A proxy that keeps connections for 75 seconds, as waiting pulls ask for, has to close them."""
+    """Returns the bounds for anybody.
+
+    A proxy keeps connections for 75 seconds, as waiting pulls need, and has to be the one that closes them.
+    """
     return Bounds(8 * 1024, 32 * 1024, 120, request_seconds, True, write_seconds)
 
 

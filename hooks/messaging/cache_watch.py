@@ -73,7 +73,7 @@ class CacheWatch:
         self._woken.set()
 
     async def run(self, worker: Worker) -> None:
-        """Watches. What is not done at the end is another process's, or the next one's: the broker has counted it."""
+        """Runs the watch. What is left at the end is done by another process, or the next: the broker counts."""
         await worker.every(_AGAIN_SECONDS, self._watch)
 
     async def _watch(self) -> None:

@@ -43,7 +43,7 @@ class Outgoing:
         return self._rest is not None
 
     async def run(self, worker: Worker) -> None:
-        """Publishes; when it is stopped, goes on with what waits for a few seconds."""
+        """Publishes what waits; when it is stopped, it goes on with that for a few seconds."""
         if self._rest is not None:
             await worker.until_stopped(self._drain(self._rest), grace=_STOP_SECONDS, on_stop=self._finish)
             self._dropped("shutdown", len(self._queue))

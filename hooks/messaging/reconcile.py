@@ -69,7 +69,7 @@ class Reconciler:
             raise
 
     async def reconcile(self, progress: Callable[[Reconciled], object] = lambda so_far: None) -> Reconciled | None:
-        """None where another process is at it. Raises StoreError, BrokerAway, BrokerRefused."""
+        """Compares once; returns None if another process is doing it. Raises StoreError, BrokerAway, BrokerRefused."""
         async with self._lease.held() as held:
             if not held:
                 return None

@@ -41,7 +41,7 @@ class SessionEnder:
         self._retry = Backoff(*_PAUSES)
 
     def put(self, share: str, clientid: str, reason: str) -> None:
-        """share: whose sessions wait for each other. reason: as it is counted."""
+        """Queues a session. share: whose sessions wait for each other. reason: as it is counted."""
         if clientid in self._known:
             return
         if len(self._known) >= _MAX_WAITING:

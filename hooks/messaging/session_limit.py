@@ -29,12 +29,12 @@ class SessionLimit:
         self._suspects: set[int] = set()
 
     def begin(self) -> None:
-        """A new list of all sessions."""
+        """Begins with a new list of all sessions."""
         self._counts = array("H", bytes(2 * _COUNTERS))
         self._suspects.clear()
 
     def see(self, page: Iterable[Listed]) -> None:
-        """A part of the list."""
+        """Counts a part of the list."""
         for session in page:
             uid = number(session.username)
             if uid is None:
@@ -46,7 +46,7 @@ class SessionLimit:
                 self._suspects.add(uid)
 
     async def enforce(self) -> None:
-        """The list is complete. Raises BrokerAway, BrokerRefused."""
+        """Ends surplus sessions, when the list is complete. Raises BrokerAway, BrokerRefused."""
         sessions = Sessions(self._rest)
         try:
             for uid in self._suspects:

@@ -28,7 +28,7 @@ class ServiceConnections:
 
 
 def make_connections(settings: Settings, metrics: Metrics, stack: contextlib.AsyncExitStack) -> ServiceConnections:
-    """Nothing connects yet. The stack closes them."""
+    """Makes the connections, none of which connects yet. The stack closes them."""
     url, broker = settings.redis.redis_url, settings.broker
     archive = open_archive(settings.archive.archive_url)
     stack.push_async_callback(archive.close)

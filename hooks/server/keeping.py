@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 class Writer(Protocol):
     @property
     def highest_id(self) -> int:
-        """The highest id that it was given by the store."""
+        """Returns the highest id that the store gave it."""
 
 
 class StoreKeeper:

@@ -26,7 +26,7 @@ def session_works(
     banning: Banning,
     metrics: Metrics,
 ) -> dict[str, Run]:
-    """Workers by name."""
+    """Returns workers by name."""
     boots, limit = Boots(redis), SessionLimit(rest, ender, settings.user_sessions)
     reconciler = Reconciler(presence, reconciling(redis), rest, boots, metrics, limit, banning)
     return {

@@ -68,7 +68,7 @@ class Storing:
 async def make_store(
     settings: Settings, connections: ServiceConnections, metrics: Metrics, stack: contextlib.AsyncExitStack
 ) -> Storing:
-    """The stack lets it finish what was accepted."""
+    """Makes the store's objects. The stack lets them finish what was accepted."""
     redis, archive = connections.redis, connections.archive
     window_us, roaming_us = settings.timelines.window_us, settings.timelines.roaming_us
     sync_sender = settings.timelines.sync_sender

@@ -71,7 +71,7 @@ class Archive(Protocol):
 
     @property
     def moderation(self) -> ModerationTables:
-        """Admins, mutes and notices of groups."""
+        """Returns admins, mutes and notices of groups."""
 
     @property
     def operators(self) -> OperatorTables:
@@ -79,7 +79,7 @@ class Archive(Protocol):
 
     @property
     def tags(self) -> TagTables:
-        """Tags and their holders."""
+        """Returns tags and their holders."""
 
     async def migrate(self) -> list[str]:
         """Brings the schema up to date; returns the names of what it applied. Several processes may run it at
@@ -95,8 +95,8 @@ class Archive(Protocol):
         """
 
     async def replace_messages(self, messages: Sequence[Message]) -> None:
-        """Messages as they are after an edit or a recall, with `replaced`; at least one. What each was before is gone,
-        from blocks too. In whatever order they come, and the messages themselves: the newest of each counts.
+        """Stores messages as they are after an edit or a recall, with `replaced`; at least one. What each was before
+        is gone, from blocks too. In whatever order they and the messages themselves come, the newest of each counts.
 
         Raises ArchiveRefused as `store_messages` does.
         """

@@ -28,7 +28,7 @@ class DeadLetterKeeper(Protocol):
     """Where an entry goes that the archive will never take."""
 
     async def keep(self, *, source: str, reason: str, message: str, sender: str, body: bytes) -> Any:
-        """source: `archive`, whose letters are kept without an epoch, too. reason: a code.
+        """Keeps an entry. source: `archive`, whose letters are kept without an epoch, too. reason: a code.
 
         message: for a reader. body: the data. Raises StoreError.
         """

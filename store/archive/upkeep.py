@@ -19,7 +19,7 @@ _log = structlog.get_logger(__name__)
 
 
 async def keep_up(archive: Archive, roaming: Roaming, retention_days: float, worker: Worker) -> None:
-    """Once an hour: `put_in_order`. Any number of processes may do this at once."""
+    """Runs `put_in_order` once an hour. Any number of processes may do this at once."""
 
     async def step() -> None:
         await put_in_order(archive, roaming, retention_days, time.time_ns() // 1000)

@@ -112,13 +112,13 @@ class Moderators:
         )
 
     async def of(self, gid: int) -> Moderation:
-        """What it is now; empty if nobody moderates such a group."""
+        """Returns what it is now; empty if nobody moderates such a group."""
         fields: Any = await self._redis.hmget(keys.group(gid), ["notice", "admins", "muted_until"])
         notice, admins, muted_until = ((field or b"").decode() for field in fields)
         return Moderation(notice, tuple(uids_of(admins)), int(muted_until or 0))
 
     async def muted(self, gid: int, users: Iterable[int]) -> dict[int, int]:
-        """When the own mutes of some users end (milliseconds), of those whose mutes last."""
+        """Returns when the own mutes of some users end (milliseconds), for those that have not ended."""
         asked, now = list(users), time.time() * 1000
         if not asked:
             return {}

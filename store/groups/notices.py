@@ -11,36 +11,36 @@ class GroupNotices(Protocol):
     """Builds each control message that the commands of groups store. by: the user who gave the command."""
 
     def created(self, gid: int, owner: int, name: str, mode: str) -> Notice:
-        """To the owner."""
+        """Tells the owner."""
 
     def invited(self, gid: int, uid: int, name: str, mode: str, by: int) -> Notice:
-        """To a user who was invited."""
+        """Tells a user who was invited."""
 
     def left(self, gid: int, uid: int) -> Notice:
-        """To a user who left."""
+        """Tells a user who left."""
 
     def kicked(self, gid: int, uid: int, by: int) -> Notice:
-        """To a user who was removed."""
+        """Tells a user who was removed."""
 
     def members_changed(
         self, gid: int, change: str, members: Sequence[int], by: int, owner: int | None = None
     ) -> Notice:
-        """To the group. change: `invited`, `joined`, `left` or `kicked`. owner: who became owner by it."""
+        """Tells the group. change: `invited`, `joined`, `left` or `kicked`. owner: who became owner by it."""
 
     def mode_changed(self, gid: int, mode: str, by: int) -> Notice:
-        """To the group."""
+        """Tells the group."""
 
     def dismissed(self, gid: int, by: int) -> Notice:
-        """To the group."""
+        """Tells the group."""
 
     def updated(self, gid: int, fields: Mapping[str, object], by: int) -> Notice:
-        """To the group. fields: those of `name`, `open` and `notice` that were given."""
+        """Tells the group. fields: those of `name`, `open` and `notice` that were given."""
 
     def transferred(self, gid: int, owner: int, by: int) -> Notice:
-        """To the group. owner: who is it now; the former one is an admin."""
+        """Tells the group. owner: who is it now; the former one is an admin."""
 
     def admins_changed(self, gid: int, members: Sequence[int], on: bool, by: int) -> Notice:
-        """To the group. on: whether these members are admins now, or no longer."""
+        """Tells the group. on: whether these members are admins now, or no longer."""
 
     def muted(self, gid: int, members: Sequence[int] | None, seconds: int, until: int, by: int) -> Notice:
-        """To the group. members: None if all but owner and admins. until: milliseconds; 0 and no seconds: no longer."""
+        """Tells the group. members: None for all but owner and admins. until: milliseconds, 0 if no longer muted."""

@@ -210,7 +210,10 @@ class GroupScript:
         )
 
     async def moderate(self, command: ModerationCall, highest_id: int) -> Changed:
-        """highest_id: of those the caller was given. Raises ChannelRefused, SenderOverBudget, StoreError."""
+        """Runs one command. highest_id: of those the caller was given.
+
+        Raises ChannelRefused, SenderOverBudget, StoreError.
+        """
         reply = await self._do(
             _MODERATE,
             command,

@@ -76,8 +76,8 @@ class DeadLetters:
         return bool(await self._redis.set(keys.dead_told(sender), b"1", nx=True, ex=1))
 
     async def page(self, after: int, limit: int) -> list[dict[str, Any]]:
-        """Letters with a number above `after`, oldest first: `n`, `at` (ms), `source`, `reason`, `message`, `sender`,
-        `body_b64`, `cut`."""
+        """Returns letters with a number above `after`, oldest first: `n`, `at` (ms), `source`, `reason`, `message`,
+        `sender`, `body_b64`, `cut`."""
         numbers: Any = await self._redis.zrangebyscore(keys.DEAD_NUMBERS, f"({after}", "+inf", start=0, num=limit)
         letters = await self._redis.hmget(keys.DEAD_LETTERS, numbers) if numbers else []
         return [

@@ -39,7 +39,7 @@ class Lease:
         return taken
 
     async def keep(self) -> None:
-        """The work goes on. Raises LeaseLost if this process does not have it any more."""
+        """Keeps the lease, as the work goes on. Raises LeaseLost if this process does not have it any more."""
         if not await _KEEP.run(self._redis, lease_key=self._name, holder=self._holder, milliseconds=self._milliseconds):
             raise LeaseLost(f"{self._name.decode()}: another process has taken over")
 

@@ -57,7 +57,7 @@ class LuaSource:
         return self.call_of(more_keys, more_arguments, values)
 
     def call_of(self, more_keys: Sequence[bytes], more_arguments: Sequence[Any], values: dict[str, Any]) -> Call:
-        """As `call`."""
+        """Returns what `call` does, which see."""
         given = self._constants | values
         try:
             fixed = self._pick(given)

@@ -74,7 +74,7 @@ class WorkList:
         return await self._still_there(items), items[-1][0] if len(items) == limit else None
 
     async def show_life(self) -> None:
-        """Is a sign of life, due every `sign_seconds`. Raises StoreAway."""
+        """Shows that this worker is alive, which is due every `sign_seconds`. Raises StoreAway."""
         # Before 7.2, without new items, Redis counts only reading items that were given before.
         await self.unfinished(b"0-0", 1)
         self._seen_until = time.monotonic() + self.sign_seconds

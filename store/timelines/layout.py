@@ -23,7 +23,7 @@ _TAKE_OVER = script("take_over", bytes)
 
 
 def require_known(layout: bytes | None) -> None:
-    """layout: what Redis has. Raises StoreUnknown."""
+    """Checks the layout that Redis has. Raises StoreUnknown."""
     if layout is not None and layout != b"%d" % LAYOUT:
         raise StoreUnknown(
             f"{keys.LAYOUT.decode()} in Redis is {layout.decode(errors='replace')!r}: the store was written by another "

@@ -50,7 +50,7 @@ class Timelines:
         return (await self.channels_of([uid]))[0]
 
     async def channels_of(self, uids: Sequence[int]) -> list[list[str]]:
-        """`channels` of each of these users, in one round trip."""
+        """Returns `channels` of each of these users, in one round trip."""
         pipeline = self._redis.pipeline(transaction=False)
         for uid in uids:
             pipeline.hgetall(keys.channel_map(uid))
@@ -65,7 +65,7 @@ class Timelines:
         return (await self.heads([uid]))[uid]
 
     async def heads(self, uids: Sequence[int]) -> dict[int, int]:
-        """`head` of each of these users, of whom there must be one; in three round trips."""
+        """Returns `head` of each of these users, of whom there must be one, in three round trips."""
         read = await self.channels_of(uids)
         channels = sorted({name for names in read for name in names})
         pipeline = self._redis.pipeline(transaction=False)

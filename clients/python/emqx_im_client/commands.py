@@ -77,7 +77,7 @@ class Group:
         return await self._run("mode", mode=mode)
 
     async def update(self, **fields: Any) -> int:
-        """fields: `name`, `open`, `notice`."""
+        """Changes the group. fields: `name`, `open`, `notice`."""
         return await self._run("update", **fields)
 
     async def transfer(self, to: int | str) -> int:
@@ -87,7 +87,7 @@ class Group:
         return await self._run("admin", members=members, on=on)
 
     async def mute(self, members: list[int | str] | str, seconds: int) -> int:
-        """members: uids, or `all`; seconds: 0 ends it."""
+        """Mutes some members, given by their uids, or `all`. seconds: 0 ends it."""
         return await self._run("mute", members=members, seconds=seconds)
 
     async def _run(self, command: str, **fields: Any) -> int:

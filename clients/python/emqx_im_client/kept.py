@@ -46,17 +46,17 @@ class Kept:
         return newest if newest > self._mark(conversation) else None
 
     def pulled(self, message: Message) -> None:
-        """A message arrived in a page."""
+        """Notes that a message arrived in a page."""
         if self._is_others(message) and message.mid is not None:
             conversation = message.conversation(self._uid)
             self._newest[conversation] = max(message.mid, self._newest.get(conversation, 0))
 
     def pulled_up_to(self, time: float) -> None:
-        """Everything that was stored at that time of the event loop is pulled."""
+        """Notes that everything is pulled that was stored at that time of the event loop."""
         self._claims = {name: claim for name, claim in self._claims.items() if claim[1] >= time}
 
     def dealt_with(self, message: Message) -> None:
-        """The application has seen the message, or its live copy."""
+        """Notes that the application has seen the message, or its live copy."""
         if message.mid is not None and (message.recalled is not None or message.edited is not None):
             self.note_change(
                 message.topic, message.mid, RECALLED if message.recalled is not None else message.edited or 0

@@ -137,7 +137,7 @@ class Outbox:
             await self._settled.wait()
 
     def fail(self, failure: Exception) -> None:
-        """The device gives up: who waits is told, the messages stay for the next run."""
+        """Gives up: whoever waits is told, and the messages stay for the next run."""
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(failure)

@@ -60,7 +60,7 @@ def operation(
     body_type: str = "application/json",
     caller: str | None = "operator",
 ) -> dict[str, Any]:
-    """answers: what is answered by status; errors: statuses of errors, beside 500 and, where a caller has a token, 401.
+    """Describes one operation. answers: by status. errors: their statuses, beside 500 and, with a token, 401.
     arguments: of the query."""
     statuses = sorted({*errors, 500, *((401,) if caller else ())})
     made: dict[str, Any] = {

@@ -239,7 +239,7 @@ def _text_of(kind: str | None, body: object) -> str:
 
 
 def topic_of(target: str) -> str | None:
-    """`1002` or a topic, as a topic; None if it names nobody."""
+    """Returns the topic of `1002`, or of a topic; None if it names nobody."""
     uid = number(target)
     if uid is not None:
         return Inbox(uid).topic

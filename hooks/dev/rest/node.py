@@ -19,7 +19,7 @@ async def status(request: web.Request) -> web.Response:
 
 
 async def nodes(request: web.Request) -> web.Response:
-    """`uptime` in milliseconds."""
+    """Answers the only node; its `uptime` is in milliseconds."""
     broker = request.app[BROKER]
     node = {
         "node": events.NODE,

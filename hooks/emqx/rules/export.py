@@ -22,7 +22,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def configuration(rules: Rules, *, only_rules: bool, version: Version | None = None) -> dict[str, Any]:
-    """Root key to what stands under it, with the file rules in place.
+    """Returns each root key with what stands under it, with the file rules in place.
 
     version: the EMQX that reads it; None for what every version takes. There are no listeners in it: an import of one
     resets all of EMQX's own, in some versions to ports that are open to everybody.

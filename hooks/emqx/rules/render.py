@@ -46,7 +46,7 @@ class Parameters:
         name: str = "emqx_im",
         hook_url: str | None = None,
     ) -> "Parameters":
-        """user_tokens: None where only the rules are wanted. Raises SettingsError, one line that names the setting."""
+        """Reads them from the settings. user_tokens: None where only the rules are wanted. Raises SettingsError."""
         url = hook_url or broker.hook_url
         if url is None:
             raise SettingsError(HOOK_URL_MISSING)
@@ -132,7 +132,7 @@ class Rules:
         }
 
     def webhook(self) -> dict[str, Any]:
-        """Connector, actions and rules."""
+        """Returns connectors, actions and rules."""
         return {
             "connectors": {"http": self.connectors},
             "actions": {"http": self.actions},

@@ -10,7 +10,7 @@ _QUERIES = queries("mysql")
 
 
 async def server_state(connections: MySQLConnections, now: int) -> ServerState:
-    """now: microseconds. Raises ArchiveAway."""
+    """Returns the server's state. now: microseconds. Raises ArchiveAway."""
     async with connections.cursor() as cursor:
         await cursor.execute(_QUERIES["server_state"])
         version, clock = await cursor.fetchone()

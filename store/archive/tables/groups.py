@@ -48,7 +48,7 @@ class GroupTables(Protocol):
         """Returns those of them that were not dismissed. Raises ArchiveAway."""
 
     async def members(self, gid: int, after: tuple[int, int], limit: int) -> list[MemberRow]:
-        """Memberships of a group after one (uid, joined), in that order. Raises ArchiveAway."""
+        """Returns memberships of a group after one (uid, joined), in that order. Raises ArchiveAway."""
 
 
 def group_changes(rows: Sequence[GroupRow]) -> list[Change]:
@@ -57,13 +57,13 @@ def group_changes(rows: Sequence[GroupRow]) -> list[Change]:
 
 
 def decode_group(data: bytes) -> GroupRow:
-    """`gid\\nowner\\nmode\\nopen\\nmade\\ndismissed\\nchanged\\nname`. Raises ValueError."""
+    """Reads `gid\\nowner\\nmode\\nopen\\nmade\\ndismissed\\nchanged\\nname`. Raises ValueError."""
     gid, owner, mode, is_open, made, dismissed, changed, name = data.decode().split("\n", 7)
     return GroupRow(int(gid), int(owner or 0), mode, is_open == "1", int(made), int(dismissed), int(changed), name)
 
 
 def decode_members(data: bytes) -> list[MemberRow]:
-    """`gid\\nleft\\nkicked`, then `\\nuid:joined` for each. Raises ValueError."""
+    """Reads `gid\\nleft\\nkicked`, then `\\nuid:joined` for each. Raises ValueError."""
     gid, left, kicked, *members = data.decode().split("\n")
     pairs = (member.split(":") for member in members)
     return [MemberRow(int(gid), int(uid), int(joined), int(left), kicked == "1") for uid, joined in pairs]

@@ -33,19 +33,19 @@ class ModerationTables(Protocol):
         """Raises ArchiveAway, ArchiveRefused."""
 
     async def moderations(self, after: int, limit: int) -> list[ModerationRow]:
-        """Those above a gid, by gid. Raises ArchiveAway."""
+        """Returns those above a gid, by gid. Raises ArchiveAway."""
 
     async def mutes(self, after: tuple[int, int], limit: int) -> list[MuteRow]:
-        """Those after one (gid, uid), in that order. Raises ArchiveAway."""
+        """Returns those after one (gid, uid), in that order. Raises ArchiveAway."""
 
 
 def decode_moderation(data: bytes) -> ModerationRow:
-    """`gid\\nchanged\\nmuted_until\\nadmins\\nnotice`. Raises ValueError."""
+    """Reads `gid\\nchanged\\nmuted_until\\nadmins\\nnotice`. Raises ValueError."""
     gid, changed, muted_until, admins, notice = data.decode().split("\n", 4)
     return ModerationRow(int(gid), int(changed), int(muted_until), admins, notice)
 
 
 def decode_mutes(data: bytes) -> list[MuteRow]:
-    """`gid\\nchanged\\nuntil`, then `\\nuid` for each. Raises ValueError."""
+    """Reads `gid\\nchanged\\nuntil`, then `\\nuid` for each. Raises ValueError."""
     gid, changed, until, *users = map(int, data.split(b"\n"))
     return [MuteRow(gid, uid, until, changed) for uid in users]

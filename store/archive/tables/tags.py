@@ -62,13 +62,13 @@ def tag_changes(rows: Sequence[TagRow] | Sequence[HolderRow]) -> list[Change]:
 
 
 def decode_tag(data: bytes) -> TagRow:
-    """`tag\\nfollowable\\nmade\\ndeleted\\nchanged\\ntitle`. Raises ValueError."""
+    """Reads `tag\\nfollowable\\nmade\\ndeleted\\nchanged\\ntitle`. Raises ValueError."""
     tag, followable, made, deleted, changed, title = data.decode().split("\n", 5)
     return TagRow(tag, followable == "1", int(made), int(deleted), int(changed), title)
 
 
 def decode_holders(data: bytes) -> list[HolderRow]:
-    """`tag`; then for each change of many `\\nchanged` and lines `\\nuid:joined:left:sources`. Raises ValueError."""
+    """Reads `tag`; then for each change `\\nchanged` and lines `\\nuid:joined:left:sources`. Raises ValueError."""
     tag, *lines = data.decode().split("\n")
     rows, changed = [], 0
     for line in lines:
