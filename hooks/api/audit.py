@@ -67,7 +67,7 @@ class AuditApi:
                 await self.note(request, caller, status, {"given": body, "answer": answered})
 
     async def note(self, request: web.Request, caller: Caller, status: int, detail: dict[str, object]) -> None:
-        """The log has every call that is noted; one that cannot be stored is in the log alone."""
+        """Notes a call, in the log too; one that cannot be stored is in the log alone."""
         path, address = f"{request.method} {request.path}", request.remote or ""
         known = {name: value for name, value in detail.items() if value}
         log.info("operator_call", name=caller.name, address=address, call=path, status=status)

@@ -42,5 +42,5 @@ class BanList:
         return [each for each in self._kept.values() if each.until > time.time()]
 
     def refuses(self, username: str, clientid: str) -> bool:
-        """clientid: as the broker has made it."""
+        """Returns whether a login is refused. clientid: as the broker has made it."""
         return self.find("clientid", clientid) is not None or self.find("username", username) is not None

@@ -32,7 +32,7 @@ class Bans:
 
     @property
     def highest_id(self) -> int:
-        """The highest id that it was given by the store."""
+        """Returns the highest id that the store gave it."""
         return self._script.highest_id
 
     async def put(self, uid: int, seconds: int, reason: str) -> None:

@@ -42,7 +42,7 @@ class Audit:
 
     @property
     def highest_id(self) -> int:
-        """The highest id that it was given by the store."""
+        """Returns the highest id that the store gave it."""
         return self._script.highest_id
 
     async def put(self, call: AuditedCall) -> None:

@@ -53,12 +53,12 @@ class OperatorTables(Protocol):
 
 
 def decode_ban(data: bytes) -> BanRow:
-    """`uid\\nuntil\\nchanged\\nreason`. Raises ValueError."""
+    """Reads `uid\\nuntil\\nchanged\\nreason`. Raises ValueError."""
     uid, until, changed, reason = data.decode().split("\n", 3)
     return BanRow(int(uid), int(until), int(changed), reason)
 
 
 def decode_audit(data: bytes) -> AuditRow:
-    """`id\\nname\\naddress\\npath\\nstatus\\ndetail`. Raises ValueError."""
+    """Reads `id\\nname\\naddress\\npath\\nstatus\\ndetail`. Raises ValueError."""
     id_, name, address, path, status, detail = data.decode().split("\n", 5)
     return AuditRow(int(id_), name, address, path, int(status), detail)
