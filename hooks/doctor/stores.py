@@ -11,7 +11,7 @@ REDIS, ARCHIVE = "Redis", "archive"
 OLDEST_REDIS = (7, 0)
 """The first with SET … NX GET."""
 MIN_PACKED = 128
-"""Entries of a sorted set that Redis keeps packed: a piece of an inbox is smaller, but for the busiest users."""
+"""Entries of a sorted set that Redis keeps packed: an inbox of a span is smaller, but for the busiest users."""
 OLDEST = {"mysql": (8, 0), "mariadb": (10, 11)}
 _NAMES = {"mysql": "MySQL", "mariadb": "MariaDB", "sqlite": "SQLite", "redis": "Redis", "valkey": "Valkey"}
 _MIGRATE = "run `emqx-im migrate`"

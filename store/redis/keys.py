@@ -105,7 +105,7 @@ USERS_PER_BITMAP = 1 << 12
 """So many users share one presence bitmap."""
 
 INBOX_PREFIX = PREFIX + b"i:"
-"""What the names of pieces of inboxes start with; then `uid:piece`."""
+"""What inboxes' names start with; then `uid:span`."""
 CHANNEL_PREFIX = PREFIX + b"c:"
 """What channels' names start with."""
 BODIES_PREFIX = PREFIX + b"m:"
@@ -128,9 +128,9 @@ BITMAP_PREFIX = PREFIX + b"on:"
 """What the names of presence bitmaps start with: one bit per user, set while a device of theirs is online."""
 
 
-def inbox(uid: int, piece: int) -> bytes:
-    """Sorted set: id by id, what was written to this user in this piece of time (`store/timelines/spans.py`)."""
-    return INBOX_PREFIX + b"%d:%d" % (uid, piece)
+def inbox(uid: int, span: int) -> bytes:
+    """Sorted set: id by id, what was written to this user in this span of time (`store/timelines/spans.py`)."""
+    return INBOX_PREFIX + b"%d:%d" % (uid, span)
 
 
 def channel(name: str) -> bytes:

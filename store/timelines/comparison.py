@@ -12,7 +12,7 @@ from store.record import Message
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.timelines.destinations import destinations
-from store.timelines.spans import piece, span
+from store.timelines.spans import span
 
 _COMPARED = 100
 """Newest messages, and newest changes of groups and tags, that Redis is asked for."""
@@ -68,7 +68,7 @@ class Comparison:
             return True
         written = bool(channel)
         for uid in uids:
-            if await self._lies_in(keys.inbox(int(uid), piece(message.mid)), message.mid):
+            if await self._lies_in(keys.inbox(int(uid), span(message.mid)), message.mid):
                 return True
             written = written or await self._was_active(uid, message.mid)
         if isinstance(to, Group):
@@ -94,7 +94,7 @@ class Comparison:
         for uid, joined in oldest:
             if joined > message.mid or (uid.decode() == message.sender and not self._sync_sender):
                 continue
-            if await self._lies_in(keys.inbox(int(uid), piece(message.mid)), message.mid):
+            if await self._lies_in(keys.inbox(int(uid), span(message.mid)), message.mid):
                 return True
             written = written or await self._was_active(uid.decode(), message.mid)
         return not written

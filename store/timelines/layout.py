@@ -12,7 +12,7 @@ from store.errors import StoreEmpty, StoreUnknown
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.scripts import script
-from store.timelines.spans import MARGIN_SECONDS, SPAN_SECONDS, piece, span
+from store.timelines.spans import MARGIN_SECONDS, SPAN_SECONDS, span
 
 LAYOUT = 2
 """Ids in timelines, bodies once."""
@@ -57,12 +57,12 @@ async def drop_earlier(redis: RedisClient, keep_lock: Callable[[], Awaitable[obj
 
 async def drop_before(redis: RedisClient, edge: int, kept_us: int) -> None:
     """Drops what lies before an id, of a window that was `kept_us` long. Raises StoreAway."""
-    oldest = span(edge - kept_us) - MARGIN_SECONDS // SPAN_SECONDS
+    oldest = span(edge - kept_us) - MARGIN_SECONDS // SPAN_SECONDS - 1
     names = [keys.bodies(number) for number in range(max(oldest, 0), span(edge))]
     for start in range(0, len(names), _AT_ONCE):
         await redis.unlink(*names[start : start + _AT_ONCE])
     async for found in _scan(redis, keys.INBOX_PREFIX):
-        if outdated := [key for key in found if int(key.rpartition(b":")[2]) < piece(edge)]:
+        if outdated := [key for key in found if int(key.rpartition(b":")[2]) < span(edge)]:
             await redis.unlink(*outdated)
 
 

@@ -8,7 +8,7 @@ from store.addresses import GLOBAL
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.scripts import script
-from store.timelines.spans import pieces
+from store.timelines.spans import spans
 
 _AT_ONCE = 100
 """Users one script call looks at."""
@@ -32,7 +32,7 @@ class Timelines:
 
     async def inbox(self, uid: int) -> InboxSummary:
         edge = time.time_ns() // 1000 - self._window_us
-        inboxes = [keys.inbox(uid, each) for each in self._pieces()]
+        inboxes = [keys.inbox(uid, each) for each in self._spans()]
         pipeline = self._redis.pipeline(transaction=False)
         for inbox in inboxes:
             pipeline.zcount(inbox, edge, "+inf")
@@ -80,16 +80,16 @@ class Timelines:
         }
 
     async def _newest_in_inboxes(self, uids: Sequence[int]) -> list[int]:
-        pieces = self._pieces()
-        bounds: dict[str, Any] = {"first_piece": pieces[0], "last_piece": pieces[-1]}
+        looked_at = self._spans()
+        bounds: dict[str, Any] = {"first_span": looked_at[0], "last_span": looked_at[-1]}
         parts = [uids[start : start + _AT_ONCE] for start in range(0, len(uids), _AT_ONCE)]
         calls = [_NEWEST.call(more_arguments=part, **bounds) for part in parts]
         return [int(newest) for reply in await _NEWEST.run_each(self._redis, calls) for newest in reply]
 
-    def _pieces(self) -> range:
+    def _spans(self) -> range:
         """Returns those of an inbox that may lie in the window. Ids may be some seconds ahead of this clock."""
         now = time.time_ns() // 1000
-        return pieces(now - self._window_us, now + 60_000_000)
+        return spans(now - self._window_us, now + 60_000_000)
 
 
 async def _replies(pipeline: Any) -> list[Any]:

@@ -12,15 +12,15 @@ import structlog
 from store.redis.client import RedisClient
 from store.redis.lease import making_dormant
 from store.redis.scripts import script
-from store.timelines.spans import pieces
+from store.timelines.spans import spans
 from store.workers import Worker
 
 INTERVAL_SECONDS = 3600
 _AT_ONCE = 200
 """Users one script call looks at; everybody else waits for it."""
 
-_MAX_PIECES = 6000
-"""Pieces of inboxes one call looks at: a few milliseconds."""
+_MAX_INBOXES = 6000
+"""Inboxes, each of one span, that one call looks at: a few milliseconds."""
 
 _UNSEEN_MARGIN_MS = 2 * 3_600_000
 """When the inbox of a user never seen was skipped last is noted each hour."""
@@ -66,13 +66,13 @@ class Sweeper:
         skipped_before = now - self._roaming_ms - _UNSEEN_MARGIN_MS
         while await _FORGET.run(self._redis, skipped_before=skipped_before, most=_AT_ONCE) == _AT_ONCE:
             pass
-        parts = pieces(now * 1000 - self._window_us, now * 1000 + 60_000_000)
-        most = max(1, min(_AT_ONCE, _MAX_PIECES // len(parts)))
+        looked_at = spans(now * 1000 - self._window_us, now * 1000 + 60_000_000)
+        most = max(1, min(_AT_ONCE, _MAX_INBOXES // len(looked_at)))
         arguments: dict[str, Any] = {
             "since": now - self._zombie_ms,
             "most": most,
-            "first_piece": parts[0],
-            "last_piece": parts[-1],
+            "first_span": looked_at[0],
+            "last_span": looked_at[-1],
         }
         total = Swept()
         while True:

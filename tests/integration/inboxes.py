@@ -1,22 +1,22 @@
-"""What lies in users' inboxes, whatever pieces of time it lies in."""
+"""What lies in users' inboxes, whatever spans of time it lies in."""
 
 import time
 from typing import Any
 
 from store.redis import keys
 from store.redis.client import RedisClient
-from store.timelines.spans import PIECE_SECONDS, piece
+from store.timelines.spans import SPAN_SECONDS, span
 
 
-async def pieces_of(redis: RedisClient, uid: int) -> list[bytes]:
-    """Returns the names of the pieces of a user's inbox, the oldest first."""
+async def inboxes_of(redis: RedisClient, uid: int) -> list[bytes]:
+    """Returns the names of a user's inboxes, of the oldest span first."""
     return sorted([key async for key in redis.scan_iter(match=keys.INBOX_PREFIX + b"%d:*" % uid, count=1000)])
 
 
 async def ids_in(redis: RedisClient, uid: int) -> list[int]:
     """Returns the ids in a user's inbox, in order."""
     found: list[int] = []
-    for key in await pieces_of(redis, uid):
+    for key in await inboxes_of(redis, uid):
         mids: Any = await redis.zrange(key, 0, -1)
         found += map(int, mids)
     return found
@@ -34,4 +34,4 @@ async def mend_inbox(redis: RedisClient, uid: int) -> None:
 
 def _now_and_next(uid: int) -> list[bytes]:
     now = time.time_ns() // 1000
-    return [keys.inbox(uid, piece(now)), keys.inbox(uid, piece(now + PIECE_SECONDS * 1_000_000))]
+    return [keys.inbox(uid, span(now)), keys.inbox(uid, span(now + SPAN_SECONDS * 1_000_000))]

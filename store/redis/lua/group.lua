@@ -82,8 +82,8 @@ local function have_written(invited)
       end
     end
   end
-  for piece = math.floor(last / 1000000 / PIECE_SECONDS), math.floor(window_edge / 1000000 / PIECE_SECONDS), -1 do
-    local inbox, first, page = inbox_prefix .. actor .. ':' .. digits(piece), 0, nil
+  for span = math.floor(last / 1000000 / SPAN_SECONDS), math.floor(window_edge / 1000000 / SPAN_SECONDS), -1 do
+    local inbox, first, page = inbox_prefix .. actor .. ':' .. span, 0, nil
     repeat
       if left == 0 or looked >= LOOKED_AT_RECORDS or bytes >= LOOKED_AT_BYTES then
         return left == 0

@@ -1,22 +1,22 @@
 -- The newest ids in users' inboxes.
 --
--- They lie in the pieces `first_piece` to `last_piece`. The reply: per user the id, '0' where there is none.
+-- They lie in the spans `first_span` to `last_span`. The reply: per user the id, '0' where there is none.
 --
 -- KEYS inbox_prefix
--- ARGV first_piece:count last_piece:count (uid:uid)...
+-- ARGV first_span:count last_span:count (uid:uid)...
 -- REPLY ids
 
--- Pieces that are looked for together: most users have some of the newest, and some have none.
-local MAX_PIECES = 32
+-- Spans that are looked for together: most users have some of the newest, and some have none.
+local MAX_SPANS = 32
 
 local ids = {}
 for argument = FIRST_ARGUMENT, #ARGV do
   local newest
-  local last = last_piece
-  while not newest and last >= first_piece do
-    local first, names = math.max(last - MAX_PIECES + 1, first_piece), {}
-    for piece = last, first, -1 do
-      names[#names + 1] = inbox_prefix .. ARGV[argument] .. ':' .. string.format('%d', piece)
+  local last = last_span
+  while not newest and last >= first_span do
+    local first, names = math.max(last - MAX_SPANS + 1, first_span), {}
+    for span = last, first, -1 do
+      names[#names + 1] = inbox_prefix .. ARGV[argument] .. ':' .. span
     end
     if redis.call('EXISTS', unpack(names)) > 0 then
       for _, name in ipairs(names) do

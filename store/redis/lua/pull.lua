@@ -33,8 +33,8 @@
 -- ERROR EMPTY BANNED
 
 local MAX_PAGE = 128
--- What a piece of an inbox spans, and how many are looked for together.
-local PIECE_US, MAX_PIECES = 10000000000, 8
+-- Spans of an inbox that are looked for together.
+local MAX_SPANS = 8
 -- Newer messages of a channel at hand. With more it is read as others are, until the caller has caught up.
 local MAX_NEWER = 32
 -- Digits of an id, and a colon.
@@ -197,16 +197,16 @@ elseif own_with_news > 0 then
   end
 end
 
--- The inbox, piece by piece: some pieces at a time, none where nothing was written for long.
-local piece, last_piece = math.floor((from + 1) / PIECE_US), math.floor(clock / PIECE_US)
+-- The inbox, span by span: some at a time, none where nothing was written for long.
+local span, last_span = math.floor((from + 1) / 1000000 / SPAN_SECONDS), math.floor(clock / 1000000 / SPAN_SECONDS)
 local inbox, above = inbox_prefix .. uid .. ':', '(' .. after
-local function next_pieces()
-  while piece <= last_piece do
+local function next_spans()
+  while span <= last_span do
     local names = {}
-    for number = piece, math.min(piece + MAX_PIECES - 1, last_piece) do
+    for number = span, math.min(span + MAX_SPANS - 1, last_span) do
       names[#names + 1] = inbox .. number
     end
-    piece = piece + #names
+    span = span + #names
     if #names == 1 or redis.call('EXISTS', unpack(names)) > 0 then
       local found = {}
       for index, name in ipairs(names) do
@@ -219,7 +219,7 @@ local function next_pieces()
   end
 end
 
-local sources = { { ranges = {}, next_ranges = next_pieces } }
+local sources = { { ranges = {}, next_ranges = next_spans } }
 local hot, read = {}, {}
 for index, name in ipairs(with_news) do
   local spans = following[name] or intervals[name] or '0:'

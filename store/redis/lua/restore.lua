@@ -19,14 +19,14 @@ end
 local heads = {}
 for argument = FIRST_ARGUMENT, #ARGV, 4 do
   local channel, uids, id, record = ARGV[argument], ARGV[argument + 1], ARGV[argument + 2], ARGV[argument + 3]
-  local span, piece = span_of(id), piece_of(id)
+  local span = span_of(id)
   redis.call('HSET', bodies_prefix .. span, id, record)
   renew(bodies_prefix .. span, span_expires_in(span, window - now))
   if channel == '' then
     for uid in string.gmatch(uids, '%d+') do
-      local inbox = inbox_prefix .. uid .. ':' .. piece
+      local inbox = inbox_prefix .. uid .. ':' .. span
       redis.call('ZADD', inbox, id, id)
-      renew(inbox, piece_expires_in(uid, piece, window - now))
+      renew(inbox, inbox_expires_in(uid, span, window - now))
       if not renewed[uid] then
         renewed[uid] = true
         redis.call('ZADD', seen_key, 'NX', math.floor(now / 1000), uid)

@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
 -- Makes users dormant who were not seen for long and have no device online: their inboxes go, and appends skip them.
 --
--- Those are looked at who were not seen `since`, `most` at once. What they have lies in the pieces `first_piece` to
--- `last_piece`. The reply: users looked at, users made dormant, ids freed, bytes freed.
+-- Those are looked at who were not seen `since`, `most` at once. What they have lies in the spans `first_span` to
+-- `last_span`. The reply: users looked at, users made dormant, ids freed, bytes freed.
 --
 -- KEYS epoch seen dormant inbox_prefix devices_prefix
--- ARGV since:ms now:ms most:count first_piece:count last_piece:count
+-- ARGV since:ms now:ms most:count first_span:count last_span:count
 -- REPLY examined dormant messages memory
 -- ERROR EMPTY
 
@@ -18,8 +18,8 @@ for _, uid in ipairs(uids) do
   if redis.call('EXISTS', devices_prefix .. uid) == 1 then
     redis.call('ZADD', seen_key, now, uid)
   else
-    for piece = first_piece, last_piece do
-      local inbox = inbox_prefix .. uid .. ':' .. string.format('%d', piece)
+    for span = first_span, last_span do
+      local inbox = inbox_prefix .. uid .. ':' .. span
       local count = redis.call('ZCARD', inbox)
       if count > 0 then
         messages = messages + count

@@ -14,7 +14,7 @@ from store.record import Message
 from store.redis import keys
 from store.timelines.recovery import StoreRecovery
 from tests.integration.groups.conftest import GID, WINDOW_US, Store
-from tests.integration.inboxes import pieces_of
+from tests.integration.inboxes import inboxes_of
 
 GROUP_KEYS = (keys.GROUP_PREFIX, keys.CHANNEL_MAP_PREFIX, keys.PREFIX + b"gm:", keys.PREFIX + b"gk:")
 """What the names of all that is known of groups begin with."""
@@ -180,7 +180,7 @@ async def test_a_redis_that_lost_a_group_message_is_rebuilt(store: Store) -> Non
         epoch = await store.recovery.ensure()
         store.recovery._run = ""
         assert await store.recovery.ensure() == epoch
-        inboxes = [inbox for uid in (1, 2) for inbox in await pieces_of(store.redis, uid)]
+        inboxes = [inbox for uid in (1, 2) for inbox in await inboxes_of(store.redis, uid)]
         for timeline in (*inboxes, keys.channel(f"group:{gid}")):
             await store.redis.zremrangebyscore(timeline, mid, mid)
         store.recovery._run = ""

@@ -15,8 +15,8 @@ from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.scripts import admit
 from store.timelines.append import Appender, Stored
-from store.timelines.spans import MARGIN_SECONDS, PIECE_SECONDS, SPAN_SECONDS, piece, span
-from tests.integration.inboxes import break_inbox, ids_in, pieces_of
+from store.timelines.spans import MARGIN_SECONDS, SPAN_SECONDS, span
+from tests.integration.inboxes import break_inbox, ids_in, inboxes_of
 
 WINDOW_US = 3_600_000_000
 
@@ -98,7 +98,7 @@ async def test_what_has_left_the_window_goes_with_the_first_write_of_its_time(
     appender: Appender, redis: RedisClient
 ) -> None:
     edge = time.time_ns() // 1000 - WINDOW_US - 61_000_000
-    inboxes = [keys.inbox(2, piece(edge) - back) for back in (1, 2)]
+    inboxes = [keys.inbox(2, span(edge) - back) for back in (1, 2)]
     bodies = [keys.bodies(span(edge) - back) for back in (1, 2, 10)]
     for key in inboxes:
         await redis.zadd(key, {b"old": 1})
@@ -112,8 +112,8 @@ async def test_what_has_left_the_window_goes_with_the_first_write_of_its_time(
 async def test_all_that_is_written_expires_a_day_after_the_window(appender: Appender, redis: RedisClient) -> None:
     await send(appender, [2])
     least = WINDOW_US // 1_000_000 + MARGIN_SECONDS
-    (inbox,) = await pieces_of(redis, 2)
-    assert least < await redis.ttl(inbox) <= least + 2 * PIECE_SECONDS
+    (inbox,) = await inboxes_of(redis, 2)
+    assert least < await redis.ttl(inbox) <= least + 2 * SPAN_SECONDS
     (bodies,) = [key async for key in redis.scan_iter(match=keys.BODIES_PREFIX + b"*")]
     assert least < await redis.ttl(bodies) <= least + SPAN_SECONDS
 

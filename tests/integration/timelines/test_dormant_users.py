@@ -11,7 +11,7 @@ import pytest
 from store.redis import keys
 from store.redis.client import RedisClient
 from tests.integration.app import SECRETS, App, new_uid, running_app, until
-from tests.integration.inboxes import ids_in, pieces_of
+from tests.integration.inboxes import ids_in, inboxes_of
 from tests.servers import RedisServer
 
 DAY_MS = 86_400_000
@@ -135,7 +135,7 @@ async def test_a_window_that_was_raised_is_put_back(
         sent = [await said(app, sender, receiver) for _ in range(3)]
         await until(lambda: archived(redis))
     # As it is when the day has passed.
-    await redis.delete(*await pieces_of(redis, int(receiver)))
+    await redis.delete(*await inboxes_of(redis, int(receiver)))
     for days, found, told in ((1, [], False), (0.5, [], False), (1, sent, True), (1, sent, False)):
         epoch = await redis.get(keys.EPOCH)
         async with running_app(url, tmp_path, retention_days=days) as app:

@@ -21,9 +21,9 @@ from store.redis.client import RedisClient
 from store.timelines.append import Appender
 from store.timelines.pull import Puller
 from store.timelines.recovery import StoreRecovery
-from store.timelines.spans import piece, span
+from store.timelines.spans import span
 from tests.integration.app import new_uid, running_app
-from tests.integration.inboxes import pieces_of
+from tests.integration.inboxes import inboxes_of
 from tests.recorded import DIRECTORY
 from tests.servers import RedisServer
 
@@ -244,10 +244,10 @@ async def test_a_window_that_was_lowered_frees_what_lies_beyond_it(later: Later,
     now = time.time_ns() // 1000
     for days in (6, 5, 3, 0):
         mid = now - days * DAY_US
-        await redis.zadd(keys.inbox(2, piece(mid)), {str(mid): mid})
+        await redis.zadd(keys.inbox(2, span(mid)), {str(mid): mid})
         await redis.hset(keys.bodies(span(mid)), str(mid), "record")
     await later.recovery(4 * DAY_US).ensure()
-    assert await pieces_of(redis, 2) == [keys.inbox(2, piece(now - days * DAY_US)) for days in (3, 0)]
+    assert await inboxes_of(redis, 2) == [keys.inbox(2, span(now - days * DAY_US)) for days in (3, 0)]
     left = sorted([key async for key in redis.scan_iter(match=keys.BODIES_PREFIX + b"*")])
     assert left == [keys.bodies(span(now - days * DAY_US)) for days in (3, 0)]
     await appender.stop()
@@ -262,7 +262,7 @@ async def test_a_window_that_was_raised_keeps_what_is_there_as_long(later: Later
     await appender.stop()
     await later.recovery().ensure()
     lasting = [await redis.ttl(key) async for key in redis.scan_iter(match=keys.BODIES_PREFIX + b"*")]
-    lasting += [await redis.ttl(key) for key in await pieces_of(redis, 2)]
+    lasting += [await redis.ttl(key) for key in await inboxes_of(redis, 2)]
     assert len(lasting) == 2
     assert min(lasting) > WINDOW_US // 1_000_000
 
@@ -284,7 +284,7 @@ async def test_a_window_that_was_raised_is_complete_before_it_is_put_back(
     await redis.zadd(keys.SEEN, {"1": 1, "2": 1})
     mid = await said(redis, 1, Inbox(2))
     await later.archiver.step()
-    await redis.delete(keys.bodies(span(mid)), *await pieces_of(redis, 2))
+    await redis.delete(keys.bodies(span(mid)), *await inboxes_of(redis, 2))
     archive = open_archive("mysql://root@127.0.0.1:1/im")
     with pytest.raises(ArchiveAway):
         await StoreRecovery(redis, archive, later.archiver, window_us=WINDOW_US, sync_sender=True).ensure()
@@ -299,7 +299,7 @@ async def test_a_process_with_a_shorter_window_takes_nothing_away_that_was_put_b
     await redis.zadd(keys.SEEN, {"1": 1, "2": 1})
     await later.recovery().ensure()
     old = time.time_ns() // 1000 - DAY_US * 3 // 2
-    for key in (keys.inbox(2, piece(old)), keys.channel(GLOBAL.channel)):
+    for key in (keys.inbox(2, span(old)), keys.channel(GLOBAL.channel)):
         await redis.zadd(key, {str(old): old})
     await redis.hset(keys.bodies(span(old)), str(old), f"{old}\nsingle/2\n1\na\n0\nj\n{{}}")
     await said(redis, DAY_US, GLOBAL)

@@ -37,7 +37,7 @@ from store.timelines.pull import Pulled, Puller
 from store.timelines.recovery import StoreRecovery
 from store.timelines.replacements import OPERATOR, Replaced, Replacements
 from store.timelines.sweep import Sweeper
-from tests.integration.inboxes import break_inbox, mend_inbox, pieces_of
+from tests.integration.inboxes import break_inbox, inboxes_of, mend_inbox
 from tests.servers import RedisServer
 
 WINDOW_US = 7 * 86_400_000_000
@@ -385,7 +385,7 @@ class Sequence(RuleBasedStateMachine):
         async for bodies in self.redis.scan_iter(match=keys.BODIES_PREFIX + b"*"):
             if old := [mid for mid in await self.redis.hkeys(bodies) if int(mid) < edge]:
                 await self.redis.hdel(bodies, *old)
-        inboxes = [inbox for uid in USERS for inbox in await pieces_of(self.redis, uid)]
+        inboxes = [inbox for uid in USERS for inbox in await inboxes_of(self.redis, uid)]
         for timeline in (*inboxes, keys.channel(GLOBAL.channel)):
             if not ids_stay:
                 await self.redis.zremrangebyscore(timeline, "-inf", edge)

@@ -82,59 +82,87 @@ local function find_unseen(uids, dormant)
   end
 end
 
--- Whether a piece that was made just now belongs to a user who was never seen: then it goes again.
-local function is_unseen(uid, inbox)
+-- Whether a user who has no inbox yet was never seen: then they do not get one.
+local function is_unseen(uid)
   if redis.call('ZSCORE', seen_key, uid) then
     return false
   end
-  redis.call('DEL', inbox)
   redis.call('ZADD', unseen_key, now_ms, uid)
   return true
 end
 
 -- The names of those that have left the window by now: as many as leave it in a day, for they expire after that.
-local function outdated(prefix, seconds)
-  local newest = math.floor(window_edge / 1000000 / seconds) - 1
+local function outdated(prefix)
+  local newest = math.floor(window_edge / 1000000 / SPAN_SECONDS) - 1
   local names = {}
-  for number = math.max(newest - math.ceil(MARGIN_SECONDS / seconds), 0), newest do
-    names[#names + 1] = prefix .. string.format('%d', number)
+  for number = math.max(newest - math.ceil(MARGIN_SECONDS / SPAN_SECONDS), 0), newest do
+    names[#names + 1] = prefix .. number
   end
   return names
 end
 
--- A user's inbox has got its first message of a piece of time.
-local function begin_piece(uid, inbox, piece)
-  redis.call('EXPIRE', inbox, piece_expires_in(uid, piece, window - now))
-  local old = outdated(inbox_prefix .. uid .. ':', PIECE_SECONDS)
+-- A user's inbox has got its first message of a span.
+local function begin_inbox(uid, inbox, span)
+  redis.call('EXPIRE', inbox, inbox_expires_in(uid, span, window - now))
+  local old = outdated(inbox_prefix .. uid .. ':')
   if #old > 0 then
     redis.call('UNLINK', unpack(old))
   end
 end
 
--- Pieces that were there before or have been begun: for a group's next message of this batch they are not asked about.
-local begun = {}
+-- Inboxes that are looked for together: asking for each takes as long as writing it.
+local TOGETHER = 100
+
+-- The names of users' inboxes of a span, but for those to be skipped; and by the name of each that is not there yet
+-- whose it is.
+local function find_inboxes(uids, skipped, span)
+  local inboxes, owners, missing = {}, {}, {}
+  for first = 1, #uids, TOGETHER do
+    local names = {}
+    for index = first, math.min(first + TOGETHER - 1, #uids) do
+      local uid = uids[index]
+      if not skipped[uid] then
+        names[#names + 1] = inbox_prefix .. uid .. ':' .. span
+        owners[#names] = uid
+      end
+    end
+    local there = #names > 0 and redis.call('EXISTS', unpack(names)) or 0
+    for index, inbox in ipairs(names) do
+      local uid = owners[index]
+      if there == #names or there > 0 and redis.call('EXISTS', inbox) == 1 then
+        inboxes[#inboxes + 1] = inbox
+      elseif is_unseen(uid) then
+        skipped[uid] = true
+      else
+        inboxes[#inboxes + 1] = inbox
+        missing[inbox] = uid
+      end
+    end
+  end
+  return inboxes, missing
+end
+
+-- By list of users what was found, once all of it is there: a group's next message of this batch does not look again.
+local found = {}
 
 -- Writes an id into the inboxes of users, but for those to be skipped; what was written is added to `written`.
 local function write_inboxes(uids, skipped, mid, written)
-  local piece = piece_of(mid)
-  local tail = ':' .. piece
-  for _, uid in ipairs(uids) do
-    if not skipped[uid] then
-      local inbox = inbox_prefix .. uid .. tail
-      redis.call('ZADD', inbox, mid, mid)
-      if not begun[inbox] and redis.call('TTL', inbox) == -1 then
-        if is_unseen(uid, inbox) then
-          skipped[uid] = true
-          inbox = nil
-        else
-          begin_piece(uid, inbox, piece)
-        end
-      end
-      if inbox then
-        begun[inbox] = true
-        written[#written + 1] = inbox
-      end
+  local span, known = span_of(mid), found[uids]
+  local inboxes, missing
+  if known and known.span == span and known.skipped == skipped then
+    inboxes, missing = known.inboxes, {}
+  else
+    inboxes, missing = find_inboxes(uids, skipped, span)
+  end
+  for _, inbox in ipairs(inboxes) do
+    redis.call('ZADD', inbox, mid, mid)
+    written[#written + 1] = inbox
+    if missing[inbox] then
+      begin_inbox(missing[inbox], inbox, span)
     end
+  end
+  if #uids > 2 then
+    found[uids] = { span = span, skipped = skipped, inboxes = inboxes }
   end
 end
 
@@ -154,7 +182,7 @@ local function write_span(span, fields)
   redis.call('HSET', bodies, unpack(fields))
   if redis.call('TTL', bodies) == -1 then
     redis.call('EXPIRE', bodies, span_expires_in(span, window - now))
-    local old = outdated(bodies_prefix, SPAN_SECONDS)
+    local old = outdated(bodies_prefix)
     if #old > 0 then
       redis.call('UNLINK', unpack(old))
     end
@@ -186,7 +214,7 @@ end
 local function erase(mid, written)
   for _, timeline in ipairs(written) do
     redis.call('ZREM', timeline, mid)
-    begun[timeline] = nil
   end
+  found = {}
   redis.pcall('HDEL', bodies_prefix .. span_of(mid), mid)
 end

@@ -1,35 +1,27 @@
 -- Where a message lies (store/timelines/spans.py). Its body, the record, is in the hash of its span of time; timelines
--- have its id, those of users in pieces of time. Both are named by the first digits of the id.
+-- have its id, those of users in a sorted set for each span. Both are named by the first digits of the id.
 --
 -- KEYS bodies_prefix
 -- ARGV -
 -- REPLY -
 
-local PIECE_SECONDS, SPAN_SECONDS = 10000, 1000
+local SPAN_SECONDS = 10000
 -- They expire a day after the window, should nobody take them away before: the clock of this host may step ahead, and
 -- must not take what is still in the window.
 local MARGIN_SECONDS = 86400
 
-local function piece_of(mid)
+local function span_of(mid)
   return string.sub(mid, 1, -11)
 end
 
-local function span_of(mid)
-  return string.sub(mid, 1, -10)
-end
-
--- The seconds until a piece or a span of so many seconds expires. left: the window less the clock (us).
-local function expires_in(number, seconds, left)
-  return math.max(math.ceil((number + 1) * seconds + left / 1000000) + MARGIN_SECONDS, 1)
+-- The seconds until what lies in a span expires. left: the window less the clock (us).
+local function span_expires_in(span, left)
+  return math.max(math.ceil((span + 1) * SPAN_SECONDS + left / 1000000) + MARGIN_SECONDS, 1)
 end
 
 -- Those of users expire one after another, not at once.
-local function piece_expires_in(uid, piece, left)
-  return expires_in(tonumber(piece), PIECE_SECONDS, left) + uid % PIECE_SECONDS
-end
-
-local function span_expires_in(span, left)
-  return expires_in(tonumber(span), SPAN_SECONDS, left)
+local function inbox_expires_in(uid, span, left)
+  return span_expires_in(span, left) + uid % SPAN_SECONDS
 end
 
 -- The records of the ids `first` to `last` of a list, which are in order, either way; false where one is gone, as the
