@@ -8,14 +8,14 @@ Value = TypeVar("Value")
 
 
 class Bounded(OrderedDict[Key, Value]):
-    """Keeps the `most` keys that were set last, in that order; the one that was set longest ago makes room."""
+    """Keeps the `max_keys` keys that were set last, in that order; the one that was set longest ago makes room."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, max_keys: int) -> None:
         super().__init__()
-        self._most = most
+        self._max_keys = max_keys
 
     def __setitem__(self, key: Key, value: Value) -> None:
         super().__setitem__(key, value)
         self.move_to_end(key)
-        if len(self) > self._most:
+        if len(self) > self._max_keys:
             self.popitem(last=False)

@@ -27,14 +27,14 @@ class Backoff:
     """Pauses that grow while something fails: each twice the one before, less up to half of it at random, so that
     processes that failed together do not come back together."""
 
-    def __init__(self, first: float = 0.2, most: float = 5.0) -> None:
-        """first, most: seconds."""
+    def __init__(self, first: float = 0.2, max_pause: float = 5.0) -> None:
+        """first, max_pause: seconds."""
         self._first = self._next = first
-        self._most = most
+        self._max_pause = max_pause
 
     def pause(self) -> float:
         """Returns seconds to wait after one more failure."""
-        pause, self._next = self._next, min(self._most, self._next * 2)
+        pause, self._next = self._next, min(self._max_pause, self._next * 2)
         return pause * random.uniform(0.5, 1.0)  # noqa: S311
 
     def reset(self) -> None:

@@ -53,10 +53,10 @@ async def fields(request: web.Request) -> dict[str, Any]:
     return given
 
 
-def added_and_removed(given: dict[str, Any], most: int = MAX_MEMBERS) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def added_and_removed(given: dict[str, Any], limit: int = MAX_MEMBERS) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Returns the users in the fields `add` and `remove`, of which none is in both. Raises Problem `bad_argument`."""
     try:
-        add, remove = uids(given, "add", most), uids(given, "remove", most)
+        add, remove = uids(given, "add", limit), uids(given, "remove", limit)
     except ValueError as error:
         raise Problem("bad_argument", str(error)) from None
     if both := set(add) & set(remove):

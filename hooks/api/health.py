@@ -89,7 +89,7 @@ class HealthApi:
         self._archive_counts.update()
         self._metrics.store_full.set(self._memory.full)
         self._metrics.redis_memory.set(self._memory.used)
-        self._metrics.redis_maxmemory.set(self._memory.most)
+        self._metrics.redis_maxmemory.set(self._memory.maxmemory)
         try:
             users, devices = await self._presence.counts()
             self._metrics.online_users.set(users)

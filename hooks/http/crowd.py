@@ -31,7 +31,7 @@ class Member(Protocol):
 class Crowd:
     def __init__(self, wanted: int, metrics: Metrics) -> None:
         """wanted: connections; there are fewer if less than a quarter of the process's files would remain."""
-        self._most = min(wanted, _most_of_files())
+        self._max_connections = min(wanted, _max_of_files())
         self._connections = metrics.public_connections
         self._coming = 0
         self._present = set[Member]()
@@ -43,11 +43,11 @@ class Crowd:
 
     def has_room(self) -> bool:
         """Returns whether one more may come, for which an idle one may have to go."""
-        if len(self._present) + self._coming < self._most or self._idle:
+        if len(self._present) + self._coming < self._max_connections or self._idle:
             return True
         if time.monotonic() - self._logged_at >= _LOG_SECONDS:
             self._logged_at = time.monotonic()
-            log.warning("public_port_full", connections=self._most)
+            log.warning("public_port_full", connections=self._max_connections)
         return False
 
     def call_when_room(self, callback: Callable[[], None]) -> None:
@@ -57,7 +57,7 @@ class Crowd:
     def accepted(self) -> None:
         """Counts a connection that is about to come."""
         self._coming += 1
-        if len(self._present) + self._coming > self._most:
+        if len(self._present) + self._coming > self._max_connections:
             self._end(next(iter(self._idle)), "full")
 
     def failed(self) -> None:
@@ -120,7 +120,7 @@ class Crowd:
                 callback()
 
 
-def _most_of_files() -> int:
+def _max_of_files() -> int:
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         files = 2**20

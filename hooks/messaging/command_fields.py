@@ -7,7 +7,7 @@ from store.addresses import number
 from store.groups.groups import MAX_MEMBERS, READ, WRITE
 
 
-def uids(fields: Mapping[str, Any], field: str, most: int = MAX_MEMBERS) -> tuple[int, ...]:
+def uids(fields: Mapping[str, Any], field: str, limit: int = MAX_MEMBERS) -> tuple[int, ...]:
     """Returns each user once, in the order given; none where the field is missing.
 
     One that is no uid spoils the whole.
@@ -17,8 +17,8 @@ def uids(fields: Mapping[str, Any], field: str, most: int = MAX_MEMBERS) -> tupl
         return ()
     if type(given) is not list:
         raise ValueError(f"`{field}` is not a list")
-    if len(given) > most:
-        raise ValueError(f"`{field}` names more than {most}")
+    if len(given) > limit:
+        raise ValueError(f"`{field}` names more than {limit}")
     return tuple(dict.fromkeys(uid(each, f"`{field}`") for each in given))
 
 

@@ -20,11 +20,11 @@ TOO_MANY = "too_many"
 
 
 class SessionLimit:
-    def __init__(self, rest: Rest, ender: SessionEnder, most: int) -> None:
-        """most: sessions of one user."""
+    def __init__(self, rest: Rest, ender: SessionEnder, max_sessions: int) -> None:
+        """max_sessions: sessions of one user."""
         self._rest = rest
         self._ender = ender
-        self._most = most
+        self._max_sessions = max_sessions
         self._counts = array("H")
         self._suspects: set[int] = set()
 
@@ -40,7 +40,7 @@ class SessionLimit:
             if uid is None:
                 continue
             counter = uid % _COUNTERS
-            if self._counts[counter] < self._most:
+            if self._counts[counter] < self._max_sessions:
                 self._counts[counter] += 1
             elif len(self._suspects) < _MAX_SUSPECTS:
                 self._suspects.add(uid)
@@ -50,7 +50,7 @@ class SessionLimit:
         sessions = Sessions(self._rest)
         try:
             for uid in self._suspects:
-                for client in newest(await sessions.of(str(uid), uid), self._most)[1]:
+                for client in newest(await sessions.of(str(uid), uid), self._max_sessions)[1]:
                     self._ender.put(str(uid), client.clientid, TOO_MANY)
         finally:
             await sessions.stop()

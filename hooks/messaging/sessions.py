@@ -98,7 +98,7 @@ def _fail(answer: asyncio.Future[list[Client]], error: Exception) -> None:
         answer.set_exception(error)
 
 
-def newest(sessions: Sequence[Client], most: int) -> tuple[list[Client], list[Client]]:
+def newest(sessions: Sequence[Client], limit: int) -> tuple[list[Client], list[Client]]:
     """Returns the sessions that a user may have, and those that are too many: the ones connected longest ago."""
     by_time = sorted(sessions, key=lambda client: client.connected_at, reverse=True)
-    return by_time[:most], by_time[most:]
+    return by_time[:limit], by_time[limit:]

@@ -35,10 +35,10 @@ class Payload(NamedTuple):
     ack: bool
 
 
-def read(payload: bytes, sender: str, broker_id: str, most_bytes: int, *, member_bytes: int = 0) -> Payload:
+def read(payload: bytes, sender: str, broker_id: str, max_bytes: int, *, member_bytes: int = 0) -> Payload:
     """Raises Refused. `broker_id` stands in for a missing `id`. member_bytes: what each of `members` may take more."""
     fields = parse(payload)
-    if len(payload) > most_bytes + (_named(fields) * member_bytes if member_bytes else 0):
+    if len(payload) > max_bytes + (_named(fields) * member_bytes if member_bytes else 0):
         claimed = fields.get("id") if fields is not None else None
         raise Refused("payload_too_large", claimed if isinstance(claimed, str) else broker_id)
     if fields is None:
@@ -97,11 +97,11 @@ def _is_client_id(value: object) -> TypeGuard[str]:
     return type(value) is str and 1 <= len(value) <= 64 and value.isascii() and value.isprintable()
 
 
-def _deeper(payload: bytes, most: int) -> bool:
+def _deeper(payload: bytes, max_depth: int) -> bool:
     """Returns whether JSON is nested deeper, judged by its bytes, because a repeated key hides its earlier value."""
     depth = 0
     for bracket in _BRACKET.findall(_STRING.sub(b"", payload)):
         depth += 1 if bracket in b"{[" else -1
-        if depth > most:
+        if depth > max_depth:
             return True
     return False

@@ -66,8 +66,8 @@ class DeadLetters:
             dead_told_key=keys.dead_told(sender),
             sender=sender,
             letter=letter,
-            most_of_sender=MAX_OF_SENDER,
-            most_bytes=MAX_BYTES,
+            max_of_sender=MAX_OF_SENDER,
+            max_bytes=MAX_BYTES,
             needs_epoch=int(source != ARCHIVE),
         )
 

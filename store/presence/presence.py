@@ -74,10 +74,10 @@ _DEVICES = script("presence_devices", list[Any])
 class Presence:
     """Its calls raise StoreAway, and those that change something StoreEmpty."""
 
-    def __init__(self, redis: RedisClient, most_devices: int = 0) -> None:
-        """most_devices: one user may have online; 0: any number."""
+    def __init__(self, redis: RedisClient, max_devices: int = 0) -> None:
+        """max_devices: one user may have online; 0: any number."""
         self._redis = redis
-        self._most_devices = most_devices
+        self._max_devices = max_devices
 
     async def connected(self, *devices: Device) -> Came:
         """Adds connections; returns what changed by it."""
@@ -90,7 +90,7 @@ class Presence:
                     users_per_bitmap=keys.USERS_PER_BITMAP,
                     now=_now(),
                     far=_FAR,
-                    most=self._most_devices,
+                    max_devices=self._max_devices,
                 )
             )
         replies = await _CONNECT.run_each(self._redis, calls)
@@ -157,10 +157,10 @@ class Presence:
             if not cursor:
                 return
 
-    async def seen_since(self, moment: int, most: int) -> list[int]:
+    async def seen_since(self, moment: int, limit: int) -> list[int]:
         """Returns the users seen since then (milliseconds), the latest first; everybody who connected is among
         them."""
-        uids: Any = await self._redis.zrevrangebyscore(keys.SEEN, "+inf", moment, 0, most)
+        uids: Any = await self._redis.zrevrangebyscore(keys.SEEN, "+inf", moment, 0, limit)
         return list(map(int, uids))
 
     async def last_seen(self, uid: int) -> int | None:

@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 
 class StoreMemory:
-    """used, most: bytes that count for Redis's `maxmemory`, and that; most is 0 where it is unbounded."""
+    """used, maxmemory: bytes that count for Redis's `maxmemory`, and that; 0 where it is unbounded."""
 
     def __init__(self, redis: RedisClient, high_water: float, *, outbox_limit: int) -> None:
         """Takes what bounds writes.
@@ -34,11 +34,11 @@ class StoreMemory:
         self._outbox_limit = outbox_limit
         self._full_at = -math.inf
         self.used = 0
-        self.most = 0
+        self.maxmemory = 0
 
     @property
     def full(self) -> bool:
-        return 0 < self.most * self._high_water <= self.used
+        return 0 < self.maxmemory * self._high_water <= self.used
 
     @property
     def writes_wait(self) -> bool:
@@ -61,13 +61,13 @@ class StoreMemory:
         pipeline.get(keys.OUTBOX_BYTES)
         memory, outbox_bytes = await pipeline.execute()
         self.used = int(memory["used_memory"]) - int(memory.get("mem_not_counted_for_evict", 0))
-        self.most = int(memory["maxmemory"])
+        self.maxmemory = int(memory["maxmemory"])
         if self.full or int(outbox_bytes or 0) >= self._outbox_limit:
             self._full_at = monotonic()
         if self.full and not before:
-            log.error("store_full", used=self.used, maxmemory=self.most)
+            log.error("store_full", used=self.used, maxmemory=self.maxmemory)
         elif before and not self.full:
-            log.warning("store_has_room", used=self.used, maxmemory=self.most)
+            log.warning("store_has_room", used=self.used, maxmemory=self.maxmemory)
 
 
 async def default_outbox_limit(redis: RedisClient) -> int:

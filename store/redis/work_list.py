@@ -111,7 +111,7 @@ class WorkList:
             group=self._group,
             taking=self.worker,
             silence=int(self._idle * 1000),
-            most=limit,
+            limit=limit,
         )
         if len(reply) < limit:
             self._look_at = time.monotonic() + self._idle / 2

@@ -138,8 +138,8 @@ class Tags:
             tag=tag,
             channel=Tag(tag).channel,
             topic=Tag(tag).topic,
-            most_changed=_CHANGED_AT_ONCE,
-            most_looked=_LOOKED_AT_ONCE,
+            max_changed=_CHANGED_AT_ONCE,
+            max_looked=_LOOKED_AT_ONCE,
         )
         await asyncio.sleep(time.monotonic() - begun)
         return step

@@ -217,11 +217,11 @@ class Appender:
     def _take(self) -> list[tuple[Entry, asyncio.Future[Stored]]]:
         """Returns the next batch off the queue: at least one, and about half of all that is under way."""
         half = (len(self._queue) + self._in_flight + 1) // 2
-        most = min(_BATCH_ENTRIES, max(_SMALLEST_SPLIT, half))
-        if len(self._queue) <= most and self._queued_bytes <= _BATCH_BYTES and self._queued_groups <= _BATCH_GROUPS:
+        limit = min(_BATCH_ENTRIES, max(_SMALLEST_SPLIT, half))
+        if len(self._queue) <= limit and self._queued_bytes <= _BATCH_BYTES and self._queued_groups <= _BATCH_GROUPS:
             return self._take_all()
         size, count, groups = 0, 0, 0
-        for entry, _ in self._queue[:most]:
+        for entry, _ in self._queue[:limit]:
             if count and (size + entry.weight > _BATCH_BYTES or groups + (entry.kind == _GROUP) > _BATCH_GROUPS):
                 break
             size += entry.weight

@@ -40,12 +40,12 @@ class CachedChannel(NamedTuple):
     ids: tuple[int, ...] = ()
     size: int = 0
 
-    def between(self, intervals: Iterable[tuple[int, int]], after: int, most: int) -> list[Message]:
+    def between(self, intervals: Iterable[tuple[int, int]], after: int, limit: int) -> list[Message]:
         """Returns the first ones above `after` that lie inside intervals, whose ends are excluded."""
         found: list[Message] = []
         for joined, left in intervals:
             first = bisect_right(self.ids, max(joined, after))
-            end = min(bisect_left(self.ids, left), first + most - len(found))
+            end = min(bisect_left(self.ids, left), first + limit - len(found))
             found += self.messages[first:end]
         return found
 

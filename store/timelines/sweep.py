@@ -64,7 +64,7 @@ class Sweeper:
         """
         now = time.time_ns() // 1_000_000
         skipped_before = now - self._roaming_ms - _UNSEEN_MARGIN_MS
-        while await _FORGET.run(self._redis, skipped_before=skipped_before, most=_AT_ONCE) == _AT_ONCE:
+        while await _FORGET.run(self._redis, skipped_before=skipped_before, limit=_AT_ONCE) == _AT_ONCE:
             pass
         looked_at = spans(now * 1000 - self._window_us, now * 1000 + 60_000_000)
         most = max(1, min(_AT_ONCE, _MAX_INBOXES // len(looked_at)))

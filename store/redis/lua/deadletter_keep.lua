@@ -6,7 +6,7 @@
 -- last second.
 --
 -- KEYS epoch dead_counter dead_letters dead_numbers dead_senders dead_bytes dead_told dead_of_prefix
--- ARGV sender:text letter:text most_of_sender:count most_bytes:bytes needs_epoch:flag
+-- ARGV sender:text letter:text max_of_sender:count max_bytes:bytes needs_epoch:flag
 -- REPLY number tell
 -- ERROR EMPTY
 
@@ -34,10 +34,10 @@ redis.call('HSET', dead_letters_key, number, letter)
 redis.call('ZADD', dead_numbers_key, number, number)
 redis.call('INCRBY', dead_bytes_key, #letter)
 redis.call('ZINCRBY', dead_senders_key, #letter, sender)
-if redis.call('RPUSH', dead_of_prefix .. sender, number) > most_of_sender then
+if redis.call('RPUSH', dead_of_prefix .. sender, number) > max_of_sender then
   drop_oldest(sender)
 end
-while tonumber(redis.call('GET', dead_bytes_key)) > most_bytes do
+while tonumber(redis.call('GET', dead_bytes_key)) > max_bytes do
   drop_oldest(redis.call('ZREVRANGE', dead_senders_key, 0, 0)[1])
 end
 local tell = redis.call('SET', dead_told_key, '1', 'NX', 'EX', 1)

@@ -4,10 +4,10 @@
 -- At `skipped_before` and later nothing was skipped for them.
 --
 -- KEYS unseen
--- ARGV skipped_before:ms most:count
+-- ARGV skipped_before:ms limit:count
 -- REPLY forgotten
 
-local uids = redis.call('ZRANGEBYSCORE', unseen_key, '-inf', '(' .. skipped_before, 'LIMIT', 0, most)
+local uids = redis.call('ZRANGEBYSCORE', unseen_key, '-inf', '(' .. skipped_before, 'LIMIT', 0, limit)
 if #uids > 0 then
   redis.call('ZREM', unseen_key, unpack(uids))
 end

@@ -4,7 +4,7 @@
 -- One that is over already is not held. Its user is seen, and active if they were dormant or never seen before: from
 -- this clock on their inbox is written.
 --
--- Times that differ by `far` are far apart. A user may have `most` devices (0: any number). Per device there is the key
+-- Times that differ by `far` are far apart. A user may have `max_devices` devices (0: any number). Per device there is the key
 -- of the remembered end of this connection, and its uid, clientid, connected_at and the mark of its node.
 --
 -- The reply: devices that are held by it and were not; users who came online; { uid, clientid, … of the oldest devices
@@ -12,14 +12,14 @@
 --
 -- include presence
 -- KEYS clock dormant unseen (gone)...
--- ARGV far:ms most:count (uid:uid clientid:text connected_at:ms node:text)...
+-- ARGV far:ms max_devices:count (uid:uid clientid:text connected_at:ms node:text)...
 -- REPLY devices users too_many
 -- ERROR EMPTY
 
 -- Adds to a list the devices that a user has too many, of those that connected longest ago.
 local function add_too_many(list, uid, newest)
-  local count = redis.call('HLEN', devices_prefix .. uid) - most
-  if most == 0 or count <= 0 then
+  local count = redis.call('HLEN', devices_prefix .. uid) - max_devices
+  if max_devices == 0 or count <= 0 then
     return
   end
   local others = {}

@@ -4,13 +4,13 @@
 -- they are; the others gain or lose the tag at the id of the change. The archive gets a thousand of them in one entry.
 -- Only users who are online are put on the list of permissions; the others get the whole list when they connect.
 --
--- One step changes about `most_changed` users and looks at about `most_looked`. The reply: 1 if there is more to do;
+-- One step changes about `max_changed` users and looks at about `max_looked`. The reply: 1 if there is more to do;
 -- users looked at; users whose map was changed.
 --
 -- include batch outbox holding holders
 -- guarded
 -- KEYS tag propagating former_prefix pages devices_prefix lines
--- ARGV tag:text most_changed:count most_looked:count
+-- ARGV tag:text max_changed:count max_looked:count
 -- REPLY more looked changed
 -- ERROR EMPTY BEHIND OUTBOXFULL
 
@@ -59,7 +59,7 @@ local function take_page()
 end
 
 local more = true
-while more and #changing < most_changed and looked < most_looked and pages < MAX_PAGES do
+while more and #changing < max_changed and looked < max_looked and pages < MAX_PAGES do
   more = take_page()
 end
 

@@ -3,11 +3,11 @@
 --
 -- How long an entry was not finished says nothing: a living worker may hold it while it serves others first.
 --
--- A consumer is dead after `silence`. The reply has the entries as XCLAIM gives them, `most` at once; none also if
+-- A consumer is dead after `silence`. The reply has the entries as XCLAIM gives them, `limit` at once; none also if
 -- there is no such group.
 --
 -- KEYS stream
--- ARGV group:text taking:text silence:ms most:count
+-- ARGV group:text taking:text silence:ms limit:count
 -- REPLY entries
 
 local consumers = redis.pcall('XINFO', 'CONSUMERS', stream_key, group)
@@ -20,7 +20,7 @@ for _, fields in ipairs(consumers) do
   for index = 1, #fields, 2 do
     consumer[fields[index]] = fields[index + 1]
   end
-  local left = most - #taken
+  local left = limit - #taken
   if left > 0 and consumer.pending > 0 and consumer.name ~= taking and consumer.idle >= silence then
     local ids = {}
     for _, entry in ipairs(redis.call('XPENDING', stream_key, group, '-', '+', left, consumer.name)) do

@@ -122,15 +122,15 @@ def test_the_oldest_head_goes(few: Crowd, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_more_than_the_files_allow_is_not_had(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (1024, 4096))
-    assert Crowd(10_000, Metrics())._most == 768
-    assert Crowd(50, Metrics())._most == 50
+    assert Crowd(10_000, Metrics())._max_connections == 768
+    assert Crowd(50, Metrics())._max_connections == 50
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (resource.RLIM_INFINITY,) * 2)
-    assert Crowd(10**9, Metrics())._most == 2**20 * 3 // 4
+    assert Crowd(10**9, Metrics())._max_connections == 2**20 * 3 // 4
 
 
 def test_many_files_alone_do_not_let_connections_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = TABLE["public_connections"].default
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (2**20, 2**20))
-    assert Crowd(usual, Metrics())._most == 20_000
+    assert Crowd(usual, Metrics())._max_connections == 20_000
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (1024, 2**20))
-    assert Crowd(usual, Metrics())._most == 768
+    assert Crowd(usual, Metrics())._max_connections == 768
