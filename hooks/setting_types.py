@@ -1,11 +1,15 @@
 """What kinds of values settings have, and how they are checked."""
 
+from base64 import b64decode
+from binascii import Error as Base64Error
 from typing import Annotated, TypeVar, cast, dataclass_transform
+from urllib.parse import urlsplit
 
 import pydantic.dataclasses
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from store.archive.archive import open_archive
+from store.events.kinds import EventKind
 from store.redis.connection import connect
 
 Concern = TypeVar("Concern")
@@ -52,10 +56,33 @@ def _http_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _webhook_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise ValueError("must be http://host/path or https://host/path, without a password")
+    return value
+
+
+def _webhook_secret(value: str) -> str:
+    prefix, least, most = "whsec_", 24, 64
+    try:
+        key = b64decode(value.removeprefix(prefix), validate=True)
+    except Base64Error:
+        key = b""
+    if not value.startswith(prefix) or not least <= len(key) <= most:
+        raise ValueError(f"must be {prefix} and base64 of {least} to {most} bytes")
+    return value
+
+
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 """A comma-separated list."""
 SomeWords = Annotated[Words, AfterValidator(_not_empty)]
 """One of at least one word."""
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+WebhookUrl = Annotated[str, AfterValidator(_webhook_url)]
+WebhookSecret = Annotated[str, AfterValidator(_webhook_secret)]
+"""A key as Standard Webhooks write it."""
+EventKinds = Annotated[tuple[EventKind, ...], BeforeValidator(_split)]
+"""A comma-separated list of kinds of events."""
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 ArchiveUrl = Annotated[str, AfterValidator(_archive_url)]

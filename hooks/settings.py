@@ -11,7 +11,18 @@ from pydantic.fields import FieldInfo
 
 from hooks import setting_sources
 from hooks.setting_sources import PREFIX, SettingsError
-from hooks.setting_types import ArchiveUrl, Concern, HttpUrl, RedisUrl, SomeWords, Words, concern
+from hooks.setting_types import (
+    ArchiveUrl,
+    Concern,
+    EventKinds,
+    HttpUrl,
+    RedisUrl,
+    SomeWords,
+    WebhookSecret,
+    WebhookUrl,
+    Words,
+    concern,
+)
 from store.archive.tables.months import DAY, Roaming, days_back
 
 
@@ -200,6 +211,30 @@ class PullSettings:
 
 
 @concern
+class EventSettings:
+    events_url: WebhookUrl | None = Field(
+        None, description="Address of your back end, which events are posted to; if unset, none are written."
+    )
+    events_secret: WebhookSecret = Field(
+        "", repr=False, description="Key that events are signed with: `whsec_` and base64 of 24 to 64 bytes."
+    )
+    events: EventKinds = Field((), description="Kinds of events to post, comma-separated.")
+    events_limit: int = Field(
+        268_435_456, ge=1_048_576, description="Bytes of events that may wait in Redis; over it the oldest are dropped."
+    )
+
+    def required(self) -> Self:
+        """Returns itself. Raises SettingsError if events are asked for, and something is missing."""
+        if self.events and not self.events_url:
+            raise SettingsError("IM_EVENTS_URL: required with IM_EVENTS")
+        if self.events_url and not self.events:
+            raise SettingsError("IM_EVENTS: required with IM_EVENTS_URL")
+        if self.events_url and not self.events_secret:
+            raise SettingsError("IM_EVENTS_SECRET: required with IM_EVENTS_URL")
+        return self
+
+
+@concern
 class LogSettings:
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Lowest level that is logged: `debug`, `info`, `warning` or `error`."
@@ -222,10 +257,12 @@ class Settings:
     groups: GroupSettings
     timelines: TimelineSettings
     pulls: PullSettings
+    events: EventSettings
     logs: LogSettings
 
     def __post_init__(self) -> None:
         self.user_tokens.required()
+        self.events.required()
 
 
 def fields_of(group: type) -> dict[str, FieldInfo]:

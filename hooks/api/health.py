@@ -9,6 +9,7 @@ from hooks.errors import CODES, Problem, problem
 from hooks.messaging.acknowledgements import Acknowledgements
 from hooks.metrics import Metrics
 from hooks.metrics.archive import ArchiveCounts
+from hooks.metrics.events import EventFigures
 from store.archive.archiver import Archiver
 from store.archive.outbox import Outbox
 from store.errors import StoreAway, StoreEmpty, StoreError, StoreFull, StoreUnknown
@@ -31,6 +32,7 @@ class HealthApi:
         archive_counts: ArchiveCounts,
         presence: Presence,
         acknowledgements: Acknowledgements,
+        event_figures: EventFigures,
         metrics: Metrics,
     ) -> None:
         self._recovery = recovery
@@ -41,6 +43,7 @@ class HealthApi:
         self._archive_counts = archive_counts
         self._presence = presence
         self._acknowledgements = acknowledgements
+        self._event_figures = event_figures
         self._metrics = metrics
         self.draining = False
 
@@ -97,6 +100,7 @@ class HealthApi:
             self._metrics.outbox_length.set(await self._outbox.length())
             self._metrics.outbox_bytes.set(await self._outbox.size())
             self._metrics.archive_lag.set(await self._archiver.lag_seconds())
+            await self._event_figures.update()
         except StoreAway:
             self._metrics.redis_up.set(0)
         else:

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from hooks import __version__
-from hooks.cli import rules, tags
+from hooks.cli import events, rules, tags
 from hooks.cli.aggregate import aggregate
 from hooks.cli.archive import archive, migrate
 from hooks.cli.chat.command import chat
@@ -29,6 +29,7 @@ for command in (dev, serve, migrate, archive, aggregate, sweep, rebuild, reconci
     app.command()(command)
 app.add_typer(rules.app, name="rules")
 app.add_typer(tags.app, name="tags")
+app.add_typer(events.app, name="events")
 
 
 def _version(wanted: bool) -> None:

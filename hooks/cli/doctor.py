@@ -21,6 +21,7 @@ from hooks.doctor import (
     broker,
     clock,
     denials,
+    events,
     fail,
     service,
     skipped,
@@ -34,7 +35,15 @@ from hooks.emqx.rest import BrokerAway, BrokerRefused
 from hooks.emqx.rules.render import HOOK_URL_MISSING, Parameters, Rules
 from hooks.mqtt_address import mqtt_address
 from hooks.setting_sources import SettingsError
-from hooks.settings import ArchiveSettings, BrokerSettings, HookSettings, RedisSettings, UserTokenSettings, load
+from hooks.settings import (
+    ArchiveSettings,
+    BrokerSettings,
+    EventSettings,
+    HookSettings,
+    RedisSettings,
+    UserTokenSettings,
+    load,
+)
 
 _MARKS = {
     CheckState.OK: ("✓", "green"),
@@ -55,6 +64,7 @@ class _Target:
     hooks: HookSettings
     user_tokens: UserTokenSettings
     stores: tuple[str, str] | None
+    events: EventSettings
     url: str
     mqtt: str
 
@@ -91,7 +101,8 @@ def _target(data_dir: Path, url: str, mqtt: str) -> _Target:
     if not url:
         raise SettingsError(HOOK_URL_MISSING)
     host = str(urlsplit(broker.emqx_api_url or "").hostname)
-    return _Target(broker, hooks, user_tokens, stores, url.rstrip("/"), mqtt or host)
+    wanted = load(EventSettings).required()
+    return _Target(broker, hooks, user_tokens, stores, wanted, url.rstrip("/"), mqtt or host)
 
 
 def _embedded(running: Running, url: str, mqtt: str) -> _Target:
@@ -107,7 +118,9 @@ def _embedded(running: Running, url: str, mqtt: str) -> _Target:
     hooks = load(HookSettings, hook_token=kept.hook_token)
     user_tokens = load(UserTokenSettings, jwt_secret=kept.jwt_secret)
     return _Target(
-        *(broker, hooks, user_tokens, None), url or str(broker.hook_url), mqtt or f"127.0.0.1:{ports.mqtt_port}"
+        *(broker, hooks, user_tokens, None, load(EventSettings)),
+        url or str(broker.hook_url),
+        mqtt or f"127.0.0.1:{ports.mqtt_port}",
     )
 
 
@@ -121,6 +134,7 @@ async def _examine(target: _Target, rules: Rules, uid: int | None, token: str) -
             redis_url, archive_url = target.stores
             found += await stores.redis(redis_url)
             found += await stores.archive(archive_url)
+            found += await events.events(target.events, redis_url)
         return found + await _probe(target, uid, token)
 
 

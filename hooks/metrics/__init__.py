@@ -52,9 +52,11 @@ class Metrics:
         def counter(name: str, meaning: str, labels: tuple[str, ...] = ()) -> Counter:
             return Counter(name, meaning, labels, namespace=PREFIX, registry=self.registry)
 
-        def gauge(name: str, meaning: str) -> Gauge:
+        def gauge(name: str, meaning: str, labels: tuple[str, ...] = ()) -> Gauge:
             """Makes a gauge of the whole service, which any worker may set."""
-            return Gauge(name, meaning, namespace=PREFIX, registry=self.registry, multiprocess_mode="mostrecent")
+            return Gauge(
+                name, meaning, labels, namespace=PREFIX, registry=self.registry, multiprocess_mode="mostrecent"
+            )
 
         def gauge_of_worker(name: str, meaning: str) -> Gauge:
             """Makes a gauge of one worker; it is summed over the workers that are alive."""
@@ -132,6 +134,23 @@ class Metrics:
         self.outbox_length = gauge("outbox_length", "Entries waiting for the archive.")
         self.outbox_bytes = gauge("outbox_bytes", "Bytes waiting for the archive.")
         self.archive_lag = gauge("archive_lag_seconds", "Age of the oldest entry waiting for the archive.")
+        self.events_sent = counter("events_sent_total", "Events that the operator's back end has taken.", ("type",))
+        self.events_failed = counter(
+            "events_failed_total",
+            "Batches of events that the operator's back end did not take, by reason.",
+            ("reason",),
+        )
+        self.events_waiting = gauge("events_waiting", "Events waiting for the operator's back end.")
+        self.events_bytes = gauge("events_bytes", "Bytes of events waiting for the operator's back end.")
+        self.events_lag = gauge("events_lag_seconds", "Age of the oldest event waiting for the operator's back end.")
+        self.events_stopped = gauge(
+            "events_stopped", "1 while no events are delivered because the operator's back end answered 410."
+        )
+        self.events_lost = gauge(
+            "events_lost",
+            "Events that were lost since Redis was started empty, by reason: `full` (too much waited), `redis`.",
+            ("reason",),
+        )
         self.redis_up = gauge(
             "redis_up", "1 while Redis answers; otherwise the gauges that are read from it keep their last value."
         )

@@ -15,6 +15,7 @@ from hooks.api.tags import TagsApi
 from hooks.api.users import UsersApi
 from hooks.http.origins import Origins
 from hooks.metrics import Metrics
+from hooks.metrics.events import EventFigures
 from hooks.server.application import Parts
 from hooks.server.messaging import Messaging
 from hooks.server.storing import Storing
@@ -36,6 +37,7 @@ def make_parts(
     messaging: Messaging,
     user_tokens: UserTokens,
     workers: Supervisor,
+    event_figures: EventFigures,
     metrics: Metrics,
 ) -> Parts:
     origins = Origins(settings.http.cors_origins)
@@ -61,6 +63,7 @@ def make_parts(
         store.archive_counts,
         store.presence,
         messaging.acknowledgements,
+        event_figures,
         metrics,
     )
     admin = AdminApi(

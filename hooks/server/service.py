@@ -8,6 +8,7 @@ from functools import partial
 import structlog
 
 from hooks.emqx.rest import BrokerAway, BrokerRefused
+from hooks.events.receiver import ReceiverAway
 from hooks.http.crowd import Crowd
 from hooks.http.listening import listening, operators_bounds, public_bounds
 from hooks.messaging.outgoing import Outgoing
@@ -15,6 +16,7 @@ from hooks.metrics import Metrics
 from hooks.server.answering import make_parts
 from hooks.server.application import Parts
 from hooks.server.connections import make_connections
+from hooks.server.events import make_events
 from hooks.server.messaging import make_messaging
 from hooks.server.storing import make_store
 from hooks.settings import Settings, unknown_names
@@ -22,7 +24,7 @@ from hooks.tokens.bearer import UserTokens
 from store.errors import StoreError
 from store.workers import Supervisor
 
-_EXPECTED = (StoreError, BrokerAway, BrokerRefused)
+_EXPECTED = (StoreError, BrokerAway, BrokerRefused, ReceiverAway)
 """Errors that workers are begun again after without a traceback in the log."""
 
 log = structlog.get_logger(__name__)
@@ -88,6 +90,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     publishing.start("outgoing", outgoing.run)
     store = await make_store(settings, connections, metrics, stack)
     messaging = make_messaging(settings, connections, store, outgoing, metrics)
+    events = make_events(settings.events, connections.redis, metrics, stack)
     user_tokens = UserTokens(
         settings.user_tokens.jwt_secret,
         settings.user_tokens.jwt_jwks_url,
@@ -99,6 +102,6 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     workers.start("store", store.keeper.run)
     await store.keeper.looked.wait()
     await messaging.acknowledgements.step()
-    for name, run in {"tokens": user_tokens.run, **store.workers, **messaging.workers}.items():
+    for name, run in {"tokens": user_tokens.run, **store.workers, **messaging.workers, **events.workers}.items():
         workers.start(name, run)
-    return make_parts(settings, store, messaging, user_tokens, workers, metrics)
+    return make_parts(settings, store, messaging, user_tokens, workers, events.figures, metrics)

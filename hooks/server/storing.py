@@ -16,6 +16,7 @@ from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
 from store.archive.upkeep import keep_up
 from store.bans.bans import Bans
+from store.events.kinds import WantedEvents
 from store.groups.groups import Groups, Limits
 from store.groups.moderation import Moderators
 from store.operations.audit import Audit
@@ -90,7 +91,8 @@ async def make_store(
         "memory": memory,
     }
     bounds: WriteBounds = {**unpaid, "budget": budget}
-    appender = Appender(redis, **bounds, sync_sender=sync_sender, on_batch=metrics.batch_size.observe)
+    events = WantedEvents(settings.events.events, settings.events.events_limit)
+    appender = Appender(redis, **bounds, events=events, sync_sender=sync_sender, on_batch=metrics.batch_size.observe)
     appender.start()
     stack.push_async_callback(appender.stop)
     groups = Groups(redis, connections.writing, **bounds, limits=_limits(settings))
@@ -100,6 +102,7 @@ async def make_store(
     replacements = Replacements(
         *(connections.writing, archive, outbox),
         **bounds,
+        events=events,
         recall_seconds=settings.messages.recall_seconds,
         edit_seconds=settings.messages.edit_seconds,
         sync_sender=sync_sender,

@@ -3,12 +3,12 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 from store.errors import ArchiveAway, StoreEmpty, UnknownVersion
 from store.redis import keys
 from store.redis.client import RedisClient
+from store.redis.joined import split
 from store.redis.scripts import script
 from store.redis.work_list import Item, WorkList
 
@@ -185,11 +185,7 @@ def _entries(item: Item) -> list[OutboxEntry]:
 
 def _records(data: bytes) -> list[bytes] | None:
     """None if the lengths do not fit: the entry is set aside whole."""
-    lengths, _, rest = data.partition(b"\n")
     try:
-        ends = [0, *accumulate(map(int, lengths.split(b" ")))]
+        return split(data)
     except ValueError:
         return None
-    if ends[-1] != len(rest) or sorted(ends) != ends:
-        return None
-    return [rest[start:end] for start, end in pairwise(ends)]

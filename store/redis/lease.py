@@ -17,6 +17,7 @@ _LEASE_SECONDS = 60
 _PROPAGATING_SECONDS = 30
 _WATCHING_SECONDS = 5
 _SWEEPING_SECONDS = 10
+_DELIVERING_SECONDS = 15
 
 
 class Lease:
@@ -104,3 +105,8 @@ def watching(redis: RedisClient) -> PeriodicLease:
 def sweeping(redis: RedisClient) -> Lease:
     """Returns the lease of looking for nodes of the broker that were started: one process keeps it."""
     return Lease(redis, keys.BOOT_LOCK, _SWEEPING_SECONDS)
+
+
+def delivering(redis: RedisClient) -> Lease:
+    """Returns the lease of delivering events to the operator's back end: one process keeps it."""
+    return Lease(redis, keys.EVENTS_LOCK, _DELIVERING_SECONDS)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from store.addresses import Address, Channel, Group, Inbox, Tag
 from store.errors import ChannelRefused, EntryFailed, Overloaded, SenderOverBudget, StoreAway
+from store.events.kinds import NO_EVENTS, WantedEvents
 from store.record import encode_tail
 from store.redis import keys
 from store.redis.budget import COPY_BYTES, NOT_JUDGED, UNBOUNDED, Budget
@@ -97,6 +98,7 @@ class Appender:
         replicas: int = 0,
         budget: Budget = UNBOUNDED,
         memory: StoreMemory | None = None,
+        events: WantedEvents = NO_EVENTS,
         on_batch: Callable[[int], object] | None = None,
     ) -> None:
         self._connections = [RedisConnection(redis) for _ in range(connections)]
@@ -107,6 +109,7 @@ class Appender:
         self._replicas = replicas
         self._budget = budget
         self._memory = memory
+        self._events = events.arguments
         self._on_batch = on_batch
         self._queue: list[tuple[Entry, asyncio.Future[Stored]]] = []
         self._queued_bytes = 0
@@ -267,6 +270,7 @@ class Appender:
             budget_most=self._budget.most,
             budget_least=self._budget.least,
             copy_bytes=COPY_BYTES,
+            **self._events,
         )
         await wait_for_replicas(connection, self._replicas)
         return outcomes

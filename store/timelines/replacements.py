@@ -14,6 +14,7 @@ from store.addresses import Address, CommandTopic, Group, Inbox
 from store.archive.archive import Archive
 from store.archive.outbox import Outbox
 from store.errors import AccountSpent, ArchiveAway, ChannelRefused
+from store.events.kinds import NO_EVENTS, WantedEvents
 from store.groups.notices import Notice
 from store.record import SERVICE, encode, encode_tail
 from store.redis import keys
@@ -104,6 +105,7 @@ class Replacements:
         replicas: int = 0,
         budget: Budget = UNBOUNDED,
         memory: StoreMemory | None = None,
+        events: WantedEvents = NO_EVENTS,
     ) -> None:
         """redis: a client of one connection (`connect(…, single=True)`)."""
         self._redis = redis
@@ -118,6 +120,7 @@ class Replacements:
         self._replicas = replicas
         self._budget = budget
         self._memory = memory
+        self._events = events.arguments
         self._archive_away_until = 0.0
         self.highest_id = 0
 
@@ -253,6 +256,7 @@ class Replacements:
                 budget_least=self._budget.least,
                 copy_bytes=COPY_BYTES,
                 charge="" if charge == NOT_JUDGED else charge,
+                **self._events,
             )
         except AccountSpent:
             assert change.received_at is not None

@@ -107,11 +107,30 @@ def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, 
         ("IM_SHARDS", "2"),
         ("IM_REDIS_WAIT", "-1"),
         ("IM_LOG_LEVEL", "loud"),
+        ("IM_EVENTS_URL", "ftp://example.com"),
+        ("IM_EVENTS_URL", "https://user:hidden@example.com/"),
+        ("IM_EVENTS_SECRET", "hidden"),
+        ("IM_EVENTS_SECRET", "whsec_hidden"),
+        ("IM_EVENTS_SECRET", "whsec_" + "A" * 28),
+        ("IM_EVENTS", "message.stored,message.lost"),
+        ("IM_EVENTS_LIMIT", "1"),
     ],
 )
 def test_a_malformed_setting_is_named_and_not_repeated(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     assert problem_of_load_all().startswith(f"{name}: ")
+
+
+def test_events_need_an_address_a_key_and_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IM_EVENTS", "message.stored, message.edited")
+    assert problem_of_load_all() == "IM_EVENTS_URL: required with IM_EVENTS"
+    monkeypatch.setenv("IM_EVENTS_URL", "https://back-end.example/events/")
+    assert problem_of_load_all() == "IM_EVENTS_SECRET: required with IM_EVENTS_URL"
+    monkeypatch.setenv("IM_EVENTS_SECRET", "whsec_" + "A" * 32)
+    assert load_all().events.events_url == "https://back-end.example/events/"
+    assert load_all().events.events == ("message.stored", "message.edited")
+    monkeypatch.delenv("IM_EVENTS")
+    assert problem_of_load_all() == "IM_EVENTS: required with IM_EVENTS_URL"
 
 
 def test_either_key_of_the_users_tokens_will_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,8 @@
 --    a tag, and whether the sender may write so much, where that is to be judged; give the next id, write the timelines
 --    (those of dormant users, and of users who were never seen, are skipped: they read the archive when they come).
 -- 3. Once so much was written to groups that others have waited long enough, later group messages are put off.
--- 4. Write the bodies, each once for all its timelines, and the outbox: as few entries as hold all messages, each under
---    the id of its first message.
+-- 4. Write the bodies, each once for all its timelines; the events that are asked for; and the outbox: as few entries as
+--    hold all messages, each under the id of its first message.
 -- 5. Tell waiting pulls, once for the batch.
 --
 -- A repeat is recognised for `repeat_seconds`. `own_copies` is '1' if senders have their own messages in their inboxes.
@@ -22,7 +22,7 @@
 -- if the group does not take it, or there is no such tag; 'RATE', if the sender may write no more in that minute;
 -- 'FAILED <text>', if only this entry failed.
 --
--- include batch outbox budget roles
+-- include batch outbox budget roles events
 -- guarded
 -- KEYS heads (entry)...
 -- ARGV repeat_seconds:s own_copies:flag budget_least:bytes copy_bytes:bytes
@@ -35,6 +35,7 @@ local MAX_DELIVERIES = 2000
 -- In one outbox entry: archivers bound how many entries they read, before they know how large these are.
 local MAX_TOGETHER, MAX_BYTES_TOGETHER = 64, 16384
 
+local tells_stored = is_asked_for('message.stored')
 local repeat_until = digits((time[1] + repeat_seconds) * 1000)
 local entries = (#ARGV - FIRST_ARGUMENT + 1) / 4
 local dormant = {}
@@ -74,11 +75,16 @@ local function write_together()
     return
   end
   local data = table.concat(lengths, ' ') .. '\n' .. table.concat(together)
+  local events_before = #events_put
   local ok, failure = pcall(write_bodies, mids, together, places)
+  if ok and tells_stored then
+    ok, failure = pcall(put_events, events_key, 'message.stored', together)
+  end
   if ok then
     ok, failure = pcall(put_into_outbox, mids[1] .. '-0', 'messages', data)
   end
   if not ok then
+    take_back_events(events_before)
     for index, each in ipairs(undoing) do
       local entry, repeat_key = unpack(each)
       undo(repeat_key, mids[index], places[index])
@@ -250,5 +256,6 @@ for entry = 1, entries do
   end
 end
 write_together()
+finish_events()
 finish()
 return replies

@@ -21,7 +21,7 @@
 -- AUTHOR: nothing was done, as the author has to be told. UNKNOWN: nothing was done; the archive may have the message once
 -- it has all that waits now.
 --
--- include batch outbox budget replacing roles
+-- include batch outbox budget replacing roles events
 -- guarded
 -- KEYS heads repeat group members channel
 -- ARGV repeat_seconds:s command:text actor:text kind:text to:text topic:text mid:id oldest:us archived:text
@@ -213,5 +213,10 @@ put_into_outbox(change .. '-0', 'replace', record)
 for index, each in ipairs(records) do
   put_into_outbox(mids[index] .. '-1', 'message', each)
 end
+local event = command == 'recall' and 'message.recalled' or 'message.edited'
+if is_asked_for(event) then
+  put_events(events_key, event, { table.concat({ change, topic, mid, actor }, '\n') })
+end
+finish_events()
 finish()
 return { 'DONE', tonumber(change), noticed, own_noticed, sender }

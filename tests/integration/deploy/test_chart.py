@@ -233,7 +233,7 @@ def test_values_schema_and_comments_cover_every_value() -> None:
 def test_secrets_are_made_once(render: Render) -> None:
     first, _ = render(GIVEN)
     made = secrets(first)
-    assert len(set(made.values())) == len(made) == 6
+    assert len(set(made.values())) == len(made) == 7
     again, _ = render(GIVEN, objects=[installed(of_kind(first, "Secret"))])
     assert secrets(again) == made
     other, _ = render(GIVEN)

@@ -35,7 +35,9 @@ def test_commands_and_options_are_there(page: Path) -> None:
     known = commands()
     text = page.read_text().replace("exec emqx-im emqx-im", "exec emqx-im")
     called = re.findall(
-        r"(?:exec|--|`|^|/bin/|=)\s*emqx-im ((?:rules )?[a-z]+)((?: --[a-z-]+(?: [^-`\s]\S*)?)*)", text, re.MULTILINE
+        r"(?:exec|--|`|^|/bin/|=)\s*emqx-im ((?:rules |events )?[a-z]+)((?: --[a-z-]+(?: [^-`\s]\S*)?)*)",
+        text,
+        re.MULTILINE,
     )
     assert called or page.stem == "scale"
     for name, options in called:

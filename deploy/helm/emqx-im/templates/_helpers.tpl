@@ -37,10 +37,10 @@ true
 {{- end -}}
 {{- end -}}
 
-{{- /* The value that was given, else the one in the cluster, else a new one. Takes root, secret, key, given. */ -}}
+{{- /* The value that was given, else the one in the cluster, else a new one. Takes root, secret, key, given, and new. */ -}}
 {{- define "emqx-im.kept" -}}
 {{- $there := dig "data" .key "" (lookup "v1" "Secret" .root.Release.Namespace .secret | default dict) -}}
-{{- .given | default ($there | b64dec) | default (randAlphaNum 40) -}}
+{{- .given | default ($there | b64dec) | default .new | default (randAlphaNum 40) -}}
 {{- end -}}
 
 {{- define "emqx-im.environment" -}}

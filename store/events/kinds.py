@@ -1,0 +1,29 @@
+"""The kinds of events, and which of them are asked for."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import TypedDict
+
+
+class EventKind(StrEnum):
+    MESSAGE_STORED = "message.stored"
+    MESSAGE_RECALLED = "message.recalled"
+    MESSAGE_EDITED = "message.edited"
+
+
+class EventArguments(TypedDict):
+    """What `lua/include/events.lua` takes."""
+
+    event_kinds: str
+    event_limit: int
+
+
+class WantedEvents:
+    """What scripts are told: which events they are to write, and how many bytes may wait."""
+
+    def __init__(self, kinds: Iterable[EventKind] = (), limit: int = 0) -> None:
+        words = "".join(f"{kind} " for kind in sorted(set(kinds)))
+        self.arguments: EventArguments = {"event_kinds": f" {words}" if words else "", "event_limit": limit}
+
+
+NO_EVENTS = WantedEvents()

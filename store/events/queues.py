@@ -1,0 +1,123 @@
+"""The queues of events that wait to be delivered, as the process reads them that delivers.
+
+What waits survives that process, not the loss of Redis: an event that was not delivered by then is lost, and counted.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from store.redis import keys
+from store.redis.client import RedisClient
+from store.redis.joined import split
+from store.redis.scripts import script
+
+_AT_ONCE = 100
+"""Entries read at once, of each queue: each has up to 64 events and 64 KiB, or is one event."""
+_DROPPED = "dropped "
+
+_DONE = script("events_done", int)
+
+USERS, OTHERS = "users", "others"
+"""The queues: of presence, and of all else."""
+_STREAMS = {USERS: keys.EVENTS_OF_USERS, OTHERS: keys.EVENTS}
+
+
+class QueueEntry(NamedTuple):
+    """Events of one kind, as the scripts wrote them. id: in its queue."""
+
+    queue: str
+    id: str
+    kind: str
+    items: list[bytes]
+
+
+class EventCounts(NamedTuple):
+    """Since Redis was started empty. dropped: by kind, because too much waited. lost: with a Redis that was before.
+
+    bytes: of those that wait. oldest: when the oldest of them was written, milliseconds; 0 if none waits.
+    """
+
+    written: int
+    sent: int
+    dropped: Mapping[str, int]
+    lost: int
+    bytes: int
+    oldest: int
+
+    @property
+    def finished(self) -> int:
+        """Returns how many do not wait any more."""
+        return self.sent + sum(self.dropped.values())
+
+    @property
+    def waiting(self) -> int:
+        return max(0, self.written - self.finished)
+
+    def lag_seconds(self) -> float:
+        """Returns how long the oldest has waited."""
+        return max(0.0, time.time() - self.oldest / 1000) if self.oldest else 0.0
+
+    def lost_since(self, known: "EventCounts") -> int:
+        """Returns how many of those that waited were lost with Redis, if it has an older state now than before."""
+        return max(0, known.written - max(self.written, known.finished))
+
+
+class EventQueues:
+    """Its calls raise StoreAway."""
+
+    def __init__(self, redis: RedisClient) -> None:
+        self._redis = redis
+
+    async def waiting(self, queue: str, after: str = "") -> list[QueueEntry]:
+        """Returns entries that wait, those first that have waited longest. after: the id of one; "": from the first."""
+        start = f"({after}" if after else "-"
+        return _entries(queue, await self._redis.xrange(_STREAMS[queue], start, count=_AT_ONCE))
+
+    async def delivered(self, entries: Sequence[QueueEntry]) -> int:
+        """Takes entries out of their queues; returns how many events these were, of those still in them."""
+        arguments = [field for entry in entries for field in (entry.queue, entry.id)]
+        return await _DONE.run(self._redis, more_arguments=arguments)
+
+    async def counts(self) -> EventCounts:
+        counted: Any = await self._redis.hgetall(keys.EVENT_COUNTS)
+        held = {name.decode(): int(count) for name, count in counted.items()}
+        oldest: list[Any] = [await self._redis.xrange(stream, count=1) for stream in _STREAMS.values()]
+        return EventCounts(
+            written=held.get("written", 0),
+            sent=held.get("sent", 0),
+            dropped={name.removeprefix(_DROPPED): count for name, count in held.items() if name.startswith(_DROPPED)},
+            lost=held.get("lost", 0),
+            bytes=held.get("bytes", 0),
+            oldest=min((int(first[0][0].partition(b"-")[0]) for first in oldest if first), default=0),
+        )
+
+    async def newest(self, most: int) -> list[QueueEntry]:
+        """Returns the entries that were written last, the oldest of them first."""
+        found: list[QueueEntry] = []
+        for queue, stream in _STREAMS.items():
+            newest: Any = await self._redis.xrevrange(stream, count=most)
+            found += _entries(queue, newest[::-1])
+        return sorted(found, key=lambda entry: [int(part) for part in entry.id.split("-")])[-most:]
+
+    async def count_lost(self, events: int) -> None:
+        """Counts events that were lost with the Redis they lay in."""
+        await self._redis.hincrby(keys.EVENT_COUNTS, "lost", events)
+
+    async def stop(self, url: str) -> None:
+        """Remembers that this receiver wants no more. url: a digest of it."""
+        stopped: dict[str | bytes, str | int] = {"url": url, "at": time.time_ns() // 1_000_000}
+        await self._redis.hset(keys.EVENTS_STOPPED, mapping=stopped)  # type: ignore[arg-type]
+
+    async def stopped(self, url: str) -> bool:
+        """Returns whether this receiver wants no more."""
+        said: Any = await self._redis.hget(keys.EVENTS_STOPPED, "url")
+        return said is not None and said.decode() == url
+
+    async def resume(self) -> bool:
+        """Forgets that a receiver wants no more; returns whether one did."""
+        return bool(await self._redis.delete(keys.EVENTS_STOPPED))
+
+
+def _entries(queue: str, items: Any) -> list[QueueEntry]:
+    return [QueueEntry(queue, id_.decode(), fields[b"k"].decode(), split(fields[b"d"])) for id_, fields in items]
