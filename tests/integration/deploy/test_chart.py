@@ -242,7 +242,8 @@ def test_secrets_are_made_once(render: Render) -> None:
 
 
 def test_given_secrets_win(render: Render) -> None:
-    given = {"secrets": {"hookToken": "h", "adminToken": "a", "secret": "s"}, "jwt": {"secret": "j"}, "broker": BROKER}
+    secret = {"hookToken": "h", "adminToken": "a", "secret": "s", "events": "whsec_e"}
+    given = {"secrets": secret, "jwt": {"secret": "j"}, "broker": BROKER}
     first, _ = render(GIVEN)
     manifests, _ = render({**GIVEN, **given}, objects=[installed(of_kind(first, "Secret"))])
     assert secrets(manifests) == {
@@ -251,6 +252,7 @@ def test_given_secrets_win(render: Render) -> None:
         "IM_HOOK_TOKEN": "h",
         "IM_ADMIN_TOKEN": "a",
         "IM_SECRET": "s",
+        "IM_EVENTS_SECRET": "whsec_e",
         "IM_JWT_SECRET": "j",
         "IM_EMQX_API_KEY": "key-of-api",
         "IM_EMQX_API_SECRET": "secret-of-api",
