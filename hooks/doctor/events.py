@@ -14,7 +14,7 @@ _LATE_SECONDS = 600
 
 
 async def events(settings: EventSettings, redis_url: str) -> list[Finding]:
-    """What waits, and whether the back end takes a batch with no events in it."""
+    """Tells what waits, and whether the back end takes a batch with no events in it."""
     client = connect(redis_url, timeout=5)
     try:
         waiting, room = await _waiting(settings, EventQueues(client)), await redis_state(client)
