@@ -4,13 +4,15 @@ Commands that a caller awaits, pipelines and subscriptions are all that is used 
 catch errors of the driver's own, which never leave this client.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Any
 
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline, PubSub
 
+from store.closed_transport import is_closed_transport
 from store.errors import RedisRefused, ScriptUnknown, StoreAway
 
 _SILENCE_SECONDS = 5.0
@@ -38,14 +40,25 @@ def _reply(error: redis_errors.ResponseError) -> str:
     return f"OOM {error}" if isinstance(error, redis_errors.OutOfMemoryError) else str(error)
 
 
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Raises what the driver raises as an error of `store.errors`."""
+    try:
+        yield
+    except DRIVER_ERRORS as error:
+        raise failure(error) from error
+    except RuntimeError as error:
+        if not is_closed_transport(error):
+            raise
+        raise StoreAway("the connection was closed") from error
+
+
 class RedisClient(Redis):
     """Its calls raise StoreAway, and RedisRefused for an error that Redis replies."""
 
     async def execute_command(self, *arguments: Any, **options: Any) -> Any:
-        try:
+        with translated():
             return await super().execute_command(*arguments, **options)  # type: ignore[no-untyped-call]
-        except DRIVER_ERRORS as error:
-            raise failure(error) from error
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> "_Pipeline":
         return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
@@ -55,7 +68,7 @@ class RedisClient(Redis):
 
         A Redis that says nothing is asked whether it is still there.
         """
-        try:
+        with translated():
             async with self.pubsub() as pubsub:
                 await pubsub.subscribe(channel)
                 async for message in _messages(pubsub):
@@ -63,17 +76,13 @@ class RedisClient(Redis):
                         yield None
                     elif message["type"] == "message":
                         yield message["data"]
-        except DRIVER_ERRORS as error:
-            raise failure(error) from error
 
 
 class _Pipeline(Pipeline):
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
         """raise_on_error: without it errors that Redis replies are among the replies, as RedisRefused."""
-        try:
+        with translated():
             replies = await super().execute(raise_on_error)
-        except DRIVER_ERRORS as error:
-            raise failure(error) from error
         return replies if raise_on_error else [_translated(reply) for reply in replies]
 
 

@@ -13,7 +13,7 @@ import hiredis
 
 from store.cancellation import end
 from store.errors import StoreAway
-from store.redis.client import DRIVER_ERRORS, RedisClient, failure, refusal
+from store.redis.client import RedisClient, refusal, translated
 
 _INCOMPLETE = object()
 
@@ -66,11 +66,13 @@ class RedisConnection:
     async def _connect(self) -> "_Replies":
         await self._disconnect()
         self._connection = self._pool.make_connection()
-        try:
+        with translated():
             await self._connection.connect()
-        except DRIVER_ERRORS as error:
-            raise failure(error) from error
-        self._replies = _Replies(transport_of(self._connection))
+        transport = transport_of(self._connection)
+        if transport.is_closing():
+            # It was lost before anybody could be told.
+            raise StoreAway("the connection was closed")
+        self._replies = _Replies(transport)
         return self._replies
 
     async def _disconnect(self) -> None:

@@ -59,4 +59,4 @@ def test_no_other_module_of_the_store_catches_what_a_connection_raises() -> None
 
 def test_only_connections_know_what_the_driver_of_redis_raises() -> None:
     users = {module for module, tree in TREES.items() if "DRIVER_ERRORS" in set(named(tree))}
-    assert users == {"store.redis.client", "store.redis.pipelined"}
+    assert users == {"store.redis.client"}

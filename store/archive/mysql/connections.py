@@ -9,6 +9,7 @@ import asyncmy
 from asyncmy import errors
 
 from store.archive.tables.sql import queries
+from store.closed_transport import is_closed_transport
 from store.errors import ArchiveAway, ArchiveRefused
 
 _QUERIES = queries("mysql")
@@ -92,6 +93,11 @@ class MySQLConnections:
                 raise ArchiveRefused(str(error)) from error
             self._drop_idle()
             raise ArchiveAway(str(error)) from error
+        except RuntimeError as error:
+            if not is_closed_transport(error):
+                raise
+            self._drop_idle()
+            raise ArchiveAway("the connection was closed") from error
 
     async def _connect(self) -> Any:
         async with asyncio.timeout(CONNECT_SECONDS):
