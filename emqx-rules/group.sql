@@ -8,6 +8,7 @@ FROM
   "group/+/+",
   "single/+/+",
   "business/+/follow",
-  "business/+/unfollow"
+  "business/+/unfollow",
+  "business/+/read"
 WHERE
   qos > 0 AND is_not_null(username)

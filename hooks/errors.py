@@ -66,6 +66,10 @@ CODES: dict[str, Code] = {
     "of_the_service": Code(400, "The message is the service's own: it cannot be recalled or edited."),
     "too_late": Code(400, "The message is older than `IM_RECALL_SECONDS` or `IM_EDIT_SECONDS`."),
     "recalled": Code(400, "The message was recalled; it cannot be edited any more."),
+    "blocked": Code(400, "The user, or one of those named, has blocked you."),
+    "bad_mid": Code(400, "The `mid` of a read mark is above every id that was given."),
+    "setting_limit": Code(400, "The user would have more than 1,000 settings."),
+    "block_limit": Code(400, "The user would block more than 5,000 users."),
     "bad_command": Code(400, "The command is not a JSON object with an `id` and the fields that it requires."),
     "not_a_user": Code(400, "Only users may send private messages, group messages and commands."),
     "not_an_operator": Code(400, "Only operators may publish to `business/…`."),
@@ -174,7 +178,7 @@ def problem(error: BaseException) -> Problem | None:
     if isinstance(error, UserBanned):
         return Problem("banned")
     if isinstance(error, ChannelRefused):
-        return Problem(error.code)
+        return Refused(error.code, error.client_id) if error.client_id else Problem(error.code)
     if isinstance(error, StoreError):
         code = next(_STORE_CODES[kind] for kind in type(error).__mro__ if kind in _STORE_CODES)
         return Problem(code, str(error))

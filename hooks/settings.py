@@ -152,6 +152,9 @@ class MessageSettings:
     dedupe_seconds: int = Field(7200, ge=1, description="Seconds for which a resend with the same `id` is recognised.")
     recall_seconds: int = Field(120, ge=0, description="Seconds for which a message may be recalled by its sender.")
     edit_seconds: int = Field(900, ge=0, description="Seconds for which a message may be edited by its sender.")
+    read_receipts: bool = Field(
+        True, description="Whether the peer of a private conversation is told how far it was read."
+    )
 
 
 @concern

@@ -150,15 +150,15 @@ class WillTopic:
 Topic = Address | CommandTopic | SendTopic | WillTopic
 
 VERBS: dict[type[Address], frozenset[str]] = {
-    Inbox: frozenset(["recall", "edit"]),
+    Inbox: frozenset(["recall", "edit", "read", "set", "block", "unblock"]),
     Group: frozenset(
         {
             *("create", "invite", "join", "leave", "kick", "dismiss", "mode"),
-            *("update", "transfer", "admin", "mute", "recall", "edit"),
+            *("update", "transfer", "admin", "mute", "recall", "edit", "read"),
         }
     ),
-    Global: frozenset(),
-    Tag: frozenset(["follow", "unfollow"]),
+    Global: frozenset(["read"]),
+    Tag: frozenset(["follow", "unfollow", "read"]),
 }
 """The commands there are below each kind of address."""
 

@@ -79,11 +79,15 @@ class UserBanned(Exception):
 
 
 class ChannelRefused(Exception):
-    """A group's or a tag's rules forbid this; nothing has changed. code: one word that says which rule."""
+    """The rules of a group, a tag or a user forbid this; nothing has changed. code: one word that says which rule.
 
-    def __init__(self, code: str) -> None:
+    client_id: of the message, where it is known.
+    """
+
+    def __init__(self, code: str, client_id: str = "") -> None:
         super().__init__(code)
         self.code = code
+        self.client_id = client_id
 
 
 CHANNEL_CODES = (
@@ -108,5 +112,9 @@ CHANNEL_CODES = (
     "too_late",
     "recalled",
     "aggregated",
+    "blocked",
+    "bad_mid",
+    "setting_limit",
+    "block_limit",
 )
 """Codes of `ChannelRefused`."""

@@ -5,6 +5,7 @@ import re
 import time
 from base64 import b64encode
 from collections import Counter, OrderedDict
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -135,13 +136,13 @@ class PullApi:
         deadline = time.monotonic() + seconds
         try:
             while True:
-                # Again after each wakeup that brought no message: the user may read another channel by now.
+                # Again after each wakeup that brought nothing: the user may read another channel by now.
                 async with self._wakeups.watch([str(uid), *await self._timelines.channels(uid)]) as written:
                     written.clear()
                     await place.take()
                     pulled = await self._puller.pull(uid, cursor, limit, epoch)
                     left = deadline - time.monotonic()
-                    if pulled.messages or pulled.reset or left <= 0 or self.draining:
+                    if pulled.messages or pulled.states or pulled.reset or left <= 0 or self.draining:
                         return pulled
                     place.leave()
                     try:
@@ -158,12 +159,14 @@ class PullApi:
 
 def render(pulled: Pulled, key: str, *, writes_wait: bool = False) -> bytes:
     """Returns the answer as JSON; a payload that is JSON is put in as the bytes that came."""
-    tail = {
+    tail: dict[str, Any] = {
         "last_id": pulled.last_id,
         "more": pulled.more,
         "truncated": pulled.truncated,
         "epoch": pulled.epoch,
     }
+    if pulled.states:
+        tail["states"] = [state.fields() for state in pulled.states]
     if pulled.reset:
         tail["reset"] = True
     if writes_wait:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from hooks.messaging.member_cache import MemberCache
-from store.addresses import VERBS, Tag
+from store.addresses import Tag
 from store.tags.replacement import Replacement
 from store.tags.tags import HoldersChanged, Tags
 
@@ -28,8 +28,7 @@ class TagChanges:
         self._member_cache.forget(Tag(tag))
 
     async def command(self, tag: str, uid: int, name: str, command_id: str, received_at: int | None) -> HoldersChanged:
-        """Carries out one of `VERBS[Tag]`. received_at: by the broker; None if no budget judges it."""
-        assert name in VERBS[Tag]
+        """Carries out `follow` or `unfollow`. received_at: by the broker; None if no budget judges it."""
         if name == "follow":
             changed = await self._tags.follow(tag, uid, command_id=command_id, received_at=received_at)
             self._member_cache.members(Tag(tag), [uid])

@@ -71,6 +71,9 @@ class Metrics:
         self.batch_size = histogram(
             "batch_size", "Messages written by one call to Redis.", (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
         )
+        self.states_changed = counter(
+            "states_changed_total", "Read marks, settings and blocks that changed, by kind.", ("kind",)
+        )
         self.pull_seconds = histogram("pull_seconds", "Time to answer a pull that does not wait.", seconds)
         self.hot_channels = gauge_of_worker("hot_channels", "Hot channels, summed over the workers.")
         self.hot_channel_hits = HotChannelHits()

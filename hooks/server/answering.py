@@ -102,6 +102,7 @@ def _webhook(settings: Settings, store: Storing, messaging: Messaging, metrics: 
                 messaging.commands,
                 messaging.tag_changes,
                 messaging.recalls,
+                messaging.states,
                 acknowledgements,
                 max_payload=max_payload,
             ),

@@ -19,6 +19,7 @@ from hooks.messaging.outgoing import Outgoing
 from hooks.messaging.permissions import LEFT_SECONDS, PermissionWorker
 from hooks.messaging.recalls import Recalls
 from hooks.messaging.session_ender import SessionEnder
+from hooks.messaging.states import StateCommands
 from hooks.messaging.subscriptions import Subscriptions
 from hooks.messaging.sync import Sync
 from hooks.messaging.tag_changes import TagChanges
@@ -53,6 +54,7 @@ class Messaging:
     judge: MembershipJudge
     outgoing: Outgoing
     recalls: Recalls
+    states: StateCommands
     subscriptions: Subscriptions
     sync: Sync
     tag_changes: TagChanges
@@ -96,6 +98,7 @@ def make_messaging(
         judge=MembershipJudge(memberships, store.wakeups, member_cache, doubts),
         outgoing=outgoing,
         recalls=Recalls(store.replacements, outgoing, secret=settings.control.secret),
+        states=StateCommands(store.states, outgoing, metrics),
         subscriptions=subscriptions,
         sync=sync,
         tag_changes=TagChanges(store.tags, partial(Replacement, redis, store.tags), member_cache),

@@ -26,6 +26,7 @@ from store.presence.presence import Presence
 from store.redis.budget import Budget
 from store.redis.memory import StoreMemory, default_outbox_limit
 from store.redis.write_bounds import ScriptBounds, WriteBounds
+from store.states.states import States
 from store.tags.replacement import Propagator
 from store.tags.tags import Tags
 from store.timelines.append import Appender
@@ -60,6 +61,7 @@ class Storing:
     puller: Puller
     recovery: StoreRecovery
     replacements: Replacements
+    states: States
     tags: Tags
     timelines: Timelines
     wakeups: Wakeups
@@ -107,6 +109,7 @@ async def make_store(
         edit_seconds=settings.messages.edit_seconds,
         sync_sender=sync_sender,
     )
+    states = States(connections.writing, archive, **bounds, receipts=settings.messages.read_receipts)
     wakeups = Wakeups(connections.blocking)
     stack.push_async_callback(wakeups.stop)
 
@@ -130,7 +133,7 @@ async def make_store(
         budget=budget,
         dead_letters=dead_letters,
         groups=groups,
-        keeper=StoreKeeper(recovery, archive, (appender, groups, tags, replacements, bans, audit)),
+        keeper=StoreKeeper(recovery, archive, (appender, groups, tags, replacements, states, bans, audit)),
         listing=Listing(archive, outbox),
         memory=memory,
         moderators=Moderators(redis, groups),
@@ -139,6 +142,7 @@ async def make_store(
         puller=puller,
         recovery=recovery,
         replacements=replacements,
+        states=states,
         tags=tags,
         timelines=Timelines(redis, window_us=window_us),
         wakeups=wakeups,

@@ -9,6 +9,8 @@ from hooks.messaging.commands import Commands
 from hooks.messaging.commands import read as read_command
 from hooks.messaging.recalls import VERBS as RECALLS
 from hooks.messaging.recalls import Recalls
+from hooks.messaging.states import VERBS as STATES
+from hooks.messaging.states import StateCommands
 from hooks.messaging.tag_changes import TagChanges
 from hooks.webhook import body as fields
 from hooks.webhook.body import Body, moment, text, username
@@ -28,6 +30,7 @@ class GroupHook:
         commands: Commands,
         tags: TagChanges,
         recalls: Recalls,
+        states: StateCommands,
         acknowledgements: Acknowledgements,
         *,
         max_payload: int,
@@ -35,6 +38,7 @@ class GroupHook:
         self._commands = commands
         self._tags = tags
         self._recalls = recalls
+        self._states = states
         self._acknowledgements = acknowledgements
         self._max_payload = max_payload
 
@@ -84,6 +88,8 @@ class GroupHook:
         verb, charged_at = asked.verb, received_at if judged else None
         if verb in RECALLS:
             return await self._recalls.run(asked.address, verb, actor, given, command_id, received_at, judged=judged)
+        if verb in STATES:
+            return await self._states.run(asked.address, verb, actor, given, command_id, charged_at)
         match asked.address:
             case Group(gid):
                 return (await self._commands.run(gid, actor, read_command(verb, given), command_id, charged_at)).id

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable
 from functools import partial
 
 from hooks.errors import Refused
@@ -14,7 +13,6 @@ from hooks.webhook.body import Body, moment, text, username
 from hooks.webhook.payload import parse as parse_payload
 from hooks.webhook.payload import read
 from store.addresses import Address, Global, Group, Inbox, Tag, Topic, is_business, number, parse
-from store.errors import ChannelRefused
 from store.record import SERVICE
 from store.timelines.append import Appender, Stored
 
@@ -38,8 +36,10 @@ class MessageHook:
         self._operators = frozenset(operators)
         self._max_payload = max_payload
 
-    def __call__(self, body: Body) -> Awaitable[Stored] | None:
-        """Stores a message. Raises BadBody, Refused, SenderOverBudget, StoreError, at once or when awaited."""
+    def __call__(self, body: Body) -> asyncio.Future[Stored] | None:
+        """Stores a message. Raises BadBody, Refused, SenderOverBudget, StoreError, at once or when awaited; then also
+        ChannelRefused, as whether a message is taken is judged where it gets its id.
+        """
         topic, broker_id, ts = text(body, "topic"), text(body, "id"), moment(body, "publish_received_at")
         user, qos = username(body), fields.qos(body)
         if qos == 0 or (user is None and not is_business(topic)):
@@ -61,8 +61,6 @@ class MessageHook:
             stored.add_done_callback(partial(self._acknowledge, sender, payload.client_id))
         if time.time() * 1000 - ts > NEARLY_LATE_MS:
             stored.add_done_callback(partial(self._late, to, sender, ts))
-        if isinstance(to, Group | Tag):
-            return _judged(stored, payload.client_id)
         return stored
 
     def _judge(self, named: Topic | None, sender: str, client_id: str) -> Address:
@@ -84,17 +82,6 @@ class MessageHook:
     def _late(self, to: Address, sender: str, ts: int, stored: asyncio.Future[Stored]) -> None:
         if not stored.cancelled() and stored.exception() is None:
             self._sync.stored(to, sender, ts)
-
-
-async def _judged(stored: asyncio.Future[Stored], client_id: str) -> Stored:
-    """Waits for the verdict: whether a group or a tag takes a message is judged where it gets its id.
-
-    Raises Refused, SenderOverBudget, StoreError.
-    """
-    try:
-        return await stored
-    except ChannelRefused as refusal:
-        raise Refused(refusal.code, client_id) from None
 
 
 def _is_told_live(raw: bytes) -> bool:

@@ -14,6 +14,7 @@ from store.archive.tables.months import Month
 from store.archive.tables.operators import OperatorTables
 from store.archive.tables.roaming import BlockReader
 from store.archive.tables.server_state import ServerState
+from store.archive.tables.states import StateTables
 from store.archive.tables.tags import TagTables
 from store.archive.tables.visible_range import VisibleRange
 from store.record import Message
@@ -78,6 +79,10 @@ class Archive(Protocol):
         """Returns bans, and what operators did."""
 
     @property
+    def states(self) -> StateTables:
+        """Returns read marks, settings and blocks of users."""
+
+    @property
     def tags(self) -> TagTables:
         """Returns tags and their holders."""
 
@@ -105,8 +110,8 @@ class Archive(Protocol):
         """Returns one message that is a row."""
 
     async def highest_id(self) -> int:
-        """Returns the highest id of any message, change of a group, a tag or a ban, or call of an operator; 0 if there
-        is none.
+        """Returns the highest id of any message, change of a group, a tag, a state or a ban, or call of an operator; 0
+        if there is none.
         """
 
     async def oldest_id(self) -> int:

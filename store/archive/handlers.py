@@ -9,6 +9,7 @@ from store.archive.outbox import MESSAGES
 from store.archive.tables.groups import ROWS_AT_ONCE, GroupRow, decode_group, decode_members
 from store.archive.tables.moderation import decode_moderation, decode_mutes
 from store.archive.tables.operators import decode_audit, decode_ban
+from store.archive.tables.states import StateRow, decode_state
 from store.archive.tables.tags import decode_holders, decode_tag
 from store.record import SERVICE, Message, decode
 
@@ -56,6 +57,10 @@ def _broken(data: bytes) -> NoReturn:
     raise ValueError("the lengths of the records do not fit the records")
 
 
+def _user(row: StateRow) -> str:
+    return str(row.uid)
+
+
 def _owner(row: GroupRow) -> str:
     return str(row.owner)
 
@@ -99,6 +104,9 @@ def handlers(archive: Archive) -> Mapping[bytes, Handler[Any]]:
         # Memberships and mutes that began, or that ended, together.
         b"member": ManyRows(decode_members, archive.groups.store_members),
         b"mute": ManyRows(decode_mutes, archive.moderation.store_mutes),
+        # A user's read mark, setting or block, and one that is forgotten as there are too many.
+        b"state": OneRow(decode_state, archive.states.store_states, _user),
+        b"state_gone": OneRow(decode_state, archive.states.delete_states, _user),
         # A tag as it stands after a change, and what users hold of one after a change of many of them.
         b"tag": OneRow(decode_tag, archive.tags.store_tags),
         b"holder": ManyRows(decode_holders, archive.tags.store_holders),

@@ -129,6 +129,10 @@ MUTES_PREFIX = PREFIX + b"gx:"
 """What the names of groups' mutes start with."""
 BAN_PREFIX = PREFIX + b"ban:"
 """What the names of users' bans start with."""
+STATES_PREFIX = PREFIX + b"st:"
+"""Start of the names of what users' states lie in (`include/states.lua`): a letter, a colon and the uid follow."""
+BLOCKS_PREFIX = PREFIX + b"bl:"
+"""Set: uids of users who block anybody; and what the names of sets start with that have the uids whom one blocks."""
 HOLDERS_PREFIX = PREFIX + b"th:"
 """What the names of sets of a tag's holders start with; then `source:tag`."""
 FORMER_PREFIX = PREFIX + b"tw:"
@@ -142,6 +146,21 @@ BITMAP_PREFIX = PREFIX + b"on:"
 def inbox(uid: int, span: int) -> bytes:
     """Sorted set: id by id, what was written to this user in this span of time (`store/timelines/spans.py`)."""
     return INBOX_PREFIX + b"%d:%d" % (uid, span)
+
+
+def state_names(uid: int) -> bytes:
+    """Sorted set: the names of a user's states by the ids of their newest changes."""
+    return STATES_PREFIX + b"n:%d" % uid
+
+
+def state_values(uid: int) -> bytes:
+    """Hash: the names of a user's states to their values, and counts of them."""
+    return STATES_PREFIX + b"v:%d" % uid
+
+
+def state_head(uid: int) -> bytes:
+    """String: the id of the newest change of any state of a user."""
+    return STATES_PREFIX + b"h:%d" % uid
 
 
 def channel(name: str) -> bytes:

@@ -283,7 +283,7 @@ class Appender:
             over = self._budget.close(entry.sender, entry.received_at)
             answer.set_exception(SenderOverBudget(over.retry_after, entry.client_id))
         elif code == AppendCode.REFUSED:
-            answer.set_exception(ChannelRefused(said))
+            answer.set_exception(ChannelRefused(said, entry.client_id))
         else:
             answer.set_exception(EntryFailed(outcome))
 

@@ -15,7 +15,7 @@ from store.timelines.destinations import destinations
 from store.timelines.spans import span
 
 _COMPARED = 100
-"""Newest messages, and newest changes of groups and tags, that Redis is asked for."""
+"""Newest messages, and newest changes of groups and tags, and of states, that Redis is asked for."""
 
 _MEMBERS_ASKED = 10
 """Members of a group that are asked for a message of it."""
@@ -39,8 +39,10 @@ class Comparison:
         changes = await self._archive.newest_changes(highest, _COMPARED)
         edge = time.time_ns() // 1000 - self._window_us + _MARGIN_US
         messages = [each for each in await self._archive.newest(highest, _COMPARED) if each.mid > edge]
-        if not await self._know(changes) or not await self._knows_ban(
-            await self._archive.operators.newest_ban(highest)
+        if (
+            not await self._know(changes)
+            or not await self._know_states(highest)
+            or not await self._knows_ban(await self._archive.operators.newest_ban(highest))
         ):
             return True
         for message in messages:
@@ -59,6 +61,15 @@ class Comparison:
     async def _knows_ban(self, changed: int) -> bool:
         """Returns whether Redis has this change of a ban."""
         return int(await self._redis.get(keys.BANS_CHANGED) or 0) >= changed
+
+    async def _know_states(self, highest: int) -> bool:
+        """Returns whether all states have changed that far in Redis, but for marks that were forgotten since."""
+        rows = await self._archive.states.newest_states(highest, _COMPARED)
+        pipeline = self._redis.pipeline(transaction=False)
+        for row in rows:
+            pipeline.get(keys.state_head(row.uid))
+        replies: list[Any] = await pipeline.execute() if rows else []
+        return all(int(head or 0) >= row.changed for head, row in zip(replies, rows, strict=True))
 
     async def _held(self, message: Message) -> bool:
         """Returns whether a timeline of the message holds it, or each belongs to a user who was dormant then."""

@@ -21,6 +21,7 @@ from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.pipelined import RedisConnection
 from store.redis.scripts import script
+from store.states.state import UserState
 from store.timelines.hot_channels import HotChannels
 
 MAX_BYTES = 2 * 1024 * 1024
@@ -32,14 +33,14 @@ _SEEN_MILLISECONDS = 3_600_000
 
 
 class Source(NamedTuple):
-    """Messages in order of their ids, and the id up to which the source is complete."""
+    """Messages, or states, in order of their ids, and the id up to which the source is complete."""
 
-    messages: Sequence[Message]
+    messages: Sequence[Message | UserState]
     watermark: int
 
 
 class Pulled(NamedTuple):
-    """messages: in order of `mid`. last_id: the new cursor. more: pull again at once.
+    """messages, states: in order of `mid`. last_id: the new cursor. more: pull again at once.
 
     reset: the cursor belonged to another life of the store, and this answer starts at the window's edge.
     truncated: the cursor lay before the window.
@@ -51,6 +52,7 @@ class Pulled(NamedTuple):
     truncated: bool
     reset: bool
     epoch: str
+    states: Sequence[UserState] = ()
 
 
 class PullReply(NamedTuple):
@@ -58,6 +60,7 @@ class PullReply(NamedTuple):
 
     merged: 1 if it was cut, and the records. read: names of channels. hot: of each channel at hand its name, the id of
     its newest message, intervals, and the newer records. seen: name and intervals of each channel, one after the other.
+    states: none, or those of before the window and those of it, each 1 if it was cut, then name, id and value of each.
     """
 
     epoch: str
@@ -71,6 +74,7 @@ class PullReply(NamedTuple):
     read: list[bytes]
     hot: list[list[bytes]]
     seen: list[bytes]
+    states: list[list[Any]]
 
     @classmethod
     def parse(cls, reply: list[Any]) -> "PullReply":
@@ -82,15 +86,17 @@ class PullReply(NamedTuple):
 _SCRIPT = script("pull", PullReply)
 
 
-def merge(sources: Sequence[Source], cursor: int, clock: int, limit: int) -> tuple[list[Message], int, bool]:
-    """Returns the messages of the answer, the new cursor, and whether there are more."""
+def merge(
+    sources: Sequence[Source], cursor: int, clock: int, limit: int
+) -> tuple[list[Message | UserState], int, bool]:
+    """Returns the messages and states of the answer, the new cursor, and whether there are more."""
     if len(sources) == 1:
         # As for most pulls: it is in order, and all of it lies below its watermark.
         waiting, complete = sources[0]
     else:
         complete = min((source.watermark for source in sources), default=clock)
         waiting = sorted([message for source in sources for message in source.messages if message.mid <= complete])
-    messages: list[Message] = []
+    messages: list[Message | UserState] = []
     size = 0
     last = cursor
     for message in waiting:
@@ -105,8 +111,10 @@ def merge(sources: Sequence[Source], cursor: int, clock: int, limit: int) -> tup
     return messages, max(cursor, complete), complete < clock
 
 
-def _answer_bytes(message: Message) -> int:
+def _answer_bytes(message: Message | UserState) -> int:
     """Returns what a message takes in an answer, at most; one that is not JSON is a third longer there."""
+    if isinstance(message, UserState):
+        return message.size
     payload = len(message.payload) if message.json else (len(message.payload) + 2) // 3 * 4
     return payload + MESSAGE_BYTES
 
@@ -169,20 +177,28 @@ class Puller:
             self._hot.missed(offer, (name.decode() for name in found.read))
         for name, head, intervals, *newer in found.hot:
             held = self._hot.take(offer, name.decode(), int(head), newer)
-            messages = held.between(_intervals(intervals), max(cursor, boundary - 1), limit + 1)
-            sources.append(_first(messages, limit, clock))
+            cached = held.between(_intervals(intervals), max(cursor, boundary - 1), limit + 1)
+            sources.append(_first(cached, limit, clock))
+        older, newer_states = [_states(each) for each in found.states] if found.states else ([], [])
+        if newer_states:
+            sources.append(Source(newer_states, newer_states[-1].mid if found.states[1][0] else clock))
         start = max(cursor, lowest - 1)
         if start < boundary - 1:
             await self._outbox.caught_up(found.awaited, found.oldest)
             sources.append(await self._archived(uid, _ranges(found.seen), start, boundary, clock, limit))
-        messages, last_id, more = merge(sources, cursor, clock, limit)
+        merged, last_id, more = merge(sources, cursor, clock, limit)
         return Pulled(
-            messages=messages,
+            messages=[each for each in merged if not isinstance(each, UserState)],
             last_id=last_id,
             more=more,
             truncated=0 < cursor < lowest - 1,
             reset=found.reset,
             epoch=found.epoch,
+            # Those older than the window come whole: no cursor stops below it.
+            states=[
+                *(state for state in older if state.mid <= last_id),
+                *(each for each in merged if isinstance(each, UserState)),
+            ],
         )
 
     async def _archived(
@@ -192,6 +208,12 @@ class Puller:
         ranges = [VisibleRange(Inbox(uid).conversation), *seen]
         sender = str(uid) if self._sync_sender else ""
         return _first(await self._archive.read(ranges, sender, start, boundary, limit + 1), limit, clock)
+
+
+def _states(reply: list[Any]) -> list[UserState]:
+    """Returns states from `cut, name, id, value, …`."""
+    flat = reply[1:]
+    return [UserState(int(at), name, value) for name, at, value in zip(flat[::3], flat[1::3], flat[2::3], strict=True)]
 
 
 def _ranges(reply: list[bytes]) -> list[VisibleRange]:

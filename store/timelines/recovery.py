@@ -24,6 +24,7 @@ from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.lease import Lease, rebuilding
 from store.redis.scripts import admit, script
+from store.states.restore import restore_states
 from store.tags.restore import restore_tags
 from store.timelines.comparison import Comparison
 from store.timelines.destinations import destinations
@@ -106,6 +107,7 @@ class StoreRecovery:
             await restore_moderation(self._redis, self._archive.moderation, lease.keep)
             await restore_tags(self._redis, self._archive.tags, lease.keep)
             await restore_bans(self._redis, self._archive.operators, lease.keep)
+            await restore_states(self._redis, self._archive.states, lease.keep)
             count = await self._put_back(highest, lease, progress)
             lowest = max(lowest, time.time_ns() // 1000)
             epoch = await _BEGIN_EPOCH.run(

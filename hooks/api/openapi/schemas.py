@@ -84,12 +84,22 @@ SCHEMAS: dict[str, Schema] = {
             object_of({**MESSAGE, "recalled": object_of({"by": TEXT, "at": MICROSECONDS})}),
         ]
     },
+    "State": {
+        "oneOf": [
+            object_of({"kind": {"const": "read"}, "topic": TEXT, "mid": MICROSECONDS, "at": MICROSECONDS}, {"by": UID}),
+            object_of({"kind": {"const": "setting"}, "key": TEXT, "value": {}, "at": MICROSECONDS}),
+            object_of({"kind": {"const": "block"}, "uid": UID, "on": FLAG, "at": MICROSECONDS}),
+        ]
+    },
     "Page": object_of(
         {
             **{"messages": list_of(ref("Message")), "last_id": MICROSECONDS, "more": FLAG, "truncated": FLAG},
             **{"epoch": TEXT, "key": TEXT},
         },
-        {"reset": {"const": True}, "writes_wait": {"const": True}},
+        {
+            "states": list_of(ref("State"), minItems=1),
+            **{"reset": {"const": True}, "writes_wait": {"const": True}},
+        },
     ),
     "Readiness": object_of(
         {

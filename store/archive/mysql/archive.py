@@ -12,6 +12,7 @@ from store.archive.mysql.moderation import MySQLModeration
 from store.archive.mysql.operators import MySQLOperators
 from store.archive.mysql.partitions import drop_months, make_months
 from store.archive.mysql.rows import write_rows
+from store.archive.mysql.states import MySQLStates
 from store.archive.mysql.tags import MySQLTags
 from store.archive.tables.changes import Change
 from store.archive.tables.months import months_to_make
@@ -40,6 +41,7 @@ class MySQLArchive:
         self.groups = MySQLGroups(self._connections)
         self.moderation = MySQLModeration(self._connections)
         self.operators = MySQLOperators(self._connections)
+        self.states = MySQLStates(self._connections)
         self.tags = MySQLTags(self._connections)
 
     async def store_messages(self, messages: Sequence[Message]) -> None:

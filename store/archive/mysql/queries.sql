@@ -56,6 +56,7 @@ SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM mes
 SELECT MAX(id) FROM (
     SELECT MAX(id) AS id FROM message UNION ALL SELECT MAX(changed) AS id FROM channel_change
     UNION ALL SELECT MAX(changed) AS id FROM ban UNION ALL SELECT MAX(id) AS id FROM audit
+    UNION ALL SELECT MAX(changed) AS id FROM user_state
 ) AS newest
 
 -- oldest_id --
@@ -303,3 +304,22 @@ SELECT id, name, address, path, status, detail FROM audit WHERE id < %s AND (%s 
 -- delete_audit --
 -- Some of what lies below an id, so that no transaction is long.
 DELETE FROM audit WHERE id < %s ORDER BY id LIMIT %s
+
+-- store_state --
+-- The newest row of a state counts, in whatever order they come: `changed` is compared by all and set last.
+INSERT INTO user_state (uid, name, changed, value) VALUES (%s, %s, %s, %s)
+ON DUPLICATE KEY UPDATE
+    value = IF(VALUES(changed) > changed, VALUES(value), value),
+    changed = GREATEST(VALUES(changed), changed)
+
+-- delete_state --
+-- One that changed later stays.
+DELETE FROM user_state WHERE uid = %s AND name = %s AND changed <= %s
+
+-- states_page --
+SELECT uid, name, changed, value FROM user_state
+WHERE uid > %s OR (uid = %s AND name > %s) ORDER BY uid, name LIMIT %s
+
+-- newest_states --
+-- The newest up to an id.
+SELECT uid, name, changed, value FROM user_state WHERE changed <= %s ORDER BY changed DESC LIMIT %s

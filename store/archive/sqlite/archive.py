@@ -11,6 +11,7 @@ from store.archive.sqlite.connection import SQLiteConnection
 from store.archive.sqlite.groups import SQLiteGroups
 from store.archive.sqlite.moderation import SQLiteModeration
 from store.archive.sqlite.operators import SQLiteOperators
+from store.archive.sqlite.states import SQLiteStates
 from store.archive.sqlite.tags import SQLiteTags
 from store.archive.tables.changes import Change
 from store.archive.tables.roaming import read
@@ -34,6 +35,7 @@ class SQLiteArchive:
         self.groups = SQLiteGroups(self._connection)
         self.moderation = SQLiteModeration(self._connection)
         self.operators = SQLiteOperators(self._connection)
+        self.states = SQLiteStates(self._connection)
         self.tags = SQLiteTags(self._connection)
 
     async def store_messages(self, messages: Sequence[Message]) -> None:

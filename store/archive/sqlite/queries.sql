@@ -46,6 +46,7 @@ SELECT conversation, id, sender, client_id, ts, form, payload, replaced FROM mes
 SELECT MAX(id) FROM (
     SELECT MAX(id) AS id FROM message UNION ALL SELECT MAX(changed) AS id FROM channel_change
     UNION ALL SELECT MAX(changed) AS id FROM ban UNION ALL SELECT MAX(id) AS id FROM audit
+    UNION ALL SELECT MAX(changed) AS id FROM user_state
 ) AS newest
 
 -- oldest_id --
@@ -262,3 +263,20 @@ SELECT id, name, address, path, status, detail FROM audit WHERE id < ? AND (? = 
 -- delete_audit --
 -- Some of what lies below an id, so that no transaction is long.
 DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE id < ? LIMIT ?)
+
+-- store_state --
+-- The newest row of a state counts, in whatever order they come.
+INSERT INTO user_state (uid, name, changed, value) VALUES (?, ?, ?, ?)
+ON CONFLICT (uid, name) DO UPDATE SET changed = excluded.changed, value = excluded.value
+WHERE excluded.changed > user_state.changed
+
+-- delete_state --
+-- One that changed later stays.
+DELETE FROM user_state WHERE uid = ? AND name = ? AND changed <= ?
+
+-- states_page --
+SELECT uid, name, changed, value FROM user_state WHERE (uid, name) > (?, ?) ORDER BY uid, name LIMIT ?
+
+-- newest_states --
+-- The newest up to an id.
+SELECT uid, name, changed, value FROM user_state WHERE changed <= ? ORDER BY changed DESC LIMIT ?

@@ -2,8 +2,8 @@
 --
 -- 1. Reserve the batch's ids by writing the clock first: whatever fails later, no id is given twice.
 -- 2. Per entry: recognise a repeat; look whether a group takes the message, and who is in it, or whether there is such
---    a tag, and whether the sender may write so much, where that is to be judged; give the next id, write the timelines
---    (those of dormant users, and of users who were never seen, are skipped: they read the archive when they come).
+--    a tag, or whether the receiver blocks the sender, and whether the sender may write so much, where that is to be
+--    judged; give the next id, write the timelines (those of dormant users, and of users who were never seen, are skipped: they read the archive when they come).
 -- 3. Once so much was written to groups that others have waited long enough, later group messages are put off.
 -- 4. Write the bodies, each once for all its timelines; the events that are asked for; and the outbox: as few entries as
 --    hold all messages, each under the id of its first message.
@@ -19,10 +19,10 @@
 -- the bytes that the sender's account is charged with ('': that is not judged; a group's are added to them here).
 --
 -- The reply has for each entry the id, if it is new; 'REPEATED <id>'; 'LATER', if it was not reached; 'REFUSED <rule>',
--- if the group does not take it, or there is no such tag; 'RATE', if the sender may write no more in that minute;
--- 'FAILED <text>', if only this entry failed.
+-- if the group does not take it, there is no such tag, or the receiver blocks the sender; 'RATE', if the sender may write
+-- no more in that minute; 'FAILED <text>', if only this entry failed.
 --
--- include batch outbox budget roles events
+-- include batch outbox budget roles events blocks
 -- guarded
 -- KEYS heads (entry)...
 -- ARGV repeat_seconds:s own_copies:flag budget_least:bytes copy_bytes:bytes
@@ -38,8 +38,8 @@ local MAX_TOGETHER, MAX_BYTES_TOGETHER = 64, 16384
 local tells_stored = is_asked_for('message.stored')
 local repeat_until = digits((time[1] + repeat_seconds) * 1000)
 local entries = (#ARGV - FIRST_ARGUMENT + 1) / 4
-local dormant = {}
-if redis.call('EXISTS', dormant_key) == 1 then
+local dormant, blockers = {}, nil
+if redis.call('EXISTS', dormant_key, blocks_prefix) > 0 then
   local receivers = {}
   for argument = FIRST_ARGUMENT, #ARGV, 4 do
     if ARGV[argument] == 'inbox' then
@@ -49,6 +49,7 @@ if redis.call('EXISTS', dormant_key) == 1 then
     end
   end
   find_dormant(receivers, dormant)
+  blockers = blockers_among(receivers)
 end
 redis.call('SET', clock_key, digits(last + entries))
 
@@ -156,18 +157,23 @@ local function sender_of(tail)
   return sender, digits(math.floor(tonumber(received_at) / 60000)) .. ':' .. sender
 end
 
--- A private message of a sender whose account has to be looked at.
+-- A private message to somebody who blocks others, or of a sender whose account has to be looked at.
 local function store_judged(entry, repeat_key, uids, tail, charge)
   local known = redis.call('GET', repeat_key)
   if known then
     return 'REPEATED ' .. known
   end
-  local _, account = sender_of(tail)
-  if is_spent(account) then
+  local sender, account = sender_of(tail)
+  if blockers and blockers[uids[1]] and is_blocked(uids[1], sender) then
+    return 'REFUSED blocked'
+  end
+  if charge ~= '' and is_spent(account) then
     return 'RATE'
   end
   local id = store(entry, repeat_key, uids, dormant, nil, nil, tail)
-  spend(account, tonumber(charge))
+  if charge ~= '' then
+    spend(account, tonumber(charge))
+  end
   return id
 end
 
@@ -224,7 +230,7 @@ for entry = 1, entries do
   if kind == 'inbox' then
     local uid, other = string.match(to, '^(%d+) ?(%d*)$')
     local uids = { uid, other ~= '' and other or nil }
-    if charge == '' then
+    if charge == '' and not (blockers and blockers[uid]) then
       ok, reply = pcall(store, entry, KEYS[key], uids, dormant, nil, nil, tail)
     else
       ok, reply = pcall(store_judged, entry, KEYS[key], uids, tail, charge)

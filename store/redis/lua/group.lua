@@ -19,7 +19,7 @@
 -- The reply: what became of it; the id of the change (0: there is none); 1 if the notice was written; the uids of those
 -- told. SUCCESSION: nothing was done, as the notice must say that the uid becomes owner.
 --
--- include group_command memberships
+-- include group_command memberships blocks writers
 -- guarded
 -- KEYS permissions read_groups channel_map_prefix kicked user_groups groups_made
 -- ARGV command:text actor:text most_written:count most_read:count most_reading:count
@@ -30,8 +30,6 @@
 
 local limits = { write = most_written, read = most_read }
 local DAY_SECONDS = 86400
--- What is looked at of an inbox to see who has written to its user.
-local LOOKED_AT_RECORDS, LOOKED_AT_BYTES = 2000, 1048576
 local MEMBERSHIP_BYTES = 256
 local known = redis.call('GET', repeat_key)
 if known then
@@ -61,39 +59,24 @@ local function has_as_many(counts_key, among, most)
 end
 
 -- Whether each of these users, but for the actor, has written to the actor, as far as the newest messages say.
-local function have_written(invited)
-  local missing, left = {}, 0
+local function all_have_written(invited)
+  local missing = {}
   for _, uid in ipairs(invited) do
     if uid ~= actor then
       missing[uid] = true
-      left = left + 1
     end
   end
-  local head = '^%d+\n' .. actor_topic .. '\n(%d+)\n'
-  local looked, bytes = 0, 0
-  local function look(mids)
-    looked = looked + #mids
-    for _, record in ipairs(bodies_of(mids, 1, #mids)) do
-      bytes = bytes + (record and #record or 0)
-      local sender = record and string.match(record, head)
-      if sender and missing[sender] then
-        missing[sender] = nil
-        left = left - 1
-      end
+  return have_written(actor, actor_topic, missing)
+end
+
+-- Whether one of these users blocks the actor.
+local function is_blocked_by_any(invited)
+  for uid in pairs(blockers_among(invited) or {}) do
+    if is_blocked(uid, actor) then
+      return true
     end
   end
-  for span = math.floor(last / 1000000 / SPAN_SECONDS), math.floor(window_edge / 1000000 / SPAN_SECONDS), -1 do
-    local inbox, first, page = inbox_prefix .. actor .. ':' .. span, 0, nil
-    repeat
-      if left == 0 or looked >= LOOKED_AT_RECORDS or bytes >= LOOKED_AT_BYTES then
-        return left == 0
-      end
-      page = redis.call('ZREVRANGE', inbox, first, first + 99)
-      look(page)
-      first = first + 100
-    until #page < 100
-  end
-  return left == 0
+  return false
 end
 
 -- Judge.
@@ -175,7 +158,10 @@ if actor ~= '0' then
   if command == 'create' and tonumber(redis.call('GET', groups_made_key) or 0) >= most_made then
     return refuse('groups_per_day')
   end
-  if known_only == '1' and command ~= 'join' and not have_written(joining) then
+  if command ~= 'join' and is_blocked_by_any(joining) then
+    return refuse('blocked')
+  end
+  if known_only == '1' and command ~= 'join' and not all_have_written(joining) then
     return refuse('not_known')
   end
 end

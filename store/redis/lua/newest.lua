@@ -1,8 +1,8 @@
--- The newest ids in users' inboxes.
+-- The newest ids in users' inboxes and of their states.
 --
--- They lie in the spans `first_span` to `last_span`. The reply: per user the id, '0' where there is none.
+-- Inboxes have the spans `first_span` to `last_span`. The reply: per user the id, '0' where there is none.
 --
--- KEYS inbox_prefix
+-- KEYS inbox_prefix states_prefix
 -- ARGV first_span:count last_span:count (uid:uid)...
 -- REPLY ids
 
@@ -24,6 +24,10 @@ for argument = FIRST_ARGUMENT, #ARGV do
       end
     end
     last = first - 1
+  end
+  local changed = redis.call('GET', states_prefix .. 'h:' .. ARGV[argument])
+  if changed and tonumber(changed) > tonumber(newest or 0) then
+    newest = changed
   end
   ids[#ids + 1] = newest or '0'
 end

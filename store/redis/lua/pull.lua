@@ -22,14 +22,16 @@
 -- nothing must wait there, before the archive is read; { 1 if cut before its end, record, … }; { name of each channel
 -- that was read, … }; { { name, id of its newest message, intervals, record newer than what is at hand, … } of each
 -- channel with news that is at hand, … }; { name, intervals, … of all they read, if something is missing below the
--- boundary }. Records that are not cut are complete up to the clock; those that are, up to the last one.
+-- boundary }; '' or { { 0, name, id of its change, value, … of the user's states that changed after the cursor and up to the
+-- edge of the window }, { 1 if cut before its end, and the same of those that changed later } }. What is not cut is complete
+-- up to the clock; what is, up to its last record or state.
 --
 -- include holding bodies heap replacing
 -- guarded
--- KEYS epoch clock window ban heads dormant seen inbox_prefix channel_map channel_prefix propagating unseen
+-- KEYS epoch clock window ban heads dormant seen inbox_prefix channel_map channel_prefix propagating unseen states_prefix
 -- ARGV cursor:us most_records:count most_bytes:bytes caller_time:us window:us known_epoch:text uid:uid seen_fresh:ms
 --   further:us held_epoch:text at_hand:text tag_channels:text (common:text)...
--- REPLY epoch clock lowest boundary reset oldest awaited merged read hot seen
+-- REPLY epoch clock lowest boundary reset oldest awaited merged read hot seen states
 -- ERROR EMPTY BANNED
 
 local MAX_PAGE = 128
@@ -40,7 +42,7 @@ local MAX_NEWER = 32
 -- Digits of an id, and a colon.
 local ONE_INTERVAL = 17
 
-local state = redis.call('MGET', epoch_key, clock_key, window_key, ban_key)
+local state = redis.call('MGET', epoch_key, clock_key, window_key, ban_key, states_prefix .. 'h:' .. uid)
 local epoch, clock = state[1], tonumber(state[2] or 0)
 if not epoch then
   return redis.error_reply('EMPTY no epoch')
@@ -58,7 +60,7 @@ if reset then
 end
 
 local function digits(id)
-  return string.format('%.0f', id)
+  return string.format('%d', id)
 end
 
 -- A quiet store moves its clock here, so that cursors of quiet users do not age out of the window.
@@ -388,6 +390,36 @@ if missing then
   end
 end
 
+-- The user's states, if any changed since: the newest change is read with the epoch, so that no change costs nothing.
+local states = ''
+if state[5] and tonumber(state[5]) > cursor then
+  -- Those between two ids, the first one excluded, as far as `limit` and `max_size` bytes go; then 1 comes first.
+  local function states_between(low, high, limit, max_size)
+    local page = redis.call('ZRANGEBYSCORE', states_prefix .. 'n:' .. uid, '(' .. low, high, 'WITHSCORES', 'LIMIT', 0, limit)
+    local found, size = { #page == limit * 2 and 1 or 0 }, 0
+    for first = 1, #page, 2000 do
+      local names = {}
+      for index = first, math.min(first + 1999, #page), 2 do
+        names[#names + 1] = page[index]
+      end
+      for index, value in ipairs(redis.call('HMGET', states_prefix .. 'v:' .. uid, unpack(names))) do
+        if size >= max_size then
+          found[1] = 1
+          return found
+        end
+        found[#found + 1], found[#found + 2], found[#found + 3] = names[index], page[first + index * 2 - 1], value
+        size = size + #names[index] + #value
+      end
+    end
+    return found
+  end
+  states = {
+    cursor < edge and states_between(digits(cursor), digits(edge), -1, math.huge) or { 0 },
+    states_between(digits(math.max(cursor, edge)), '+inf', most_records + 1, most_bytes),
+  }
+end
+
 return {
   epoch, digits(clock), digits(lowest), digits(boundary), reset and 1 or 0, oldest or '', digits(awaited), merged, read, hot, reply_map,
+  states,
 }

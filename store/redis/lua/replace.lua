@@ -21,7 +21,7 @@
 -- AUTHOR: nothing was done, as the author has to be told. UNKNOWN: nothing was done; the archive may have the message once
 -- it has all that waits now.
 --
--- include batch outbox budget replacing roles events
+-- include batch outbox budget replacing roles events blocks
 -- guarded
 -- KEYS heads repeat group members channel
 -- ARGV repeat_seconds:s command:text actor:text kind:text to:text topic:text mid:id oldest:us archived:text
@@ -124,6 +124,9 @@ if command == 'edit' and kind == 'group' then
   if is_muted(group_key, string.match(to, '%d+$'), actor, group[5], group[6], now_ms) then
     return refuse('muted')
   end
+end
+if command == 'edit' and kind == 'inbox' and is_blocked(to, actor) then
+  return refuse('blocked')
 end
 if kind == 'inbox' and author ~= sender then
   return { 'AUTHOR', 0, 0, 0, sender }

@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multiple, rule, run_state_machine_as_test
 
 from hooks.messaging.replacement_notices import ReplacementControlMessages
-from store.addresses import GLOBAL, parse_stored
+from store.addresses import GLOBAL, Inbox, parse_stored
 from store.archive.archive import open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
@@ -32,6 +33,8 @@ from store.presence.presence import Device, Presence
 from store.record import SERVICE
 from store.redis import keys
 from store.redis.connection import connect
+from store.states.state import UserState, mark
+from store.states.states import StateChange, States
 from store.timelines.append import Appender, Stored
 from store.timelines.pull import Pulled, Puller
 from store.timelines.recovery import StoreRecovery
@@ -70,6 +73,7 @@ class Phone:
     epoch: str = ""
     held: list[int] = field(default_factory=lambda: [0])
     received: list[int] = field(default_factory=list)
+    states: dict[bytes, UserState] = field(default_factory=dict)
 
 
 class Sequence(RuleBasedStateMachine):
@@ -90,6 +94,9 @@ class Sequence(RuleBasedStateMachine):
         """The ids of control messages."""
         self.changed: dict[int, tuple[int, str]] = {}
         """By mid: the id of the newest edit, or of the recall, and who recalled it."""
+        self.states: dict[tuple[int, bytes], UserState] = {}
+        """By user and name."""
+        self.archived_states: dict[tuple[int, bytes], UserState] = {}
         self.devices = [Phone(uid) for uid in USERS for _ in range(DEVICES)]
         self.below_redis = False
 
@@ -127,6 +134,9 @@ class Sequence(RuleBasedStateMachine):
             recall_seconds=3600,
             edit_seconds=3600,
         )
+        self.state_changes = States(
+            *(self.writing, self.archive), window_us=WINDOW_US, repeat_seconds=3600, outbox_limit=2**30
+        )
 
     async def _break_inbox(self) -> None:
         await break_inbox(self.redis, BROKEN)
@@ -136,6 +146,7 @@ class Sequence(RuleBasedStateMachine):
             for device in self.devices:
                 self.pull_to_the_end(device)
                 assert device.received == self.timelines[device.uid]
+                assert device.states == {name: each for (uid, name), each in self.states.items() if uid == device.uid}
             self.run(self._stop())
         self.runner.close()
 
@@ -186,6 +197,11 @@ class Sequence(RuleBasedStateMachine):
                 assert (message.payload == b"{}") == (expected == (0, ""))
         after = [mid for mid in self.timelines[device.uid] if mid > cursor]
         assert mids == after[: len(mids)]
+        passed = [state for (uid, _), state in self.states.items() if uid == device.uid and state.mid > cursor]
+        states = sorted(passed, key=attrgetter("mid"))
+        assert list(pulled.states) == [state for state in states if state.mid <= pulled.last_id]
+        if not self.below_redis:
+            assert len(mids) + len(pulled.states) <= limit
         assert len(mids) <= limit
         assert pulled.last_id >= max([cursor, *mids])
         assert not [mid for mid in after[len(mids) :] if mid <= pulled.last_id]
@@ -193,6 +209,7 @@ class Sequence(RuleBasedStateMachine):
             assert pulled.last_id > cursor
         else:
             assert set(mids) >= acknowledged & set(after)
+            assert len(pulled.states) == len(states)
         return mids
 
     def receive(self, device: Phone, pulled: Pulled, mids: list[int]) -> None:
@@ -202,6 +219,9 @@ class Sequence(RuleBasedStateMachine):
         device.received += mids
         device.cursor, device.epoch = pulled.last_id, pulled.epoch
         device.held.append(device.cursor)
+        if pulled.reset:
+            device.states.clear()
+        device.states |= {state.name: state for state in pulled.states}
 
     async def pull(self, device: Phone, cursor: int, limit: int) -> Pulled:
         return await self.puller.pull(device.uid, cursor, limit, device.epoch)
@@ -302,6 +322,37 @@ class Sequence(RuleBasedStateMachine):
                 self.timelines[uid] = sorted([*self.timelines[uid], place])
             self.told.add(place)
 
+    def note_states(self, done: StateChange) -> None:
+        for uid, state in done.changed:
+            self.states[uid, state.name] = state
+
+    def command(self) -> str:
+        return f"c{next(self.client_ids)}"
+
+    @rule(user=users, key=st.sampled_from(["a", "b"]), value=st.sampled_from([1, 2, None]))
+    def set(self, user: int, key: str, value: int | None) -> None:
+        self.note_states(self.run(self.state_changes.set(user, key, value, command_id=self.command())))
+
+    @rule(user=users, on=st.booleans())
+    def block(self, user: int, on: bool) -> None:
+        self.note_states(self.run(self.state_changes.block(user, BROKEN, on=on, command_id=self.command())))
+
+    @rule(user=users, message=sent)
+    def read(self, user: int, message: Sent) -> None:
+        """The peer is told where they sent the message."""
+        private = message.topic == f"single/{user}"
+        if message not in self.mids or (self.below_redis and private):
+            return  # what the archive says of the sender depends on what is archived already
+        to = Inbox(message.sender) if private else parse_stored(message.topic)
+        mid = self.mids[message]
+        known = self.states.get((user, mark(to.topic, mid).name))
+        done = self.run(self.state_changes.read(user, to, mid, command_id=self.command()))
+        if known is None or int(known.value) < mid:
+            assert done.changed[0] == (user, mark(to.topic, mid)._replace(mid=done.id))
+        else:
+            assert done == (known.mid, ())
+        self.note_states(done)
+
     async def _replaced(self, verb: str, message: Sent, mid: int, actor: int) -> Replaced:
         number = next(self.client_ids)
         common: Any = {"command_id": f"c{number}", "sent_at": time.time_ns() // 1_000_000}
@@ -359,6 +410,7 @@ class Sequence(RuleBasedStateMachine):
     def _note_archived(self) -> None:
         self.archived |= set(self.mids.values()) | self.told
         self.archived_changes = dict(self.changed)
+        self.archived_states = dict(self.states)
 
     async def _archive_all(self) -> None:
         while await self.outbox.length():
@@ -419,11 +471,14 @@ class Sequence(RuleBasedStateMachine):
             self.timelines[uid] = [mid for mid in mids if mid in self.archived]
         self.mids.clear()
         self.changed = dict(self.archived_changes)
+        self.states = dict(self.archived_states)
 
     async def _wipe(self) -> None:
         self.below_redis = True  # Nobody is seen any more.
         await self.redis.flushall()
-        await self.recovery.ensure(max(self.appender.highest_id, self.replacements.highest_id))
+        await self.recovery.ensure(
+            max(writer.highest_id for writer in (self.appender, self.replacements, self.state_changes))
+        )
         await self._break_inbox()
 
 

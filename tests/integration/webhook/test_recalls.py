@@ -91,7 +91,7 @@ async def _heard(app: App, topic: str, kind: str) -> bool:
         ("edit", {"mid": 5, "body": 1, "type": ""}, "bad_type"),
         ("edit", {"mid": 5, "body": "x" * 20_000}, "payload_too_large"),
         ("edit", {"mid": 2**53 - 1, "body": 1}, "unknown_message"),
-        ("read", {"mid": 5}, "unknown_topic"),
+        ("star", {"mid": 5}, "unknown_topic"),
     ],
 )
 async def test_what_is_refused_is_told(

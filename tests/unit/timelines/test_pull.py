@@ -81,7 +81,8 @@ def test_a_source_behind_the_cursor_gives_nothing() -> None:
 def test_an_answer_is_cut_at_so_many_bytes(size: int, json: bool) -> None:
     ids = range(1, MAX_BYTES // (size + 64) + 3)
     source = Source([message(mid, b"1" * size, json=json) for mid in ids], ids[-1])
-    messages, last_id, more = merge([source], 0, ids[-1], len(ids))
+    merged, last_id, more = merge([source], 0, ids[-1], len(ids))
+    messages = [each for each in merged if isinstance(each, Message)]
     answer = render(Pulled(messages, last_id, more, truncated=False, reset=False, epoch="x"), "key")
     assert more
     assert last_id == len(messages)

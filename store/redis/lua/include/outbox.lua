@@ -7,7 +7,7 @@
 -- Version of the entries' layout; `store/archive/outbox.py` says which ones it reads.
 local OUTBOX_VERSION = '1'
 -- An archiver stops at a kind that it does not know. The first ones stopped only at a version: at these kinds by this one.
-local VERSIONS_OF_KINDS = { moderation = '2', mute = '2', replace = '2', ban = '2', audit = '2' }
+local VERSIONS_OF_KINDS = { moderation = '2', mute = '2', replace = '2', ban = '2', audit = '2', state = '2', state_gone = '2' }
 
 local outbox_bytes = 0
 local news = {}

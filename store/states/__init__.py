@@ -1,0 +1,1 @@
+"""What users keep beside messages: read marks, settings, blocks."""

@@ -1,0 +1,197 @@
+"""Changes a user's states: one script call each, in which the change is judged, gets its id and is written.
+
+Only the newest value of each state counts; a pull returns those that changed after its cursor. The peer of a private
+conversation is told how far it was read by a state of their own.
+"""
+
+import asyncio
+import time
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from store.addresses import Address, CommandTopic, Group, Inbox, Tag
+from store.archive.archive import Archive
+from store.errors import AccountSpent, ArchiveAway
+from store.redis import keys
+from store.redis.budget import NOT_JUDGED, UNBOUNDED, Budget, account
+from store.redis.client import RedisClient
+from store.redis.connection import wait_for_replicas
+from store.redis.memory import StoreMemory
+from store.redis.scripts import script
+from store.states.state import UserState, block, mark, peers_mark, setting
+
+MAX_MARKS = 10_000
+MAX_SETTINGS = 1000
+MAX_BLOCKS = 5000
+
+_ARCHIVE_SECONDS = 1.0
+_AWAY_SECONDS = 5.0
+"""How long commands ask no archive that did not answer."""
+
+
+class StateOutcome(StrEnum):
+    """What became of a command. UNKNOWN: nothing, as the archive has to be asked."""
+
+    DONE = "DONE"
+    REPEATED = "REPEATED"
+    UNCHANGED = "UNCHANGED"
+    UNKNOWN = "UNKNOWN"
+
+
+class StateReply(NamedTuple):
+    outcome: StateOutcome
+    id: int
+    told: bool
+
+    @classmethod
+    def parse(cls, reply: list[Any]) -> "StateReply":
+        outcome, id_, told = reply
+        return cls(StateOutcome(outcome.decode()), int(id_), told == 1)
+
+
+class StateChange(NamedTuple):
+    """id: of the change, 0 if there was nothing to change. changed: the states that changed now, and whose."""
+
+    id: int
+    changed: tuple[tuple[int, UserState], ...]
+
+
+class _Change(NamedTuple):
+    """What a user asks. peers: what the peer of a private conversation may be told."""
+
+    uid: int
+    to: Address
+    verb: str
+    state: UserState
+    command_id: str
+    received_at: int | None
+    peers: tuple[int, UserState] | None = None
+
+
+_SCRIPT = script("state", StateReply)
+
+
+class States:
+    """Commands raise ChannelRefused, SenderOverBudget, StoreError.
+
+    command_id: by which a repeat is recognised. received_at: when the broker received the command, milliseconds;
+    without it no budget judges it. highest_id: of those it was given; a store whose clock is below it has lost them.
+    """
+
+    def __init__(
+        self,
+        redis: RedisClient,
+        archive: Archive,
+        *,
+        window_us: int,
+        repeat_seconds: int,
+        outbox_limit: int,
+        receipts: bool = True,
+        replicas: int = 0,
+        budget: Budget = UNBOUNDED,
+        memory: StoreMemory | None = None,
+    ) -> None:
+        """redis: a client of one connection (`connect(…, single=True)`). receipts: whether peers are told."""
+        self._redis = redis
+        self._archive = archive
+        self._window_us = window_us
+        self._repeat_seconds = repeat_seconds
+        self._outbox_limit = outbox_limit
+        self._receipts = receipts
+        self._replicas = replicas
+        self._budget = budget
+        self._memory = memory
+        self._archive_away_until = 0.0
+        self.highest_id = 0
+
+    async def read(
+        self, uid: int, to: Address, mid: int, *, command_id: str, received_at: int | None = None
+    ) -> StateChange:
+        """Marks a conversation as read up to `mid`. to: a peer, group, tag or everybody. The highest mark stays."""
+        peers = None
+        if self._receipts and isinstance(to, Inbox) and to.uid != uid:
+            peers = (to.uid, peers_mark(uid, mid))
+        return await self._do(_Change(uid, to, "read", mark(to.topic, mid), command_id, received_at, peers))
+
+    async def set(
+        self, uid: int, key: str, value: Any, *, command_id: str, received_at: int | None = None
+    ) -> StateChange:
+        """Keeps a setting; None deletes it. Raises ValueError, too."""
+        return await self._do(_Change(uid, Inbox(uid), "set", setting(key, value), command_id, received_at))
+
+    async def block(
+        self, uid: int, peer: int, *, on: bool, command_id: str, received_at: int | None = None
+    ) -> StateChange:
+        """Blocks a user, or ends that. Raises ValueError, too."""
+        if peer == uid:
+            raise ValueError("users cannot block themselves")
+        verb = "block" if on else "unblock"
+        return await self._do(_Change(uid, Inbox(peer), verb, block(peer, on=on), command_id, received_at))
+
+    async def _do(self, change: _Change) -> StateChange:
+        if self._memory is not None:
+            self._memory.require_room()
+        charge = self._budget.charge_for_many(str(change.uid), change.received_at)
+        reply = await self._run(change, charge, "")
+        if reply.outcome == StateOutcome.UNKNOWN:
+            reply = await self._run(change, charge, "1" if await self._heard(change) else "0")
+        self.highest_id = max(self.highest_id, reply.id)
+        if reply.outcome != StateOutcome.DONE:
+            return StateChange(reply.id, ())
+        changed = [(change.uid, change.state)]
+        if reply.told and change.peers is not None:
+            changed.append(change.peers)
+        return StateChange(reply.id, tuple((uid, state._replace(mid=reply.id)) for uid, state in changed))
+
+    async def _heard(self, change: _Change) -> bool:
+        """Returns whether the archive says that the peer wrote the message that was read.
+
+        A mark does not wait for an archive that is away: others' events would wait behind it in the broker. The peer is
+        told by the next mark then.
+        """
+        if time.monotonic() < self._archive_away_until:
+            return False
+        try:
+            async with asyncio.timeout(_ARCHIVE_SECONDS):
+                message = await self._archive.message(Inbox(change.uid).conversation, int(change.state.value))
+        except (ArchiveAway, TimeoutError):
+            self._archive_away_until = time.monotonic() + _AWAY_SECONDS
+            return False
+        return message is not None and change.peers is not None and message.sender == str(change.peers[0])
+
+    async def _run(self, change: _Change, charge: int, heard: str) -> StateReply:
+        uid, to, verb, state, command_id, received_at, peers = change
+        own_topic = Inbox(uid).topic
+        try:
+            reply = await _SCRIPT.run(
+                self._redis,
+                repeat_key=keys.repeat(str(uid), CommandTopic(to, verb).topic, command_id),
+                group_key=keys.group(to.gid if isinstance(to, Group) else 0),
+                tag_key=keys.tag(to.name if isinstance(to, Tag) else ""),
+                channel_map_key=keys.channel_map(uid),
+                caller_time=time.time_ns() // 1000,
+                window=self._window_us,
+                repeat_seconds=self._repeat_seconds,
+                outbox_limit=self._outbox_limit,
+                highest_id=self.highest_id,
+                uid=uid,
+                name=state.name,
+                value=state.value,
+                channel=to.channel or "" if isinstance(to, Group | Tag) else "",
+                peer=peers[0] if peers else "",
+                peer_name=peers[1].name if peers else "",
+                own_topic=own_topic,
+                heard=heard,
+                account=account(received_at, str(uid)),
+                budget_most=self._budget.most,
+                budget_least=self._budget.least,
+                charge="" if charge == NOT_JUDGED else charge,
+                max_marks=MAX_MARKS,
+                max_settings=MAX_SETTINGS,
+                max_blocks=MAX_BLOCKS,
+            )
+        except AccountSpent:
+            assert received_at is not None
+            raise self._budget.close(str(uid), received_at) from None
+        await wait_for_replicas(self._redis, self._replicas)
+        return reply
