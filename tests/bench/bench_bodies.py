@@ -144,7 +144,7 @@ async def write(server: RedisServer, said: Iterator[tuple[Address, int]], since:
         with patch("store.timelines.append.time.time_ns", lambda now=now: now * 1000):
             await asyncio.gather(
                 *(
-                    _append(appender, to, message(start + n, to.topic, sender, _text(chance)))
+                    _append(appender, to, message(since + start + n, to.topic, sender, _text(chance)))
                     for n, (to, sender) in enumerate(some)
                 )
             )

@@ -13,7 +13,7 @@ from pathlib import Path
 from redis import Redis
 
 from tests.bench.report import Report
-from tests.bench.service import archive_away, begin, service, wrk, wrk_script
+from tests.bench.service import archive_away, begin, see, service, wrk, wrk_script
 from tests.servers import RedisServer, program
 
 MODES = ("always", "everysec", "no", "always, 1 replica")
@@ -53,6 +53,7 @@ def _serve(stack: contextlib.ExitStack, directory: Path, mode: str) -> int:
     redis.start()
     stack.callback(redis.stop)
     begin(redis)
+    see(redis)
     settings = {"IM_ARCHIVE_URL": archive_away()}
     if replica:
         second = RedisServer(directory / "replica", program("redis-server"))

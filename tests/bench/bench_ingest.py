@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.bench.report import Report
-from tests.bench.service import archive_away, begin, process, serving, wrk, wrk_script
+from tests.bench.service import archive_away, begin, process, see, serving, wrk, wrk_script
 from tests.bench.usage import processor
 from tests.servers import RedisServer, free_port, program
 
@@ -29,6 +29,7 @@ def run(report: Report) -> None:
         alone, archived = (RedisServer(directory / name, program("redis-server")) for name in ("alone", "archived"))
         for redis in (alone, archived):
             redis.start()
+            see(redis)
         begin(alone)
         away = archive_away()
         noop_port = free_port()

@@ -11,7 +11,7 @@ import redis
 
 from store.redis import keys
 from tests.bench.report import Report
-from tests.bench.service import service, wrk, wrk_script
+from tests.bench.service import see, service, wrk, wrk_script
 from tests.servers import MariaServer, RedisServer, program
 
 CONNECTIONS = 64
@@ -27,6 +27,7 @@ def run(report: Report) -> None:
         server = RedisServer(directory / "redis", program("redis-server"))
         maria.start()
         server.start()
+        see(server)
         client = redis.Redis.from_url(server.url)
         asyncio.run(_create_database(maria.port))
         with service(directory, server, IM_ARCHIVE_URL=maria.url("im")) as port:

@@ -37,7 +37,7 @@ from redis import Redis
 from store.redis import keys
 from tests.bench.ejabberd import EjabberdServer, make_database, sql
 from tests.bench.report import Report, written
-from tests.bench.service import process, serving, timed_out, wrk, wrk_script
+from tests.bench.service import process, see, serving, timed_out, wrk, wrk_script
 from tests.bench.usage import memory, processor
 from tests.bench.xmpp import SILENT_SECONDS
 from tests.servers import MariaServer, RedisServer, die_with_parent, free_port, program
@@ -76,6 +76,7 @@ class Contest:
 
     def emqx_im(self) -> Contestant:
         redis = self._redis("emqx-im")
+        see(redis)
         sql(self.maria, "CREATE DATABASE im")
         started = self._stack.enter_context(serving(self._directory, redis, IM_ARCHIVE_URL=self.maria.url("im")))
         self.pids["emqx-im"] = {"service": started.pid, "Redis": redis.pid}

@@ -56,6 +56,14 @@ def begin(redis: RedisServer) -> None:
     redis_client.close()
 
 
+def see(redis: RedisServer, first: int = 1000, people: int = 1000) -> None:
+    """Those whom a script of `wrk_script` writes to have been online once: others have no inboxes."""
+    redis_client = Redis.from_url(redis.url)
+    now = time.time_ns() // 1_000_000
+    redis_client.zadd(keys.SEEN, {str(first + each): now for each in range(people)})
+    redis_client.close()
+
+
 class Serving(NamedTuple):
     port: int
     pid: int
