@@ -8,6 +8,7 @@ from store.addresses import Group, Inbox
 from store.errors import ChannelRefused, EntryFailed
 from store.redis import keys
 from store.timelines.append import Appender, Stored
+from store.timelines.spans import span
 from store.timelines.sweep import Sweeper
 from tests.integration.groups.conftest import GID, WINDOW_US, Store, uids
 from tests.integration.inboxes import break_inbox, ids_in
@@ -231,3 +232,19 @@ async def test_a_pull_of_many_groups_is_one_call_that_moves_little(store: Store)
     assert pulled.more
     assert stats["cmdstat_evalsha"]["calls"] == 1
     assert stats["total_net_output_bytes"] < 3 * limit * len(payload)
+
+
+@pytest.mark.parametrize("limit", [7, 128, 1000])
+async def test_what_lies_in_the_inbox_and_the_channel_comes_once(store: Store, limit: int) -> None:
+    """As after a change of modes and a rebuild; pages end anywhere, and some bodies are gone."""
+    await store.create(2, mode="read")
+    in_channel = [(await store.say(2)).mid for _ in range(140)]
+    in_inbox = [(await store.say(2, -1)).mid for _ in range(5)]
+    in_channel += [(await store.say(2)).mid for _ in range(140)]
+    for mid in (*in_channel[::5], in_channel[-1]):
+        await store.redis.zadd(keys.inbox(1, span(mid)), {str(mid): mid})
+    said = sorted(in_channel + in_inbox)
+    for mid in (gone := said[3::50]):
+        await store.redis.hdel(keys.bodies(span(mid)), str(mid))
+    pulled = [message.mid for message in await store.pull(1, 0, limit) if message.mid >= said[0]]
+    assert pulled == [mid for mid in said if mid not in gone]

@@ -148,3 +148,19 @@ async def bodies_in(redis: RedisClient) -> list[int]:
     return sorted(
         [int(mid) async for key in redis.scan_iter(match=keys.BODIES_PREFIX + b"*") for mid in await redis.hkeys(key)]
     )
+
+
+async def test_a_large_group_has_the_inboxes_it_lacks(appender: Appender, redis: RedisClient) -> None:
+    """They are looked for many at a time: some are there, others begin, and who was never seen has none."""
+    seen, never_seen = range(1, 251), (2001, 2002)
+    await redis.hset(keys.group(7), mapping={"owner": 1, "mode": "write", "made": 1})
+    await redis.zadd(keys.members(7), {str(uid): 1 for uid in (*seen, *never_seen)})
+    await send(appender, range(90, 180))
+    sent = [appender.append(Group(7), "1", f"g{number}", 0, True, b"{}") for number in range(3)]
+    mids = [stored.mid for stored in await asyncio.gather(*sent)]
+    for uid in seen:
+        assert (await ids_in(redis, uid))[-3:] == mids
+        assert all([await redis.ttl(inbox) > 0 for inbox in await inboxes_of(redis, uid)])
+    for uid in never_seen:
+        assert await inboxes_of(redis, uid) == []
+        assert await redis.zscore(keys.UNSEEN, str(uid)) is not None
