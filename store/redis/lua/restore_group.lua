@@ -41,8 +41,8 @@ for argument = FIRST_ARGUMENT, #ARGV, 4 do
     redis.call('SREM', kicked_key, uid)
   else
     redis.call('ZREM', members_key, uid)
-    if newest == joined and kicked == '1' then
-      redis.call('SADD', kicked_key, uid)
+    if newest == joined then
+      redis.call(kicked == '1' and 'SADD' or 'SREM', kicked_key, uid)
     end
   end
 end

@@ -41,6 +41,17 @@ async def test_what_happened_to_a_group_is_archived(store: Store) -> None:
     assert await store.redis.hlen(keys.DEAD_LETTERS) == 0
 
 
+async def test_who_was_kicked_before_they_were_invited_and_left_may_join_after_a_loss(store: Store) -> None:
+    await store.create(2, open=True)
+    await store.command("kick", GID, 1, members=[2])
+    await store.command("invite", GID, 1, members=[2])
+    await store.command("leave", GID, 2)
+    await store.archive_all()
+    await store.redis.flushall()
+    await store.recovery.rebuild()
+    assert (await store.command("join", GID, 2)).id
+
+
 async def test_what_moderates_a_group_is_archived(store: Store) -> None:
     await store.create(2, 3, 4)
     admin = (await store.command("admin", GID, 1, members=[3, 2], on=True)).id
