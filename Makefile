@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install run test chaos lint bench docs lock servers measuring clean
+.PHONY: help install run test chaos lint bench screenshots docs lock servers measuring clean
 
 VENV := .venv
 PYTHON ?= python3
@@ -45,6 +45,9 @@ lint: install ## ruff and mypy
 
 bench: measuring install ## the benchmarks, half an hour, written to docs/benchmarks; ARGS=… goes to them
 	$(VENV)/bin/python -m tests.bench $(ARGS)
+
+screenshots: servers install ## docs/console: each page of the console at three widths
+	$(VENV)/bin/python -m tests.console_screenshots
 
 docs: install ## compares docs/ with the code
 	$(VENV)/bin/pytest tests/unit/test_docs.py

@@ -41,6 +41,7 @@ class HttpSettings:
         ge=1,
         description="Connections to `IM_PUBLIC_PORT` in a process; fewer if under a quarter of its files remained.",
     )
+    console: bool = Field(True, description="Whether `/console/` is served to operators.")
     request_seconds: float = Field(
         15.0,
         gt=0,

@@ -1,4 +1,4 @@
-"""Serves `/admin` for operators, with their token; there is one module for each subject."""
+"""Serves `/admin` for operators, with their token or the console's cookie; there is one module for each subject."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
@@ -6,7 +6,7 @@ from typing import Protocol
 from aiohttp import web
 
 from hooks.api.audit import AuditApi
-from hooks.tokens.operators import OperatorTokens
+from hooks.tokens.logins import Logins
 
 
 class Subject(Protocol):
@@ -16,8 +16,8 @@ class Subject(Protocol):
 
 
 class AdminApi:
-    def __init__(self, tokens: OperatorTokens, audit: AuditApi, *subjects: Subject) -> None:
-        self._tokens = tokens
+    def __init__(self, logins: Logins, audit: AuditApi, *subjects: Subject) -> None:
+        self._logins = logins
         self._audit = audit
         self._subjects = (audit, *subjects)
 
@@ -28,8 +28,8 @@ class AdminApi:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         """Returns the answer to an operator; what changes anything is noted. Raises Problem `unauthorized`,
-        `read_only`, and what the handler raises."""
-        caller = self._tokens.caller(request)
+        `read_only`, `forged`, and what the handler raises."""
+        caller = self._logins.caller(request)
         if request.method == "GET":
             return await handler(request)
         return await self._audit.noted(request, caller, handler)

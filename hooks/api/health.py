@@ -53,13 +53,15 @@ class HealthApi:
     async def ready(self, request: web.Request) -> web.Response:
         """Answers 200 while hooks and pulls are answered. An archive that is away does not make the service
         unready."""
-        return await self._state(writes=True)
+        return _answered(*await self.state(writes=True))
 
     async def ready_for_pulls(self, request: web.Request) -> web.Response:
         """Answers 200 while pulls are answered, whether anything can be stored or not."""
-        return await self._state(writes=False)
+        return _answered(*await self.state(writes=False))
 
-    async def _state(self, *, writes: bool) -> web.Response:
+    async def state(self, *, writes: bool) -> tuple[dict[str, Any], Problem | None]:
+        """Returns the state of Redis and the archive, and why the service is not ready, if it is not. writes: whether
+        it has to store for that."""
         state: dict[str, Any] = {
             "ready": True,
             "redis": "ok",
@@ -84,8 +86,7 @@ class HealthApi:
             trouble = trouble or problem(error)
         if trouble is not None:
             state |= {"ready": False, "error": {"code": trouble.code, "message": trouble.message}}
-        status = 200 if trouble is None else CODES[trouble.code].status
-        return web.Response(status=status, body=orjson.dumps(state), content_type="application/json")
+        return state, trouble
 
     async def metrics(self, request: web.Request) -> web.Response:
         """Answers with the metrics. Values that are read from Redis keep their last value while it is away."""
@@ -109,3 +110,8 @@ class HealthApi:
             body=self._metrics.exposition(),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
+
+
+def _answered(state: dict[str, Any], trouble: Problem | None) -> web.Response:
+    status = 200 if trouble is None else CODES[trouble.code].status
+    return web.Response(status=status, body=orjson.dumps(state), content_type="application/json")

@@ -45,30 +45,41 @@ async def _dev(options: "DevOptions") -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
-    def announce(host: str, ports: "Ports") -> None:
+    def announce(host: str, ports: "Ports", code: str | None) -> None:
         typer.echo(
             f"ready http=http://{host}:{ports.http_port} mqtt=mqtt://{host}:{ports.mqtt_port}"
             f" ws=ws://{host}:{ports.ws_port}/mqtt api=http://127.0.0.1:{ports.api_port}"
         )
         if sys.stdout.isatty():
-            typer.echo(_greeting(host, ports, options.data_dir))
+            typer.echo(_greeting(host, ports, options.data_dir, code))
+        elif code is not None:
+            # The code is not for logs.
+            typer.echo(f"console http://{host}:{ports.http_port}/console/ (log in with admin_token of secrets.json)")
         sys.stdout.flush()
 
     await run(options, stop, announce)
 
 
-def _greeting(host: str, ports: "Ports", data_dir: Path) -> str:
+def _greeting(host: str, ports: "Ports", data_dir: Path, code: str | None) -> str:
     """Returns what a person at a terminal wants to know beside the `ready` line, which is for programs."""
     from hooks.dev.directory import DEFAULT_DIRECTORY
 
     # As this command was called, so that it can be copied whether or not it is in the PATH.
     command = shlex.quote(sys.argv[0])
+    secrets = data_dir / "secrets.json"
+    console = f"http://{host}:{ports.http_port}/console/"
+    link = (
+        "off, see the log"
+        if code is None
+        else f"{console}#once={code}  (logs in once; later: admin_token in {secrets})"
+    )
     directory = "" if data_dir == DEFAULT_DIRECTORY else f" --data-dir {shlex.quote(str(data_dir))}"
     return f"""
 emqx-im runs on this machine and keeps everything in {data_dir}:
   MQTT         mqtt://{host}:{ports.mqtt_port}
   WebSocket    ws://{host}:{ports.ws_port}/mqtt
   HTTP         http://{host}:{ports.http_port}  (/pull for clients, /admin for operators)
+  console      {link}
   broker API   http://127.0.0.1:{ports.api_port}  (as EMQX's)
 
 Let two users talk: run each of these commands in its own terminal, in this directory, and type.

@@ -28,7 +28,7 @@ from hooks.emqx.rules import files as rule_files
 from hooks.http.listening import CannotListen
 from hooks.metrics import Metrics
 from hooks.server import logs
-from hooks.server.service import running_service
+from hooks.server.service import Service, running_service
 from hooks.settings import BrokerSettings, HttpSettings, LogSettings, Settings, UserTokenSettings, load, load_all
 from hooks.tokens.jwks import JwksKeys
 from store.workers import Supervisor
@@ -48,8 +48,9 @@ class DevOptions:
     api_port: int
 
 
-async def run(options: DevOptions, stop: asyncio.Event, ready: Callable[[str, Ports], None]) -> None:
-    """Serves until `stop` is set. `ready` is told host and ports once everything answers.
+async def run(options: DevOptions, stop: asyncio.Event, ready: Callable[[str, Ports, str | None], None]) -> None:
+    """Serves until `stop` is set. `ready` is told host, ports, and what logs in to the console once (None: it is off),
+    once everything answers.
 
     Raises EmbeddedError or SettingsError, one line each, where something cannot start or Valkey dies.
     """
@@ -82,13 +83,14 @@ async def run(options: DevOptions, stop: asyncio.Event, ready: Callable[[str, Po
         login = EmbeddedLogin(kept.jwt_secret, await stack.enter_async_context(_published_keys(settings.user_tokens)))
         broker = EmbeddedBroker(rules, webhook, login, Authorizer(acl, questions, url, token), bytes_rate=rate)
         await _serve_api(stack, broker, kept, api)
-        await _serve_service(stack, settings)
+        service = await _serve_service(stack, settings)
         await broker.start(mqtt, websocket)
         stack.push_async_callback(webhook.drain, _DRAIN_SECONDS)
         stack.push_async_callback(broker.stop)
 
         directory.announce(ports, trusted_send=trusted_send)
-        ready(_reachable(host), ports)
+        code = None if service.login_code is None else await service.login_code()
+        ready(_reachable(host), ports, code)
         await _stopped(stop, valkey)
 
 
@@ -157,9 +159,9 @@ async def _serve_api(
     await web.SockSite(runner, api).start()
 
 
-async def _serve_service(stack: contextlib.AsyncExitStack, settings: Settings) -> None:
+async def _serve_service(stack: contextlib.AsyncExitStack, settings: Settings) -> Service:
     try:
-        await stack.enter_async_context(running_service(settings))
+        return await stack.enter_async_context(running_service(settings))
     except CannotListen as error:
         if error.setting != "IM_HTTP_PORT":
             raise

@@ -25,7 +25,7 @@ async def webhook(url: str, tokens: Sequence[str], *, trusted_send: bool = False
             wrong, _ = await _asked(session, url, _WRONG_TOKEN)
             sending = await _asked(session, url, tokens[0], _SENDING)
             readiness = await _readiness(session, url)
-            clocks = await _clock(session, url)
+            clocks = [*await _clock(session, url), *await _console(session, url)]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             what = f"{url} does not answer: {error or type(error).__name__}"
             return [fail(SERVICE, what, "start `emqx-im serve`; if it has another address from here, pass --url")]
@@ -97,3 +97,19 @@ async def _clock(session: aiohttp.ClientSession, url: str) -> list[Finding]:
     # The header has whole seconds, cut off.
     offset = parsedate_to_datetime(date).timestamp() + 0.5 - (asked + time.time()) / 2
     return [clock(SERVICE, offset, precision=1.0)]
+
+
+async def _console(session: aiohttp.ClientSession, url: str) -> list[Finding]:
+    """Returns whether operators have the console, and why not."""
+    async with session.get(f"{url}/console/") as answer:
+        if answer.status != 404:
+            return [ok(SERVICE, "serves the console")] if answer.status == 200 else []
+        said = await answer.json(content_type=None)
+    message = str(said.get("error", {}).get("message", "")) if isinstance(said, dict) else ""
+    _, off, reason = message.partition("the console is off: ")
+    what, _, mend = reason.partition(": ")
+    if not off:
+        return []
+    return [
+        warn(SERVICE, f"does not serve the console: {what}", mend) if mend else ok(SERVICE, f"has no console: {what}")
+    ]

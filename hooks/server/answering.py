@@ -7,12 +7,14 @@ from hooks.api.deadletters import DeadLettersApi
 from hooks.api.groups import GroupsApi
 from hooks.api.health import HealthApi
 from hooks.api.openapi import OpenApi
+from hooks.api.overview import OverviewApi
 from hooks.api.publish import PublishApi
 from hooks.api.pull import PullApi
 from hooks.api.recall import RecallApi
 from hooks.api.room import Room
 from hooks.api.tags import TagsApi
 from hooks.api.users import UsersApi
+from hooks.console.console import Console, why_off
 from hooks.http.origins import Origins
 from hooks.metrics import Metrics
 from hooks.metrics.events import EventFigures
@@ -21,6 +23,7 @@ from hooks.server.messaging import Messaging
 from hooks.server.storing import Storing
 from hooks.settings import Settings
 from hooks.tokens.bearer import FixedTokens, UserTokens
+from hooks.tokens.logins import Logins
 from hooks.tokens.operators import OperatorTokens
 from hooks.webhook.authz import AuthzHook
 from hooks.webhook.device_events import ClientHook
@@ -66,9 +69,11 @@ def make_parts(
         event_figures,
         metrics,
     )
+    audit = AuditApi(store.audit)
+    tokens = settings.admin.admin_token, settings.admin.viewer_token
+    logins = Logins(OperatorTokens(*tokens), settings.control.secret, *tokens)
     admin = AdminApi(
-        OperatorTokens(settings.admin.admin_token, settings.admin.viewer_token),
-        AuditApi(store.audit),
+        *(logins, audit),
         UsersApi(store.presence, store.groups, store.tags, store.timelines, store.bans),
         BansApi(messaging.banning),
         GroupsApi(store.groups, store.moderators, store.listing, messaging.commands),
@@ -76,6 +81,7 @@ def make_parts(
         PublishApi(store.appender, messaging.outgoing, max_payload=settings.messages.max_payload),
         RecallApi(messaging.recalls),
         DeadLettersApi(store.dead_letters, webhook),
+        OverviewApi(health, store.presence, store.minutes, settings.broker),
         OpenApi(),
     )
     return Parts(
@@ -85,6 +91,7 @@ def make_parts(
         pull=pull,
         health=health,
         admin=admin,
+        console=Console(logins, store.links, audit, why_off(settings.http)),
         wakeups=store.wakeups,
     )
 

@@ -9,6 +9,7 @@ from aiohttp import web
 from hooks.api.admin import AdminApi
 from hooks.api.health import HealthApi
 from hooks.api.pull import PullApi
+from hooks.console.console import Console
 from hooks.errors import Problem, error_response, problem
 from hooks.http.origins import Origins
 from hooks.metrics import Metrics
@@ -30,6 +31,7 @@ class Parts:
     pull: PullApi
     health: HealthApi
     admin: AdminApi
+    console: Console
     wakeups: Wakeups
 
     def _empty_application(self) -> web.Application:
@@ -46,6 +48,7 @@ class Parts:
                 web.get("/readyz/pulls", self.health.ready_for_pulls),
                 web.get("/metrics", self.health.metrics),
                 *self.admin.routes(),
+                *self.console.routes(),
             ]
         )
         return app

@@ -1,7 +1,7 @@
 """Starts the parts of the service, and stops them without losing what was accepted."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -32,10 +32,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass
 class Service:
-    """A running service: where it listens."""
+    """A running service: where it listens, and what logs an operator in once (None: the console is off)."""
 
     http_port: int
     public_port: int | None
+    login_code: Callable[[], Awaitable[str]] | None
 
 
 @contextlib.asynccontextmanager
@@ -73,7 +74,7 @@ async def running_service(settings: Settings, *, shared: bool = False) -> AsyncI
             )
         if settings.broker.emqx_api_url is None:
             log.warning("control_messages_off", setting="IM_EMQX_API_URL", reason="not set")
-        service = Service(http_port, public_port)
+        service = Service(http_port, public_port, parts.console.login_code)
         log.info("serving", http_port=service.http_port, public_port=public_port)
         yield service
         log.info("draining")

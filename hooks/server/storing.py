@@ -8,6 +8,7 @@ from hooks.messaging.replacement_notices import read_report
 from hooks.metrics import Metrics
 from hooks.metrics.archive import ArchiveCounts
 from hooks.metrics.hot_channels import HotCounts
+from hooks.metrics.minutes import MinuteCounts
 from hooks.server.connections import ServiceConnections
 from hooks.server.keeping import StoreKeeper
 from hooks.settings import Settings
@@ -22,6 +23,8 @@ from store.groups.moderation import Moderators
 from store.operations.audit import Audit
 from store.operations.dead_letters import DeadLetters
 from store.operations.listing import Listing
+from store.operations.login_links import LoginLinks
+from store.operations.minutes import Minutes
 from store.presence.presence import Presence
 from store.redis.budget import Budget
 from store.redis.memory import StoreMemory, default_outbox_limit
@@ -53,8 +56,10 @@ class Storing:
     dead_letters: DeadLetters
     groups: Groups
     keeper: StoreKeeper
+    links: LoginLinks
     listing: Listing
     memory: StoreMemory
+    minutes: Minutes
     moderators: Moderators
     outbox: Outbox
     presence: Presence
@@ -124,6 +129,9 @@ async def make_store(
         hot=hot,
     )
     sweeper = Sweeper(redis, zombie_days=settings.timelines.zombie_days, window_us=window_us, roaming_us=roaming_us)
+    presence = Presence(redis, settings.broker.user_sessions)
+    minutes = Minutes(redis)
+    minute_counts = MinuteCounts(metrics, minutes, presence, outbox, archiver)
     return Storing(
         appender=appender,
         archive_counts=archive_counts,
@@ -134,11 +142,13 @@ async def make_store(
         dead_letters=dead_letters,
         groups=groups,
         keeper=StoreKeeper(recovery, archive, (appender, groups, tags, replacements, states, bans, audit)),
+        links=LoginLinks(redis),
         listing=Listing(archive, outbox),
         memory=memory,
+        minutes=minutes,
         moderators=Moderators(redis, groups),
         outbox=outbox,
-        presence=Presence(redis, settings.broker.user_sessions),
+        presence=presence,
         puller=puller,
         recovery=recovery,
         replacements=replacements,
@@ -150,6 +160,7 @@ async def make_store(
             "memory": memory.run,
             "archiver": archiver.run,
             "archive_counts": archive_counts.run,
+            "minute_counts": minute_counts.run,
             "upkeep": partial(keep_up, archive, settings.timelines.roaming, settings.timelines.retention_days),
             "sweep": sweeper.run,
             "propagator": Propagator(redis, tags).run,

@@ -271,6 +271,16 @@ def ban(uid: int) -> bytes:
     return BAN_PREFIX + b"%d" % uid
 
 
+def login_link(digest: str) -> bytes:
+    """String, for an hour: a link that logs an operator in once."""
+    return PREFIX + b"login:" + digest.encode()
+
+
+def minute(number: int) -> bytes:
+    """Hash, for twenty minutes: what happened in this minute since the Unix epoch, in all processes."""
+    return PREFIX + b"min:%d" % number
+
+
 def subscribing(uid: int) -> bytes:
     """Sorted set: clientid, while a process is about to subscribe it, by when that ends at the latest (seconds)."""
     return PREFIX + b"sub:%d" % uid

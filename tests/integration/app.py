@@ -316,12 +316,14 @@ class App:
         port: int,
         public_port: int | None,
         emqx: EmqxApi,
+        login_code: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self._http = http
         self._broker = broker
         self.port = port
         self.public_port = public_port
         self.emqx = emqx
+        self.login_code = login_code
         self.url = f"http://127.0.0.1:{port}"
 
     async def request(self, method: str, path: str, bearer: str | None = None, **arguments: Any) -> Answer:
@@ -422,4 +424,4 @@ async def running_app(redis_url: str, directory: Path, **settings: Any) -> Async
             },
         }
         async with running_service(load_all(**given)) as service:
-            yield App(http, broker, service.http_port, service.public_port, emqx)
+            yield App(http, broker, service.http_port, service.public_port, emqx, service.login_code)

@@ -253,6 +253,21 @@ PATHS: dict[str, dict[str, Any]] = {
             body=object_of({"mode": MODE}),
         )
     },
+    "/admin/overview": {
+        "get": operation(
+            "How the service is, what is wrong and how to mend it, and the last 15 minutes, each by itself.",
+            {
+                200: object_of(
+                    {
+                        **{"online_users": COUNT, "online_devices": COUNT, "redis": TEXT, "aof": TEXT},
+                        "archive": ref("ArchiveState"),
+                        "minutes": list_of(ref("Minute")),
+                        "findings": list_of(ref("Finding")),
+                    }
+                )
+            },
+        )
+    },
     "/admin/deadletters": {
         "get": operation(
             "A page of refused messages with the reasons, oldest first; of one `reason` or `sender`, if given.",

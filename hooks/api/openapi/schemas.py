@@ -101,14 +101,27 @@ SCHEMAS: dict[str, Schema] = {
             **{"reset": {"const": True}, "writes_wait": {"const": True}},
         },
     ),
+    "ArchiveState": object_of(
+        {"state": TEXT}, {"outbox_length": COUNT, "outbox_bytes": COUNT, "lag_seconds": {"type": "number"}}
+    ),
+    "Minute": object_of(
+        {
+            **{"at": MILLISECONDS, "messages": COUNT, "pulls": COUNT, "refused": COUNT},
+            **{name: nullable(COUNT) for name in ("online_users", "online_devices", "outbox_bytes", "lag_ms")},
+        }
+    ),
+    "Finding": object_of(
+        {
+            **{"state": one_of("ok", "warn", "fail", "not checked"), "subject": TEXT, "what": TEXT},
+            **{"mend": TEXT, "page": TEXT},
+        }
+    ),
     "Readiness": object_of(
         {
             "ready": FLAG,
             "redis": one_of("ok", "full", "empty", "unknown", "away"),
             "aof": TEXT,
-            "archive": object_of(
-                {"state": TEXT}, {"outbox_length": COUNT, "outbox_bytes": COUNT, "lag_seconds": {"type": "number"}}
-            ),
+            "archive": ref("ArchiveState"),
         },
         {"error": object_of({"code": one_of(*CODES), "message": TEXT})},
     ),

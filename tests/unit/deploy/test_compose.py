@@ -51,7 +51,7 @@ def test_the_schema_would_refuse_a_mistake() -> None:
 
 def test_ports_are_open_on_loopback_only(compose: dict[str, Any]) -> None:
     ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
-    assert {port.split(":")[-1] for port in ports} == {"1883", "8080", "8083", "18083"}
+    assert {port.split(":")[-1] for port in ports} == {"1883", "8080", "8081", "8083", "18083"}
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
