@@ -24,6 +24,7 @@ from hooks.setting_types import (
     concern,
 )
 from store.archive.tables.months import DAY, Roaming, days_back
+from store.events.kinds import WantedEvents
 
 
 @concern
@@ -226,6 +227,11 @@ class EventSettings:
     events_limit: int = Field(
         268_435_456, ge=1_048_576, description="Bytes of events that may wait in Redis; over it the oldest are dropped."
     )
+
+    @property
+    def wanted(self) -> WantedEvents:
+        """Returns what scripts are told."""
+        return WantedEvents(self.events, self.events_limit)
 
     def required(self) -> Self:
         """Returns itself. Raises SettingsError if events are asked for, and something is missing."""

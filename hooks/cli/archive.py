@@ -10,7 +10,7 @@ import typer
 import uvloop
 
 from hooks.server import logs
-from hooks.settings import ArchiveSettings, LogSettings, RedisSettings, TimelineSettings, load
+from hooks.settings import ArchiveSettings, EventSettings, LogSettings, RedisSettings, TimelineSettings, load
 from store.archive.archive import Archive, open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
@@ -56,7 +56,7 @@ async def _archive(redis_url: str, archive: Archive, timelines: TimelineSettings
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     redis = connect(redis_url)
-    archiver = Archiver(Outbox(redis), handlers(archive), DeadLetters(redis))
+    archiver = Archiver(Outbox(redis), handlers(archive), DeadLetters(redis, events=load(EventSettings).wanted))
     try:
         async with Supervisor() as workers:
             workers.start("upkeep", partial(keep_up, archive, timelines.roaming, timelines.retention_days))

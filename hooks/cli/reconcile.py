@@ -11,7 +11,7 @@ from hooks.messaging.reconcile import Reconciled, Reconciler
 from hooks.metrics import Metrics
 from hooks.server import logs
 from hooks.setting_sources import SettingsError
-from hooks.settings import BrokerSettings, RedisSettings, load
+from hooks.settings import BrokerSettings, EventSettings, RedisSettings, load
 from store.errors import StoreError
 from store.operations.boots import Boots
 from store.presence.presence import Presence
@@ -40,8 +40,9 @@ async def _reconcile(redis_url: str, url: str, broker: BrokerSettings) -> Reconc
     redis, metrics = connect(redis_url, timeout=30), Metrics()
     rest = Rest(url, broker.emqx_api_key, broker.emqx_api_secret, metrics)
     try:
+        presence = Presence(redis, events=load(EventSettings).wanted)
         with Console(stderr=True).status("reconciling") as status:
-            reconciler = Reconciler(Presence(redis), reconciling(redis), rest, Boots(redis), metrics)
+            reconciler = Reconciler(presence, reconciling(redis), rest, Boots(redis), metrics)
             return await reconciler.reconcile(lambda so_far: status.update(f"reconciling: {_describe(so_far)}"))
     finally:
         await rest.close()

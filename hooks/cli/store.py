@@ -8,7 +8,7 @@ import uvloop
 from rich.console import Console
 
 from hooks.server import logs
-from hooks.settings import ArchiveSettings, RedisSettings, TimelineSettings, load
+from hooks.settings import ArchiveSettings, EventSettings, RedisSettings, TimelineSettings, load
 from store.archive.archive import Archive, open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
@@ -71,7 +71,7 @@ def _describe(swept: Swept) -> str:
 
 
 async def _rebuild(redis: RedisClient, archive: Archive, timelines: TimelineSettings, force: bool) -> None:
-    archiver = Archiver(Outbox(redis), handlers(archive), DeadLetters(redis))
+    archiver = Archiver(Outbox(redis), handlers(archive), DeadLetters(redis, events=load(EventSettings).wanted))
     recovery = StoreRecovery(redis, archive, archiver, window_us=timelines.window_us, sync_sender=timelines.sync_sender)
     try:
         if not force and await recovery.epoch() is not None:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from itertools import zip_longest
+from typing import Protocol
 
 import structlog
 
-from hooks.events.receiver import Receiver, ReceiverAway, ReceiverGone
+from hooks.events.receiver import ReceiverAway, ReceiverGone
 from hooks.events.render import render
 from hooks.metrics import Metrics
 from store.errors import LeaseLost
@@ -26,12 +27,22 @@ _GRACE_SECONDS = 5.0
 log = structlog.get_logger(__name__)
 
 
+class BackEnd(Protocol):
+    """digest: names it."""
+
+    @property
+    def digest(self) -> str: ...
+
+    async def deliver(self, events: Sequence[bytes]) -> None:
+        """Raises ReceiverAway, ReceiverGone."""
+
+
 class EventDelivery:
     """The process that has the lease delivers. Any other process may take what it has not finished, and deliver it
     again: so each event is delivered at least once, and never before one that was written before it.
     """
 
-    def __init__(self, queues: EventQueues, lease: Lease, receiver: Receiver, metrics: Metrics) -> None:
+    def __init__(self, queues: EventQueues, lease: Lease, receiver: BackEnd, metrics: Metrics) -> None:
         self._queues = queues
         self._lease = lease
         self._receiver = receiver

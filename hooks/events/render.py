@@ -12,6 +12,9 @@ from store.record import decode
 
 Fields = dict[str, Any]
 
+_EVERYBODY = b"*"
+"""Written in place of names where there are too many."""
+
 
 def render(entry: QueueEntry) -> list[bytes]:
     """Returns the events of an entry. Raises ValueError for a kind that this version does not know."""
@@ -33,6 +36,26 @@ def _stored(item: bytes) -> Fields:
     return fields
 
 
+def _offline(item: bytes) -> Fields:
+    names, _, record = item.partition(b"\n")
+    return {**_stored(record), "uids": None if names == _EVERYBODY else names.decode().split()}
+
+
+def _refused(item: bytes) -> Fields:
+    number, _, letter = item.partition(b"\n")
+    return {"n": int(number), **orjson.loads(letter)}
+
+
+def _changed(item: bytes) -> Fields:
+    id_, gid, change, by, members = item.decode().split("\n")
+    return {"at": int(id_) // 1000, "gid": gid, "change": change, "by": by, "members": members.split()}
+
+
+def _presence(item: bytes) -> Fields:
+    at, uid = item.decode().split(" ")
+    return {"at": int(at), "uid": uid}
+
+
 def _replaced(item: bytes) -> Fields:
     change, topic, mid, by = item.decode().split("\n")
     return {"at": int(change) // 1000, "topic": topic, "mid": int(mid), "by": by}
@@ -40,6 +63,11 @@ def _replaced(item: bytes) -> Fields:
 
 _FIELDS: Mapping[EventKind, Callable[[bytes], Fields]] = {
     EventKind.MESSAGE_STORED: _stored,
+    EventKind.MESSAGE_OFFLINE: _offline,
     EventKind.MESSAGE_RECALLED: _replaced,
     EventKind.MESSAGE_EDITED: _replaced,
+    EventKind.MESSAGE_REFUSED: _refused,
+    EventKind.GROUP_CHANGED: _changed,
+    EventKind.USER_ONLINE: _presence,
+    EventKind.USER_OFFLINE: _presence,
 }

@@ -17,7 +17,6 @@ from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
 from store.archive.upkeep import keep_up
 from store.bans.bans import Bans
-from store.events.kinds import WantedEvents
 from store.groups.groups import Groups, Limits
 from store.groups.moderation import Moderators
 from store.operations.audit import Audit
@@ -84,7 +83,8 @@ async def make_store(
     outbox = Outbox(redis)
     outbox_limit = settings.redis.outbox_limit or await default_outbox_limit(redis)
     memory = StoreMemory(redis, settings.redis.redis_high_water, outbox_limit=outbox_limit)
-    dead_letters = DeadLetters(redis, memory)
+    events = settings.events.wanted
+    dead_letters = DeadLetters(redis, memory, events=events)
     archiver = Archiver(outbox, handlers(archive), dead_letters)
     archive_counts = ArchiveCounts(archiver, metrics)
     recovery = StoreRecovery(redis, archive, archiver, window_us=window_us, sync_sender=sync_sender)
@@ -98,11 +98,10 @@ async def make_store(
         "memory": memory,
     }
     bounds: WriteBounds = {**unpaid, "budget": budget}
-    events = WantedEvents(settings.events.events, settings.events.events_limit)
     appender = Appender(redis, **bounds, events=events, sync_sender=sync_sender, on_batch=metrics.batch_size.observe)
     appender.start()
     stack.push_async_callback(appender.stop)
-    groups = Groups(redis, connections.writing, **bounds, limits=_limits(settings))
+    groups = Groups(redis, connections.writing, **bounds, events=events, limits=_limits(settings))
     tags = Tags(redis, connections.writing, **bounds)
     bans = Bans(redis, connections.writing, **unpaid)
     audit = Audit(archive, outbox, connections.writing, **unpaid)
@@ -129,7 +128,7 @@ async def make_store(
         hot=hot,
     )
     sweeper = Sweeper(redis, zombie_days=settings.timelines.zombie_days, window_us=window_us, roaming_us=roaming_us)
-    presence = Presence(redis, settings.broker.user_sessions)
+    presence = Presence(redis, settings.broker.user_sessions, events)
     minutes = Minutes(redis)
     minute_counts = MinuteCounts(metrics, minutes, presence, outbox, archiver)
     return Storing(

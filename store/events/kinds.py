@@ -7,8 +7,13 @@ from typing import TypedDict
 
 class EventKind(StrEnum):
     MESSAGE_STORED = "message.stored"
+    MESSAGE_OFFLINE = "message.offline"
     MESSAGE_RECALLED = "message.recalled"
     MESSAGE_EDITED = "message.edited"
+    MESSAGE_REFUSED = "message.refused"
+    GROUP_CHANGED = "group.changed"
+    USER_ONLINE = "user.online"
+    USER_OFFLINE = "user.offline"
 
 
 class EventArguments(TypedDict):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from store.addresses import CommandTopic, Group, parse_channel
 from store.errors import ChannelRefused, StoreEmpty
+from store.events.kinds import NO_EVENTS, WantedEvents
 from store.groups.notices import GroupNotices, Notice
 from store.groups.script import Changed, CommandCall, GroupScript, Limits, ModerationCall, Succession
 from store.redis import keys
@@ -75,6 +76,7 @@ class Groups:
         replicas: int = 0,
         budget: Budget = UNBOUNDED,
         memory: StoreMemory | None = None,
+        events: WantedEvents = NO_EVENTS,
     ) -> None:
         """redis: answers questions. write_connection: a client of one connection, `connect(…, single=True)`."""
         self._redis = redis
@@ -87,6 +89,7 @@ class Groups:
             replicas=replicas,
             budget=budget,
             memory=memory,
+            events=events,
         )
         self.highest_id = 0
 

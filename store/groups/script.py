@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from store.addresses import CommandTopic, Group, Inbox
 from store.errors import AccountSpent
+from store.events.kinds import WantedEvents
 from store.groups.notices import Notice
 from store.record import SERVICE, encode_tail
 from store.redis import keys
@@ -157,6 +158,7 @@ class GroupScript:
         replicas: int,
         budget: Budget,
         memory: StoreMemory | None,
+        events: WantedEvents,
     ) -> None:
         """redis: a client of one connection (`connect(…, single=True)`)."""
         self._redis = redis
@@ -167,6 +169,7 @@ class GroupScript:
         self._replicas = replicas
         self._budget = budget
         self._memory = memory
+        self._events = events.arguments
 
     async def run(self, command: CommandCall, highest_id: int) -> Changed | Succession:
         """Runs the script. highest_id: the highest that the caller was given. Raises ChannelRefused,
@@ -270,6 +273,7 @@ class GroupScript:
                 budget_least=self._budget.least,
                 copy_bytes=COPY_BYTES,
                 charge="" if charge == NOT_JUDGED else charge,
+                **self._events,
                 **values,
             )
         except AccountSpent:

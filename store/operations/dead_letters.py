@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from store.events.kinds import NO_EVENTS, WantedEvents
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.memory import StoreMemory
@@ -39,9 +40,12 @@ _DROP = script("deadletter_drop", int)
 
 
 class DeadLetters:
-    def __init__(self, redis: RedisClient, memory: StoreMemory | None = None) -> None:
+    def __init__(
+        self, redis: RedisClient, memory: StoreMemory | None = None, *, events: WantedEvents = NO_EVENTS
+    ) -> None:
         self._redis = redis
         self._memory = memory
+        self._events = events.arguments
 
     async def keep(self, *, source: str, reason: str, message: str, sender: str, body: bytes) -> KeptLetter:
         """Keeps what `source` (a webhook path, or `archive`) had to refuse for `reason`. A body over 64 KiB is cut.
@@ -69,6 +73,7 @@ class DeadLetters:
             max_of_sender=MAX_OF_SENDER,
             max_bytes=MAX_BYTES,
             needs_epoch=int(source != ARCHIVE),
+            **self._events,
         )
 
     async def may_tell(self, sender: str) -> bool:

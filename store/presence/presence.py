@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 
+from store.events.kinds import NO_EVENTS, WantedEvents
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.scripts import script
@@ -74,10 +75,11 @@ _DEVICES = script("presence_devices", list[Any])
 class Presence:
     """Its calls raise StoreAway, and those that change something StoreEmpty."""
 
-    def __init__(self, redis: RedisClient, max_devices: int = 0) -> None:
+    def __init__(self, redis: RedisClient, max_devices: int = 0, events: WantedEvents = NO_EVENTS) -> None:
         """max_devices: one user may have online; 0: any number."""
         self._redis = redis
         self._max_devices = max_devices
+        self._events = events.arguments
 
     async def connected(self, *devices: Device) -> Came:
         """Adds connections; returns what changed by it."""
@@ -91,6 +93,7 @@ class Presence:
                     now=_now(),
                     far=_FAR,
                     max_devices=self._max_devices,
+                    **self._events,
                 )
             )
         replies = await _CONNECT.run_each(self._redis, calls)
@@ -122,6 +125,7 @@ class Presence:
             remember_unheld=REMEMBER_SECONDS,
             remember_held=REMEMBER_HELD_SECONDS,
             older=MAX_STEP,
+            **self._events,
         )
         return reply.devices
 

@@ -270,6 +270,7 @@ class Appender:
             budget_most=self._budget.most,
             budget_least=self._budget.least,
             copy_bytes=COPY_BYTES,
+            users_per_bitmap=keys.USERS_PER_BITMAP,
             **self._events,
         )
         await wait_for_replicas(connection, self._replicas)

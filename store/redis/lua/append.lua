@@ -5,8 +5,8 @@
 --    a tag, or whether the receiver blocks the sender, and whether the sender may write so much, where that is to be
 --    judged; give the next id, write the timelines (those of dormant users, and of users who were never seen, are skipped: they read the archive when they come).
 -- 3. Once so much was written to groups that others have waited long enough, later group messages are put off.
--- 4. Write the bodies, each once for all its timelines; the events that are asked for; and the outbox: as few entries as
---    hold all messages, each under the id of its first message.
+-- 4. Write the bodies, each once for all its timelines; the events that are asked for, among them which receivers were
+--    offline; and the outbox: as few entries as hold all messages, each under the id of its first message.
 -- 5. Tell waiting pulls, once for the batch.
 --
 -- A repeat is recognised for `repeat_seconds`. `own_copies` is '1' if senders have their own messages in their inboxes.
@@ -22,7 +22,7 @@
 -- if the group does not take it, there is no such tag, or the receiver blocks the sender; 'RATE', if the sender may write
 -- no more in that minute; 'FAILED <text>', if only this entry failed.
 --
--- include batch outbox budget roles events blocks
+-- include batch outbox budget roles events blocks online
 -- guarded
 -- KEYS heads (entry)...
 -- ARGV repeat_seconds:s own_copies:flag budget_least:bytes copy_bytes:bytes
@@ -31,11 +31,16 @@
 -- ERROR EMPTY BEHIND OUTBOXFULL
 
 local MAX_DELIVERIES = 2000
+-- Looking whether a member is online takes that part of a delivery.
+local LOOKS_PER_DELIVERY = 4
+-- The offline members of larger groups are not named.
+local MAX_NAMED = 2000
+local EVERYBODY = '*'
 
 -- In one outbox entry: archivers bound how many entries they read, before they know how large these are.
 local MAX_TOGETHER, MAX_BYTES_TOGETHER = 64, 16384
 
-local tells_stored = is_asked_for('message.stored')
+local tells_stored, tells_offline = is_asked_for('message.stored'), is_asked_for('message.offline')
 local repeat_until = digits((time[1] + repeat_seconds) * 1000)
 local entries = (#ARGV - FIRST_ARGUMENT + 1) / 4
 local dormant, blockers = {}, nil
@@ -70,6 +75,8 @@ end
 
 -- Messages whose bodies are not written yet, neither once for all their timelines nor for the archive.
 local together, mids, lengths, places, undoing, bytes_together = {}, {}, {}, {}, {}, 0
+-- And those that a receiver who is offline missed: the names of these, and the record.
+local missed = {}
 
 local function write_together()
   if #together == 0 then
@@ -82,6 +89,9 @@ local function write_together()
     ok, failure = pcall(put_events, events_key, 'message.stored', together)
   end
   if ok then
+    ok, failure = pcall(put_events, events_key, 'message.offline', missed)
+  end
+  if ok then
     ok, failure = pcall(put_into_outbox, mids[1] .. '-0', 'messages', data)
   end
   if not ok then
@@ -92,7 +102,7 @@ local function write_together()
       replies[entry] = failed(failure)
     end
   end
-  together, mids, lengths, places, undoing, bytes_together = {}, {}, {}, {}, {}, 0
+  together, mids, lengths, places, undoing, bytes_together, missed = {}, {}, {}, {}, {}, 0, {}
 end
 
 -- Members of a write-mode group, and their names for waiting pulls. Read once for a batch.
@@ -126,9 +136,53 @@ local function admitted(key, channel, sender)
   return group[1] == 'write' and members_of(KEYS[key + 1]) or nil
 end
 
+-- The sender, and the name of their account in the minute in which the broker received the message.
+local function sender_of(tail)
+  local sender, received_at = string.match(tail, '^[^\n]*\n([^\n]*)\n[^\n]*\n(%d+)')
+  return sender, digits(math.floor(tonumber(received_at) / 60000)) .. ':' .. sender
+end
+
+-- What those are told of whom nobody can name.
+local everybody = tells_offline and EVERYBODY or ''
+
+-- The receiver of a private message, if they are offline and did not send it.
+local function offline_receiver(uid, tail)
+  return tells_offline and not is_online(uid) and sender_of(tail) ~= uid and uid or ''
+end
+
+-- Those members of a group who are offline, but for the sender. Looked up once for a batch.
+local offline = {}
+local function offline_members(members_key, members, sender)
+  if not tells_offline then
+    return ''
+  end
+  local names = offline[members_key]
+  if not names then
+    local count = members and #members or redis.call('ZCARD', members_key)
+    if count > MAX_NAMED then
+      names = EVERYBODY
+    else
+      local found = {}
+      for _, uid in ipairs(members or redis.call('ZRANGE', members_key, 0, -1)) do
+        if not is_online(uid) then
+          found[#found + 1] = uid
+        end
+      end
+      deliveries = deliveries + math.ceil(count / LOOKS_PER_DELIVERY)
+      names = #found > 0 and ' ' .. table.concat(found, ' ') .. ' ' or ''
+    end
+    offline[members_key] = names
+  end
+  local first, last_of = string.find(names, ' ' .. sender .. ' ', 1, true)
+  if first then
+    return #names > last_of - first + 1 and string.sub(names, 1, first) .. string.sub(names, last_of + 1) or ''
+  end
+  return names
+end
+
 -- Writes one message into the inboxes of users or, where these are nil, into a channel, and keeps it to be written with
--- others.
-local function store(entry, repeat_key, uids, skipped, channel, channel_key, tail)
+-- others. away: the receivers who are offline, with spaces between ('': there are none).
+local function store(entry, repeat_key, uids, skipped, channel, channel_key, tail, away)
   local id = last + entry
   local mid = digits(id)
   if not redis.call('SET', repeat_key, mid, 'NX', 'PXAT', repeat_until) then
@@ -147,14 +201,11 @@ local function store(entry, repeat_key, uids, skipped, channel, channel_key, tai
   lengths[count] = digits(#record)
   places[count] = written
   undoing[count] = { entry, repeat_key }
+  if away ~= '' then
+    missed[#missed + 1] = away .. '\n' .. record
+  end
   bytes_together = bytes_together + #record
   return id
-end
-
--- The sender, and the name of their account in the minute in which the broker received the message.
-local function sender_of(tail)
-  local sender, received_at = string.match(tail, '^[^\n]*\n([^\n]*)\n[^\n]*\n(%d+)')
-  return sender, digits(math.floor(tonumber(received_at) / 60000)) .. ':' .. sender
 end
 
 -- A private message to somebody who blocks others, or of a sender whose account has to be looked at.
@@ -170,7 +221,7 @@ local function store_judged(entry, repeat_key, uids, tail, charge)
   if charge ~= '' and is_spent(account) then
     return 'RATE'
   end
-  local id = store(entry, repeat_key, uids, dormant, nil, nil, tail)
+  local id = store(entry, repeat_key, uids, dormant, nil, nil, tail, offline_receiver(uids[1], tail))
   if charge ~= '' then
     spend(account, tonumber(charge))
   end
@@ -195,7 +246,8 @@ local function store_for_group(entry, key, channel, tail, charge)
     skipped = setmetatable({ [sender] = true }, { __index = dormant })
   end
   deliveries = deliveries + (members and #members or 1)
-  local id = store(entry, KEYS[key], members, skipped, channel, KEYS[key + 3], tail)
+  local away = offline_members(KEYS[key + 2], members, sender)
+  local id = store(entry, KEYS[key], members, skipped, channel, KEYS[key + 3], tail, away)
   if charge ~= '' then
     spend(account, tonumber(charge) + math.max(budget_least, #record * 2 + #written * copy_bytes))
   end
@@ -218,7 +270,7 @@ local function store_for_tag(entry, key, channel, tail)
     return 'REFUSED unknown_tag'
   end
   news[#news + 1] = channel
-  return store(entry, KEYS[key], nil, dormant, channel, KEYS[key + 2], tail)
+  return store(entry, KEYS[key], nil, dormant, channel, KEYS[key + 2], tail, everybody)
 end
 
 local key = FIRST_KEY
@@ -231,7 +283,7 @@ for entry = 1, entries do
     local uid, other = string.match(to, '^(%d+) ?(%d*)$')
     local uids = { uid, other ~= '' and other or nil }
     if charge == '' and not (blockers and blockers[uid]) then
-      ok, reply = pcall(store, entry, KEYS[key], uids, dormant, nil, nil, tail)
+      ok, reply = pcall(store, entry, KEYS[key], uids, dormant, nil, nil, tail, offline_receiver(uid, tail))
     else
       ok, reply = pcall(store_judged, entry, KEYS[key], uids, tail, charge)
     end
@@ -246,7 +298,7 @@ for entry = 1, entries do
     ok, reply = pcall(store_for_tag, entry, key, to, tail)
     key = key + 3
   else
-    ok, reply = pcall(store, entry, KEYS[key], nil, dormant, to, KEYS[key + 1], tail)
+    ok, reply = pcall(store, entry, KEYS[key], nil, dormant, to, KEYS[key + 1], tail, everybody)
     news[#news + 1] = to
     key = key + 2
   end

@@ -1,10 +1,12 @@
 #!lua flags=allow-oom
 -- Keeps a dead letter within the bounds: so many of one sender, so many bytes in all.
--- Over the first bound the sender's own oldest go; over the second, the oldest of the biggest sender.
+-- Over the first bound the sender's own oldest go; over the second, the oldest of the biggest sender. It is told by an
+-- event, if that is asked for.
 --
 -- `needs_epoch` is '1' if the store must have an epoch. `tell` is 1 if the sender has not been told of a refusal in the
 -- last second.
 --
+-- include events
 -- KEYS epoch dead_counter dead_letters dead_numbers dead_senders dead_bytes dead_told dead_of_prefix
 -- ARGV sender:text letter:text max_of_sender:count max_bytes:bytes needs_epoch:flag
 -- REPLY number tell
@@ -39,6 +41,10 @@ if redis.call('RPUSH', dead_of_prefix .. sender, number) > max_of_sender then
 end
 while tonumber(redis.call('GET', dead_bytes_key)) > max_bytes do
   drop_oldest(redis.call('ZREVRANGE', dead_senders_key, 0, 0)[1])
+end
+if is_asked_for('message.refused') then
+  put_events(events_key, 'message.refused', { number .. '\n' .. letter })
+  finish_events()
 end
 local tell = redis.call('SET', dead_told_key, '1', 'NX', 'EX', 1)
 return { number, tell and 1 or 0 }

@@ -269,6 +269,7 @@ end
 if admins ~= group.admins then
   moderate(change, { admins = admins })
 end
+tell_changed(change, command, actor, #joining > 0 and joining or leaving)
 archive_messages()
 if dismissed and left > 0 then
   local ended = digits(last + 1)

@@ -156,6 +156,7 @@ if command == 'mute' and everybody == '0' then
   redis.call('HSET', group_key, 'mutes_until', longest[2] or '0')
   put_into_outbox(change .. '-3', 'mute', table.concat(parts, '\n'))
 end
+tell_changed(change, command, actor, uids)
 archive_messages()
 finish()
 return { 'DONE', tonumber(change), 1 }

@@ -75,4 +75,5 @@ for index = 0, #KEYS - FIRST_KEY do
     end
   end
 end
+finish_presence()
 return { devices, users, too_many }

@@ -54,4 +54,5 @@ for index = 0, (#ARGV - FIRST_ARGUMENT - 3) / 4 do
     end
   end
 end
+finish_presence()
 return { devices, users }

@@ -5,15 +5,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import orjson
 import pytest
 
 from hooks.events.delivery import EventDelivery
 from hooks.events.receiver import Receiver, ReceiverAway, digest_of
+from hooks.events.render import render
 from hooks.metrics import Metrics
-from store.addresses import Inbox
+from store.addresses import Group, Inbox
 from store.errors import EntryFailed, StoreAway
 from store.events.kinds import EventKind, WantedEvents
-from store.events.queues import EventQueues
+from store.events.queues import OTHERS, EventQueues
+from store.presence.presence import Device, Presence
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.lease import Lease
@@ -165,6 +168,38 @@ async def test_what_waits_for_too_long_is_dropped_from_the_oldest_on_and_counted
     async with delivering():
         await all_taken(back_end, sender)
     assert (await EventQueues(redis).counts()).bytes == 0
+
+
+async def test_presence_is_dropped_before_messages(redis: RedisClient, sender: Sender) -> None:
+    presence = Presence(redis, events=WantedEvents([EventKind.USER_ONLINE], LIMIT))
+    for uid in range(100, 120):
+        await presence.connected(Device(uid, f"{uid}-phone", 1))
+    while not (dropped := (await EventQueues(redis).counts()).dropped):
+        await sender.send(1, b'"%b"' % (b"x" * 16_000))
+    assert set(dropped) == {"user.online"}
+    await sender.send(10, b'"%b"' % (b"x" * 16_000))
+    counts = await EventQueues(redis).counts()
+    assert counts.dropped["user.online"] == 20
+    assert counts.dropped["message.stored"] > 0
+    assert counts.bytes <= LIMIT
+
+
+@pytest.mark.parametrize(("members", "named"), [(2000, True), (2001, False)])
+async def test_members_of_a_very_large_group_are_not_named(redis: RedisClient, members: int, named: bool) -> None:
+    await redis.mset({keys.EPOCH: "test"})
+    await redis.hset(keys.group(7), mapping={"mode": "read", "made": 1})
+    await redis.zadd(keys.members(7), {str(uid): uid for uid in range(1, members + 1)})
+    await admit(redis)
+    asked = WantedEvents([EventKind.MESSAGE_OFFLINE], LIMIT)
+    await Presence(redis).connected(*(Device(uid, f"{uid}-phone", 1) for uid in range(1, 1990)))
+    appender = Appender(redis, window_us=10**12, repeat_seconds=60, outbox_limit=2**30, events=asked)
+    appender.start()
+    await appender.append(Group(7), "1995", "m", 0, True, b"{}")
+    await appender.stop()
+    ((entry,),) = [await EventQueues(redis).waiting(OTHERS)]
+    (event,) = map(orjson.loads, render(entry))
+    away = [str(uid) for uid in range(1990, members + 1) if uid != 1995]
+    assert event["uids"] == (away if named else None)
 
 
 async def test_one_process_delivers_and_another_takes_over(

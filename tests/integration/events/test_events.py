@@ -1,5 +1,6 @@
 """Events of what the hooks store, through a running service, to the operator's back end."""
 
+import time
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,8 +10,9 @@ import pytest
 import pytest_asyncio
 
 from store.events.kinds import EventKind
-from tests.integration.app import App, running_app, until
+from tests.integration.app import App, new_uid, running_app, until
 from tests.integration.events.back_end import SECRET, BackEnd, running_back_end
+from tests.recorded import recorded
 from tests.servers import RedisServer
 
 
@@ -25,7 +27,7 @@ async def app(
     common_redis: RedisServer, back_end: BackEnd, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[App]:
     """The service with every kind of event asked for."""
-    asked = {"events_url": back_end.url, "events_secret": SECRET, "events": ",".join(EventKind)}
+    asked = {"events_url": back_end.url, "events_secret": SECRET, "events": ",".join(EventKind), "operators": "ops"}
     directory: Path = tmp_path_factory.mktemp("events")
     async with running_app(common_redis.url, directory, **asked) as running:
         yield running
@@ -76,6 +78,88 @@ class TestEvents:
         assert (edited["mid"], edited["by"]) == (first, other_uid)
         assert (recalled["mid"], recalled["by"]) == (second, other_uid)
         assert recalled["at"] >= edited["at"] > first // 1000 - 1
+
+    async def test_coming_online_and_going_offline_are_told(self, app: App, back_end: BackEnd, uid: str) -> None:
+        for device in ("phone", "tablet"):
+            await app.connect(uid, device)
+        (online,) = await events(back_end, "user.online", 1, uid=uid)
+        for device in ("phone", "tablet"):
+            clientid = f"{uid}-{device}"
+            went = {"clientid": clientid, "username": uid, "connected_at": app.emqx.sessions[clientid].connected_at}
+            answer = await app.hook("client", {**recorded("client_disconnected")[0], **went, "reason": "tcp_closed"})
+            assert answer.status == 204
+        (offline,) = await events(back_end, "user.offline", 1, uid=uid)
+        assert online["at"] <= offline["at"] <= time.time() * 1000
+
+    async def test_what_is_refused_is_told_as_its_dead_letter(self, app: App, back_end: BackEnd, uid: str) -> None:
+        await app.publish("single/1", {"id": "1", "type": "im.forged"}, uid)
+        (refused,) = await events(back_end, "message.refused", 1, sender=uid)
+        (letter,) = await app.letters(uid)
+        assert refused == {"id": refused["id"], "type": "message.refused", **letter}
+
+    async def test_changes_of_a_group_are_told(self, app: App, back_end: BackEnd, uid: str, other_uid: str) -> None:
+        third = new_uid()
+        gid = await app.group(uid, other_uid)
+        topic = f"group/{gid}"
+        for verb, sender, fields in (
+            ("invite", other_uid, {"members": [third]}),
+            ("update", uid, {"name": "a name"}),
+            ("admin", uid, {"members": [third], "on": True}),
+            ("mute", uid, {"members": [other_uid], "seconds": 60}),
+            ("kick", third, {"members": [other_uid]}),
+            ("mode", uid, {"mode": "read"}),
+            ("transfer", uid, {"to": third}),
+            ("leave", uid, {}),
+            ("dismiss", third, {}),
+        ):
+            assert (await app.command(f"{topic}/{verb}", {"id": verb, **fields}, sender)).status == 204
+        told = await events(back_end, "group.changed", 10, gid=gid)
+        assert [(each["change"], each["by"], sorted(each["members"])) for each in told] == [
+            ("create", uid, sorted([uid, other_uid])),
+            ("invite", other_uid, [third]),
+            ("update", uid, []),
+            ("admin", uid, [third]),
+            ("mute", uid, [other_uid]),
+            ("kick", third, [other_uid]),
+            ("mode", uid, []),
+            ("transfer", uid, [third]),
+            ("leave", uid, [uid]),
+            ("dismiss", third, []),
+        ]
+
+    async def test_receivers_without_a_device_online_are_named(
+        self, app: App, back_end: BackEnd, uid: str, other_uid: str
+    ) -> None:
+        sender, away = new_uid(), new_uid()
+        await app.connect(uid)
+        for receiver in (uid, other_uid, sender):
+            await app.publish(f"single/{receiver}", {"id": "1", "type": "text"}, sender)
+        for mode in ("write", "read"):
+            gid = await app.group(sender, uid, other_uid, away, mode=mode)
+            await app.publish(f"group/{gid}", {"id": "2", "type": "text"}, sender)
+            await app.publish(f"group/{gid}", {"id": "3", "type": "text"}, away)
+        alone = await app.group(sender, uid)
+        await app.publish(f"group/{alone}", {"id": "4", "type": "text"}, sender)
+        await app.publish("business/global", {"id": "5", "type": "text"}, "ops")
+
+        async def told_of() -> list[dict[str, Any]]:
+            held = [each for each in back_end.taken("message.offline") if each["from"] in (sender, away, "ops")]
+            return held if len(held) >= 6 else []
+
+        told = await until(told_of)
+        named = [
+            (each["topic"].partition("/")[0], each["payload"]["id"], sorted(each["uids"] or ["all"])) for each in told
+        ]
+        assert named == [
+            ("single", "1", [other_uid]),
+            ("group", "2", sorted([other_uid, away])),
+            ("group", "3", sorted([other_uid, sender])),
+            ("group", "2", sorted([other_uid, away])),
+            ("group", "3", sorted([other_uid, sender])),
+            ("business", "5", ["all"]),
+        ]
+        pulled = (await app.messages(other_uid))[0]
+        assert all(told[0][name] == pulled[name] for name in ("mid", "topic", "from", "ts", "payload"))
 
     async def test_the_metrics_say_what_waits_and_what_was_sent(
         self, app: App, back_end: BackEnd, uid: str, other_uid: str

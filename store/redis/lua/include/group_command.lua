@@ -4,7 +4,7 @@
 -- `budget_most`, of which a command takes `budget_least` at least and each copy of a message `copy_bytes`, and is charged
 -- with `charge` beside what is written here ('': it is not judged). `group`: the group as it was before.
 --
--- include batch outbox budget roles
+-- include batch outbox budget roles events
 -- KEYS heads repeat group members channel
 -- ARGV repeat_seconds:s gid:gid channel:text notice:text account:text budget_least:bytes copy_bytes:bytes charge:text
 -- REPLY -
@@ -109,6 +109,15 @@ local function moderate(change, fields)
   put_into_outbox(change .. '-2', 'moderation', table.concat({
     gid, change, group.muted_until, group.admins, group.notice,
   }, '\n'))
+end
+
+-- Tells of the change by an event, if that is asked for. uids: of the users concerned.
+local function tell_changed(change, command, actor, uids)
+  if is_asked_for('group.changed') then
+    local fields = { change, gid, command, actor, table.concat(uids, ' ') }
+    put_events(events_key, 'group.changed', { table.concat(fields, '\n') })
+    finish_events()
+  end
 end
 
 local function archive_messages()

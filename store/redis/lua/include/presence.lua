@@ -1,9 +1,11 @@
--- A device comes or goes: its user's devices, their bit, the list of bitmaps that have one, the counts, and the feed.
+-- A device comes or goes: its user's devices, their bit, the list of bitmaps that have one, the counts, the feed, and the
+-- events that are asked for.
 --
 -- A device is held by its connections, `at:node` or `at:node:over`, joined by commas: when each began by the clock of
 -- its node (ms), and the node's mark ('' if it is not known). One that is over stands for another that was not told of
 -- yet.
 --
+-- include events
 -- KEYS epoch seen devices_prefix bitmap_prefix bitmaps presence presence_feed
 -- ARGV users_per_bitmap:count now:ms
 -- REPLY -
@@ -20,9 +22,31 @@ local function place(uid)
   return string.format('%.0f', (number - bit) / users_per_bitmap), bit
 end
 
+-- Events of one kind that follow each other, to be put into the queue together.
+local changes = {}
+
+local function put_changes()
+  put_events(events_of_users_key, changes.kind, changes)
+  changes = {}
+end
+
 local function tell(uid, online)
   local at = string.format('%.0f', now)
   redis.call('PUBLISH', presence_feed_key, '{"uid":"' .. uid .. '","online":' .. online .. ',"at":' .. at .. '}')
+  local kind = online == 'true' and 'user.online' or 'user.offline'
+  if is_asked_for(kind) then
+    if changes.kind ~= kind then
+      put_changes()
+      changes.kind = kind
+    end
+    changes[#changes + 1] = at .. ' ' .. uid
+  end
+end
+
+-- Puts what was told into the queue.
+local function finish_presence()
+  put_changes()
+  finish_events()
 end
 
 -- The connections by which a device is held; none: it is not.
