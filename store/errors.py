@@ -17,6 +17,10 @@ class ScriptUnknown(RedisRefused):
     """Redis does not have the script that it was asked to run."""
 
 
+class NodeChanged(RedisRefused):
+    """Another node of the Redis Cluster answers for the key, now or soon. Nothing was done."""
+
+
 class LeaseLost(StoreAway):
     """Another process has taken over the work of this one, which was silent for too long."""
 

@@ -8,7 +8,7 @@ from hooks.metrics import Metrics
 from hooks.settings import Settings
 from store.archive.archive import Archive, open_archive
 from store.redis.client import RedisClient
-from store.redis.connection import connect
+from store.redis.connection import connect, resolver
 from store.redis.pipelined import PipelinedConnection
 
 
@@ -32,7 +32,9 @@ def make_connections(settings: Settings, metrics: Metrics, stack: contextlib.Asy
     url, broker = settings.redis.redis_url, settings.broker
     archive = open_archive(settings.archive.archive_url)
     stack.push_async_callback(archive.close)
-    redis, blocking, writing = connect(url), connect(url, blocking=True), connect(url, single=True)
+    node = resolver(url)
+    stack.push_async_callback(node.aclose)
+    redis, blocking, writing = connect(node), connect(node, blocking=True), connect(node, single=True)
     pulling = PipelinedConnection(redis)
     for client in (redis, blocking, writing, pulling):
         stack.push_async_callback(client.aclose)

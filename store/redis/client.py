@@ -6,14 +6,14 @@ catch errors of the driver's own, which never leave this client.
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline, PubSub
 
 from store.closed_transport import is_closed_transport
-from store.errors import RedisRefused, ScriptUnknown, StoreAway
+from store.errors import NodeChanged, RedisRefused, ScriptUnknown, StoreAway
 
 _SILENCE_SECONDS = 5.0
 
@@ -21,23 +21,47 @@ DRIVER_ERRORS = (redis_errors.RedisError, OSError)
 """What the driver raises."""
 
 
+_CODES: dict[type[Exception], str] = {
+    redis_errors.NoScriptError: "NOSCRIPT",
+    redis_errors.OutOfMemoryError: "OOM",
+    redis_errors.MovedError: "MOVED",
+    redis_errors.AskError: "ASK",
+    redis_errors.TryAgainError: "TRYAGAIN",
+    redis_errors.ClusterDownError: "CLUSTERDOWN",
+    redis_errors.MasterDownError: "MASTERDOWN",
+    redis_errors.ReadOnlyError: "READONLY",
+    redis_errors.BusyLoadingError: "LOADING",
+}
+"""The codes that the driver takes away from replies for which it has exceptions."""
+
+_ELSEWHERE = ("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "LOADING")
+"""Codes of replies that say that this node does not answer for the key, now or any more."""
+
+
+class Resolver(Protocol):
+    """What knows the node of a shard, and takes the errors that cast doubt on it (`store/redis/resolver.py`)."""
+
+    generation: int
+
+    def heard(self, error: StoreAway) -> None: ...
+
+    async def moved(self, error: StoreAway, generation: int) -> bool: ...
+
+
 def failure(error: Exception) -> StoreAway:
     """Returns what an error of the driver's means: RedisRefused for a reply, StoreAway for all else."""
-    if isinstance(error, redis_errors.ResponseError):
-        return refusal(_reply(error))
+    if isinstance(error, redis_errors.ResponseError | redis_errors.BusyLoadingError):
+        code = _CODES.get(type(error))
+        return refusal(f"{code} {error}" if code else str(error))
     return StoreAway(str(error) or type(error).__name__)
 
 
 def refusal(reply: str) -> RedisRefused:
     """Returns what an error reply means."""
-    return ScriptUnknown(reply) if reply.startswith("NOSCRIPT ") else RedisRefused(reply.removeprefix("ERR "))
-
-
-def _reply(error: redis_errors.ResponseError) -> str:
-    """As Redis wrote it: the driver takes the code away that it knows an exception for."""
-    if isinstance(error, redis_errors.NoScriptError):
-        return f"NOSCRIPT {error}"
-    return f"OOM {error}" if isinstance(error, redis_errors.OutOfMemoryError) else str(error)
+    code = reply.partition(" ")[0]
+    if code == "NOSCRIPT":
+        return ScriptUnknown(reply)
+    return NodeChanged(reply) if code in _ELSEWHERE else RedisRefused(reply.removeprefix("ERR "))
 
 
 @contextlib.contextmanager
@@ -54,40 +78,75 @@ def translated() -> Iterator[None]:
 
 
 class RedisClient(Redis):
-    """Its calls raise StoreAway, and RedisRefused for an error that Redis replies."""
+    """Its calls raise StoreAway, and RedisRefused for an error that Redis replies.
+
+    A command that was not carried out because the shard has moved to another node is repeated there, once.
+    """
+
+    resolver: Resolver
+
+    @property
+    def connects(self) -> int:
+        """Returns how often the one connection of a `single` client has been made."""
+        connection: Any = self.connection
+        return 0 if connection is None else int(connection.connects)
 
     async def execute_command(self, *arguments: Any, **options: Any) -> Any:
+        generation = self.resolver.generation
+        try:
+            return await self._execute_once(arguments, options)
+        except StoreAway as error:
+            if not await self.resolver.moved(error, generation):
+                raise
+        return await self._execute_once(arguments, options)
+
+    async def _execute_once(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
         with translated():
             return await super().execute_command(*arguments, **options)  # type: ignore[no-untyped-call]
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> "_Pipeline":
-        return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+        pipeline = _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+        pipeline.resolver = self.resolver
+        return pipeline
 
     async def messages(self, channel: bytes) -> AsyncGenerator[bytes | None, None]:
-        """Yields what is published to a channel; None comes first, once everything from there on is heard.
+        """Yields what is published to a channel of the shard; None comes first, once everything from there on is heard.
 
-        A Redis that says nothing is asked whether it is still there.
+        A Redis that says nothing is asked whether it is still there. Raises StoreAway, also when the shard has moved.
         """
-        with translated():
-            async with self.pubsub() as pubsub:
-                await pubsub.subscribe(channel)
-                async for message in _messages(pubsub):
-                    if message["type"] == "subscribe":
-                        yield None
-                    elif message["type"] == "message":
-                        yield message["data"]
+        try:
+            with translated():
+                async with self.pubsub() as pubsub:
+                    await pubsub.ssubscribe(channel)
+                    async for message in _messages(pubsub):
+                        if message["type"] == "ssubscribe":
+                            yield None
+                        elif message["type"] == "smessage":
+                            yield message["data"]
+                        elif message["type"] == "sunsubscribe":
+                            raise redis_errors.ConnectionError("the channel has moved to another node")
+        except StoreAway as error:
+            self.resolver.heard(error)
+            raise
 
 
 class _Pipeline(Pipeline):
+    resolver: Resolver
+
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
         """raise_on_error: without it errors that Redis replies are among the replies, as RedisRefused."""
-        with translated():
-            replies = await super().execute(raise_on_error)
-        return replies if raise_on_error else [_translated(reply) for reply in replies]
+        try:
+            with translated():
+                replies = await super().execute(raise_on_error)
+        except StoreAway as error:
+            self.resolver.heard(error)
+            raise
+        return [self._failure(reply) if isinstance(reply, DRIVER_ERRORS) else reply for reply in replies]
 
-
-def _translated(reply: Any) -> Any:
-    return failure(reply) if isinstance(reply, DRIVER_ERRORS) else reply
+    def _failure(self, error: Exception) -> StoreAway:
+        failed = failure(error)
+        self.resolver.heard(failed)
+        return failed
 
 
 async def _messages(pubsub: PubSub) -> AsyncIterator[dict[str, Any]]:

@@ -1,44 +1,67 @@
 """Clients of Redis: no silent retries, no wait without end."""
 
-from typing import Any, cast
+from typing import Any
 
+from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from store.errors import StoreAway
+from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.pipelined import RedisConnection
+from store.redis.resolver import NodeResolver, connections_to
 
 _MAX_CONNECTIONS = 10_000
 """As many as Redis takes by itself. redis-py's own bound of 100 fails the 101st command at a time."""
 
 
-def connect(url: str, *, timeout: float = 2.0, blocking: bool = False, single: bool = False) -> RedisClient:
+def resolver(url: str) -> NodeResolver:
+    """Returns what finds the node of the store, for all clients of a process. Raises ValueError."""
+    return NodeResolver(url, keys.PREFIX)
+
+
+def connect(
+    where: str | NodeResolver, *, timeout: float = 2.0, blocking: bool = False, single: bool = False
+) -> RedisClient:
     """Returns a client whose commands end within `timeout` seconds; a `blocking` one waits for its answers as long as
     asked.
 
-    A `single` one has one connection, for a caller whose commands must follow each other on it.
+    where: an URL as in IM_REDIS_URL, or what is shared with other clients of it. A `single` client has one connection,
+    for a caller whose commands must follow each other on it.
 
     A command is never repeated behind the caller's back: what was written but not answered is the caller's to know.
+    Raises ValueError for an URL that is malformed.
     """
-    client = RedisClient.from_url(
-        url,
-        socket_timeout=None if blocking else timeout,
-        socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 0),
-        health_check_interval=0,
-        protocol=2,
-        max_connections=_MAX_CONNECTIONS,
-        single_connection_client=single,
+    found = resolver(where) if isinstance(where, str) else where
+    connection_class, options = connections_to(found)
+    pool = ConnectionPool(
+        connection_class,
+        _MAX_CONNECTIONS,
+        **{
+            "socket_timeout": None if blocking else timeout,
+            "socket_connect_timeout": timeout,
+            "retry": Retry(NoBackoff(), 0),
+            "health_check_interval": 0,
+            "protocol": 2,
+            **options,
+        },
     )
-    return cast(RedisClient, client)
+    client = RedisClient(connection_pool=pool, single_connection_client=single)
+    client.auto_close_connection_pool = True
+    client.resolver = found
+    return client
 
 
 async def wait_for_replicas(redis: RedisClient | RedisConnection, replicas: int) -> None:
     """Returns once so many replicas have what this client wrote: WAIT counts for one connection, so it must be a
-    `single` one. Raises StoreAway."""
+    `single` one. Raises StoreAway, also if that connection was lost meanwhile: nothing was written on the next one, and
+    every replica has that."""
     if not replicas:
         return
+    connects = redis.connects
     reached: Any = await redis.execute_command("WAIT", replicas, 1000)
+    if redis.connects != connects:
+        raise StoreAway("the connection was lost before replicas had the batch")
     if reached < replicas:
         raise StoreAway(f"{reached} of {replicas} replicas have the batch")

@@ -24,7 +24,7 @@ OUTBOX_BYTES = PREFIX + b"outbox:2:bytes"
 HEADS = PREFIX + b"heads"
 """Hash: channel name to the id of its newest message; and a long name that is no channel's, which keeps it fast."""
 WAKEUPS = PREFIX + b"news"
-"""Pub/Sub channel: after each batch, the names of the timelines it wrote, separated by spaces."""
+"""Sharded Pub/Sub channel: after each batch, the names of the timelines it wrote, separated by spaces."""
 REPLACING = PREFIX + b"replacing"
 """Sorted set: `mid:change` by mid, of messages that were edited or recalled, until the archive says so, and a little
 longer."""

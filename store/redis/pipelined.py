@@ -35,19 +35,34 @@ class RedisConnection:
     """
 
     def __init__(self, redis: RedisClient) -> None:
-        """redis: says where to connect, and as whom."""
+        """redis: says where to connect, and as whom. connects: how often it has connected."""
         self._pool: Any = redis.connection_pool
+        self._resolver = redis.resolver
+        self.connects = 0
         self._connection: Any = None
         self._replies: _Replies | None = None
         self._connecting: asyncio.Task[_Replies] | None = None
 
     async def execute_command(self, *command: str | bytes | int) -> Any:
-        """Returns the reply. Raises StoreAway, and RedisRefused for an error that Redis replies."""
+        """Returns the reply. Raises StoreAway, and RedisRefused for an error that Redis replies.
+
+        A command that was not carried out because the shard has moved to another node is repeated there, once.
+        """
+        generation = self._resolver.generation
+        try:
+            return await self._ask(command)
+        except StoreAway as error:
+            if not await self._resolver.moved(error, generation):
+                raise
+        return await self._ask(command)
+
+    async def _ask(self, command: tuple[str | bytes | int, ...]) -> Any:
         replies = await self._connected()
         try:
             return await replies.ask(command)
         except asyncio.CancelledError:
             replies.abort()
+            self._resolver.heard(StoreAway("no answer as long as somebody waited"))
             raise
 
     async def aclose(self) -> None:
@@ -57,8 +72,9 @@ class RedisConnection:
 
     async def _connected(self) -> "_Replies":
         """Connects. Callers that come meanwhile wait for the same attempt, and share its failure."""
-        if self._replies is not None and not self._replies.lost:
-            return self._replies
+        replies = self._replies
+        if replies is not None and not replies.lost and replies.generation == self._resolver.generation:
+            return replies
         if self._connecting is None or self._connecting.done():
             self._connecting = asyncio.create_task(self._connect(), name="connect")
         return await asyncio.shield(self._connecting)
@@ -72,7 +88,8 @@ class RedisConnection:
         if transport.is_closing():
             # It was lost before anybody could be told.
             raise StoreAway("the connection was closed")
-        self._replies = _Replies(transport)
+        self.connects += 1
+        self._replies = _Replies(transport, self._connection.generation)
         return self._replies
 
     async def _disconnect(self) -> None:
@@ -93,7 +110,7 @@ class PipelinedConnection(RedisConnection):
         super().__init__(redis)
         self._seconds = seconds
 
-    async def execute_command(self, *command: str | bytes | int) -> Any:
+    async def _ask(self, command: tuple[str | bytes | int, ...]) -> Any:
         replies = await self._connected()
         try:
             async with asyncio.timeout(self._seconds):
@@ -104,15 +121,16 @@ class PipelinedConnection(RedisConnection):
 
 
 class _Replies(asyncio.Protocol):
-    """One connection, until it is lost."""
+    """One connection, until it is lost. generation: of the node that it was made to."""
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, generation: int) -> None:
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(protocolError=StoreAway, replyError=refusal, notEnoughData=_INCOMPLETE)
         self._waiting = deque[asyncio.Future[Any]]()
         self._unsent: list[bytes] = []
         self.lost = False
+        self.generation = generation
         transport.set_protocol(self)
 
     def ask(self, command: tuple[str | bytes | int, ...]) -> asyncio.Future[Any]:

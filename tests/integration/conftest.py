@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 
 from hooks.server import logs
+from tests.cluster import TestCluster
 from tests.integration.app import App, new_uid, running_app
 from tests.servers import RedisServer, program
 
@@ -50,3 +51,20 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def common_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestCluster]:
+    cluster = TestCluster(tmp_path_factory.mktemp("cluster"), program("redis-server"))
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def cluster(common_cluster: TestCluster) -> TestCluster:
+    """Three masters and three replicas of Redis: all of them up, in step, and empty."""
+    common_cluster.mend()
+    return common_cluster

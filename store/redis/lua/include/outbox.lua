@@ -28,7 +28,7 @@ local function finish()
     redis.call('INCRBY', outbox_bytes_key, outbox_bytes)
   end
   if #news > 0 then
-    redis.call('PUBLISH', wakeups_key, table.concat(news, ' '))
+    redis.call('SPUBLISH', wakeups_key, table.concat(news, ' '))
   end
 end
 
