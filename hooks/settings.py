@@ -59,7 +59,10 @@ class HttpSettings:
 
 @concern
 class RedisSettings:
-    redis_url: RedisUrl = Field(repr=False, description="`redis://[:password@]host:port/db`, or `rediss://` for TLS.")
+    redis_url: RedisUrl = Field(
+        repr=False,
+        description="`redis://[:password@]host:port/db`, or `rediss://` for TLS; several nodes of a cluster by commas.",
+    )
     redis_high_water: float = Field(
         0.9, gt=0, le=1, description="Share of Redis's `maxmemory` above which nothing is written."
     )

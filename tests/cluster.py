@@ -105,14 +105,20 @@ class TestCluster:
 
     def mend(self) -> None:
         """Brings it back to what it was after `start`, whatever a test did, and empties it."""
-        for node in self.nodes:
-            if not node.running:
-                node.start()
-        self.settle()
+        self.mend_nodes()
         for node in self.nodes:
             if node.master:
                 node.ask("FLUSHALL", "SYNC")
                 node.ask("SCRIPT", "FLUSH", "SYNC")
+        self.settle()
+
+    def mend_nodes(self) -> None:
+        """Starts the nodes that were killed, and lets those go on that hang."""
+        for node in self.nodes:
+            if node.hanging:
+                node.resume()
+            if not node.running:
+                node.start()
         self.settle()
 
     def settle(self) -> None:

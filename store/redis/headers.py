@@ -10,6 +10,10 @@ may not be missing; a line that is indented goes on with the one before it, and 
     REPLY NAME …       the fields of the reply; `NAME=CODE|CODE` names the texts that one may be
     ERROR CODE …       the errors it refuses everything with
 
+A script may touch keys that it makes of a prefix and does not declare. While Redis moves a slot key by key, some of
+them are on the other node, and the script would fail midway. But no key is called like a prefix, which is declared, and
+Redis does not begin a script while a declared key is missing: it answers TRYAGAIN or ASK.
+
 KEYS and ARGV may end with `(NAME …)...`: what comes any number of times. It begins at FIRST_KEY and FIRST_ARGUMENT.
 """
 
