@@ -268,7 +268,8 @@ async def test_replicas_have_nothing_of_a_connection_that_was_lost(cluster: Test
     for client in waiting:
         await client.execute_command("SET", KEY, "1")
         owner.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        await clients.redis.get(OTHER)
+        async with connect(cluster.url) as other:
+            await other.ping()
         with pytest.raises(StoreAway):
             await wait_for_replicas(client, 1)
 
