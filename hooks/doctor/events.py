@@ -5,7 +5,7 @@ from hooks.events.receiver import Receiver, ReceiverAway, ReceiverGone
 from hooks.settings import EventSettings
 from store.errors import StoreAway
 from store.events.queues import EventQueues
-from store.operations.health import redis_state
+from store.operations.health import node_state
 from store.redis.connection import connect
 
 EVENTS = "events"
@@ -17,7 +17,7 @@ async def events(settings: EventSettings, redis_url: str) -> list[Finding]:
     """Tells what waits, and whether the back end takes a batch with no events in it."""
     client = connect(redis_url, timeout=5)
     try:
-        waiting, room = await _waiting(settings, EventQueues(client)), await redis_state(client)
+        waiting, room = await _waiting(settings, EventQueues(client)), await node_state(client)
     except StoreAway:
         return [skipped(EVENTS, "Redis does not answer, in which they wait")]
     finally:

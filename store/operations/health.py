@@ -12,12 +12,13 @@ from store.timelines.layout import require_known
 
 
 @dataclass(frozen=True)
-class RedisState:
-    """product: `redis` or `valkey`. appendfsync, packed: None if the server does not let it be asked.
+class NodeState:
+    """One server, which may be a node of a cluster.
 
-    packed: entries up to which a sorted set takes little memory. maxmemory, used, outbox: bytes; maxmemory 0 is
-    unbounded. offset: its clock less ours, seconds. earlier: whether it holds a store of the layout before. unknown:
-    what is wrong if it holds one that this version does not know, else "".
+    product: `redis` or `valkey`. appendfsync, packed: None if the server does not let it be asked.
+
+    packed: entries up to which a sorted set takes little memory. maxmemory, used: bytes; maxmemory 0 is unbounded.
+    offset: its clock less ours, seconds.
     """
 
     product: str
@@ -30,11 +31,19 @@ class RedisState:
     used: int
     replica: bool
     cluster: bool
+    offset: float
+
+
+@dataclass(frozen=True)
+class RedisState:
+    """The server that has the store. earlier: whether it holds a store of the layout before. unknown: what is wrong if
+    it holds one that this version does not know, else "". outbox: bytes."""
+
+    server: NodeState
     epoch: bool
     earlier: bool
     unknown: str
     outbox: int
-    offset: float
 
 
 @dataclass(frozen=True)
@@ -53,15 +62,26 @@ class ArchiveState:
 
 async def redis_state(redis: RedisClient) -> RedisState:
     """Raises StoreAway."""
+    epoch, outbox, layout, earlier = await redis.mget(keys.EPOCH, keys.OUTBOX_BYTES, keys.LAYOUT, keys.EARLIER_EPOCH)
+    return RedisState(
+        server=await node_state(redis),
+        epoch=epoch is not None,
+        earlier=layout is None and earlier is not None,
+        unknown=_unknown(layout),
+        outbox=int(outbox or 0),
+    )
+
+
+async def node_state(redis: RedisClient) -> NodeState:
+    """Returns what the server of this client is. Raises StoreAway."""
     asked = time.time()
     seconds, microseconds = await redis.time()
     offset = seconds + microseconds / 1e6 - (asked + time.time()) / 2
     info: dict[str, Any] = await redis.info()
-    epoch, outbox, layout, earlier = await redis.mget(keys.EPOCH, keys.OUTBOX_BYTES, keys.LAYOUT, keys.EARLIER_EPOCH)
-    appendfsync = await _configured(redis, "appendfsync")
-    packed = await _configured(redis, "zset-max-listpack-entries")
+    appendfsync = await configured(redis, "appendfsync")
+    packed = await configured(redis, "zset-max-listpack-entries")
     valkey = info.get("valkey_version")
-    return RedisState(
+    return NodeState(
         product="valkey" if valkey else "redis",
         version=_version(str(valkey or info["redis_version"])),
         aof=bool(info["aof_enabled"]),
@@ -72,10 +92,6 @@ async def redis_state(redis: RedisClient) -> RedisState:
         used=info["used_memory"],
         replica=info["role"] != "master",
         cluster=bool(info.get("cluster_enabled")),
-        epoch=epoch is not None,
-        earlier=layout is None and earlier is not None,
-        unknown=_unknown(layout),
-        outbox=int(outbox or 0),
         offset=offset,
     )
 
@@ -99,7 +115,7 @@ def _unknown(layout: Any) -> str:
     return ""
 
 
-async def _configured(redis: RedisClient, name: str) -> str | None:
+async def configured(redis: RedisClient, name: str) -> str | None:
     """Returns one setting of Redis; None if it does not tell, as a hosted one may refuse."""
     try:
         return (await redis.config_get(name)).get(name)

@@ -48,9 +48,11 @@ class NodeResolver:
     generation: grows with each change of the node. Connections of an earlier one are not used any more.
     """
 
-    def __init__(self, url: str, key: bytes, *, seconds: float = 2.0) -> None:
+    def __init__(self, url: str, key: bytes, *, seconds: float = 2.0, only: NodeAddress | None = None) -> None:
         """url: `redis://…` or `rediss://…` with any number of nodes, separated by commas, or `unix://…` for one server.
-        key: any key of the shard. seconds: after which a node does not answer. Raises ValueError."""
+        key: any key of the shard. seconds: after which a node does not answer. only: the node to use, whatever it
+        serves. Raises ValueError."""
+        self._url, self._key = url, key
         self.named, options = _parsed(url)
         self.connection_class: type[Any] = options.pop("connection_class", Connection)
         self.options: dict[str, Any] = options
@@ -60,8 +62,8 @@ class NodeResolver:
         self._seconds = seconds
         self._known: frozenset[NodeAddress] = frozenset()
         # A socket of this machine needs no address, and is no cluster.
-        self._address: NodeAddress | None = None if self.named else NodeAddress("", 0)
-        self._single = not self.named
+        self._address = only if self.named else NodeAddress("", 0)
+        self._single = self._address is not None
         self._doubted = False
         self._failure = ""
         self._asking: asyncio.Task[None] | None = None
@@ -93,6 +95,15 @@ class NodeResolver:
         if self.generation == generation:
             await self._ask()
         return self.generation != generation
+
+    @property
+    def known(self) -> frozenset[NodeAddress]:
+        """Returns all nodes of the cluster that serve a part of it, once it was asked for the address; else none."""
+        return self._known
+
+    def of_node(self, node: NodeAddress) -> "NodeResolver":
+        """Returns one that gives this node, whatever it serves, and the same login."""
+        return NodeResolver(self._url, self._key, seconds=self._seconds, only=node)
 
     async def aclose(self) -> None:
         """Ends what it is about to ask."""

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+from redis.crc import key_slot
 
 from hooks.doctor import CheckState, stores
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.connection import connect
+from tests.cluster import NODE_TIMEOUT, ClusterNode, TestCluster
 from tests.integration.emqx.conftest import Run
 from tests.integration.emqx.findings import bad, only
 from tests.servers import MariaServer, RedisServer, program
@@ -84,3 +86,71 @@ async def test_an_archive_from_empty_to_ready(maria_server: MariaServer, maria_u
 async def test_an_archive_that_is_away() -> None:
     found = await stores.archive("mysql://root@127.0.0.1:1/x")
     assert "does not answer" in only(found).what
+
+
+async def test_a_cluster_that_is_as_it_should_be(cluster: TestCluster) -> None:
+    for node in cluster.nodes:
+        node.ask("CONFIG", "SET", "maxmemory", 2**30)
+    found = await stores.redis(cluster.url)
+    owner = cluster.owner(key_slot(keys.PREFIX))
+    replica = cluster.replicas_of(owner)[0]
+    said = f"127.0.0.1:{owner.port} has the store; 127.0.0.1:{replica.port} takes over if it is lost"
+    assert said in [finding.what for finding in found if finding.state is CheckState.OK]
+    assert "all 16384 slots are served" in [finding.what for finding in found]
+    # In tests no node waits for its disk.
+    rest = [finding for finding in bad(found) if "appendfsync" not in finding.what]
+    assert [finding.what for finding in rest] == ["is empty: it has no epoch"]
+    assert len(bad(found)) - len(rest) == len(cluster.nodes)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "right", "told"),
+    [
+        ("cluster-require-full-coverage", "yes", "no", "slots that the store does not need can stop it"),
+        ("cluster-node-timeout", "15000", str(int(NODE_TIMEOUT * 1000)), "cluster-node-timeout is 15 s"),
+        ("maxmemory-policy", "allkeys-lru", "noeviction", "maxmemory-policy is allkeys-lru"),
+    ],
+)
+async def test_a_cluster_that_is_set_up_badly(
+    name: str, wrong: str, right: str, told: str, cluster: TestCluster
+) -> None:
+    for node in cluster.nodes:
+        node.ask("CONFIG", "SET", name, wrong)
+    try:
+        found = bad(await stores.redis(cluster.url))
+    finally:
+        for node in cluster.nodes:
+            node.ask("CONFIG", "SET", name, right)
+    subjects = {finding.subject for finding in found if told in finding.what}
+    others = {f"Redis 127.0.0.1:{node.port}" for node in cluster.nodes} - {
+        f"Redis 127.0.0.1:{cluster.owner(key_slot(keys.PREFIX)).port}"
+    }
+    assert subjects == ({"Redis", *others} if name == "maxmemory-policy" else {"Redis Cluster"})
+
+
+async def test_a_cluster_that_lacks_something(cluster: TestCluster) -> None:
+    owner = cluster.owner(key_slot(keys.PREFIX))
+    cluster.replicas_of(owner)[0].kill()
+    other = next(node for node in cluster.running if node.master and node is not owner)
+    other.ask("CLUSTER", "DELSLOTS", slot := _first_slot(other))
+    try:
+        cluster.until(lambda: "fail" in _flags(owner, cluster))
+        owner.ask("CLUSTER", "DELSLOTS", slot)
+        said = [finding.what for finding in bad(await stores.redis(cluster.url))]
+    finally:
+        other.ask("CLUSTER", "ADDSLOTS", slot)
+        other.ask("CLUSTER", "BUMPEPOCH")
+    assert f"127.0.0.1:{owner.port} has the store and no replica" in " ".join(said)
+    assert "1 slots are served by no node" in said
+    assert any("has failed" in each for each in said)
+
+
+def _first_slot(node: ClusterNode) -> int:
+    return next(int(first) for first, _, master, *_ in node.ask("CLUSTER", "SLOTS") if int(master[1]) == node.port)
+
+
+def _flags(node: ClusterNode, cluster: TestCluster) -> list[str]:
+    """Returns what a node says of those that do not run."""
+    gone = [each.port for each in cluster.nodes if not each.running]
+    lines = str(node.ask("CLUSTER", "NODES")).splitlines()
+    return [flag for line in lines for flag in line.split()[2].split(",") if any(f":{port}@" in line for port in gone)]

@@ -1,0 +1,75 @@
+"""Checks a Redis Cluster: what takes over from what, and whether every node is set up to have the store."""
+
+from hooks.doctor import CheckState, Finding, fail, ok, redis_servers, warn
+from store.operations.cluster_health import SLOTS, ClusterState
+from store.operations.health import NodeState
+
+CLUSTER = "Redis Cluster"
+MAX_TIMEOUT_MS = 10_000
+"""Of `cluster-node-timeout`: a failover takes about two seconds more."""
+
+
+def examine(state: ClusterState) -> list[Finding]:
+    return [*_covered(state), *_failed(state), *_replicated(state), *_quick(state), *_alike(state), *_nodes(state)]
+
+
+def _covered(state: ClusterState) -> list[Finding]:
+    found = []
+    if not state.uncovered:
+        found.append(ok(CLUSTER, f"all {SLOTS} slots are served"))
+    elif state.full_coverage is False:
+        mend = "see `redis-cli --cluster check`; the store does not need these slots"
+        found.append(warn(CLUSTER, f"{state.uncovered} slots are served by no node", mend))
+    else:
+        what = f"{state.uncovered} slots are served by no node, which may stop the whole cluster"
+        found.append(fail(CLUSTER, what, "see `redis-cli --cluster fix`, and set cluster-require-full-coverage no"))
+    if state.full_coverage:
+        what = "cluster-require-full-coverage is yes: slots that the store does not need can stop it"
+        found.append(warn(CLUSTER, what, "set cluster-require-full-coverage no on every node"))
+    return found
+
+
+def _failed(state: ClusterState) -> list[Finding]:
+    mend = "start it again, or remove it with CLUSTER FORGET"
+    return [fail(CLUSTER, f"node {node.address} has failed", mend) for node in state.nodes if node.failed]
+
+
+def _replicated(state: ClusterState) -> list[Finding]:
+    where = state.store.address
+    if not state.replicas:
+        what = f"{where} has the store and no replica: if it is lost, hooks are answered 503 until it is back"
+        return [fail(CLUSTER, what, "add a replica: `redis-cli --cluster add-node … --cluster-slave`")]
+    replicas = ", ".join(node.address for node in state.replicas)
+    masters = sum(not node.of and node.slots > 0 and not node.failed for node in state.nodes)
+    if masters < 3:
+        what = f"{where} has the store, and only {masters} masters serve slots: one alone cannot elect a replica"
+        return [fail(CLUSTER, what, "let at least three masters serve slots, on three hosts")]
+    return [ok(CLUSTER, f"{where} has the store; {replicas} takes over if it is lost")]
+
+
+def _quick(state: ClusterState) -> list[Finding]:
+    if state.timeout is None or state.timeout <= MAX_TIMEOUT_MS:
+        return []
+    what = (
+        f"cluster-node-timeout is {state.timeout / 1000:g} s: hooks are answered 503 for so long after a node is lost"
+    )
+    return [warn(CLUSTER, what, "set cluster-node-timeout 5000 on every node")]
+
+
+def _alike(state: ClusterState) -> list[Finding]:
+    products = sorted({redis_servers.product(each) for each in state.states.values() if isinstance(each, NodeState)})
+    if len(products) < 2:
+        return []
+    return [warn(CLUSTER, f"its nodes run {', '.join(products)}", "run one version on all nodes")]
+
+
+def _nodes(state: ClusterState) -> list[Finding]:
+    """Finds what is wrong with each of the other nodes, any of which may have the store some day."""
+    found = []
+    for address, node in state.states.items():
+        if not isinstance(node, NodeState):
+            found.append(fail(f"Redis {address}", f"does not answer: {node}", "check this node"))
+        elif address != state.store.address:
+            examined = redis_servers.examine(f"Redis {address}", node)
+            found += [finding for finding in examined if finding.state is not CheckState.OK]
+    return found
