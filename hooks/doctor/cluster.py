@@ -6,7 +6,7 @@ from store.operations.health import NodeState
 
 CLUSTER = "Redis Cluster"
 MAX_TIMEOUT_MS = 10_000
-"""Of `cluster-node-timeout`: a failover takes about two seconds more."""
+"""The longest `cluster-node-timeout` that is not warned of; a failover takes about two seconds more."""
 
 
 def examine(state: ClusterState) -> list[Finding]:
