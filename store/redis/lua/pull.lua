@@ -35,8 +35,8 @@
 -- ERROR EMPTY BANNED
 
 local MAX_PAGE = 128
--- Spans of an inbox that are looked for together.
-local MAX_SPANS = 8
+-- Spans of an inbox that are looked for together: those of a day.
+local MAX_SPANS = 10
 -- Newer messages of a channel at hand. With more it is read as others are, until the caller has caught up.
 local MAX_NEWER = 32
 -- Digits of an id, and a colon.
