@@ -10,7 +10,7 @@ from aiohttp import web
 from hooks.api.arguments import answer, page
 from hooks.errors import problem
 from hooks.tokens.operators import Caller
-from store.addresses import Global, Tag, parse
+from store.addresses import Address, Global, Tag, parse
 from store.archive.tables.operators import AuditRow
 from store.errors import StoreError
 from store.operations.audit import Audit, AuditedCall
@@ -19,7 +19,7 @@ PUBLISH = "POST /admin/publish"
 _BY_BACK_ENDS = ("/admin/groups", "/admin/groups/{gid}/members", "/admin/tags/{tag}/users")
 _PREVIEW, _REPLACE = "POST /admin/tags/{tag}/preview", "PUT /admin/tags/{tag}/users"
 """What takes a file, which may be long; the first changes nothing."""
-_MAX_BODY = 2048
+_MAX_BODY, _MAX_VALUE, _MAX_VALUES = 2048, 160, 10
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -44,7 +44,21 @@ class AuditApi:
     async def sent(self, request: web.Request) -> web.Response:
         """Returns the newest messages that operators sent, newest first, or those older than the id `after`."""
         after, limit = page(request)
-        return answer({"sent": [_sent(row) for row in await self._audit.page(after, limit, PUBLISH)]})
+        return answer({"sent": [await self._sent(row) for row in await self._audit.page(after, limit, PUBLISH)]})
+
+    async def _sent(self, row: AuditRow) -> dict[str, Any]:
+        """Returns a message as it is now: its text is kept with the message alone, so that a recall takes it away."""
+        detail = orjson.loads(row.detail)
+        given, mid = detail.get("given") or {}, (detail.get("answer") or {}).get("mid")
+        to = parse(str(given.get("topic")))
+        stored = await self._audit.message(to, mid) if mid and isinstance(to, Address) else None
+        recalled = stored is not None and bool(stored.recalled_by)
+        return {
+            **{"id": row.id, "at": row.id // 1000, "name": row.name, "status": row.status},
+            **{name: given.get(name) for name in ("topic", "qos", "type")},
+            **{"mid": mid, "recalled": recalled},
+            "body": None if stored is None or recalled else (_object(stored.payload) or {}).get("body"),
+        }
 
     async def noted(self, request: web.Request, caller: Caller, handler: Handler) -> web.StreamResponse:
         """Returns the handler's answer, and notes the call once that is known, whatever comes of it."""
@@ -52,11 +66,11 @@ class AuditApi:
         name = f"{request.method} {resource.canonical if resource else ''}"
         if name == _PREVIEW:
             return await handler(request)
-        body = None if name == _REPLACE else _object(await request.read())
+        body = None if name == _REPLACE else _short(_object(await request.read()))
         status, answered = 500, None
         try:
             response = await handler(request)
-            status, answered = response.status, _object(getattr(response, "body", b"") or b"")
+            status, answered = response.status, _short(_object(getattr(response, "body", b"")))
             return response
         except Exception as error:
             known = problem(error)
@@ -77,9 +91,20 @@ class AuditApi:
             log.warning("operator_call_not_stored", call=path, error=str(error))
 
 
-def _object(raw: Any) -> Any:
-    """Returns a JSON object that is not too long to keep; None for anything else."""
-    if not isinstance(raw, bytes) or not 0 < len(raw) <= _MAX_BODY:
+def _short(found: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Returns what is kept of an object: no text of messages, and of a long one what is short in it."""
+    if found is None:
+        return None
+    kept = {name: value for name, value in found.items() if name != "body"}
+    if len(orjson.dumps(kept)) <= _MAX_BODY:
+        return kept
+    short = {name: value for name, value in kept.items() if len(orjson.dumps(value)) <= _MAX_VALUE}
+    return {**dict(list(short.items())[:_MAX_VALUES]), "cut": True}
+
+
+def _object(raw: Any) -> dict[str, Any] | None:
+    """Returns a JSON object; None for anything else."""
+    if not isinstance(raw, bytes) or not raw:
         return None
     try:
         found = orjson.loads(raw)
@@ -100,14 +125,4 @@ def _shown(row: AuditRow) -> dict[str, Any]:
     return {
         **{"id": row.id, "at": row.id // 1000, "name": row.name, "address": row.address, "call": row.path},
         **{"status": row.status, "detail": orjson.loads(row.detail)},
-    }
-
-
-def _sent(row: AuditRow) -> dict[str, Any]:
-    detail = orjson.loads(row.detail)
-    given, answered = detail.get("given") or {}, detail.get("answer") or {}
-    return {
-        **{"id": row.id, "at": row.id // 1000, "name": row.name, "status": row.status},
-        **{name: given.get(name) for name in ("topic", "qos", "type", "body")},
-        "mid": answered.get("mid"),
     }

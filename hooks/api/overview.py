@@ -11,11 +11,12 @@ from hooks.doctor import CheckState, Finding, broker, fail, warn
 from hooks.emqx.management import Management
 from hooks.settings import BrokerSettings
 from store.errors import StoreError
+from store.events.queues import EventQueues
 from store.operations.minutes import Minutes
 from store.presence.presence import Presence
 
 _COUNTS = ("messages", "pulls", "refused")
-_STATES = ("online_users", "online_devices", "outbox_bytes", "lag_ms")
+_STATES = ("online_users", "online_devices", "outbox_bytes", "lag_ms", "events_waiting")
 _BROKER_SECONDS = 30.0
 """How long what EMQX said of itself is told again."""
 _BEHIND_SECONDS = 300.0
@@ -46,9 +47,12 @@ _REDIS = {
 
 
 class OverviewApi:
-    def __init__(self, health: HealthApi, presence: Presence, minutes: Minutes, settings: BrokerSettings) -> None:
+    def __init__(
+        self, health: HealthApi, presence: Presence, events: EventQueues, minutes: Minutes, settings: BrokerSettings
+    ) -> None:
         self._health = health
         self._presence = presence
+        self._events = events
         self._minutes = minutes
         self._settings = settings
         self._asked_at = -_BROKER_SECONDS
@@ -65,11 +69,23 @@ class OverviewApi:
         try:
             minutes = [_minute(at, numbers) for at, numbers in await self._minutes.last()]
             users, devices = await self._presence.counts()
+            events = await self._events.counts()
         except StoreError:
-            users = devices = 0
+            users = devices = waiting = 0
+        else:
+            waiting = events.waiting
+            if events.lag_seconds() > _BEHIND_SECONDS:
+                what = f"{waiting} wait for your back end, the oldest for {events.lag_seconds():.0f} s"
+                found.append((warn("events", what, "run `emqx-im doctor`, and see the log"), "EmqxImEventsLate"))
         return answer(
             {
-                **{"online_users": users, "online_devices": devices, "redis": state["redis"], "aof": state["aof"]},
+                **{
+                    "online_users": users,
+                    "online_devices": devices,
+                    "events_waiting": waiting,
+                    "redis": state["redis"],
+                    "aof": state["aof"],
+                },
                 **{"archive": state["archive"], "minutes": minutes},
                 "findings": [_shown(finding, alarm) for finding, alarm in found],
             }

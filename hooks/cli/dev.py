@@ -52,9 +52,6 @@ async def _dev(options: "DevOptions") -> None:
         )
         if sys.stdout.isatty():
             typer.echo(_greeting(host, ports, options.data_dir, code))
-        elif code is not None:
-            # The code is not for logs.
-            typer.echo(f"console http://{host}:{ports.http_port}/console/ (log in with admin_token of secrets.json)")
         sys.stdout.flush()
 
     await run(options, stop, announce)

@@ -5,6 +5,7 @@ from prometheus_client import Counter, Histogram
 from hooks.metrics import Metrics
 from store.archive.archiver import Archiver
 from store.archive.outbox import Outbox
+from store.events.queues import EventQueues
 from store.operations.minutes import Minutes
 from store.presence.presence import Presence
 from store.workers import Worker
@@ -14,13 +15,20 @@ _SECONDS = 5.0
 
 class MinuteCounts:
     def __init__(
-        self, metrics: Metrics, minutes: Minutes, presence: Presence, outbox: Outbox, archiver: Archiver
+        self,
+        metrics: Metrics,
+        minutes: Minutes,
+        presence: Presence,
+        outbox: Outbox,
+        archiver: Archiver,
+        events: EventQueues,
     ) -> None:
         self._metrics = metrics
         self._minutes = minutes
         self._presence = presence
         self._outbox = outbox
         self._archiver = archiver
+        self._events = events
         self._before = self._counted()
 
     async def run(self, worker: Worker) -> None:
@@ -34,6 +42,7 @@ class MinuteCounts:
             "online_users": users,
             "online_devices": devices,
             "outbox_bytes": await self._outbox.size(),
+            "events_waiting": (await self._events.counts()).waiting,
             "lag_ms": int(await self._archiver.lag_seconds() * 1000),
         }
         await self._minutes.add({name: counted[name] - self._before[name] for name in counted}, states)

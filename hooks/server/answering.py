@@ -81,7 +81,7 @@ def make_parts(
         PublishApi(store.appender, messaging.outgoing, max_payload=settings.messages.max_payload),
         RecallApi(messaging.recalls),
         DeadLettersApi(store.dead_letters, webhook),
-        OverviewApi(health, store.presence, store.minutes, settings.broker),
+        OverviewApi(health, store.presence, store.event_queues, store.minutes, settings.broker),
         OpenApi(),
     )
     return Parts(

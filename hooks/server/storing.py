@@ -17,6 +17,7 @@ from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
 from store.archive.upkeep import keep_up
 from store.bans.bans import Bans
+from store.events.queues import EventQueues
 from store.groups.groups import Groups, Limits
 from store.groups.moderation import Moderators
 from store.operations.audit import Audit
@@ -53,6 +54,7 @@ class Storing:
     bans: Bans
     budget: Budget
     dead_letters: DeadLetters
+    event_queues: EventQueues
     groups: Groups
     keeper: StoreKeeper
     links: LoginLinks
@@ -129,8 +131,8 @@ async def make_store(
     )
     sweeper = Sweeper(redis, zombie_days=settings.timelines.zombie_days, window_us=window_us, roaming_us=roaming_us)
     presence = Presence(redis, settings.broker.user_sessions, events)
-    minutes = Minutes(redis)
-    minute_counts = MinuteCounts(metrics, minutes, presence, outbox, archiver)
+    minutes, event_queues = Minutes(redis), EventQueues(redis)
+    minute_counts = MinuteCounts(metrics, minutes, presence, outbox, archiver, event_queues)
     return Storing(
         appender=appender,
         archive_counts=archive_counts,
@@ -139,6 +141,7 @@ async def make_store(
         bans=bans,
         budget=budget,
         dead_letters=dead_letters,
+        event_queues=event_queues,
         groups=groups,
         keeper=StoreKeeper(recovery, archive, (appender, groups, tags, replacements, states, bans, audit)),
         links=LoginLinks(redis),

@@ -4,10 +4,11 @@ from typing import NamedTuple, Unpack
 
 import orjson
 
-from store.addresses import MAX_ID
+from store.addresses import MAX_ID, Address
 from store.archive.archive import Archive
 from store.archive.outbox import Outbox
 from store.archive.tables.operators import AuditRow
+from store.record import Message
 from store.redis.batch_script import BatchScript
 from store.redis.client import RedisClient
 from store.redis.scripts import script
@@ -56,6 +57,10 @@ class Audit:
         )
         entry = "\n".join((name, address, path, str(call.status), detail.decode()))
         self._script.given(await self._script.run(_AUDIT, entry=entry))
+
+    async def message(self, to: Address, mid: int) -> Message | None:
+        """Returns a message that an operator sent, as it is now; None if its row is gone. Raises ArchiveAway."""
+        return await self._archive.message(to.conversation, mid)
 
     async def page(self, after: int, limit: int, path: str = "") -> list[AuditRow]:
         """Returns the newest calls, of one method and path or of all, newest first; or those older than the id `after`.

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -56,6 +57,10 @@ def test_a_person_is_greeted_with_commands_that_can_be_copied(dev: Terminal) -> 
     (ready,) = re.findall(r"^ready http=http://\S+ mqtt=mqtt://\S+ ws=ws://\S+/mqtt api=http://\S+$", dev.shown, re.M)
     for address in re.findall(r"=(\S+)", ready):
         assert f"  {address}" in dev.shown
+    ((console, code),) = re.findall(r"^  console +(http://\S+/console/)#once=(\S+) ", dev.shown, re.M)
+    login = Request(f"{console}login", json.dumps({"name": "Zoë", "once": code}).encode())
+    with urlopen(login, timeout=30) as answer:
+        assert answer.status == 204
     first, second = re.findall(r"^  (\S+ chat .*)$", dev.shown, re.M)
     shell = {"shell": True, "capture_output": True, "text": True, "timeout": 60}
     sent = subprocess.run(first, input="hello\n", **shell)  # type: ignore[call-overload]

@@ -259,7 +259,13 @@ PATHS: dict[str, dict[str, Any]] = {
             {
                 200: object_of(
                     {
-                        **{"online_users": COUNT, "online_devices": COUNT, "redis": TEXT, "aof": TEXT},
+                        **{
+                            "online_users": COUNT,
+                            "online_devices": COUNT,
+                            "events_waiting": COUNT,
+                            "redis": TEXT,
+                            "aof": TEXT,
+                        },
                         "archive": ref("ArchiveState"),
                         "minutes": list_of(ref("Minute")),
                         "findings": list_of(ref("Finding")),

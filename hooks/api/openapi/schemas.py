@@ -67,7 +67,7 @@ SCHEMAS: dict[str, Schema] = {
     "SentMessage": object_of(
         {
             **{**_CALL, "topic": nullable(TEXT), "qos": nullable(COUNT), "type": nullable(TEXT), "body": {}},
-            "mid": nullable(MICROSECONDS),
+            **{"mid": nullable(MICROSECONDS), "recalled": FLAG},
         }
     ),
     "Changed": object_of({"added": COUNT, "removed": COUNT}),
@@ -107,7 +107,10 @@ SCHEMAS: dict[str, Schema] = {
     "Minute": object_of(
         {
             **{"at": MILLISECONDS, "messages": COUNT, "pulls": COUNT, "refused": COUNT},
-            **{name: nullable(COUNT) for name in ("online_users", "online_devices", "outbox_bytes", "lag_ms")},
+            **{
+                name: nullable(COUNT)
+                for name in ("online_users", "online_devices", "outbox_bytes", "lag_ms", "events_waiting")
+            },
         }
     ),
     "Finding": object_of(

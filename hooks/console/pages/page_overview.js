@@ -39,6 +39,7 @@ function body(now) {
       figure(t('pulls'), count(whole('pulls')), t('a_minute'), of('pulls').slice(0, -1)),
       figure(t('refused'), count(whole('refused')), t('a_minute'), of('refused').slice(0, -1)),
       figure(t('outbox'), bytes(archive.outbox_bytes ?? 0), '', of('outbox_bytes')),
+      figure(t('events'), count(now.events_waiting), '', of('events_waiting')),
       figure(t('lag'), count(archive.lag_seconds ?? 0), t('seconds'), of('lag_ms').map((each) => each === null ? null : each / 1000))),
     card(t('overview_parts'), facts([[t('part_redis'), t(`redis_${now.redis}`)], [t('part_disk'), now.aof], [t('part_archive'), archive.state === 'ok' ? t('redis_ok') : archive.state], [t('part_outbox'), count(archive.outbox_length ?? 0)]]), h('div', { class: 'findings' }, findings.filter((each) => !BAD.includes(each.state)).map(finding))),
   ].filter(Boolean);

@@ -19,8 +19,8 @@ export function send(place, topic) {
     [t('by'), (each) => each.name || t('with_token')],
     [t('to'), (each) => h('span', { class: 'mono' }, each.topic ?? '–')],
     [t('message'), (each) => shortly(each)],
-    [t('state'), (each) => badges(each.status >= 300 ? badge(t('failed'), 'bad') : each.qos === 0 ? badge(t('live_only')) : badge(t('stored'), 'good'))],
-    ['', (each) => each.mid && button(t('recall'), () => recall(each), { kind: 'small danger', label: `${t('recall')}: ${shortly(each)}` }), 'end'],
+    [t('state'), (each) => badges(each.status >= 300 ? badge(t('failed'), 'bad') : each.recalled ? badge(t('taken_back'), 'warn') : each.qos === 0 ? badge(t('live_only')) : badge(t('stored'), 'good'))],
+    ['', (each) => each.mid && !each.recalled && button(t('recall'), () => recall(each, sent), { kind: 'small danger', label: `${t('recall')}: ${shortly(each)}` }), 'end'],
   ], rows, t('sent')), () => empty('send', t('sent_none')));
   place.append(head(t('send_title'), t('send_text')), h('div', { class: 'columns' }, ...compose(receiver(topic), sent)), h('h2', {}, t('sent')), sent.element);
 }
@@ -88,12 +88,14 @@ async function receivers(given) {
 }
 
 function shortly(each) {
-  const text = each.body?.text ?? JSON.stringify(each.body ?? null);
-  const line = String(text);
+  if (each.body === null || each.body === undefined) return each.type ?? '–';
+  const line = String(each.body.text ?? JSON.stringify(each.body));
   return line.length > 80 ? `${line.slice(0, 80)}…` : line;
 }
 
-async function recall(each) {
+async function recall(each, sent) {
   const done = await ask(t('recall_title'), { text: shortly(each), follows: [t('recall_follows_gone'), t('recall_follows_seen')], action: t('recall'), danger: true, work: () => post('recall', { topic: each.topic, mid: each.mid }) });
-  if (done) toast(t('recalled'));
+  if (!done) return;
+  toast(t('recalled'));
+  await sent.show();
 }

@@ -57,6 +57,13 @@ async def test_what_operators_sent_is_listed(app: App) -> None:
     await app.admin("PUT", f"/tags/audit-{new_uid()}", json={})
     [sent] = (await app.admin("GET", "/sent?limit=1")).json["sent"]
     assert {name: sent[name] for name in (*given, "mid", "status")} == {**given, "mid": mid, "status": 200}
+    assert sent["recalled"] is False
+    assert (await app.admin("POST", "/recall", json={"topic": "business/global", "mid": mid})).status == 200
+    [recall, _, publish] = await audited(app, limit=3)
+    assert (recall["call"], publish["call"]) == ("POST /admin/recall", "POST /admin/publish")
+    assert "hi" not in str(publish["detail"])
+    [gone] = (await app.admin("GET", "/sent?limit=1")).json["sent"]
+    assert (gone["mid"], gone["recalled"], gone["body"]) == (mid, True, None)
     older = (await app.admin("GET", f"/sent?after={sent['id']}&limit=1000")).json["sent"]
     assert mid not in [each["mid"] for each in older]
 
@@ -84,3 +91,14 @@ async def test_calls_at_once_are_all_noted(app: App) -> None:
     await asyncio.gather(*(app.admin("PUT", f"/tags/{tag}", json={}) for tag in tags))
     noted = {each["call"] for each in await audited(app, limit=20)}
     assert {f"PUT /admin/tags/{tag}" for tag in tags} <= noted
+
+
+async def test_of_a_long_body_what_is_short_is_kept(app: App) -> None:
+    long = {"topic": "business/global", "type": "text", "id": "x", "body": "b" * 9000}
+    mid = (await app.admin("POST", "/publish", json=long)).json["mid"]
+    [sent] = (await app.admin("GET", "/sent?limit=1")).json["sent"]
+    assert (sent["mid"], sent["topic"], len(sent["body"])) == (mid, "business/global", 9000)
+    gid = await app.group(new_uid())
+    await app.admin("POST", f"/groups/{gid}/mute", json={"members": list(range(1, 600)), "seconds": 5})
+    [noted] = await audited(app, limit=1)
+    assert noted["detail"] == {"given": {"seconds": 5, "cut": True}}
