@@ -47,7 +47,7 @@ class Management:
         return await self._ask("PUT", path, body)
 
     async def delete(self, path: str) -> None:
-        """Deletes something; it is no error if it is gone already. Raises BrokerAway, BrokerRefused."""
+        """Deletes something; one that is gone already is fine. Raises BrokerAway, BrokerRefused."""
         await self._ask("DELETE", path, None, missing_ok=True)
 
     async def _ask(self, method: str, path: str, body: Any, *, missing_ok: bool = False) -> Any:

@@ -103,7 +103,7 @@ class Rest:
         await self._session.close()
 
     async def publish(self, messages: Sequence[Publish]) -> None:
-        """Publishes in order. It is no error if nobody is subscribed."""
+        """Publishes in order. Nobody has to be subscribed."""
         body = [
             {
                 "topic": message.topic,

@@ -285,7 +285,7 @@ class AiohttpConnection(AiohttpHandler):
     def log_exception(self, *args: Any, exc_info: BaseException | None = None, **rest: Any) -> None:
         """Logs an error by its class and where it was raised; its message may hold what was sent.
 
-        A client that has gone is no error.
+        A client that has gone is not an error.
         """
         if isinstance(exc_info, ConnectionError):
             log.info("client_left", error=type(exc_info).__name__)

@@ -102,7 +102,7 @@ class Crowd:
             self._wake()
 
     def gone(self, member: Member) -> None:
-        """Notes that a connection has ended, or is no stranger's; calling it again does nothing."""
+        """Notes that a connection has ended, or is not a stranger's any more; calling it again does nothing."""
         if member in self._present:
             self.busy(member)
             self._present.remove(member)

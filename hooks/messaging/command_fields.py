@@ -10,7 +10,7 @@ from store.groups.groups import MAX_MEMBERS, READ, WRITE
 def uids(fields: Mapping[str, Any], field: str, limit: int = MAX_MEMBERS) -> tuple[int, ...]:
     """Returns each user once, in the order given; none where the field is missing.
 
-    One that is no uid spoils the whole.
+    If one is not a uid, none is returned: raises ValueError.
     """
     given = fields.get(field)
     if given is None:

@@ -1,8 +1,8 @@
 """Reports publishes that the broker denies: EMQX acknowledges and drops them, so `im.error` tells the sender.
 
 Which message it was is not known: `ref` is empty, and the body has the `topic`. EMQX keeps a denial for the connection
-and asks no more, so some seconds later it is made to forget: who goes on publishing is told again. Who may by the time
-they are told (the group's `create` was on its way) is told nothing.
+and asks no more, so some seconds later it is made to forget: users who go on publishing are told again. A user who is
+allowed to publish by then, because the group's `create` was on its way, is told nothing.
 """
 
 import asyncio

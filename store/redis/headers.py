@@ -117,6 +117,6 @@ def _units(name: str, arguments: tuple[str, ...]) -> dict[str, str]:
     for each in arguments:
         argument, _, unit = each.partition(":")
         if not _NAME.match(argument) or unit not in UNITS:
-            raise HeaderError(f"{name}.lua: the argument {each!r} is no name with one of the units {sorted(UNITS)}")
+            raise HeaderError(f"{name}.lua: the argument {each!r} is not a name with one of the units {sorted(UNITS)}")
         found[argument] = unit
     return found

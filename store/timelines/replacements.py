@@ -26,7 +26,7 @@ from store.redis.scripts import script
 from store.timelines.replacement_notices import ReplacementNotices
 
 OPERATOR = 0
-"""The actor who may recall whatever is no control message, at any time."""
+"""The actor who may recall anything but control messages, at any time."""
 
 _USERS_WAIT_SECONDS = 1.0
 _AWAY_SECONDS = 5.0

@@ -197,7 +197,7 @@ async def test_without_the_setting_nothing_goes_through_send(
 
 
 def test_a_wrapper_of_the_library_is_only_that_of_the_broker() -> None:
-    """What the REST API or the service publish is no user's, however it looks."""
+    """Nothing that the REST API or the service publishes counts as a user's, however it looks."""
     from emqx_im_client.trusted import delivered, sending_topic
 
     told = {"from": "1001", "guid": "G", "ts": 5}

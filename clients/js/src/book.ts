@@ -208,7 +208,7 @@ export class Book {
     draft.log({ kind: 'message', key, ...(sent?.topic === topic && from === this.own && { tab: sent.tab }) });
   }
 
-  /** Takes a recall or an edit; `at` orders them, and one that the message had already is no news. */
+  /** Takes a recall or an edit; `at` orders them, and a repeat is not reported again. */
   async #takeChange(draft: Draft, topic: string, at: number, notice: string, body: unknown, tab?: string): Promise<void> {
     if (!isObject(body) || !isInteger(body['mid'])) return;
     const mid = body['mid'];
@@ -237,7 +237,7 @@ export class Book {
     }
   }
 
-  /** Of each state the newest counts, of read marks the highest. What is said again is no news. */
+  /** The newest of each state counts, and the highest read mark; a repeat is not reported again. */
   async #takeState(draft: Draft, state: State, tab?: string): Promise<void> {
     const key = stateKey(state);
     const known = await draft.get<State>(key);

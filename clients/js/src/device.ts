@@ -144,7 +144,7 @@ export class Device extends Commands implements AsyncIterable<DeviceEvent> {
     const payload = JSON.stringify({ ...own, ...fields, ...own, ack: true });
     this.#expect(topic, id);
     const answer = new Promise<number>((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
-    // Who asks for the answer hears of a failure below; until then nobody listens.
+    // The caller hears of a failure below; until then nobody listens.
     answer.catch(() => undefined);
     try {
       const created = Date.now();
@@ -253,7 +253,7 @@ export class Device extends Commands implements AsyncIterable<DeviceEvent> {
       await this.#book.settle(outgoing, outcome, await told);
       health.works('storage');
     } catch (error) {
-      // Who waits is told all the same: a later run only asks once more.
+      // The caller is told all the same: a later run only asks once more.
       health.failed('storage', `the storage keeps nothing: ${error}`);
     }
     this.#tell({ kind: 'outcome', id: outgoing.id, outcome });

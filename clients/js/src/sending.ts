@@ -128,7 +128,7 @@ export class Sender {
     this.#heldUntil = Math.max(this.#heldUntil, now() + wait);
     this.#overBudget = outcome;
     this.#pace = 1;
-    // Of what was sent, nobody knows what was refused: all of it is sent again, and nothing of it is in doubt.
+    // It is not known which messages were refused: all that were sent are sent again, and none is in doubt.
     this.#due.clear();
     this.#pauses.clear();
     this.#doubts.keepOnly(new Set());

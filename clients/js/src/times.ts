@@ -8,7 +8,7 @@ export const times = {
   goodbye: 3_000,
   /** Between connections, and between tries of a pull. */
   pauses: [500, 60_000] as [number, number],
-  /** A connection that stands so long is no sign of another device with the same clientid. */
+  /** A connection that lasts this long is not a sign of another device with the same clientid. */
   steady: 10_000,
   /** Without a byte of a page, or for an HTTP connection. */
   silence: 30_000,
@@ -32,7 +32,7 @@ export const times = {
   proof: 10_000,
   /** Without sending anything after `rate`, where the service does not say how long. */
   rate: 30_000,
-  /** Of steady refusals, until the application is told that the login is refused. */
+  /** How long refusals last before the application is told that the login is refused. */
   login: 180_000,
   /** Between looks at the clock: one that has jumped further than `keepalive` was asleep. */
   tick: 5_000,

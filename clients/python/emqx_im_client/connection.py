@@ -21,7 +21,7 @@ PAUSES = (0.5, 60.0)
 """Seconds until the device connects again: the first pause, and the longest. The first again once it is up to date."""
 
 STEADY = 10.0
-"""Seconds after which a connection is no sign of another device with the same clientid; it must also outlast the
+"""Seconds after which a connection is not a sign of another device with the same clientid; it must also outlast the
 pauses, because such a device makes pauses too."""
 
 TAKEN_OVER = 4

@@ -1,7 +1,7 @@
 -- Shuts out every process that knows only the layout before, and takes over the outbox it has left.
 --
 -- Without an epoch their scripts refuse everything; as `earlier_rebuild_lock` is held for ever, none of them begins
--- another; and as `earlier_outbox` is no stream, none of them archives what later versions write. `mark` is what these
+-- another; and as `earlier_outbox` is not a stream, none of them archives what later versions write. `mark` is what these
 -- keys hold then. The reply: DONE; REBUILDING, if one of them is rebuilding just now and must end first; ARCHIVE, if
 -- the outbox of this layout must be archived first.
 --

@@ -61,7 +61,7 @@ class Play:
     # What the service does.
 
     async def store(self, given: dict[str, Any]) -> None:
-        """ids: of messages for `to`, in order, from one who is no device of the case."""
+        """ids: of messages for `to`, in order, from somebody who is not a device of the case."""
         uid = str(given["to"])
         for client_id in given["ids"]:
             sender = str(given.get("from", 1001))

@@ -31,7 +31,7 @@ local last = math.max(now - 1, tonumber(state[2] or 0))
 -- Another process may have put back more than this one keeps, and pulls rely on that.
 window = math.max(window, tonumber(state[4] or 0))
 
--- A minute's difference of clocks is no matter.
+-- Clocks may differ by a minute.
 local window_edge = now - window - 60000000
 local trim_below = string.format('(%.0f', window_edge)
 -- A channel expires an hour after the window. Asking is cheaper than setting, which goes to the AOF each time.
