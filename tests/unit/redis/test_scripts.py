@@ -53,8 +53,8 @@ def test_what_a_header_says() -> None:
         ("-- guarded", "-- gaurded", "unknown directive 'gaurded'"),
         ("-- KEYS tag holders_prefix (repeat)...\n", "", "lacks KEYS"),
         ("-- ERROR EMPTY", "-- guarded", "guarded twice"),
-        ("since:ms", "since", "no name with one of the units"),
-        ("since:ms", "since:parsecs", "no name with one of the units"),
+        ("since:ms", "since", "not a name with one of the units"),
+        ("since:ms", "since:parsecs", "not a name with one of the units"),
         ("holders_prefix", "holders-prefix", "'holders-prefix' is no name"),
     ],
 )
