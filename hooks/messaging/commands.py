@@ -15,6 +15,7 @@ from hooks.messaging.moderation import MODERATION, Admin, ModerationCommand, Mut
 from hooks.messaging.outgoing import Outgoing
 from store.addresses import Group
 from store.errors import ChannelRefused
+from store.groups.context import CommandContext
 from store.groups.groups import WRITE, Changed, Groups
 from store.groups.moderation import MAX_NAME, Moderators
 
@@ -101,30 +102,30 @@ class Commands:
     async def _run(
         self, gid: int, actor: int, command: GroupCommand, command_id: str, received_at: int | None
     ) -> Changed:
-        common: Any = {"command_id": command_id, "received_at": received_at, "notices": self._notices}
+        context = CommandContext(gid, actor, command_id, self._notices, received_at)
         match command:
             case Create():
-                return await self._groups.create(gid, actor, **command._asdict(), **common)
+                return await self._groups.create(context, **command._asdict())
             case Invite(members):
-                return await self._groups.invite(gid, actor, members=members, **common)
+                return await self._groups.invite(context, members=members)
             case Join():
-                return await self._groups.join(gid, actor, **common)
+                return await self._groups.join(context)
             case Leave():
-                return await self._groups.leave(gid, actor, **common)
+                return await self._groups.leave(context)
             case Kick(members):
-                return await self._groups.kick(gid, actor, members=members, **common)
+                return await self._groups.kick(context, members=members)
             case Dismiss():
-                return await self._groups.dismiss(gid, actor, **common)
+                return await self._groups.dismiss(context)
             case Mode(mode):
-                return await self._groups.change_mode(gid, actor, mode=mode, **common)
+                return await self._groups.change_mode(context, mode=mode)
             case Update():
-                return await self._moderators.update(gid, actor, **command._asdict(), **common)
+                return await self._moderators.update(context, **command._asdict())
             case Transfer(to):
-                return await self._moderators.transfer(gid, actor, to=to, **common)
+                return await self._moderators.transfer(context, to=to)
             case Admin():
-                return await self._moderators.admin(gid, actor, **command._asdict(), **common)
+                return await self._moderators.admin(context, **command._asdict())
             case Mute():
-                return await self._moderators.mute(gid, actor, **command._asdict(), **common)
+                return await self._moderators.mute(context, **command._asdict())
 
     def _remember(self, gid: int, actor: int, command: GroupCommand) -> None:
         group = Group(gid)

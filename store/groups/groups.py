@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from store.addresses import CommandTopic, Group, parse_channel
 from store.errors import ChannelRefused, StoreEmpty
 from store.events.kinds import NO_EVENTS, WantedEvents
-from store.groups.notices import GroupNotices, Notice
+from store.groups.context import CommandContext
+from store.groups.notices import Notice
 from store.groups.script import Changed, CommandCall, GroupScript, Limits, ModerationCall, Succession
 from store.redis import keys
 from store.redis.budget import UNBOUNDED, Budget
@@ -58,9 +59,6 @@ class Membership(NamedTuple):
 class Groups:
     """Commands raise ChannelRefused, SenderOverBudget, StoreError; questions StoreAway, and `is_member` StoreEmpty.
 
-    received_at: when the broker received a user's command, milliseconds; without it no budget judges the command.
-    A command is known again by its actor, kind, gid and `command_id`; a refused one leaves no trace.
-
     highest_id: of those it was given; a store whose clock is below it has lost them.
     """
 
@@ -95,12 +93,8 @@ class Groups:
 
     async def create(
         self,
-        gid: int,
-        actor: int,
+        context: CommandContext,
         *,
-        command_id: str,
-        received_at: int | None = None,
-        notices: GroupNotices,
         members: Iterable[int] = (),
         name: str = "",
         mode: str = WRITE,
@@ -111,111 +105,64 @@ class Groups:
 
         Tells the owner and the others.
         """
+        gid, actor, notices = context.gid, context.actor, context.notices
         owner = actor if actor != OPERATOR else owner
         if not owner or mode not in MODES:
             raise ChannelRefused("bad_command")
         told = {owner: notices.created(gid, owner, name, mode)}
         told |= {uid: notices.invited(gid, uid, name, mode, actor) for uid in named(members, without=owner)}
-        return await self._do(
-            CommandCall(
-                "create",
-                gid,
-                actor,
-                command_id,
-                told,
-                None,
-                received_at,
-                owner=str(owner),
-                mode=mode,
-                open=open,
-                name=name,
-            )
-        )
+        return await self._do(context.call("create", told, owner=str(owner), mode=mode, open=open, name=name))
 
-    async def invite(
-        self,
-        gid: int,
-        actor: int,
-        *,
-        command_id: str,
-        received_at: int | None = None,
-        notices: GroupNotices,
-        members: Iterable[int],
-    ) -> Changed:
+    async def invite(self, context: CommandContext, *, members: Iterable[int]) -> Changed:
         """Makes users members; those who are stay as they are. Tells them, and the group."""
+        gid, actor, notices = context.gid, context.actor, context.notices
         invited = named(members)
         group: Any = await self._redis.hmget(keys.group(gid), ["name", "mode"])
         joined: Any = await self._redis.zmscore(keys.members(gid), [str(uid) for uid in invited])
         name, mode = ((field or b"").decode() for field in group)
         told = {uid: notices.invited(gid, uid, name, mode, actor) for uid in invited}
         new = [uid for uid, since in zip(invited, joined, strict=True) if since is None]
-        return await self._do(
-            CommandCall(
-                "invite",
-                gid,
-                actor,
-                command_id,
-                told,
-                notices.members_changed(gid, "invited", new, actor),
-                received_at,
-            )
-        )
+        return await self._do(context.call("invite", told, notices.members_changed(gid, "invited", new, actor)))
 
-    async def join(
-        self, gid: int, actor: int, *, command_id: str, received_at: int | None = None, notices: GroupNotices
-    ) -> Changed:
+    async def join(self, context: CommandContext) -> Changed:
         """Makes the actor a member of an open group; a member stays as they are. Tells the group."""
+        actor = context.actor
         if actor == OPERATOR:
             raise ChannelRefused("bad_command")
-        notice = notices.members_changed(gid, "joined", [actor], actor)
-        return await self._do(CommandCall("join", gid, actor, command_id, {actor: None}, notice, received_at))
+        notice = context.notices.members_changed(context.gid, "joined", [actor], actor)
+        return await self._do(context.call("join", {actor: None}, notice))
 
-    async def leave(
-        self, gid: int, actor: int, *, command_id: str, received_at: int | None = None, notices: GroupNotices
-    ) -> Changed:
+    async def leave(self, context: CommandContext) -> Changed:
         """Ends the actor's membership. The longest-standing admin follows an owner, or else the longest-standing
         member; the last one dissolves the group.
 
         Tells the actor, and the group.
         """
-        if actor == OPERATOR:
+        if context.actor == OPERATOR:
             raise ChannelRefused("bad_command")
-        told = {actor: notices.left(gid, actor)}
-        return await self._end_memberships("leave", "left", gid, actor, told, command_id, received_at, notices)
+        told = {context.actor: context.notices.left(context.gid, context.actor)}
+        return await self._end_memberships(context, "leave", "left", told)
 
-    async def kick(
-        self,
-        gid: int,
-        actor: int,
-        *,
-        command_id: str,
-        received_at: int | None = None,
-        notices: GroupNotices,
-        members: Iterable[int],
-    ) -> Changed:
-        """Ends memberships; kicked users cannot join until they are invited. Tells them, and the group.  Owners leave
-        instead of kicking themselves.
+    async def kick(self, context: CommandContext, *, members: Iterable[int]) -> Changed:
+        """Ends memberships; kicked users cannot join until they are invited. Tells them, and the group.
+
+        Owners leave instead of kicking themselves.
         """
-        told = {uid: notices.kicked(gid, uid, actor) for uid in named(members)}
-        if actor in told:
+        told = {uid: context.notices.kicked(context.gid, uid, context.actor) for uid in named(members)}
+        if context.actor in told:
             raise ChannelRefused("bad_command")
-        return await self._end_memberships("kick", "kicked", gid, actor, told, command_id, received_at, notices)
+        return await self._end_memberships(context, "kick", "kicked", told)
 
-    async def dismiss(
-        self, gid: int, actor: int, *, command_id: str, received_at: int | None = None, notices: GroupNotices
-    ) -> Changed:
+    async def dismiss(self, context: CommandContext) -> Changed:
         """Ends the group. Tells the group."""
-        notice = notices.dismissed(gid, actor)
-        return await self._do(CommandCall("dismiss", gid, actor, command_id, {}, notice, received_at))
+        return await self._do(context.call("dismiss", {}, context.notices.dismissed(context.gid, context.actor)))
 
-    async def change_mode(
-        self, gid: int, actor: int, *, command_id: str, received_at: int | None = None, notices: GroupNotices, mode: str
-    ) -> Changed:
+    async def change_mode(self, context: CommandContext, *, mode: str) -> Changed:
         """Changes how messages are spread from here on. Tells the group."""
         if mode not in MODES:
             raise ChannelRefused("bad_command")
-        notice = notices.mode_changed(gid, mode, actor)
-        return await self._do(CommandCall("mode", gid, actor, command_id, {}, notice, received_at, mode=mode))
+        notice = context.notices.mode_changed(context.gid, mode, context.actor)
+        return await self._do(context.call("mode", {}, notice, mode=mode))
 
     async def info(self, gid: int) -> GroupInfo | None:
         """Returns the group; None if it does not exist, or was dismissed."""
@@ -293,22 +240,13 @@ class Groups:
         return done
 
     async def _end_memberships(
-        self,
-        kind: str,
-        change: str,
-        gid: int,
-        actor: int,
-        told: Mapping[int, Notice],
-        command_id: str,
-        received_at: int | None,
-        notices: GroupNotices,
+        self, context: CommandContext, kind: str, change: str, told: Mapping[int, Notice]
     ) -> Changed:
         """Ends memberships. Only the script knows who becomes owner, and asks for a notice that says so."""
-        leaving = list(told)
-        notice = notices.members_changed(gid, change, leaving, actor)
-        command = CommandCall(kind, gid, actor, command_id, told, notice, received_at)
+        gid, actor, leaving = context.gid, context.actor, list(told)
+        command = context.call(kind, told, context.notices.members_changed(gid, change, leaving, actor))
         while isinstance(done := await self._run(command), Succession):
-            notice = notices.members_changed(gid, change, leaving, actor, done.owner)
+            notice = context.notices.members_changed(gid, change, leaving, actor, done.owner)
             command = command._replace(notice=notice, successor=str(done.owner))
         return done
 

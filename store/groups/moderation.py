@@ -9,9 +9,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from store.errors import ChannelRefused
+from store.groups.context import CommandContext
 from store.groups.groups import Changed, Groups, named
-from store.groups.notices import GroupNotices
-from store.groups.script import ModerationCall
 from store.redis import keys
 from store.redis.client import RedisClient
 
@@ -39,12 +38,8 @@ class Moderators:
 
     async def update(
         self,
-        gid: int,
-        actor: int,
+        context: CommandContext,
         *,
-        command_id: str,
-        received_at: int | None = None,
-        notices: GroupNotices,
         name: str | None = None,
         open: bool | None = None,  # noqa: A002
         notice: str | None = None,
@@ -54,61 +49,32 @@ class Moderators:
         given = {field: value for field, value in fields.items() if value is not None}
         if not given or len(name or "") > MAX_NAME or len(notice or "") > MAX_NOTICE:
             raise ChannelRefused("bad_command")
-        told = notices.updated(gid, given, actor)
-        return await self._groups.moderate(
-            ModerationCall("update", gid, actor, command_id, told, received_at, name=name, open=open, text=notice)
-        )
+        told = context.notices.updated(context.gid, given, context.actor)
+        return await self._groups.moderate(context.moderation("update", told, name=name, open=open, text=notice))
 
-    async def transfer(
-        self, gid: int, actor: int, *, command_id: str, received_at: int | None = None, notices: GroupNotices, to: int
-    ) -> Changed:
+    async def transfer(self, context: CommandContext, *, to: int) -> Changed:
         """Makes a member the owner, and the former owner an admin."""
-        told = notices.transferred(gid, to, actor)
-        return await self._groups.moderate(
-            ModerationCall("transfer", gid, actor, command_id, told, received_at, members=(to,))
-        )
+        told = context.notices.transferred(context.gid, to, context.actor)
+        return await self._groups.moderate(context.moderation("transfer", told, members=(to,)))
 
-    async def admin(
-        self,
-        gid: int,
-        actor: int,
-        *,
-        command_id: str,
-        received_at: int | None = None,
-        notices: GroupNotices,
-        members: Iterable[int],
-        on: bool,
-    ) -> Changed:
+    async def admin(self, context: CommandContext, *, members: Iterable[int], on: bool) -> Changed:
         """Makes members admins, or ends that."""
         users = tuple(named(members))
-        told = notices.admins_changed(gid, users, on, actor)
-        return await self._groups.moderate(
-            ModerationCall("admin", gid, actor, command_id, told, received_at, members=users, on=on)
-        )
+        told = context.notices.admins_changed(context.gid, users, on, context.actor)
+        return await self._groups.moderate(context.moderation("admin", told, members=users, on=on))
 
-    async def mute(
-        self,
-        gid: int,
-        actor: int,
-        *,
-        command_id: str,
-        received_at: int | None = None,
-        notices: GroupNotices,
-        members: Iterable[int] | None,
-        seconds: int,
-    ) -> Changed:
-        """Refuses messages of members for so many seconds from now; 0 ends that. members: None for all but owner and
-        admins.
+    async def mute(self, context: CommandContext, *, members: Iterable[int] | None, seconds: int) -> Changed:
+        """Refuses messages of members for so many seconds from now; 0 ends that.
+
+        members: None for all but owner and admins.
         """
         if not 0 <= seconds <= MAX_MUTE_SECONDS:
             raise ChannelRefused("bad_command")
-        users = () if members is None else tuple(named(members))
+        users = None if members is None else tuple(named(members))
         until = time.time_ns() // 1_000_000 + seconds * 1000 if seconds else 0
-        told = notices.muted(gid, None if members is None else users, seconds, until, actor)
+        told = context.notices.muted(context.gid, users, seconds, until, context.actor)
         return await self._groups.moderate(
-            ModerationCall(
-                "mute", gid, actor, command_id, told, received_at, users, everybody=members is None, until=until
-            )
+            context.moderation("mute", told, members=users or (), everybody=users is None, until=until)
         )
 
     async def of(self, gid: int) -> Moderation:

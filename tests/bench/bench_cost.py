@@ -23,6 +23,7 @@ from store.archive.aggregate import Aggregator
 from store.archive.archive import open_archive
 from store.archive.outbox import Outbox
 from store.archive.tables.months import DAY, month_of
+from store.groups.context import CommandContext
 from store.groups.groups import Groups, Limits
 from store.presence.presence import Device, Presence
 from store.record import Message, encode
@@ -200,10 +201,7 @@ async def _memberships(report: Report, store: Redis) -> dict[str, float]:
         for number in range(groups):
             members = [FIRST + (number * size + each) % people for each in range(size)]
             await work.create(
-                number + 1,
-                members[0],
-                command_id="made",
-                notices=notices,
+                CommandContext(number + 1, members[0], "made", notices),
                 members=members,
                 name="A group",
                 mode=mode,

@@ -12,7 +12,7 @@ FILE = re.compile(r"`((?:[A-Za-z_.*-]+/)+(?:[A-Za-z_*-]+\.[a-z]+)?)`")
 """A folder, which ends with a slash, or a file with its folder."""
 NAME_IN_FILE = re.compile(r"`([A-Za-z_]\w+)` (?:in|of) `([a-z_/]+\.[a-z]+)`")
 
-BESIDE = ("", "store/redis", "store/redis/lua", "store/archive", "store/archive/*", "hooks/emqx", "tests")
+BESIDE = ("", "store/redis", "store/redis/lua", "store/archive", "store/archive/*", "hooks/emqx", "tests", "emqx-rules")
 """Folders in which a page may say less than the whole path."""
 TO_COME = {"store/archive/postgresql/"}
 

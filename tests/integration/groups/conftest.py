@@ -20,6 +20,7 @@ from store.archive.archive import open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
+from store.groups.context import CommandContext
 from store.groups.groups import Changed, Groups, Limits
 from store.groups.moderation import Moderators
 from store.operations.dead_letters import DeadLetters
@@ -105,9 +106,10 @@ class Store:
             await client.aclose()
 
     async def command(self, kind: str, gid: int, actor: int, /, **arguments: Any) -> Changed:
-        common = {"command_id": f"c{next(_ids)}", "notices": NOTICES}
+        command_id, received_at = arguments.pop("command_id", f"c{next(_ids)}"), arguments.pop("received_at", None)
         of = self.moderators if kind in MODERATION else self.groups
-        changed: Changed = await getattr(of, kind)(gid, actor, **{**common, **arguments})
+        context = CommandContext(gid, actor, command_id, NOTICES, received_at)
+        changed: Changed = await getattr(of, kind)(context, **arguments)
         return changed
 
     async def replace(self, verb: str, to: Address, mid: int, actor: int) -> Replaced:

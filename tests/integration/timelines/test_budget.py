@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from store.addresses import Group, Inbox
 from store.errors import Overloaded, SenderOverBudget, StoreAway, StoreError
+from store.groups.context import CommandContext
 from store.redis import keys
 from store.redis.budget import COPY_BYTES, Budget
 from store.tags.tags import Tags
@@ -252,12 +253,12 @@ async def test_a_wish_to_follow_that_could_not_be_written_counts_once(
 
 async def test_an_invitation_counts_for_each_one_invited(store: Store) -> None:
     groups = store.new_groups(budget=Budget(1_000_000, 1000))
-    await groups.create(77, 1, command_id="c", received_at=0, notices=NOTICES, members=uids(2, 400), mode="read")
+    await groups.create(CommandContext(77, 1, "c", NOTICES, received_at=0), members=uids(2, 400), mode="read")
     spent = int(await store.redis.get(keys.BUDGET_PREFIX + b"0:1") or 0)
     assert spent > 400 * 256 * 2
     for number in range(8):
         members = uids(1000 + 400 * number, 400)
-        inviting = groups.invite(77, 1, command_id=f"i{number}", received_at=0, notices=NOTICES, members=members)
+        inviting = groups.invite(CommandContext(77, 1, f"i{number}", NOTICES, received_at=0), members=members)
         (answer,) = await asyncio.gather(inviting, return_exceptions=True)
         if isinstance(answer, SenderOverBudget):
             break

@@ -17,6 +17,7 @@ from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
 from store.errors import ChannelRefused, SenderOverBudget, StoreAway
+from store.groups.context import CommandContext
 from store.groups.groups import Groups, Limits
 from store.operations.dead_letters import DeadLetters
 from store.record import Message
@@ -85,7 +86,7 @@ class Store:
             await self.archiver.step()
 
     async def group(self, gid: int, owner: int, *members: int, mode: str = "write") -> Group:
-        await self.groups.create(gid, owner, command_id=f"g{gid}", notices=NOTICES, members=members, mode=mode)
+        await self.groups.create(CommandContext(gid, owner, f"g{gid}", NOTICES), members=members, mode=mode)
         return Group(gid)
 
     async def lies_anywhere(self, text: bytes) -> list[Any]:
@@ -219,9 +220,7 @@ async def test_a_group_is_told_in_its_mode_of_that_moment(store: Store, mode: st
     group = await store.group(7, 1, 2, 3, mode=mode)
     mid = await store.send(group, 2)
     before = max(message.mid for message in await store.pulled(3))
-    await store.groups.change_mode(
-        7, 1, command_id="mode", notices=NOTICES, mode="read" if mode == "write" else "write"
-    )
+    await store.groups.change_mode(CommandContext(7, 1, "mode", NOTICES), mode="read" if mode == "write" else "write")
     done = await store.recall(group, mid, 2)
     assert list(done.told) == ["group/7"]
     for uid in (1, 2, 3):
@@ -235,7 +234,7 @@ async def test_a_group_is_told_in_its_mode_of_that_moment(store: Store, mode: st
 async def test_who_has_left_may_recall_and_not_edit(store: Store, mode: str) -> None:
     group = await store.group(7, 1, 2, 3, mode=mode)
     mid = await store.send(group, 2)
-    await store.groups.leave(7, 2, command_id="leave", notices=NOTICES)
+    await store.groups.leave(CommandContext(7, 2, "leave", NOTICES))
     assert await refusal(store.edit(group, mid, 2)) == "not_a_member"
     done = await store.recall(group, mid, 2)
     assert done.id in [message.mid for message in await store.pulled(3)]
@@ -248,7 +247,7 @@ async def test_who_has_left_may_recall_and_not_edit(store: Store, mode: str) -> 
 async def test_a_message_of_a_group_that_is_dismissed_can_be_recalled(store: Store, mode: str) -> None:
     group = await store.group(7, 1, 2, mode=mode)
     mid = await store.send(group, 2)
-    await store.groups.dismiss(7, 1, command_id="dismiss", notices=NOTICES)
+    await store.groups.dismiss(CommandContext(7, 1, "dismiss", NOTICES))
     assert await refusal(store.edit(group, mid, 2)) == "unknown_group"
     assert (await store.recall(group, mid, 2)).told == {}
     assert [message.recalled_by for message in await store.pulled(1) if message.mid == mid] == ["2"]
@@ -280,7 +279,7 @@ async def test_a_held_channel_is_told_when_the_group_writes_inboxes_by_now(store
     mid = await store.send(group, 2)
     await _heat(store, 1)
     await _heat(store, 1)
-    await store.groups.change_mode(7, 1, command_id="mode", notices=NOTICES, mode="write")
+    await store.groups.change_mode(CommandContext(7, 1, "mode", NOTICES), mode="write")
     await store.pulled(1, store.warm)
     await store.recall(group, mid, 2)
     assert await store.pulled(1, store.warm) == await store.pulled(1, store.cold)
