@@ -19,8 +19,9 @@ from hooks.dev.rules import EvaluatedRules
 from hooks.dev.webhook import WebhookCaller
 from hooks.server.service import running_service
 from hooks.settings import load_all
-from tests.integration.app import SECRETS, App, EmqxApi
+from tests.integration.app import SECRETS, App
 from tests.integration.dev.conftest import SECRET, Embedded, FakeService, bound
+from tests.integration.emqx.sessions import EmqxApi
 from tests.servers import free_port
 
 

@@ -1,4 +1,5 @@
-"""EMQX's REST API for what operators do, on loopback, with the state of a freshly started 5.8.9.
+"""EMQX's REST API for what operators do, on loopback, with the state of a freshly started 5.8.9. What the service does
+with clients and messages is in `sessions.py`.
 
 The error for a missing key and lists of pages are recorded (`tests/recorded/rest_answers.json`); statuses and bodies
 of the configuration calls follow EMQX 5.8.9's handlers: emqx_connector_api, emqx_bridge_v2_api, emqx_rule_engine_api,
@@ -17,7 +18,7 @@ from hooks.dev.acl import Acl
 from hooks.emqx.rules.difference import overlaid
 from hooks.emqx.versions import UNKNOWN, Version, version_of
 from tests.integration.emqx.shapes import METRICS, STATUS, STOCK_ACL, redacted, revealed
-from tests.integration.emqx.status import listed_nodes, source_status
+from tests.integration.emqx.status import listed_nodes, node_names, source_status
 from tests.recorded import recorded
 
 KEY, SECRET = "key", "secret"
@@ -141,7 +142,7 @@ class FakeEmqx:
             return web.json_response({"code": "API_NOT_EXIST", "message": "Request Path Not Found"}, status=404)
 
     async def _nodes(self, request: web.Request) -> web.Response:
-        nodes = listed_nodes(self.nodes, self.version, self.uptime)
+        nodes = listed_nodes(dict.fromkeys(node_names(self.nodes), self.uptime), self.version)
         if self.newest is not None:
             nodes[0]["version"] = self.newest
         return web.json_response(nodes)
@@ -262,7 +263,9 @@ class FakeEmqx:
 
     async def _source_status(self, request: web.Request) -> web.Response:
         self._source(request)
-        return web.json_response(source_status(self.nodes, self.source_status, self.answers))
+        nodes = node_names(self.nodes)
+        statuses, answers = dict.fromkeys(nodes, self.source_status), dict.fromkeys(nodes, self.answers)
+        return web.json_response(source_status(statuses, answers))
 
     async def _put_source(self, request: web.Request) -> web.Response:
         position, body = self._source(request), await request.json()

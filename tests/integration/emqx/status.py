@@ -1,33 +1,40 @@
 """What EMQX tells of its nodes and of an authorization source."""
 
+from collections.abc import Mapping
 from typing import Any
 
 _NO_RATES = {"rate": 0.0, "rate_last5m": 0.0, "rate_max": 0.0}
 
 
-def _names(count: int) -> list[str]:
+def node_names(count: int) -> list[str]:
     return [f"emqx@10.0.0.{number}" for number in range(count)]
 
 
-def listed_nodes(count: int, version: str, uptime: int) -> list[dict[str, Any]]:
-    """uptime: milliseconds."""
+def listed_nodes(uptimes: Mapping[str, int], version: str) -> list[dict[str, Any]]:
+    """uptimes: by node, milliseconds."""
     edition = "Opensource" if version.startswith("5.8") else "Enterprise"
-    same = {"node_status": "running", "role": "core", "version": version, "edition": edition, "uptime": uptime}
-    return [{"node": node, **same} for node in _names(count)]
+    same = {"node_status": "running", "role": "core", "version": version, "edition": edition}
+    return [{"node": node, **same, "uptime": uptime} for node, uptime in uptimes.items()]
 
 
-def source_status(count: int, status: str, answers: dict[str, Any]) -> dict[str, Any]:
-    """count: how many nodes there are. answers: `total`, `allow`, `deny`, `ignore` and `nomatch` of each node."""
-    nodes = _names(count)
-    metrics = {**answers, **_NO_RATES}
-    resource = {"matched": answers["total"], "success": answers["total"], "failed": 0, **_NO_RATES}
-    sums = {name: value * len(nodes) for name, value in metrics.items()}
+def source_status(statuses: Mapping[str, str], answers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Both by node. answers: `total`, `allow`, `deny`, `ignore` and `nomatch`."""
+    metrics = {node: {**counts, **_NO_RATES} for node, counts in answers.items()}
+    resources = {
+        node: {"matched": counts["total"], "success": counts["total"], "failed": 0, **_NO_RATES}
+        for node, counts in answers.items()
+    }
     return {
-        "status": status,
-        "node_status": [{"node": node, "status": status} for node in nodes],
-        "metrics": sums,
-        "node_metrics": [{"node": node, "metrics": metrics} for node in nodes],
-        "resource_metrics": {name: value * len(nodes) for name, value in resource.items()},
-        "node_resource_metrics": [{"node": node, "metrics": resource} for node in nodes],
+        "status": "connected" if set(statuses.values()) == {"connected"} else "disconnected",
+        "node_status": [{"node": node, "status": status} for node, status in statuses.items()],
+        "metrics": _summed(metrics),
+        "node_metrics": [{"node": node, "metrics": each} for node, each in metrics.items()],
+        "resource_metrics": _summed(resources),
+        "node_resource_metrics": [{"node": node, "metrics": each} for node, each in resources.items()],
         "node_error": [],
     }
+
+
+def _summed(by_node: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    rows = list(by_node.values())
+    return {name: sum(row[name] for row in rows) for name in rows[0]}

@@ -18,7 +18,8 @@ import asyncmy
 
 from store.redis.client import RedisClient
 from store.redis.connection import connect
-from tests.integration.app import SECRETS, EmqxApi, running_emqx_api, until
+from tests.integration.app import SECRETS, until
+from tests.integration.emqx.sessions import EmqxApi, running_emqx_api
 from tests.servers import MariaServer, RedisServer, Server, free_port
 
 DRAIN_SECONDS = 45

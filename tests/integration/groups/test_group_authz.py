@@ -10,7 +10,8 @@ import pytest_asyncio
 
 from hooks.messaging.membership_judge import ANSWER_SECONDS, AWAY_SECONDS, CREATE_SECONDS, MAX_HELD
 from store.redis.connection import connect
-from tests.integration.app import App, Session, new_uid, running_app, until
+from tests.integration.app import App, new_uid, running_app, until
+from tests.integration.emqx.sessions import Session
 from tests.recorded import recorded
 from tests.servers import RedisServer
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.app import App, Session, new_uid, running_app, until
+from tests.integration.app import App, new_uid, running_app, until
+from tests.integration.emqx.sessions import Session
 from tests.servers import RedisServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

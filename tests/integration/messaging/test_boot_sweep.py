@@ -13,7 +13,8 @@ from store.operations.boots import Boots
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.lease import sweeping
-from tests.integration.app import NODE, App, Session, new_uid, running_app, until
+from tests.integration.app import App, new_uid, running_app, until
+from tests.integration.emqx.sessions import NODE, Session
 from tests.integration.presence.test_reconcile import online, reconciled
 from tests.servers import RedisServer
 

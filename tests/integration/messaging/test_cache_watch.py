@@ -10,7 +10,8 @@ import pytest_asyncio
 from hooks.messaging import cache_watch
 from store.redis import keys
 from store.redis.connection import connect
-from tests.integration.app import App, Authorizer, EmqxApi, new_uid, running_app, until
+from tests.integration.app import App, new_uid, running_app, until
+from tests.integration.emqx.sessions import Authorizer, EmqxApi
 from tests.recorded import recorded
 from tests.servers import RedisServer
 

@@ -8,7 +8,8 @@ import pytest
 import pytest_asyncio
 
 from hooks.messaging import caches
-from tests.integration.app import App, Session, new_uid, running_app, until
+from tests.integration.app import App, new_uid, running_app, until
+from tests.integration.emqx.sessions import Session
 from tests.recorded import recorded
 from tests.servers import RedisServer
 

@@ -12,7 +12,8 @@ from hooks.metrics import Metrics
 from store.operations.subscribing import Subscribing
 from store.redis.connection import connect
 from store.workers import Worker
-from tests.integration.app import App, Session, new_uid, running_app, until
+from tests.integration.app import App, new_uid, running_app, until
+from tests.integration.emqx.sessions import Session
 from tests.recorded import recorded
 from tests.servers import RedisServer
 

@@ -7,7 +7,8 @@ import pytest
 from hooks.messaging import permissions
 from store.redis import keys
 from store.redis.connection import connect
-from tests.integration.app import App, Session, new_uid, running_app, until
+from tests.integration.app import App, new_uid, running_app, until
+from tests.integration.emqx.sessions import Session
 from tests.servers import RedisServer
 
 CALL_SECONDS = 0.01

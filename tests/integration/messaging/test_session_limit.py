@@ -3,7 +3,8 @@
 import time
 from pathlib import Path
 
-from tests.integration.app import App, Session, new_uid, running_app, until
+from tests.integration.app import App, new_uid, running_app, until
+from tests.integration.emqx.sessions import Session
 from tests.recorded import recorded
 from tests.servers import RedisServer
 

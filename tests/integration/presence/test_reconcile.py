@@ -9,7 +9,8 @@ import pytest
 from store.presence.presence import Device, Presence
 from store.redis import keys
 from store.redis.client import RedisClient
-from tests.integration.app import App, EmqxApi, Session, new_uid, running_app, running_emqx_api, until
+from tests.integration.app import App, new_uid, running_app, until
+from tests.integration.emqx.sessions import EmqxApi, Session, running_emqx_api
 from tests.integration.timelines.test_dormant_users import command
 from tests.servers import RedisServer
 

@@ -14,7 +14,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.integration.app import SECRETS, App, EmqxApi, message_body, token, until
+from tests.integration.app import SECRETS, App, message_body, token, until
+from tests.integration.emqx.sessions import EmqxApi
 from tests.integration.served import Served
 from tests.servers import RedisServer, free_port
 

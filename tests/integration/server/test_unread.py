@@ -11,7 +11,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.integration.app import App, EmqxApi, new_uid, token, until
+from tests.integration.app import App, new_uid, token, until
+from tests.integration.emqx.sessions import EmqxApi
 from tests.integration.served import Served
 from tests.servers import RedisServer, free_port
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.integration.app import App, Session, message_body, new_uid, running_app, until
+from tests.integration.app import App, message_body, new_uid, running_app, until
+from tests.integration.emqx.sessions import Session
 from tests.integration.groups.test_group import refused
 from tests.integration.groups.test_group_authz import ask
 from tests.integration.groups.test_group_subscriptions import subscribes
