@@ -66,6 +66,16 @@ async def _allow(question: dict[str, Any]) -> web.Response:
     return web.json_response({"result": "allow"})
 
 
+async def received(client: aiomqtt.Client, count: int) -> list[tuple[str, bytes, int]]:
+    messages = []
+    async with asyncio.timeout(10):
+        async for message in client.messages:
+            messages.append((message.topic.value, bytes(message.payload), message.qos))
+            if len(messages) == count:
+                break
+    return messages
+
+
 @dataclass
 class FakeService:
     """Keeps what it is asked; `answer` and `authorize` may be set."""
