@@ -9,11 +9,16 @@ from urllib.parse import urlsplit
 
 import asyncmy
 
+from store.archive.archiver import Archiver
 from store.archive.outbox import ENTRY_BYTES
 from store.archive.tables.rows import message_of
 from store.record import Message, encode_tail
 from store.redis import keys
 from store.redis.client import RedisClient
+from store.workers import Worker
+
+Make = Callable[..., Archiver]
+"""Makes an archiver of an archive."""
 
 FIRST = 1_763_900_000_000_000
 
@@ -98,3 +103,12 @@ async def assert_nothing_left(redis: RedisClient) -> None:
     assert int(await redis.get(keys.OUTBOX_BYTES) or 0) == 0
     groups = await redis.xinfo_groups(keys.OUTBOX)
     assert [group["pending"] for group in groups] == [0]
+
+
+async def empty(archiver: Archiver, redis: RedisClient) -> None:
+    """Runs an archiver until the outbox is empty, then stops it."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(archiver.run(Worker("archiver", stop)))
+    await until(lambda: outbox_is_empty(redis))
+    stop.set()
+    await running

@@ -13,6 +13,7 @@ from store.redis.client import RedisClient
 from store.workers import Worker
 from tests.integration.archive.outbox_writer import (
     FIRST,
+    Make,
     assert_nothing_left,
     message,
     outbox_is_empty,
@@ -21,7 +22,6 @@ from tests.integration.archive.outbox_writer import (
     stored,
     until,
 )
-from tests.integration.archive.test_archiver import Make
 
 
 async def test_the_archiver_stops_at_a_version_it_cannot_read(
