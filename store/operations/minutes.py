@@ -18,7 +18,7 @@ class Minutes:
         self._redis = redis
 
     async def add(self, counts: Mapping[str, int], states: Mapping[str, int]) -> None:
-        """counts: what happened since it was called last, by name. states: how it stands now; the last one counts."""
+        """Adds counts of what happened since the last call, by name. states: how it stands now; the last one counts."""
         key = keys.minute(int(time.time() // 60))
         pipeline = self._redis.pipeline(transaction=False)
         for name, count in counts.items():
