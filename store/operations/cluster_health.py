@@ -53,7 +53,7 @@ class ClusterState:
 
 
 async def cluster_state(redis: RedisClient, resolver: NodeResolver, *, seconds: float) -> ClusterState:
-    """redis: of the node that has the store, which the resolver has found. Raises StoreAway."""
+    """Asks the node that has the store, which the resolver has found. Raises StoreAway."""
     lines: Any = await redis.execute_command("CLUSTER", "NODES")
     nodes = [_node(line.split(" ")) for line in lines.decode().splitlines()]
     store = next(_node(line.split(" ")) for line in lines.decode().splitlines() if "myself" in line)

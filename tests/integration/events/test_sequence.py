@@ -27,6 +27,7 @@ from store.archive.outbox import Outbox
 from store.errors import StoreAway
 from store.events.kinds import EventKind, WantedEvents
 from store.events.queues import EventQueues, QueueEntry
+from store.groups.context import CommandContext
 from store.groups.groups import Groups, Limits
 from store.groups.moderation import Moderators
 from store.presence.presence import Device, Presence
@@ -111,7 +112,7 @@ class Events(RuleBasedStateMachine):
             *(self.writing, self.archive, outbox), **BOUNDS, events=asked, recall_seconds=10**6, edit_seconds=10**6
         )
         for gid, mode in GROUPS.items():
-            await self.groups.create(gid, 1, command_id="c", notices=NOTICES, members=MEMBERS, mode=mode)
+            await self.groups.create(CommandContext(gid, 1, "c", NOTICES), members=MEMBERS, mode=mode)
             self.expect("group.changed", gid=str(gid), change="create")
         await self._begin(EventQueues)
 
@@ -155,7 +156,7 @@ class Events(RuleBasedStateMachine):
     @rule(gid=gids)
     def rename(self, gid: int) -> None:
         name = f"n{next(self.numbers)}"
-        self.run(self.moderators.update(gid, 1, command_id=name, notices=NOTICES, name=name))
+        self.run(self.moderators.update(CommandContext(gid, 1, name, NOTICES), name=name))
         self.expect("group.changed", gid=str(gid), change="update")
 
     @rule(uid=users)
