@@ -104,9 +104,10 @@ async def _console(session: aiohttp.ClientSession, url: str) -> list[Finding]:
     async with session.get(f"{url}/console/") as answer:
         if answer.status != 404:
             return [ok(SERVICE, "serves the console")] if answer.status == 200 else []
-        said = await answer.json(content_type=None)
-    message = str(said.get("error", {}).get("message", "")) if isinstance(said, dict) else ""
-    _, off, reason = message.partition("the console is off: ")
+        said = await answer.text()
+    # Whatever stands before the service may answer 404 in its own words.
+    _, off, reason = said.partition("the console is off: ")
+    reason = reason.rstrip('"}')
     what, _, mend = reason.partition(": ")
     if not off:
         return []

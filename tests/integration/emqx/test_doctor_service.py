@@ -1,6 +1,7 @@
 """What `emqx-im doctor` finds of the service, and the whole command."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,9 +9,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from hooks.doctor import service
+from tests.integration.app import running_app
 from tests.integration.emqx.conftest import HOOK_TOKEN, JWT_SECRET, Run
 from tests.integration.emqx.fake import FakeEmqx
 from tests.integration.emqx.findings import bad, only
+from tests.servers import RedisServer
 
 
 class Service:
@@ -58,6 +61,20 @@ async def test_a_webhook_that_takes_its_tokens_only(webhook: tuple[Service, str]
     assert "refuses token 2" in only(await service.webhook(url, (HOOK_TOKEN, "newer"))).what
     model.tokens = []
     assert "answers 200 to a wrong token" in only(await service.webhook(url, (HOOK_TOKEN,))).what
+
+
+async def test_where_the_console_is(webhook: tuple[Service, str], tmp_path: Path, own_redis: RedisServer) -> None:
+    async def told(**settings: Any) -> list[tuple[str, str]]:
+        async with running_app(own_redis.url, tmp_path, **settings) as app:
+            found = await service.webhook(app.url, ("hook-token-1",))
+        return [(each.what, each.mend) for each in found if "console" in each.what]
+
+    assert await told() == [("serves the console", "")]
+    assert await told(console=False) == [("has no console: IM_CONSOLE is false", "")]
+    ((what, mend),) = await told(http_host="0.0.0.0")
+    assert what == "does not serve the console: phones could reach it"
+    assert mend.startswith("set IM_PUBLIC_PORT")
+    assert [each.what for each in await service.webhook(webhook[1], (HOOK_TOKEN,)) if "console" in each.what] == []
 
 
 async def test_a_service_that_runs_the_other_way_of_sending(webhook: tuple[Service, str]) -> None:
