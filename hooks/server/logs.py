@@ -10,6 +10,9 @@ _FOR_A_PERSON: list[structlog.typing.Processor] = [
     structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 ]
 
+_WITH_VALUES = ("aiosqlite",)
+"""Libraries whose debug lines have the values of statements, which are what users say to each other."""
+
 
 def configure(level: str, *, readable: bool = False) -> None:
     """Makes every log line of the process, including libraries', a JSON object; `readable`: a readable line."""
@@ -41,3 +44,5 @@ def configure(level: str, *, readable: bool = False) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    for name in _WITH_VALUES:
+        logging.getLogger(name).setLevel(logging.INFO)

@@ -77,6 +77,7 @@ class RedisConnection:
             return replies
         if self._connecting is None or self._connecting.done():
             self._connecting = asyncio.create_task(self._connect(), name="connect")
+            self._connecting.add_done_callback(_looked_at)
         return await asyncio.shield(self._connecting)
 
     async def _connect(self) -> "_Replies":
@@ -118,6 +119,12 @@ class PipelinedConnection(RedisConnection):
         except TimeoutError:
             replies.abort()
             raise StoreAway(f"no answer within {self._seconds:g} s") from None
+
+
+def _looked_at(connecting: asyncio.Task["_Replies"]) -> None:
+    """Leaves a failure to nobody if all who waited have gone away; asyncio would report it as an error."""
+    if not connecting.cancelled():
+        connecting.exception()
 
 
 class _Replies(asyncio.Protocol):

@@ -1,6 +1,7 @@
 """The connections of appends and pulls: no reply is taken for another's, and a lost connection is made anew."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 
 import pytest
@@ -112,3 +113,22 @@ async def test_commands_at_once_are_not_bounded_by_the_clients_library(own_redis
     redis = connect(own_redis.url)
     assert await asyncio.gather(*(redis.ping() for _ in range(300))) == [True] * 300
     await redis.aclose()
+
+
+async def test_a_failed_attempt_that_nobody_waits_for_any_more_is_not_reported_as_an_error(
+    connection: RedisConnection, own_redis: RedisServer
+) -> None:
+    reported: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    own_redis.hang()
+    asking = asyncio.create_task(connection.execute_command("SELECT", "0"))
+    await asyncio.sleep(0)
+    connecting = connection._connecting
+    asking.cancel()
+    await asyncio.wait([asking])
+    own_redis.kill()
+    if connecting is not None:
+        await asyncio.wait([connecting])
+    connection._connecting = connecting = None
+    gc.collect()
+    assert reported == []

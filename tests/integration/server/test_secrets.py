@@ -2,15 +2,18 @@
 
 import contextlib
 import socket
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
+import aiohttp
+import orjson
 import pytest
 import pytest_asyncio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.integration.app import token
+from tests.integration.app import message_body, token
 from tests.integration.served import Served
 from tests.servers import RedisServer, free_port
 
@@ -175,3 +178,35 @@ def test_a_malformed_request_is_answered_in_the_shape_of_errors(places: Places) 
         assert head.split(b" ")[1] == b"400", raw
         assert b"Content-Type: application/json" in head
         assert b'"error":{"code":"bad_request"' in body
+
+
+_SAID = "whaT4they5sAid6tO7eacH8oTher"
+
+
+@pytest.mark.parametrize(
+    ("payload", "status"),
+    [
+        (orjson.dumps({"id": "1", "type": "text", "body": _SAID}), 204),
+        (_SAID.encode(), 204),
+        (orjson.dumps({"id": "2", "type": "im.group.kicked", "body": _SAID}), 400),
+        (orjson.dumps({"id": "3", "from": "2002", "body": _SAID}), 400),
+        (orjson.dumps({"id": _SAID * 10, "body": _SAID}), 400),
+        (orjson.dumps({"id": "4", "type": 7, "body": _SAID}), 400),
+        (b'{"id": "5", "body": "' + _SAID.encode() + b'", "bad": "\\ud800"}', 400),
+        (orjson.dumps({"id": "6", "body": _SAID + "x" * 20_000}), 400),
+    ],
+)
+async def test_nothing_that_users_say_is_logged(places: Places, payload: bytes, status: int) -> None:
+    """Neither what is stored nor what is refused, at the most talkative level."""
+    service = places.service
+    before = len(service.log)
+    body = message_body("single/1002", payload)
+    headers = {"Authorization": f"Bearer {_HOOK}"}
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(f"{service.url}/hooks/message", json=body, headers=headers) as answer,
+    ):
+        assert answer.status == status, await answer.text()
+    said = service.log[before:]
+    for text in (_SAID, b64encode(_SAID.encode()).decode()[:-4], body["payload_b64"][:40]):
+        assert not [piece for piece in pieces(text) if piece in said]

@@ -1,0 +1,269 @@
+"""The whole stack as processes of their own, each behind the network: what the campaign breaks, and mends again."""
+
+import asyncio
+import ctypes
+import errno
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import asyncmy
+import orjson
+
+from store.redis.client import RedisClient
+from store.redis.connection import connect
+from tests.chaos.history import Message
+from tests.chaos.network import Network
+from tests.integration.app import JWT_SECRET, SECRETS, until
+from tests.integration.faults.clocked import ClockedRedis
+from tests.integration.faults.world import start
+from tests.servers import MariaServer, RedisServer, Server, children, free_port, program
+
+LINKS = {
+    "hooks": "broker to service",
+    "pulls": "phones to service",
+    "mqtt": "phones to broker",
+    "api": "service to broker's API",
+    "redis": "service to Redis",
+    "maria": "service to MariaDB",
+}
+
+WORKERS = 2
+
+_DISK = "512m"
+_CLONE_NEWNS = 0x20000
+_databases = itertools.count(1)
+_UNFORESEEN = ("hook_failed", "request_failed", "Traceback")
+"""What stands in a log when something happened that nobody thought of."""
+
+
+def own_mounts() -> bool:
+    """Lets this process and its children mount small disks that are gone with them; returns whether they may."""
+    if os.geteuid() != 0 or ctypes.CDLL(None).unshare(_CLONE_NEWNS) != 0:
+        return False
+    return subprocess.run(["mount", "--make-rprivate", "/"], capture_output=True).returncode == 0
+
+
+class Deployment:
+    """Redis or Valkey, MariaDB, `emqx-im serve` with several workers, `emqx-im archive`, and a broker.
+
+    kind: `redis`, or `valkey`, whose clock can be set. disks: whether Redis and MariaDB have small disks that can be
+    filled. settings: of the service, on top of what the campaign needs.
+    """
+
+    def __init__(self, directory: Path, kind: str, *, disks: bool, **settings: str) -> None:
+        self.directory = directory
+        self.kind = kind
+        self.disks = disks
+        if disks:
+            for name in ("redis", "maria"):
+                (directory / name).mkdir(parents=True)
+                subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_DISK}", "tmpfs", directory / name], check=True)
+        if kind == "redis":
+            self.redis = RedisServer(directory / "redis" / "data", program("redis-server"))
+        else:
+            self.redis = ClockedRedis(directory / "redis" / "data")
+        self.maria = MariaServer(directory / "maria" / "server")
+        self.database = f"chaos_{next(_databases)}"
+        http, public, mqtt, ws, api = (free_port() for _ in range(5))
+        targets = {
+            "hooks": http,
+            "pulls": public,
+            "mqtt": mqtt,
+            "api": api,
+            "redis": self.redis.port,
+            "maria": self.maria.port,
+        }
+        self.ports = {name: free_port() for name in targets}
+        self.network = Network({name: (self.ports[name], target) for name, target in targets.items()})
+        self.direct = f"http://127.0.0.1:{http}"
+        self.settings = {
+            **{f"IM_{name.upper()}": value for name, value in SECRETS.items()},
+            "IM_HTTP_PORT": str(http),
+            "IM_PUBLIC_PORT": str(public),
+            "IM_REDIS_URL": f"redis://127.0.0.1:{self.ports['redis']}/0",
+            "IM_ARCHIVE_URL": f"mysql://im:im@127.0.0.1:{self.ports['maria']}/{self.database}",
+            "IM_EMQX_API_URL": f"http://127.0.0.1:{self.ports['api']}",
+            "IM_EMQX_API_KEY": "key",
+            "IM_OPERATORS": "ops",
+            "IM_PULL_RATE": "100000",
+            "IM_OPEN_PULLS": "1000",
+            "IM_SEND_BYTES": str(2**40),
+            "IM_SEND_RATE": "1000000",
+            "IM_GROUPS_PER_DAY": "1000",
+            "IM_RECALL_SECONDS": "3600",
+            "IM_RECONCILE_SECONDS": "5",
+            **settings,
+        }
+        broker = {
+            **{"mqtt": mqtt, "ws": ws, "api": api, "url": self.url("hooks"), "jwt_secret": JWT_SECRET},
+            **{"hook_token": SECRETS["hook_token"].split(",")[0], "api_secret": SECRETS["emqx_api_secret"]},
+        }
+        module = [sys.executable, "-m", "tests.chaos.broker", orjson.dumps(broker).decode()]
+        self.broker = Server(module, mqtt, directory / "broker.log", lambda: True)
+        self.service = self._process("serve", f"--workers={WORKERS}")
+        self.archiver = self._process("archive")
+
+    def url(self, link: str) -> str:
+        return f"http://127.0.0.1:{self.ports[link]}"
+
+    def _process(self, *command: str) -> Server:
+        """Does not wait until it is ready: what it needs may be away."""
+        settings = [f"{name}={value}" for name, value in self.settings.items()]
+        module = [sys.executable, "-m", "tests.integration.faults.impatient", *command]
+        return Server(["/usr/bin/env", *settings, *module], 0, self.directory / f"{command[0]}.log", lambda: True)
+
+    async def start(self) -> None:
+        """Returns once the service is ready."""
+        await self.network.start()
+        await start(self.redis)
+        await start(self.maria)
+        await self.sql(
+            f"CREATE DATABASE {self.database}",
+            "CREATE USER im@'%' IDENTIFIED BY 'im'",
+            f"GRANT ALL ON {self.database}.* TO im@'%'",
+        )
+        for server in (self.broker, self.service):
+            await start(server)
+        await self.ready()
+        await start(self.archiver)
+
+    async def stop(self) -> None:
+        for server in (self.archiver, self.service, self.broker, self.redis, self.maria):
+            self.kill(server)
+        await self.network.stop()
+        for name in ("redis", "maria"):
+            if self.disks:
+                await (await asyncio.create_subprocess_exec("umount", "-l", self.directory / name)).wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    async def ready(self, seconds: float = 180) -> None:
+        """Waits until the service answers that it is. Raises TimeoutError."""
+
+        async def answers() -> bool:
+            return bool((await self.state()).get("ready"))
+
+        await until(answers, seconds)
+
+    async def drained(self, seconds: float) -> bool:
+        """Waits until everything is archived; returns whether that was in time."""
+
+        async def empty() -> bool:
+            archive = (await self.state()).get("archive", {})
+            return (archive.get("outbox_length"), archive.get("outbox_bytes")) == (0, 0)
+
+        try:
+            await until(empty, seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    async def state(self) -> dict[str, Any]:
+        """Returns what `/readyz` says; empty while nobody answers."""
+        timeout = aiohttp.ClientTimeout(total=5)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as http,
+                http.get(f"{self.direct}/readyz") as answer,
+            ):
+                state: dict[str, Any] = await answer.json()
+                return {**state, "ready": answer.status == 200}
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return {}
+
+    def processes(self, server: Server) -> list[int]:
+        """Returns the living processes of a server: its first one, and those that it started."""
+        if not server.running:
+            return []
+        try:
+            return [server.pid, *children(server.pid)]
+        except OSError:
+            return [server.pid]
+
+    def signal(self, server: Server, number: int) -> None:
+        for pid in self.processes(server):
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+
+    def kill(self, server: Server) -> None:
+        """kill -9 of the server and of everything that it started."""
+        self.signal(server, signal.SIGKILL)
+        if server._process is not None:
+            server._process.wait()
+
+    async def restart(self, server: Server) -> None:
+        """As an orderly restart does."""
+        if server.running:
+            await asyncio.to_thread(server.stop)
+        await start(server)
+
+    def client(self) -> RedisClient:
+        """Returns an operator's connection to Redis, past the network."""
+        return connect(self.redis.url, timeout=10)
+
+    async def sql(self, *statements: str) -> list[Any]:
+        """Runs statements as the administrator, past the network; returns the rows of the last one."""
+        connection = await asyncmy.connect(host="127.0.0.1", port=self.maria.port, user="root", autocommit=True)
+        try:
+            async with connection.cursor() as cursor:
+                for statement in statements:
+                    await cursor.execute(statement)
+                return list(await cursor.fetchall() or [])
+        finally:
+            connection.close()
+
+    async def archived(self, since: int) -> list[Message]:
+        """Returns what the archive has from this id on, as often as it has it."""
+        query = f"SELECT conversation, sender, client_id FROM {self.database}.message WHERE id > {since}"
+        rows = await self.sql(query)
+        return [Message(topic.decode(), sender.decode(), name.decode()) for topic, sender, name in rows]
+
+    def unforeseen(self, since: dict[str, int]) -> list[str]:
+        """Returns lines of the logs that should never be there, from these places on, and moves the places."""
+        found = []
+        for server in (self.service, self.archiver):
+            with server.log.open() as log:
+                log.seek(since.get(server.log.name, 0))
+                found += [line.strip() for line in log if any(mark in line for mark in _UNFORESEEN)]
+                since[server.log.name] = log.tell()
+        return found
+
+    async def command(self, *command: str) -> int:
+        """Runs `emqx-im` with the service's settings; returns its status."""
+        environment = {**os.environ, **self.settings}
+        arguments = [sys.executable, "-m", "hooks.cli", *command]
+        quiet = asyncio.subprocess.DEVNULL
+        process = await asyncio.create_subprocess_exec(*arguments, env=environment, stdout=quiet, stderr=quiet)
+        return await process.wait()
+
+    def filler(self, name: str) -> "Filler":
+        return Filler(self.directory / name)
+
+
+class Filler:
+    """Fills a small disk, and empties it again."""
+
+    def __init__(self, disk: Path) -> None:
+        self._file = disk / "filler"
+
+    def fill(self) -> None:
+        """Takes everything that is free, whoever else writes meanwhile."""
+        piece = bytes(2**20)
+        with self._file.open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(piece)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+
+    def free(self) -> None:
+        self._file.unlink(missing_ok=True)

@@ -1,0 +1,118 @@
+"""What all rounds of all sessions have found so far, kept in one file beside the page, so that sessions add up."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.rounds import Outcome
+
+MEASURES = ("first_204", "first_pull", "full_speed", "silent")
+
+
+def _plain(value: Any) -> Any:
+    """Returns what JSON can say of a value; `asdict` does not understand counters."""
+    if is_dataclass(value):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list) else value
+
+
+@dataclass
+class Played:
+    """What is known of one fault. Rounds with two faults count for both; times are only taken from rounds with one."""
+
+    times: int = 0
+    alone: int = 0
+    acknowledged: int = 0
+    lost_with_disk: int = 0
+    stored_again: int = 0
+    broken: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)
+    measured: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in MEASURES})
+
+
+@dataclass
+class Session:
+    """One run of the command."""
+
+    seed: str
+    began: str
+    machine: str
+    commit: str
+    rounds: int = 0
+    seconds: float = 0.0
+    acknowledged: int = 0
+
+
+@dataclass
+class Results:
+    """rounds_broken: a line for each round in which something was broken, with what replays it."""
+
+    acknowledged: int = 0
+    given: int = 0
+    pages: int = 0
+    rounds: int = 0
+    lost_with_disk: int = 0
+    stored_again: int = 0
+    broken: Counter[str] = field(default_factory=Counter)
+    faults: dict[str, Played] = field(default_factory=dict)
+    pairs: int = 0
+    workloads: Counter[str] = field(default_factory=Counter)
+    sessions: list[Session] = field(default_factory=list)
+    rounds_broken: list[str] = field(default_factory=list)
+    not_possible: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, file: Path) -> "Results":
+        if not file.exists():
+            return cls()
+        kept = json.loads(file.read_text())
+        for name in ("broken", "workloads"):
+            kept[name] = Counter(kept[name])
+        kept["sessions"] = [Session(**each) for each in kept["sessions"]]
+        kept["faults"] = {
+            name: Played(**{**each, "broken": Counter(each["broken"]), "statuses": Counter(each["statuses"])})
+            for name, each in kept["faults"].items()
+        }
+        return cls(**kept)
+
+    def write(self, file: Path) -> None:
+        """Replaces the file in one step: a session may be ended at any moment."""
+        new = file.with_suffix(".new")
+        new.write_text(json.dumps(_plain(self), indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+        new.rename(file)
+
+    def times(self, fault: str) -> int:
+        return self.faults[fault].times if fault in self.faults else 0
+
+    def add(self, session: Session, name: str, outcome: Outcome) -> None:
+        session.rounds += 1
+        session.seconds = round(session.seconds + outcome.seconds, 1)
+        session.acknowledged += outcome.acknowledged
+        self.rounds += 1
+        for total in ("acknowledged", "given", "pages", "lost_with_disk", "stored_again"):
+            setattr(self, total, getattr(self, total) + getattr(outcome, total))
+        self.broken.update(outcome.broken)
+        self.workloads.update(outcome.workloads)
+        self.pairs += len(outcome.faults) > 1
+        for fault in outcome.faults:
+            played = self.faults.setdefault(fault, Played())
+            played.times += 1
+            played.acknowledged += outcome.acknowledged
+            played.lost_with_disk += outcome.lost_with_disk
+            played.stored_again += outcome.stored_again
+            played.broken.update(outcome.broken)
+            played.statuses.update(outcome.statuses)
+            if len(outcome.faults) == 1:
+                played.alone += 1
+                for measure in MEASURES:
+                    value = getattr(outcome, measure)
+                    if value is not None:
+                        played.measured[measure].append(round(value, 2))
+        if outcome.broken:
+            told = ", ".join(f"{kind} {count}" for kind, count in sorted(outcome.broken.items()))
+            faults = " and ".join(outcome.faults)
+            self.rounds_broken.append(f"{session.began}, seed {session.seed}, round {name}, {faults}: {told}")

@@ -1,0 +1,67 @@
+"""What users and operators do while something fails: one class for each kind, in a module of its own.
+
+A workload prepares what it needs while nothing fails, goes on until the round stops it, and writes down in the
+scene's history what was asked for and answered. Its docstring is its line on the page. To add one, write a subclass of
+`Workload` in a new module of this folder: all modules are imported, and every round picks among what there is.
+"""
+
+import asyncio
+import contextlib
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine
+from typing import Any
+
+from tests.chaos.scene import Scene
+
+
+class Workload(ABC):
+    """name: on the page and in the data. always: whether every round has it. needs_short: whether it only shows
+    anything where the window is short and users become dormant soon.
+    """
+
+    name: str
+    always = False
+    needs_short = False
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @abstractmethod
+    async def prepare(self) -> None:
+        """Does what must hold before anything fails, such as creating groups."""
+
+    @abstractmethod
+    def work(self) -> list[Coroutine[Any, Any, None]]:
+        """Returns what goes on until the scene is stopping."""
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(each) for each in self.work()]
+
+    async def finish(self) -> None:
+        """Waits until everything begun is answered. Raises what a task met."""
+        await asyncio.gather(*self._tasks)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether something that it began is not answered."""
+        return any(not task.done() or task.cancelled() for task in self._tasks)
+
+    async def cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def pause(self, seconds: float) -> None:
+        """Rests for about this long, or until the round stops."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.scene.stopping.wait(), seconds * self.scene.dice.uniform(0.5, 1.5))
+
+
+def workloads() -> list[type[Workload]]:
+    """Returns all there are, by name."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    return sorted(Workload.__subclasses__(), key=lambda each: each.name)

@@ -1,0 +1,49 @@
+"""Private messages and broadcasts, as hook calls: the bulk of the messages."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from tests.chaos.audience import GLOBAL
+from tests.chaos.scene import OPERATOR, Scene
+from tests.chaos.workloads import Workload
+
+SENDERS = 32
+READERS = 12
+"""Users whose devices pull all the while. The others pull at the end."""
+RATE = 600.0
+"""Messages a second of all of them together."""
+
+
+class Private(Workload):
+    """Users who write to each other, and an operator who writes to everybody."""
+
+    name = "private messages and broadcasts"
+    always = True
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene)
+        self.users = [scene.new_uid() for _ in range(SENDERS)]
+
+    async def prepare(self) -> None:
+        devices = [self.scene.puller(uid) for uid in self.users]
+        await asyncio.gather(*(device.to_the_end() for device in devices))
+        self._readers = devices[:READERS]
+
+    def work(self) -> list[Coroutine[Any, Any, None]]:
+        for reader in self._readers:
+            reader.start()
+        return [*(self._write(uid) for uid in self.users), self._broadcast()]
+
+    async def _write(self, uid: str) -> None:
+        scene = self.scene
+        while not scene.stopping.is_set():
+            topic = f"single/{scene.dice.choice(self.users)}"
+            more = {"ack": True} if scene.dice.random() < 0.02 else {}
+            await scene.send(topic, uid, f"{uid}-phone", **more)
+            await self.pause(SENDERS / RATE)
+
+    async def _broadcast(self) -> None:
+        while not self.scene.stopping.is_set():
+            await self.scene.send(GLOBAL, OPERATOR, OPERATOR)
+            await self.pause(0.5)

@@ -1,0 +1,68 @@
+"""The reference client, with its own loop and at its own pace."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine
+from typing import Any
+
+from emqx_im_client import Broker, Device, Received
+from emqx_im_client.state import MemoryState
+from tests.chaos.scene import Scene
+from tests.chaos.workloads import Workload
+from tests.integration.app import token
+
+
+class Reference(Workload):
+    """Two users of the reference client who write to each other, each message once the one before it is stored. What
+    their programs were handed is compared with what the other one was told is stored.
+    """
+
+    name = "reference client"
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene)
+        self.users = [int(scene.new_uid()) for _ in range(2)]
+        self._stored: dict[int, list[str]] = {uid: [] for uid in self.users}
+        self._received: dict[int, Counter[str]] = {uid: Counter() for uid in self.users}
+
+    async def prepare(self) -> None:
+        """They connect by themselves, whatever fails then."""
+
+    def work(self) -> list[Coroutine[Any, Any, None]]:
+        return [self._live(self.users[0], self.users[1]), self._live(self.users[1], self.users[0])]
+
+    async def _live(self, uid: int, peer: int) -> None:
+        broker = Broker("127.0.0.1", self.scene.deployment.ports["mqtt"])
+        url = self.scene.deployment.url("pulls")
+        async with Device(uid, lambda: token(str(uid)), broker, url, MemoryState()) as device:
+            listening = asyncio.create_task(self._listen(uid, device))
+            try:
+                while not self.scene.stopping.is_set():
+                    content = f"{self.scene.name}-{self.scene.number()}"
+                    await device.send(f"single/{peer}", {"t": content})
+                    self._stored[uid].append(content)
+                    self.scene.acknowledged_otherwise += 1
+                    await self.pause(0.3)
+                await self._complete(uid, peer)
+            finally:
+                listening.cancel()
+                await asyncio.wait([listening])
+
+    async def _listen(self, uid: int, device: Device) -> None:
+        async for event in device:
+            if isinstance(event, Received) and isinstance(event.message.body, dict):
+                self._received[uid][str(event.message.body.get("t"))] += 1
+
+    async def _complete(self, uid: int, peer: int) -> None:
+        """Waits until everything has come that the peer was told is stored, live or by a pull, and has come once."""
+        while missing := [each for each in self._stored[peer] if not self._received[uid][each]]:
+            if self.scene.lossy:
+                # A disk may have taken some of them with it.
+                return
+            if self.scene.calls.given_up.is_set():
+                self.scene.unexpected.append(f"the reference client of {uid} was not handed {len(missing)} messages")
+                return
+            await asyncio.sleep(0.2)
+        twice = [content for content, count in self._received[uid].items() if count > 1]
+        if twice:
+            self.scene.unexpected.append(f"the reference client of {uid} was handed {len(twice)} messages twice")
