@@ -228,9 +228,9 @@ class HotChannels:
             self._redis,
             more_arguments=arguments,
             known_epoch=epoch,
-            most_bytes=CHANNEL_BYTES,
+            max_bytes=CHANNEL_BYTES,
             beside=_BESIDE_BYTES,
-            most_of_all=_SYNC_BYTES,
+            max_bytes_in_all=_SYNC_BYTES,
         )
         if epoch != self._epoch:
             # A pull has met another life of the store meanwhile.

@@ -67,10 +67,10 @@ class Sweeper:
         while await _FORGET.run(self._redis, skipped_before=skipped_before, limit=_AT_ONCE) == _AT_ONCE:
             pass
         looked_at = spans(now * 1000 - self._window_us, now * 1000 + 60_000_000)
-        most = max(1, min(_AT_ONCE, _MAX_INBOXES // len(looked_at)))
+        limit = max(1, min(_AT_ONCE, _MAX_INBOXES // len(looked_at)))
         arguments: dict[str, Any] = {
             "since": now - self._zombie_ms,
-            "most": most,
+            "limit": limit,
             "first_span": looked_at[0],
             "last_span": looked_at[-1],
         }
@@ -80,7 +80,7 @@ class Sweeper:
             total = Swept(*(before + more for before, more in zip(total, found, strict=True)))
             progress(total)
             await keep_lease()
-            if found.examined < most:
+            if found.examined < limit:
                 return total
 
     async def run(self, worker: Worker) -> None:

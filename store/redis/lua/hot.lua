@@ -10,7 +10,7 @@
 -- include bodies
 -- guarded
 -- KEYS epoch heads channel_prefix
--- ARGV known_epoch:text most_bytes:bytes beside:bytes most_of_all:bytes (name:text known:id)...
+-- ARGV known_epoch:text max_bytes:bytes beside:bytes max_bytes_in_all:bytes (name:text known:id)...
 -- REPLY epoch channels
 -- ERROR EMPTY
 
@@ -24,7 +24,7 @@ end
 local channels, all = {}, 0
 for argument = FIRST_ARGUMENT, #ARGV, 2 do
   local name, known = ARGV[argument], epoch == known_epoch and ARGV[argument + 1] or '0'
-  if all >= most_of_all then
+  if all >= max_bytes_in_all then
     channels[#channels + 1] = false
   else
     local head = redis.call('HGET', heads_key, name) or '0'
@@ -36,7 +36,7 @@ for argument = FIRST_ARGUMENT, #ARGV, 2 do
       for index, record in ipairs(bodies_of(page, 1, #page)) do
         -- One that is gone is like one that never was.
         bytes = bytes + (record and #record + beside or 0)
-        if bytes > most_bytes then
+        if bytes > max_bytes then
           -- It is not given, so it is the one above which there are all.
           found[1] = page[index]
           highest = known

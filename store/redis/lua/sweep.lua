@@ -1,18 +1,18 @@
 #!lua flags=allow-oom
 -- Makes users dormant who were not seen for long and have no device online: their inboxes go, and appends skip them.
 --
--- Those are looked at who were not seen `since`, `most` at once. What they have lies in the spans `first_span` to
+-- Those are looked at who were not seen `since`, `limit` at once. What they have lies in the spans `first_span` to
 -- `last_span`. The reply: users looked at, users made dormant, ids freed, bytes freed.
 --
 -- KEYS epoch seen dormant inbox_prefix devices_prefix
--- ARGV since:ms now:ms most:count first_span:count last_span:count
+-- ARGV since:ms now:ms limit:count first_span:count last_span:count
 -- REPLY examined dormant messages memory
 -- ERROR EMPTY
 
 if redis.call('EXISTS', epoch_key) == 0 then
   return redis.error_reply('EMPTY no epoch')
 end
-local uids = redis.call('ZRANGEBYSCORE', seen_key, '-inf', '(' .. since, 'LIMIT', 0, most)
+local uids = redis.call('ZRANGEBYSCORE', seen_key, '-inf', '(' .. since, 'LIMIT', 0, limit)
 local dormant, messages, bytes = 0, 0, 0
 for _, uid in ipairs(uids) do
   if redis.call('EXISTS', devices_prefix .. uid) == 1 then
