@@ -162,8 +162,9 @@ local function offline_members(members_key, members, sender)
     if count > MAX_NAMED then
       names = EVERYBODY
     else
-      local found = {}
-      for _, uid in ipairs(members or redis.call('ZRANGE', members_key, 0, -1)) do
+      local found, uids = {}, members or redis.call('ZRANGE', members_key, 0, -1)
+      look_up(uids)
+      for _, uid in ipairs(uids) do
         if not is_online(uid) then
           found[#found + 1] = uid
         end
