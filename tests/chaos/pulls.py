@@ -39,9 +39,11 @@ class Puller:
         self._going = asyncio.create_task(self._go_on())
 
     async def stop(self) -> None:
+        """Ends after the pull that is under way. Raises what a pull met."""
         if self._going is not None:
             self._stopping.set()
-            await self._going
+            # The round's patience may end here, and must not take the pull with it: it ends by itself.
+            await asyncio.shield(self._going)
             self._going = None
 
     async def to_the_end(self, limit: int | None = None) -> bool:

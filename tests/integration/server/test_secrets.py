@@ -106,6 +106,7 @@ _TARGETS = st.sampled_from(
             "{}",
             "/é{}",
         ),
+        *("/console/", "/console/{}", "/console/login", "/console/login?name={}", "/admin/audit?after={}"),
         *("/metrics", "http://[{}/", "/pull?last_id=0#{}", "/admin/tags/{}", "/{} {}", "/" + "x" * 300_000 + "{}"),
     ]
 )
