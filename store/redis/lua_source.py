@@ -57,7 +57,7 @@ class LuaSource:
         return self.call_of(more_keys, more_arguments, values)
 
     def call_of(self, more_keys: Sequence[bytes], more_arguments: Sequence[Any], values: dict[str, Any]) -> Call:
-        """Returns what `call` does, which see."""
+        """Returns what `call` returns; it is given the values as a dictionary."""
         given = self._constants | values
         try:
             fixed = self._pick(given)
