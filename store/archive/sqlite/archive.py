@@ -103,13 +103,7 @@ class SQLiteArchive:
         return []
 
     async def drop_messages(self, before: int) -> int:
-        deleted = 0
-        while True:
-            async with self._connection.transaction() as connection:
-                cursor = await connection.execute(_QUERIES["delete_messages"], (before, DELETED_AT_ONCE))
-            deleted += cursor.rowcount
-            if cursor.rowcount < DELETED_AT_ONCE:
-                return deleted
+        return await self._connection.delete(_QUERIES["delete_messages"], before, DELETED_AT_ONCE)
 
     async def _rows(self, ranges: Sequence[VisibleRange], limit: int) -> list[Message]:
         pages: list[str] = []

@@ -32,21 +32,25 @@ class SQLiteBlocks:
         self._connection = connection
 
     async def aggregated(self) -> list[Month]:
-        return [Month(*row) for row in await self._fetch(_QUERIES["aggregated_months"], [])]
+        return [Month(*row) for row in await self._connection.fetch(_QUERIES["aggregated_months"], [])]
 
     async def aggregated_for(self, seconds: int) -> list[Month]:
-        return [Month(*row) for row in await self._fetch(_QUERIES["months_aggregated_for"], [seconds * 1000])]
+        return [
+            Month(*row) for row in await self._connection.fetch(_QUERIES["months_aggregated_for"], [seconds * 1000])
+        ]
 
     async def heads(self, ranges: Sequence[VisibleRange], limit: int) -> list[Head]:
         pages = " UNION ALL ".join(["SELECT * FROM (" + _QUERIES["block_heads"] + ")"] * len(ranges))  # noqa: S608
         arguments: list[Any] = []
         for conversation, intervals in ranges:
             arguments += (conversation, intervals[0][0], intervals[-1][1], limit)
-        return [Head(*row) for row in await self._fetch(_QUERIES["merged_heads"].format(pages=pages), arguments)]
+        return [
+            Head(*row) for row in await self._connection.fetch(_QUERIES["merged_heads"].format(pages=pages), arguments)
+        ]
 
     async def data(self, spans: Sequence[Span]) -> list[bytes]:
         union = " UNION ALL ".join(_QUERIES["block_data"] for _ in spans)
-        return [data for (data,) in await self._fetch(union, [value for span in spans for value in span])]
+        return [data for (data,) in await self._connection.fetch(union, [value for span in spans for value in span])]
 
     async def begin(self, month: Month) -> Progress:
         async with self._connection.transaction() as connection:
@@ -55,7 +59,7 @@ class SQLiteBlocks:
         return Progress(month, conversation, *numbers)
 
     async def count(self, month: Month) -> int:
-        ((count,),) = await self._fetch(_QUERIES["count_month"], [*_INBOXES, *month])
+        ((count,),) = await self._connection.fetch(_QUERIES["count_month"], [*_INBOXES, *month])
         return int(count)
 
     async def received(self, month: Month, conversation: str, last_id: int, limit: int) -> list[Message]:
@@ -91,20 +95,10 @@ class SQLiteBlocks:
                 await connection.execute(_QUERIES["note_replaced"], (changed.replaced, month.start))
 
     async def drop(self, before: int) -> int:
-        deleted = 0
-        while True:
-            async with self._connection.transaction() as connection:
-                cursor = await connection.execute(_QUERIES["delete_blocks"], (before, DELETED_AT_ONCE))
-            deleted += cursor.rowcount
-            if cursor.rowcount < DELETED_AT_ONCE:
-                return deleted
+        return await self._connection.delete(_QUERIES["delete_blocks"], before, DELETED_AT_ONCE)
 
     async def _page(self, query: str, arguments: Sequence[Any]) -> list[Message]:
-        return [message(row) for row in await self._fetch(query, arguments)]
-
-    async def _fetch(self, query: str, arguments: Sequence[Any]) -> list[Any]:
-        async with self._connection.open() as connection:
-            return list(await connection.execute_fetchall(query, arguments))
+        return [message(row) for row in await self._connection.fetch(query, arguments)]
 
     @staticmethod
     def _place(progress: Progress) -> tuple[int, str, int, int]:

@@ -3,9 +3,10 @@
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiosqlite
 
@@ -55,6 +56,24 @@ class SQLiteConnection:
                 raise ArchiveRefused(str(error)) from error
             except sqlite3.Error as error:
                 raise ArchiveAway(f"{self._path}: {error}") from error
+
+    async def fetch(self, query: str, arguments: Sequence[Any] = ()) -> list[Any]:
+        """Returns the rows of a query. Raises ArchiveAway."""
+        async with self.open() as connection:
+            return list(await connection.execute_fetchall(query, arguments))
+
+    async def delete(self, query: str, before: int, at_once: int) -> int:
+        """Deletes what is before an id, `at_once` rows in each transaction, so that others are not held up for long.
+
+        query: takes both. Returns how many rows were deleted.
+        """
+        deleted = 0
+        while True:
+            async with self.transaction() as connection:
+                cursor = await connection.execute(query, (before, at_once))
+            deleted += cursor.rowcount
+            if cursor.rowcount < at_once:
+                return deleted
 
     async def _connect(self) -> aiosqlite.Connection:
         # SQLite would follow a link, and make the file readable by all.

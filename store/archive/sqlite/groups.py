@@ -1,7 +1,6 @@
 """Groups in SQLite."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from store.archive.sqlite.connection import SQLiteConnection
 from store.archive.tables.groups import GroupRow, MemberRow, group_changes
@@ -30,15 +29,11 @@ class SQLiteGroups:
         return await self._groups(_QUERIES["living_groups"], after, limit)
 
     async def members(self, gid: int, after: tuple[int, int], limit: int) -> list[MemberRow]:
-        rows = await self._fetch(_QUERIES["members_page"], (gid, *after, limit))
+        rows = await self._connection.fetch(_QUERIES["members_page"], (gid, *after, limit))
         return [MemberRow(gid, uid, joined, left, bool(kicked)) for gid, uid, joined, left, kicked in rows]
 
     async def _groups(self, query: str, after: int, limit: int) -> list[GroupRow]:
         return [
             GroupRow(gid, owner, mode, bool(is_open), *others)
-            for gid, owner, mode, is_open, *others in await self._fetch(query, (after, limit))
+            for gid, owner, mode, is_open, *others in await self._connection.fetch(query, (after, limit))
         ]
-
-    async def _fetch(self, query: str, arguments: Sequence[Any]) -> list[Any]:
-        async with self._connection.open() as connection:
-            return list(await connection.execute_fetchall(query, arguments))

@@ -1,7 +1,6 @@
 """What moderates groups, in SQLite."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from store.archive.sqlite.connection import SQLiteConnection
 from store.archive.tables.moderation import ModerationRow, MuteRow
@@ -23,11 +22,9 @@ class SQLiteModeration:
             await connection.executemany(_QUERIES["store_mute"], rows)
 
     async def moderations(self, after: int, limit: int) -> list[ModerationRow]:
-        return [ModerationRow(*row) for row in await self._fetch(_QUERIES["moderations_page"], (after, limit))]
+        return [
+            ModerationRow(*row) for row in await self._connection.fetch(_QUERIES["moderations_page"], (after, limit))
+        ]
 
     async def mutes(self, after: tuple[int, int], limit: int) -> list[MuteRow]:
-        return [MuteRow(*row) for row in await self._fetch(_QUERIES["mutes_page"], (*after, limit))]
-
-    async def _fetch(self, query: str, arguments: Sequence[Any]) -> list[Any]:
-        async with self._connection.open() as connection:
-            return list(await connection.execute_fetchall(query, arguments))
+        return [MuteRow(*row) for row in await self._connection.fetch(_QUERIES["mutes_page"], (*after, limit))]

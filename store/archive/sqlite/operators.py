@@ -1,7 +1,6 @@
 """What operators did, and whom they banned, in SQLite."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from store.archive.sqlite.connection import SQLiteConnection
 from store.archive.tables.operators import AuditRow, BanRow
@@ -20,27 +19,19 @@ class SQLiteOperators:
             await connection.executemany(_QUERIES["store_ban"], rows)
 
     async def bans(self, after: int, now: int, limit: int) -> list[BanRow]:
-        return [BanRow(*row) for row in await self._fetch(_QUERIES["bans_page"], (after, now, limit))]
+        return [BanRow(*row) for row in await self._connection.fetch(_QUERIES["bans_page"], (after, now, limit))]
 
     async def newest_ban(self, highest: int) -> int:
-        return (await self._fetch(_QUERIES["newest_ban"], (highest,)))[0][0] or 0
+        return (await self._connection.fetch(_QUERIES["newest_ban"], (highest,)))[0][0] or 0
 
     async def store_audit(self, rows: Sequence[AuditRow]) -> None:
         async with self._connection.transaction() as connection:
             await connection.executemany(_QUERIES["store_audit"], rows)
 
     async def audit(self, before: int, limit: int, path: str = "") -> list[AuditRow]:
-        return [AuditRow(*row) for row in await self._fetch(_QUERIES["audit_page"], (before, path, path, limit))]
+        return [
+            AuditRow(*row) for row in await self._connection.fetch(_QUERIES["audit_page"], (before, path, path, limit))
+        ]
 
     async def drop_audit(self, before: int) -> int:
-        dropped = 0
-        while True:
-            async with self._connection.transaction() as connection:
-                cursor = await connection.execute(_QUERIES["delete_audit"], (before, DELETED_AT_ONCE))
-            dropped += cursor.rowcount
-            if cursor.rowcount < DELETED_AT_ONCE:
-                return dropped
-
-    async def _fetch(self, query: str, arguments: Sequence[Any]) -> list[Any]:
-        async with self._connection.open() as connection:
-            return list(await connection.execute_fetchall(query, arguments))
+        return await self._connection.delete(_QUERIES["delete_audit"], before, DELETED_AT_ONCE)

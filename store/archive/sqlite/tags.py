@@ -1,7 +1,6 @@
 """Tags in SQLite."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from store.archive.sqlite.connection import SQLiteConnection
 from store.archive.tables.sql import queries
@@ -25,24 +24,16 @@ class SQLiteTags:
             await connection.executemany(_QUERIES["store_change"], tag_changes(rows))
 
     async def tags(self, after: str, limit: int) -> list[TagRow]:
-        rows = await self._fetch(_QUERIES["tags_page"], (after, limit))
+        rows = await self._connection.fetch(_QUERIES["tags_page"], (after, limit))
         return [TagRow(tag, bool(followable), *others) for tag, followable, *others in rows]
 
     async def holders(self, tag: str, after: tuple[int, int], limit: int) -> list[HolderRow]:
-        return [HolderRow(tag, *row) for row in await self._fetch(_QUERIES["holders_page"], (tag, *after, limit))]
+        return [
+            HolderRow(tag, *row) for row in await self._connection.fetch(_QUERIES["holders_page"], (tag, *after, limit))
+        ]
 
     async def holding(self, tag: str, after: int, limit: int) -> list[HolderRow]:
-        return [HolderRow(tag, *row) for row in await self._fetch(_QUERIES["holding"], (tag, after, limit))]
+        return [HolderRow(tag, *row) for row in await self._connection.fetch(_QUERIES["holding"], (tag, after, limit))]
 
     async def drop(self, before: int) -> int:
-        dropped = 0
-        while True:
-            async with self._connection.transaction() as connection:
-                cursor = await connection.execute(_QUERIES["delete_holders"], (before, DELETED_AT_ONCE))
-            dropped += cursor.rowcount
-            if cursor.rowcount < DELETED_AT_ONCE:
-                return dropped
-
-    async def _fetch(self, query: str, arguments: Sequence[Any]) -> list[Any]:
-        async with self._connection.open() as connection:
-            return list(await connection.execute_fetchall(query, arguments))
+        return await self._connection.delete(_QUERIES["delete_holders"], before, DELETED_AT_ONCE)
