@@ -13,6 +13,7 @@ MEANT = {
     "mariadbd": "mariadb-server",
     "mosquitto_pub": "mosquitto-clients",
     "faketime": "faketime",
+    "curl": "curl",
 }
 """What each command of the set `servers` is installed from."""
 

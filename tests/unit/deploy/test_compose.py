@@ -122,3 +122,45 @@ def test_the_service_starts_with_its_secrets_and_variables(
     assert loaded.broker.emqx_api_url == "http://emqx:18083"
     keys = (made / "emqx_api_keys").read_text().strip()
     assert keys == f"{loaded.broker.emqx_api_key}:{loaded.broker.emqx_api_secret}:administrator"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> dict[str, Any]:
+    """What compose.cluster.yaml adds."""
+    loaded: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.cluster.yaml").read_text())
+    return loaded
+
+
+def test_the_cluster_keeps_to_the_schema(compose: dict[str, Any], cluster: dict[str, Any]) -> None:
+    """As `docker compose -f compose.yaml -f compose.cluster.yaml` merges both: maps, and lists of volumes."""
+    merged = _merged(compose, cluster)
+    parsed = compose_spec.PyOptions(apply_merge=True).from_yaml(yaml.safe_dump(merged))
+    parsed.validate()
+    parsed.to_spec()
+
+
+def test_each_node_of_the_cluster_has_its_own_address_and_data(
+    compose: dict[str, Any], cluster: dict[str, Any]
+) -> None:
+    services = _merged(compose, cluster)["services"]
+    nodes = {name: service for name, service in services.items() if "redis-cluster.conf" in str(service.get("command"))}
+    addresses = [service["networks"]["redis-cluster"]["ipv4_address"] for service in nodes.values()]
+    assert len(set(addresses)) == len(nodes) == 6
+    data = [volume for service in nodes.values() for volume in service["volumes"] if volume.endswith(":/data")]
+    assert len(set(data)) == 6
+    joining = services["redis-cluster"]
+    assert re.findall(r"[\d.]+(?=:6379)", str(joining["command"])) == addresses
+    assert joining["depends_on"].keys() == nodes.keys()
+    assert services["emqx-im"]["depends_on"]["redis-cluster"] == {"condition": "service_completed_successfully"}
+    assert all(
+        "redis" in [name, *service["networks"]["redis-cluster"].get("aliases", [])] for name, service in nodes.items()
+    )
+    assert all(service["secrets"] == nodes["redis"]["secrets"] for service in nodes.values())
+
+
+def _merged(base: Any, more: Any) -> Any:
+    if isinstance(base, dict) and isinstance(more, dict):
+        return base | {key: _merged(base[key], value) if key in base else value for key, value in more.items()}
+    if isinstance(base, list) and isinstance(more, list) and ":" in str(base) and ":" in str(more):
+        return [*base, *more]
+    return more

@@ -1,0 +1,60 @@
+"""The commands of docs/operators/scale.md, as they are written: six nodes, the service on them, and a failover."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.servers import free_port, program
+
+PAGE = Path(__file__).parents[3] / "docs" / "operators" / "scale.md"
+
+
+def commands(directory: Path) -> str:
+    """Returns the page's commands, in another directory and on free ports."""
+    text = PAGE.read_text()
+    text = text[text.index("### Try it on one machine") : text.index("### Settings of the nodes")]
+    script = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
+    script = script.replace("/tmp/im-cluster", str(directory))
+    buses = {}
+    for port in range(7001, 7007):
+        own = free_port()
+        buses[own] = free_port()
+        script = script.replace(str(port), str(own))
+    chosen = " ".join(f"[{port}]={bus}" for port, bus in buses.items())
+    assert "--cluster-port 1$port" in script
+    script = f"declare -A bus=({chosen})\n" + script.replace("1$port", "${bus[$port]}")
+    return script.replace("8080", str(free_port()))
+
+
+def test_the_commands_start_a_cluster_and_the_service_on_it(tmp_path: Path) -> None:
+    program("redis-cli")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("IM_")} | {"PATH": path}
+    bash = shutil.which("bash")
+    assert bash is not None
+    log = tmp_path / "output"
+    with log.open("wb") as output:
+        running = subprocess.Popen(
+            [bash, "-eu", "-c", commands(tmp_path / "cluster")],
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            assert running.wait(100) == 0, log.read_text()[-3000:]
+            deadline = time.monotonic() + 30
+            while "redis_node_changed" not in log.read_text():
+                assert time.monotonic() < deadline, log.read_text()[-3000:]
+                time.sleep(0.1)
+        finally:
+            os.killpg(running.pid, signal.SIGKILL)
+    said = log.read_text()
+    assert "All 16384 slots covered" in said
+    assert said.count('"ready":true') == 2
+    assert '"mid":' in said
