@@ -23,6 +23,7 @@ from store.archive.aggregate import Aggregator
 from store.archive.archive import open_archive
 from store.archive.outbox import Outbox
 from store.archive.tables.months import DAY, month_of
+from store.archive.tables.states import StateRow
 from store.groups.context import CommandContext
 from store.groups.groups import Groups, Limits
 from store.presence.presence import Device, Presence
@@ -31,6 +32,8 @@ from store.redis import keys
 from store.redis.connection import connect
 from store.redis.pipelined import PipelinedConnection
 from store.redis.scripts import admit
+from store.states.state import mark
+from store.states.states import States
 from store.timelines.append import Appender
 from store.timelines.pull import Puller
 from tests.bench.bench_bodies import write
@@ -88,10 +91,12 @@ def run(report: Report) -> None:
             **asyncio.run(_users(report, store)),
             **asyncio.run(_memberships(report, store)),
         }
+        asyncio.run(_states(report, store))
         maria = MariaServer(directory / "maria")
         maria.start()
         stack.callback(maria.stop)
         rows, blocks = asyncio.run(_archived(report, store, maria))
+        asyncio.run(_archived_states(report, maria))
         _check(report, store, costs)
         _needs(report, costs, rows, blocks)
 
@@ -217,6 +222,37 @@ async def _memberships(report: Report, store: Redis) -> dict[str, float]:
     return found
 
 
+async def _states(report: Report, store: Redis) -> None:
+    """Measures users who have so many read marks, or settings, or blocks each."""
+    people = report.choose(quick=20, usual=400, full=2000)
+    each = 50
+    archive = open_archive("sqlite:///:memory:")
+
+    async def changed(work: States, kind: str, uid: int, number: int) -> None:
+        common: Any = {"command_id": f"{kind}{number}"}
+        if kind == "a read mark":
+            await work.read(uid, Inbox(2 * FIRST + number), FIRST, **common)
+        elif kind == "a setting":
+            await work.set(uid, f"mute:single/{2 * FIRST + number}", {"until": FIRST}, **common)
+        else:
+            await work.block(uid, 2 * FIRST + number, on=True, **common)
+
+    for kind in ("a read mark", "a setting", "a block"):
+        store.empty()
+        client = connect(store.server.url, timeout=30, single=True)
+        await admit(client)
+        work = States(client, archive, **BOUNDS, receipts=False)
+        before = store.used()
+        for number in range(each):
+            await _all(changed(work, kind, FIRST + person, number) for person in range(people))
+        store.client.delete(keys.OUTBOX, keys.OUTBOX_BYTES)
+        store.forget(keys.PREFIX + b"r:")
+        value = (store.used() - before) / (people * each)
+        report.figure(f"Redis: {kind}", "bytes", value, remark=f"of a user with {each} of them")
+        await client.aclose()
+    await archive.close()
+
+
 async def _archived(report: Report, store: Redis, maria: MariaServer) -> tuple[float, float]:
     """Returns bytes of a message as a row, and in blocks, if everybody sends 50 a day to ten others for a month."""
     people = report.choose(quick=4, usual=40, full=200)
@@ -245,6 +281,22 @@ async def _archived(report: Report, store: Redis, maria: MariaServer) -> tuple[f
     report.figure("MariaDB: a message as a row", "bytes", row, remark=f"{count:,} messages")
     report.figure("MariaDB: a message in blocks, the sender's copy included", "bytes", block)
     return row, block
+
+
+async def _archived_states(report: Report, maria: MariaServer) -> None:
+    count = report.choose(quick=2_000, usual=100_000, full=100_000)
+    archive = open_archive(maria.url("im"))
+    for numbers in _parts(range(count), 2000):
+        at = time.time_ns() // 1000
+        rows = [
+            StateRow(FIRST + number * 7919 % 4000, mark(f"single/{FIRST + number // 4000}", at).name, at, b"%d" % at)
+            for number in numbers
+        ]
+        await archive.states.store_states(rows)
+    await archive.close()
+    size = "SELECT data_length + index_length FROM information_schema.tables WHERE table_name = 'user_state'"
+    bytes_in_all = int(sql(maria, f"USE im; ANALYZE TABLE user_state; {size};").split()[-1])
+    report.figure("MariaDB: a state as a row", "bytes", bytes_in_all / count, remark=f"{count:,} read marks")
 
 
 def _check(report: Report, store: Redis, costs: Mapping[str, float]) -> None:

@@ -188,3 +188,40 @@ def test_a_token_says_who_and_until_when() -> None:
         claims = jwt.decode(made.stdout.strip(), secret, algorithms=["HS256"])
         assert claims["sub"] == subject
         assert claims["exp"] - claims["iat"] == 60
+
+
+def unread(stack: Stack, uid: int, machine: Path, *lines: str) -> list[str]:
+    """What a user's device on this machine has not read, after it did what these lines say."""
+    addresses = ("--mqtt", f"127.0.0.1:{stack.mqtt_port}", "--url", stack.url, "--token", stack.token(uid))
+    arguments = ("chat", "--uid", str(uid), *addresses, "--data-dir", str(machine))
+    ended = run(*arguments, lines="".join(f"{line}\n" for line in [*lines, "/unread"]))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    shown = ended.stdout.splitlines()
+    return [line for line in shown if line.partition(": ")[2].isdecimal()]
+
+
+def test_all_devices_of_a_user_have_the_same_unread(shared_stack: Stack, user: User, tmp_path: Path) -> None:
+    """One that was there all the time, one that was away, and one that is new."""
+    ann, bob, cy = user(), user(), user()
+    old, away, new = (tmp_path / name for name in ("old", "away", "new"))
+    chat(shared_stack, bob, f"/to {ann}\none\ntwo\nthree\n")
+    assert unread(shared_stack, ann, away) == [f"{bob}: 3"]
+    assert unread(shared_stack, ann, old, "/unread", f"/read {bob}") == [f"{bob}: 3"], "and none after it"
+    assert f"{ann} has read what you wrote" in chat(shared_stack, bob, f"/to {ann}\nfour\n").stdout
+    chat(shared_stack, cy, f"/to {ann}\nfive\nsix\n")
+    left = sorted([f"{bob}: 1", f"{cy}: 2"])
+    for machine in (old, away, new):
+        assert unread(shared_stack, ann, machine) == left
+
+
+def test_blocks_and_settings_are_for_all_devices(shared_stack: Stack, user: User, tmp_path: Path) -> None:
+    ann, bob = user(), user()
+    asked = chat(shared_stack, ann, f'/block {bob}\n/set pins ["single/7"]\n/settings\n')
+    assert asked.stdout == f'✓ /block {bob}\n✓ /set pins ["single/7"]\npins: ["single/7"]\n'
+    refused = chat(shared_stack, bob, f"{ann} hello\n")
+    assert refused.returncode == 1
+    assert "blocked" in refused.stdout
+    wrong = chat(shared_stack, ann, f"/unblock {bob}\n/block\n/set pins\n/read\n")
+    assert wrong.returncode == 1
+    assert [line[0] for line in wrong.stdout.splitlines()] == ["✓", "✗", "✗", "✗"]
+    assert chat(shared_stack, bob, f"{ann} hello\n").returncode == 0

@@ -42,7 +42,8 @@ def chat(
             "emqx-im: chat needs the reference client: pip install emqx-im-client, or clients/python of the sources"
         )
 
-    from hooks.cli.chat.conversation import Conversation, topic_of
+    from hooks.cli.chat.conversation import Conversation
+    from hooks.cli.chat.states import topic_of
 
     user = checked_uid(uid)
     topic = topic_of(to) if to else ""

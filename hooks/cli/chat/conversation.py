@@ -21,12 +21,14 @@ from emqx_im_client import (
     Received,
     Recovered,
     Settled,
+    StateChanged,
     Trouble,
     Truncated,
 )
-from hooks.cli.chat import moderation
+from hooks.cli.chat import moderation, states
+from hooks.cli.chat.states import shown, topic_of
 from hooks.cli.terminal import input_encoding
-from store.addresses import Address, Inbox, number, parse
+from store.addresses import Inbox, parse
 
 _USAGE = "write `1002 hello`, or `/to 1002` (`/to group/7`) and then your lines"
 _COMMANDS = f"""\
@@ -34,6 +36,7 @@ _COMMANDS = f"""\
 1002 hello      sends one line to user 1002, before any /to
 /recall         takes your last line back; /edit TEXT says it anew
 {moderation.USAGE}
+{states.USAGE}
 //text          sends a text that begins with a slash: /text
 /help           shows these lines
 Ctrl-D          leaves once everything is answered"""
@@ -102,7 +105,7 @@ class Conversation:
         while (line := await self._lines.get()) is not None:
             if line.strip() == "/recall" or line.startswith("/edit "):
                 await self._change_last(line)
-            elif not await self._moderate(line) and (addressed := self._address(line)):
+            elif not await self._obey_others(line) and (addressed := self._address(line)):
                 await self._send(*addressed)
 
     def _address(self, line: str) -> tuple[str, str] | None:
@@ -142,9 +145,9 @@ class Conversation:
         try:
             self._last = topic, await self._device.send(topic, {"text": text})
         except DeviceError as error:
-            self._refuse(f"✗ {_peer(topic)} {text} ({error})")
+            self._refuse(f"✗ {shown(topic)} {text} ({error})")
         else:
-            self._print(f"✓ {_peer(topic)} {text}", "green")
+            self._print(f"✓ {shown(topic)} {text}", "green")
 
     async def _change_last(self, line: str) -> None:
         """Takes the last line back, or says it anew."""
@@ -162,17 +165,22 @@ class Conversation:
         else:
             self._print(f"✓ {line}", "green")
 
-    async def _moderate(self, line: str) -> bool:
-        """Carries out a line that moderates a group; returns whether it is one."""
+    async def _obey_others(self, line: str) -> bool:
+        """Carries out a line that moderates a group, or is about states; returns whether it is one."""
         try:
             command = moderation.command_of(line, self._topic)
-            if command is None:
+            if command is not None:
+                await self._device.publish(command[0], dict(command[1]))
+                answer = [f"✓ {line}"]
+            elif (found := await states.obey(self._device, line, self._topic)) is not None:
+                answer = found
+            else:
                 return False
-            await self._device.publish(command[0], dict(command[1]))
         except (DeviceError, ValueError) as error:
             self._refuse(f"✗ {line} ({error})")
         else:
-            self._print(f"✓ {line}", "green")
+            for each in answer:
+                self._print(each, "green")
         return True
 
     def _refuse(self, text: str) -> None:
@@ -183,15 +191,17 @@ class Conversation:
         async for event in self._device:
             match event:
                 case Received(message, confirmed):
-                    self._print(_shown(message), "" if confirmed else "dim")
+                    self._print(_line_of(message), "" if confirmed else "dim")
                 case Recalled(topic, _, by):
                     self._print(f"{by}{_where(topic)}: (took a message back)", "")
                 case Edited(topic, _, kind, body):
                     self._print(f"{_where(topic).strip() or 'edited'}: {_text_of(kind, body)} (edited)", "")
+                case StateChanged({"kind": "read", "by": str(by)}):
+                    self._print(f"{by} has read what you wrote", "dim")
                 case Settled(outcome=int(), topic=topic):
-                    self._print(f"✓ {_peer(topic)} (sent earlier)", "green")
+                    self._print(f"✓ {shown(topic)} (sent earlier)", "green")
                 case Settled(outcome=failure, topic=topic):
-                    self._refuse(f"✗ {_peer(topic)} (sent earlier: {failure})")
+                    self._refuse(f"✗ {shown(topic)} (sent earlier: {failure})")
                 case Truncated():
                     self._print("… older messages are no longer kept", "yellow")
                 case LoginRefused(reason):
@@ -214,7 +224,7 @@ def _harmless(text: str, style: str) -> Text:
     return Text("".join(sign if sign.isprintable() else "�" for sign in text), style)
 
 
-def _shown(message: Message) -> str:
+def _line_of(message: Message) -> str:
     return f"{message.sender or '?'}{_where(message.topic)}: {_text(message)}"
 
 
@@ -236,19 +246,6 @@ def _text_of(kind: str | None, body: object) -> str:
             return text
         case _:
             return f"{kind or 'message'} {json.dumps(body, ensure_ascii=False)}"
-
-
-def topic_of(target: str) -> str | None:
-    """Returns the topic of `1002`, or of a topic; None if it names nobody."""
-    uid = number(target)
-    if uid is not None:
-        return Inbox(uid).topic
-    return target if isinstance(parse(target), Address) else None
-
-
-def _peer(topic: str) -> str:
-    to = parse(topic)
-    return str(to.uid) if isinstance(to, Inbox) else topic
 
 
 def _read_lines(take: Callable[[str | None], None]) -> None:
