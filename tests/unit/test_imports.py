@@ -79,7 +79,7 @@ def test_who_knows_whom(top: str, known: set[str]) -> None:
 def test_chat_alone_uses_the_client() -> None:
     client = {module for module in MODULES if module.startswith("emqx_im_client")}
     users = {module for module, imported in GRAPH.items() if imported & client} - client
-    assert users == {"hooks.cli.chat.command", "hooks.cli.chat.conversation"}
+    assert users == {f"hooks.cli.chat.{name}" for name in ("command", "conversation", "states")}
 
 
 def test_the_broker_of_dev_knows_the_store_only_through_the_service() -> None:
