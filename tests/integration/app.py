@@ -189,6 +189,7 @@ class App:
 @asynccontextmanager
 async def running_app(redis_url: str, directory: Path, **settings: Any) -> AsyncIterator[App]:
     """Yields the service with these settings; `emqx_api_url=None` leaves EMQX's REST API out."""
+    await asyncio.to_thread(directory.mkdir, exist_ok=True)
     async with running_emqx_api() as emqx, aiohttp.ClientSession() as http, aiohttp.ClientSession() as broker:
         given = {
             **{"http_port": 0, "redis_url": redis_url, "archive_url": f"sqlite:///{directory / 'archive.db'}"},

@@ -166,6 +166,7 @@ async def test_many_users_are_asked_in_one_request(
         assert list(users) == list(map(str, uids))
         assert [int(uid) for uid, user in users.items() if user["online"]] == here
         commands = await redis.info("commandstats")
-        assert commands["cmdstat_hgetall"]["calls"] == len(here)
+        # Workers of the service may have asked for something else meanwhile.
+        assert len(here) <= commands["cmdstat_hgetall"]["calls"] < 2 * len(here)
         too_many = await app.admin("GET", f"/presence?uid={','.join(map(str, [*uids, 9_001]))}")
         assert (too_many.status, too_many.code) == (400, "bad_argument")
