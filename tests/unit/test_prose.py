@@ -11,7 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("clients", "deploy", "docs", "emqx-rules", "hooks", "store", "tests")
-NOT_OURS = ("node_modules", ".venv", "tests/recorded", "deploy/helm/emqx-im/charts", "tests/unit/test_prose.py")
+NOT_OURS = (
+    *("node_modules", ".venv", "clients/js/build", "clients/js/dist"),
+    *("tests/recorded", "deploy/helm/emqx-im/charts", "tests/unit/test_prose.py"),
+)
 
 START = r"(?:^|(?<=\. ))"
 """Where a sentence begins."""
