@@ -19,7 +19,9 @@ from store.groups.script import Changed, CommandCall, GroupScript, Limits, Moder
 from store.redis import keys
 from store.redis.budget import UNBOUNDED, Budget
 from store.redis.client import RedisClient
+from store.redis.links import Links
 from store.redis.memory import StoreMemory
+from store.redis.shards import Shards, as_shards
 
 __all__ = ["Changed", "GroupInfo", "Groups", "Limits", "Membership"]
 
@@ -64,7 +66,7 @@ class Groups:
 
     def __init__(
         self,
-        redis: RedisClient,
+        redis: RedisClient | Shards[RedisClient],
         write_connection: RedisClient,
         *,
         window_us: int,
@@ -75,11 +77,16 @@ class Groups:
         budget: Budget = UNBOUNDED,
         memory: StoreMemory | None = None,
         events: WantedEvents = NO_EVENTS,
+        links: Links | None = None,
     ) -> None:
-        """redis: answers questions. write_connection: a client of one connection, `connect(…, single=True)`."""
-        self._redis = redis
+        """redis: answers questions, in all shards. write_connection: a client of one connection to the home,
+        `connect(…, single=True)`. links: to the other shards, if there are any.
+        """
+        self._shards = as_shards(redis)
+        self._redis = self._shards.home
         self._script = GroupScript(
             write_connection,
+            links or Links(self._shards, window_us=window_us),
             window_us=window_us,
             repeat_seconds=repeat_seconds,
             outbox_limit=outbox_limit,
@@ -203,7 +210,8 @@ class Groups:
 
     async def _of_user(self, uid: int) -> list[tuple[Membership, int]]:
         """Returns the memberships of the user, with the owner of each group."""
-        channels: Any = await self._redis.hgetall(keys.channel_map(uid))
+        redis = self._shards.of(uid)
+        channels: Any = await redis.hgetall(redis.key(keys.channel_map(uid)))
         joined = {}
         for channel, intervals in channels.items():
             of = parse_channel(channel.decode())

@@ -1,6 +1,7 @@
 """Restores groups and their members from the archive."""
 
 from collections.abc import Awaitable, Callable
+from operator import attrgetter
 from typing import Any
 
 from store.addresses import Group
@@ -8,15 +9,17 @@ from store.archive.tables.groups import GroupRow, GroupTables
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.scripts import script
+from store.redis.shards import Shards
 
 _RESTORE = script("restore_group", bytes)
+_RESTORE_MEMBERSHIPS = script("restore_memberships", bytes)
 _COUNT = script("restore_counts", int)
 _GROUPS = 500
 _MEMBERS = 1000
 
 
 async def restore_groups(
-    redis: RedisClient, tables: GroupTables, above: int, keep_lock: Callable[[], Awaitable[object]]
+    shards: Shards[RedisClient], tables: GroupTables, above: int, keep_lock: Callable[[], Awaitable[object]]
 ) -> None:
     """Restores groups; newer ones in Redis stay. above: an id above every id ever given. `keep_lock` is called
     repeatedly.  Raises StoreAway, ArchiveAway.
@@ -24,14 +27,14 @@ async def restore_groups(
     gid = 0
     while page := await tables.groups(gid, _GROUPS):
         for group in page:
-            await _restore_group(redis, tables, group, above)
+            await _restore_group(shards, tables, group, above)
             await keep_lock()
         gid = page[-1].gid
-    await _count_groups(redis)
+    await _count_groups(shards.home)
     await keep_lock()
 
 
-async def _restore_group(redis: RedisClient, tables: GroupTables, group: GroupRow, above: int) -> None:
+async def _restore_group(shards: Shards[RedisClient], tables: GroupTables, group: GroupRow, above: int) -> None:
     after = (0, 0)
     while True:
         members = await tables.members(group.gid, after, _MEMBERS)
@@ -39,7 +42,7 @@ async def _restore_group(redis: RedisClient, tables: GroupTables, group: GroupRo
         for member in members:
             arguments += (member.uid, member.joined, member.left, int(member.kicked))
         await _RESTORE.run(
-            redis,
+            shards.home,
             more_arguments=arguments,
             group_key=keys.group(group.gid),
             members_key=keys.members(group.gid),
@@ -47,6 +50,7 @@ async def _restore_group(redis: RedisClient, tables: GroupTables, group: GroupRo
             gid=group.gid,
             channel=Group(group.gid).channel,
             above=above,
+            shards=shards.count,
             owner=group.owner or "",
             mode=group.mode,
             open=int(group.open),
@@ -55,6 +59,14 @@ async def _restore_group(redis: RedisClient, tables: GroupTables, group: GroupRo
             changed=group.changed,
             name=group.name,
         )
+        for redis, theirs in shards.parts(members, attrgetter("uid")):
+            if redis is not shards.home:
+                await _RESTORE_MEMBERSHIPS.run(
+                    redis,
+                    more_arguments=[each for row in theirs for each in (row.uid, row.joined, row.left)],
+                    gid=group.gid,
+                    channel=Group(group.gid).channel,
+                )
         if len(members) < _MEMBERS:
             return
         after = (members[-1].uid, members[-1].joined)

@@ -14,12 +14,13 @@ from store.redis import keys
 from store.redis.budget import COPY_BYTES, NOT_JUDGED, Budget, account
 from store.redis.client import RedisClient
 from store.redis.connection import wait_for_replicas
+from store.redis.links import LinkEntry, Links
 from store.redis.memory import StoreMemory
 from store.redis.scripts import Script, script
 
 MAX_ADMINS = 50
 
-Reply = TypeVar("Reply")
+Reply = TypeVar("Reply", "GroupReply", "ModerationReply")
 
 
 class Limits(NamedTuple):
@@ -108,17 +109,22 @@ class CommandOutcome(StrEnum):
 
 
 class GroupReply(NamedTuple):
-    """id: of the change, 0 if there is none. noticed: whether the group's notice was written. uids: of those told."""
+    """id: of the change, 0 if there is none. noticed: whether the group's notice was written. uids: of those told.
+
+    links: what is to be carried now.
+    """
 
     outcome: CommandOutcome
     id: int
     noticed: bool
     uids: list[int]
+    links: list[LinkEntry]
 
     @classmethod
     def parse(cls, reply: list[Any]) -> "GroupReply":
-        outcome, id_, noticed, uids = reply
-        return cls(CommandOutcome(outcome.decode()), id_, noticed == 1, [int(uid) for uid in uids])
+        outcome, id_, noticed, uids, links = reply
+        entries = [LinkEntry.parse(each) for each in links]
+        return cls(CommandOutcome(outcome.decode()), id_, noticed == 1, [int(uid) for uid in uids], entries)
 
 
 class ModerationOutcome(StrEnum):
@@ -130,16 +136,20 @@ class ModerationOutcome(StrEnum):
 
 
 class ModerationReply(NamedTuple):
-    """id: of the change, 0 if there is none. noticed: whether the group's notice was written."""
+    """id: of the change, 0 if there is none. noticed: whether the group's notice was written.
+
+    links: what is to be carried now.
+    """
 
     outcome: ModerationOutcome
     id: int
     noticed: bool
+    links: list[LinkEntry]
 
     @classmethod
     def parse(cls, reply: list[Any]) -> "ModerationReply":
-        outcome, id_, noticed = reply
-        return cls(ModerationOutcome(outcome.decode()), id_, noticed == 1)
+        outcome, id_, noticed, links = reply
+        return cls(ModerationOutcome(outcome.decode()), id_, noticed == 1, [LinkEntry.parse(each) for each in links])
 
 
 _SCRIPT = script("group", GroupReply)
@@ -150,6 +160,7 @@ class GroupScript:
     def __init__(
         self,
         redis: RedisClient,
+        links: Links,
         *,
         window_us: int,
         repeat_seconds: int,
@@ -162,6 +173,7 @@ class GroupScript:
     ) -> None:
         """redis: a client of one connection (`connect(…, single=True)`)."""
         self._redis = redis
+        self._links = links
         self._window_us = window_us
         self._repeat_seconds = repeat_seconds
         self._outbox_limit = outbox_limit
@@ -280,6 +292,10 @@ class GroupScript:
             assert command.received_at is not None
             raise self._budget.close(actor, command.received_at) from None
         await wait_for_replicas(self._redis, self._replicas)
+        if reply.outcome == CommandOutcome.REPEATED:
+            await self._links.reach(reply.id)
+        else:
+            await self._links.carry(reply.links)
         return reply
 
 

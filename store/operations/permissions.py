@@ -2,7 +2,7 @@
 memberships."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from store.addresses import Group
 from store.redis import keys
@@ -11,7 +11,16 @@ from store.redis.scripts import script
 from store.redis.work_list import Item, WorkList
 
 _WORKERS = "permissions"
-_GROUP_END = script("group_end", int)
+
+
+class EndReply(NamedTuple):
+    """left: how many memberships. links: what is on links now; whoever looks after these carries it."""
+
+    left: int
+    links: list[Any]
+
+
+_GROUP_END = script("group_end", EndReply)
 
 FIRST = b"0-0"
 """Below the id of every entry."""
@@ -70,7 +79,7 @@ class PermissionWork:
     async def end_memberships(self, ending: Ending) -> int:
         """Ends up to a thousand memberships; returns how many are left. Raises StoreEmpty, too."""
         group = Group(ending.gid)
-        return await _GROUP_END.run(
+        reply = await _GROUP_END.run(
             self._redis,
             group_key=keys.group(ending.gid),
             members_key=keys.members(ending.gid),
@@ -80,6 +89,7 @@ class PermissionWork:
             topic=group.topic,
             actor=ending.share,
         )
+        return reply.left
 
     async def done(self, entries: Sequence[Entry]) -> None:
         """Takes entries off the list."""

@@ -6,12 +6,14 @@ Events come late, twice, or out of order, and the clocks of the broker's nodes d
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
 from store.events.kinds import NO_EVENTS, WantedEvents
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.scripts import script
+from store.redis.shards import Shards, as_shards
 
 REMEMBER_SECONDS = 600
 """How long a disconnect is remembered whose connect has not come yet."""
@@ -75,28 +77,32 @@ _DEVICES = script("presence_devices", list[Any])
 class Presence:
     """Its calls raise StoreAway, and those that change something StoreEmpty."""
 
-    def __init__(self, redis: RedisClient, max_devices: int = 0, events: WantedEvents = NO_EVENTS) -> None:
+    def __init__(
+        self, redis: RedisClient | Shards[RedisClient], max_devices: int = 0, events: WantedEvents = NO_EVENTS
+    ) -> None:
         """max_devices: one user may have online; 0: any number."""
-        self._redis = redis
+        self._shards = as_shards(redis)
         self._max_devices = max_devices
         self._events = events.arguments
 
     async def connected(self, *devices: Device) -> Came:
         """Adds connections; returns what changed by it."""
-        calls = []
-        for some in _parts(devices):
-            calls.append(
-                _CONNECT.call(
-                    more_keys=[*map(_gone, some)],
-                    more_arguments=_fields(some),
-                    users_per_bitmap=keys.USERS_PER_BITMAP,
-                    now=_now(),
-                    far=_FAR,
-                    max_devices=self._max_devices,
-                    **self._events,
+        replies: list[ConnectReply] = []
+        for redis, theirs in self._shards.parts(devices, attrgetter("uid")):
+            calls = []
+            for some in _parts(theirs):
+                calls.append(
+                    _CONNECT.call(
+                        more_keys=[*map(_gone, some)],
+                        more_arguments=_fields(some),
+                        users_per_bitmap=keys.USERS_PER_BITMAP,
+                        now=_now(),
+                        far=_FAR,
+                        max_devices=self._max_devices,
+                        **self._events,
+                    )
                 )
-            )
-        replies = await _CONNECT.run_each(self._redis, calls)
+            replies += await _CONNECT.run_each(redis, calls)
         too_many = [(int(uid), clientid.decode()) for reply in replies for uid, clientid in _pairs(reply.too_many)]
         return Came(sum(reply.devices for reply in replies), too_many)
 
@@ -112,11 +118,13 @@ class Presence:
 
     async def unlisted(self, *devices: Device) -> int:
         """Removes connections that the broker does not list; returns how many devices went offline by it."""
-        return sum([await self._leave("unlisted", some, []) for some in _parts(devices)])
+        parts = [some for _, theirs in self._shards.parts(devices, attrgetter("uid")) for some in _parts(theirs)]
+        return sum([await self._leave("unlisted", some, []) for some in parts])
 
     async def _leave(self, kind: str, devices: Sequence[Device], gone: Sequence[bytes]) -> int:
+        """Ends connections of users of one shard."""
         reply = await _DISCONNECT.run(
-            self._redis,
+            self._shards.of(devices[0].uid),
             more_keys=gone,
             more_arguments=_fields(devices),
             users_per_bitmap=keys.USERS_PER_BITMAP,
@@ -131,29 +139,37 @@ class Presence:
 
     async def devices(self, uids: Iterable[int]) -> dict[int, dict[str, int]]:
         """Returns for each user clientid to `connected_at` of their online devices, empty if offline. One round
-        trip."""
+        trip to each shard."""
         held = await self.connections(uids)
         return {uid: {each.clientid: each.connected_at for each in sorted(held[uid])} for uid in held}
 
     async def connections(self, uids: Iterable[int]) -> dict[int, list[Device]]:
-        """Returns for each user the connections of their devices; a moving device has several. One round trip."""
+        """Returns for each user the connections of their devices; a moving device has several. One round trip to
+        each shard."""
         found: dict[int, list[Device]] = {uid: [] for uid in uids}
-        calls = [
-            _DEVICES.call(more_arguments=some, users_per_bitmap=keys.USERS_PER_BITMAP) for some in _parts(list(found))
-        ]
-        for reply in await _DEVICES.run_each(self._redis, calls):
-            for uid, held in _pairs(reply):
-                found[int(uid)] = [
-                    each for clientid, value in _pairs(held) for each in _connections(int(uid), clientid, value)
-                ]
+        for redis, theirs in self._shards.parts(list(found), int):
+            calls = [
+                _DEVICES.call(more_arguments=some, users_per_bitmap=keys.USERS_PER_BITMAP) for some in _parts(theirs)
+            ]
+            for reply in await _DEVICES.run_each(redis, calls):
+                for uid, held in _pairs(reply):
+                    found[int(uid)] = [
+                        each for clientid, value in _pairs(held) for each in _connections(int(uid), clientid, value)
+                    ]
         return found
 
     async def everybody(self) -> AsyncIterator[list[Device]]:
         """Yields all connections, some at a time; those that begin or end meanwhile may be missing."""
+        for redis in self._shards:
+            async for some in self._everybody_of(redis):
+                yield some
+
+    async def _everybody_of(self, redis: RedisClient) -> AsyncIterator[list[Device]]:
         cursor = 0
         while True:
-            cursor, numbers = await self._redis.sscan(keys.BITMAPS, cursor, count=_AT_ONCE)
-            bitmaps: Any = await self._redis.mget(map(keys.bitmap, map(int, numbers))) if numbers else []
+            cursor, numbers = await redis.sscan(redis.key(keys.BITMAPS), cursor, count=_AT_ONCE)
+            names = [redis.key(keys.bitmap(int(number))) for number in numbers]
+            bitmaps: Any = await redis.mget(names) if names else []
             users = [_users(int(number), bitmap or b"") for number, bitmap in zip(numbers, bitmaps, strict=True)]
             for uids in _parts([uid for some in users for uid in some]):
                 held = await self.connections(uids)
@@ -164,19 +180,25 @@ class Presence:
     async def seen_since(self, moment: int, limit: int) -> list[int]:
         """Returns the users seen since then (milliseconds), the latest first; everybody who connected is among
         them."""
-        uids: Any = await self._redis.zrevrangebyscore(keys.SEEN, "+inf", moment, 0, limit)
-        return list(map(int, uids))
+        latest: list[tuple[float, int]] = []
+        for redis in self._shards:
+            seen: Any = await redis.zrevrangebyscore(redis.key(keys.SEEN), "+inf", moment, 0, limit, withscores=True)
+            latest += [(at, int(uid)) for uid, at in seen]
+        if self._shards.count > 1:
+            latest.sort(reverse=True)
+        return [uid for _, uid in latest[:limit]]
 
     async def last_seen(self, uid: int) -> int | None:
         """Returns when the user was last seen, in milliseconds, up to an hour behind; None: never, or too long
         ago."""
-        seen = await self._redis.zscore(keys.SEEN, str(uid))
+        redis = self._shards.of(uid)
+        seen = await redis.zscore(redis.key(keys.SEEN), str(uid))
         return None if seen is None else int(seen)
 
     async def counts(self) -> tuple[int, int]:
         """Returns users and devices online now."""
-        users, devices = await self._redis.hmget(keys.PRESENCE, ["users", "devices"])
-        return int(users or 0), int(devices or 0)
+        counts = [await redis.hmget(redis.key(keys.PRESENCE), ["users", "devices"]) for redis in self._shards]
+        return sum(int(users or 0) for users, _ in counts), sum(int(devices or 0) for _, devices in counts)
 
 
 def _now() -> int:

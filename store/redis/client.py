@@ -14,6 +14,7 @@ from redis.asyncio.client import Pipeline, PubSub
 
 from store.closed_transport import is_closed_transport
 from store.errors import NodeChanged, RedisRefused, ScriptUnknown, StoreAway
+from store.redis import keys
 
 _SILENCE_SECONDS = 5.0
 
@@ -81,9 +82,16 @@ class RedisClient(Redis):
     """Its calls raise StoreAway, and RedisRefused for an error that Redis replies.
 
     A command that was not carried out because the shard has moved to another node is repeated there, once.
+
+    prefix: how the keys of its shard begin. Scripts run on these keys, though they are given those of the home.
     """
 
     resolver: Resolver
+    prefix = keys.PREFIX
+
+    def key(self, name: bytes) -> bytes:
+        """Returns the key of this name in the client's shard."""
+        return keys.in_shard(name, self.prefix)
 
     @property
     def connects(self) -> int:

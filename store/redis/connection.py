@@ -16,24 +16,29 @@ _MAX_CONNECTIONS = 10_000
 """As many as Redis takes by itself. redis-py's own bound of 100 fails the 101st command at a time."""
 
 
-def resolver(url: str) -> NodeResolver:
-    """Returns what finds the node of the store, for all clients of a process. Raises ValueError."""
-    return NodeResolver(url, keys.PREFIX)
+def resolver(url: str, prefix: bytes = keys.PREFIX) -> NodeResolver:
+    """Returns what finds the node of the shard whose keys begin so, for all clients of a process. Raises ValueError."""
+    return NodeResolver(url, prefix)
 
 
 def connect(
-    where: str | NodeResolver, *, timeout: float = 2.0, blocking: bool = False, single: bool = False
+    where: str | NodeResolver,
+    *,
+    timeout: float = 2.0,
+    blocking: bool = False,
+    single: bool = False,
+    prefix: bytes = keys.PREFIX,
 ) -> RedisClient:
     """Returns a client whose commands end within `timeout` seconds; a `blocking` one waits for its answers as long as
     asked.
 
     where: an URL as in IM_REDIS_URL, or what is shared with other clients of it. A `single` client has one connection,
-    for a caller whose commands must follow each other on it.
+    for a caller whose commands must follow each other on it. prefix: how the keys of its shard begin.
 
     A command is never repeated behind the caller's back: what was written but not answered is the caller's to know.
     Raises ValueError for an URL that is malformed.
     """
-    found = resolver(where) if isinstance(where, str) else where
+    found = resolver(where, prefix) if isinstance(where, str) else where
     connection_class, options = connections_to(found)
     pool = ConnectionPool(
         connection_class,
@@ -50,6 +55,7 @@ def connect(
     client = RedisClient(connection_pool=pool, single_connection_client=single)
     client.auto_close_connection_pool = True
     client.resolver = found
+    client.prefix = prefix
     return client
 
 

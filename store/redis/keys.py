@@ -1,19 +1,57 @@
-"""The only place that knows Redis key names and shards.
+"""The only place that knows Redis key names, and how those of a shard begin.
 
-A shard is a hash tag, so that everything one script touches lies on one node of a Redis Cluster. There is one
-shard until scale-out is built; the keys carry the tag from the first day.
+A shard is a hash tag, so that everything one script touches lies on one node of a Redis Cluster. All names here are
+those of the home, shard 0; `in_shard` gives a key of the same name in another shard.
 """
 
+from functools import cache
 from hashlib import blake2b
+from itertools import count
+
+from redis.crc import key_slot
 
 PREFIX = b"im:{s0}:"
+_SLOTS = 16384
+
+
+@cache
+def shard_prefix(shard: int, shards: int) -> bytes:
+    """Returns how keys of a shard begin, of so many.
+
+    Their slots lie in as many equal ranges as there are shards: where each node of a cluster has a range, each has as
+    many shards as the others, or one more.
+    """
+    if shard == 0:
+        return PREFIX
+    tags = (b"s%d.%d" % (shard, number) for number in count())
+    return b"im:{%b}:" % next(tag for tag in tags if key_slot(tag) * shards // _SLOTS == shard)
+
+
+def in_shard(key: bytes, prefix: bytes) -> bytes:
+    """Returns the key of the same name in the shard whose keys begin so."""
+    return prefix + key[len(PREFIX) :]
+
 
 LAYOUT = PREFIX + b"layout"
 """String: the number of the layout in which the store was written, `store/timelines/layout.py`."""
 EPOCH = PREFIX + b"epoch:2"
 """String: the random name of this life of the store. Absent: Redis is empty and must be rebuilt first."""
 CLOCK = PREFIX + b"clock"
-"""String: the highest id given so far, microseconds since the Unix epoch."""
+"""String: the highest id given so far, microseconds since the Unix epoch; in a shard beside the home the id up to which
+it has everything."""
+SHARDS = PREFIX + b"shards"
+"""String: how many shards the store has; absent where it has one."""
+LINKS = PREFIX + b"links"
+"""Hash, in the home: `life`, the number of the home's life; and by shard the id of the newest entry of its link."""
+LINK_PREFIX = PREFIX + b"link:"
+"""What the names of the streams start with, in the home, that have what is to be applied in another shard; then the
+shard. Entry id `<id>-0`, fields `p` (the id of the entry before), `l` (life), `c` (complete up to), `d` (items)."""
+LINK_BYTES = PREFIX + b"link:bytes"
+"""String: bytes of data on all links."""
+LINKS_LOCK = PREFIX + b"links:lock"
+"""String: held by the process that carries what nobody else does."""
+APPLIED = PREFIX + b"applied"
+"""Hash, in a shard: `life` and `id` of the newest entry of its link that was applied there."""
 WINDOW = PREFIX + b"window"
 """String: how far back the timelines are kept, microseconds: by all processes, whatever window each was given."""
 OUTBOX = PREFIX + b"outbox:2"
@@ -104,8 +142,8 @@ EVENTS_STOPPED = PREFIX + b"ev:stopped"
 BUDGET_PREFIX = PREFIX + b"b:"
 """Start of the names of what senders have written in a minute, bytes; only of those who wrote much, or to groups."""
 
-HANDED_IN = ("stream", "lease")
-"""Names in the headers of scripts that work on one of several keys: a list of work, a lease."""
+HANDED_IN = ("stream", "lease", "link")
+"""Names in the headers of scripts that work on one of several keys: a list of work, a lease, a link."""
 
 BANS = PREFIX + b"bans"
 """Sorted set: banned user by when that ends (milliseconds); some have ended."""
@@ -125,6 +163,12 @@ CHANNEL_MAP_PREFIX = PREFIX + b"chan:"
 """What the names of users' maps of channels start with."""
 GROUP_PREFIX = PREFIX + b"g:"
 """What groups' names start with."""
+HERE_PREFIX = PREFIX + b"gh:"
+"""What the names of the sorted sets start with of the members of a group that a shard has, where there are several
+shards; then the gid. Member by the id at which they joined."""
+GROUP_SHARDS_PREFIX = PREFIX + b"gs:"
+"""What the names of the hashes start with, in the home, that count a group's members by shard, but for the home's own;
+then the gid."""
 MUTES_PREFIX = PREFIX + b"gx:"
 """What the names of groups' mutes start with."""
 BAN_PREFIX = PREFIX + b"ban:"

@@ -18,6 +18,7 @@ _PROPAGATING_SECONDS = 30
 _WATCHING_SECONDS = 5
 _SWEEPING_SECONDS = 10
 _DELIVERING_SECONDS = 15
+_CARRYING_SECONDS = 10
 
 
 class Lease:
@@ -85,6 +86,11 @@ def rebuilding(redis: RedisClient) -> Lease:
 def propagating(redis: RedisClient) -> Lease:
     """Returns the lease of bringing a change of very many holders of a tag to each of them."""
     return Lease(redis, keys.PROPAGATE_LOCK, _PROPAGATING_SECONDS)
+
+
+def carrying(redis: RedisClient) -> Lease:
+    """Returns the lease of carrying what was put on links and nobody carried."""
+    return Lease(redis, keys.LINKS_LOCK, _CARRYING_SECONDS)
 
 
 def making_dormant(redis: RedisClient) -> PeriodicLease:

@@ -56,6 +56,13 @@ class LuaSource:
         """
         return self.call_of(more_keys, more_arguments, values)
 
+    def moved(self, call: Call, prefix: bytes) -> Call:
+        """Returns the call with the keys of the same names in the shard whose keys begin so."""
+        count = call[0]
+        if prefix == keys.PREFIX:
+            return call
+        return (count, *(keys.in_shard(key, prefix) for key in call[1 : count + 1]), *call[count + 1 :])
+
     def call_of(self, more_keys: Sequence[bytes], more_arguments: Sequence[Any], values: dict[str, Any]) -> Call:
         """Returns what `call` returns; it is given the values as a dictionary."""
         given = self._constants | values

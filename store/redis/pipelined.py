@@ -36,6 +36,7 @@ class RedisConnection:
 
     def __init__(self, redis: RedisClient) -> None:
         """redis: says where to connect, and as whom. connects: how often it has connected."""
+        self.prefix = redis.prefix
         self._pool: Any = redis.connection_pool
         self._resolver = redis.resolver
         self.connects = 0

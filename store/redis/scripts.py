@@ -5,7 +5,7 @@ Whatever a script's header and the rest do not agree on, this module, or that of
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Any, Generic, TypeVar, cast, get_type_hints
+from typing import Any, Generic, TypeVar, cast, get_origin, get_type_hints
 
 from store.errors import (
     AccountSpent,
@@ -65,7 +65,7 @@ class Script(Generic[Reply]):
 
         Raises what the script refuses with, or StoreAway for everything Redis itself says.
         """
-        call = self.source.call_of(more_keys, more_arguments, values)
+        call = self.source.moved(self.source.call_of(more_keys, more_arguments, values), redis.prefix)
         try:
             try:
                 return self._parse(await redis.execute_command("EVALSHA", self.source.digest, *call))
@@ -90,7 +90,7 @@ class Script(Generic[Reply]):
     async def _pipelined(self, redis: RedisClient, calls: Sequence[Call]) -> list[Reply]:
         pipeline = redis.pipeline(transaction=False)
         for call in calls:
-            pipeline.execute_command("EVALSHA", self.source.digest, *call)
+            pipeline.execute_command("EVALSHA", self.source.digest, *self.source.moved(call, redis.prefix))
         replies = await pipeline.execute(raise_on_error=False)
         for reply in replies:
             if isinstance(reply, Exception):
@@ -124,6 +124,8 @@ def _parser(source: LuaSource, reply: type[Reply]) -> Callable[[Any], Reply]:
         raise HeaderError(f"{source.name}.lua replies {source.header.reply}, and {reply.__name__} has {named}")
     hints = get_type_hints(reply)
     for field, codes in source.header.codes.items():
+        if get_origin(hints[field]) is list:
+            continue  # Its elements begin with a code, or are none.
         if not issubclass(hints[field], StrEnum) or not {*codes} <= {*hints[field]}:
             raise HeaderError(f"{source.name}.lua: {reply.__name__}.{field} does not know all of {codes}")
     return getattr(reply, "parse", lambda values: reply(*values))

@@ -7,7 +7,8 @@ one refuses at once.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -19,9 +20,11 @@ from store.redis import keys
 from store.redis.budget import COPY_BYTES, NOT_JUDGED, UNBOUNDED, Budget
 from store.redis.client import RedisClient
 from store.redis.connection import wait_for_replicas
+from store.redis.links import LinkEntry, Links
 from store.redis.memory import StoreMemory
 from store.redis.pipelined import RedisConnection
 from store.redis.scripts import script
+from store.redis.shards import Shards, as_shards
 from store.timelines.destinations import receivers
 
 _QUEUED_ENTRIES = 20_000
@@ -43,8 +46,20 @@ class AppendCode(StrEnum):
     FAILED = "FAILED"
 
 
+class AppendReply(NamedTuple):
+    """outcomes: of each entry, its id or a code. links: what is to be carried now."""
+
+    outcomes: list[int | bytes]
+    links: list[LinkEntry]
+
+    @classmethod
+    def parse(cls, reply: list[Any]) -> "AppendReply":
+        outcomes, links = reply
+        return cls(outcomes, [LinkEntry.parse(each) for each in links] if links else [])
+
+
 _LATER = AppendCode.LATER.encode()
-_SCRIPT = script("append", list[int | bytes])
+_SCRIPT = script("append", AppendReply)
 
 _GROUP = "group"
 
@@ -66,7 +81,7 @@ class Entry(NamedTuple):
 
     names: keys; kind: of the address; to: whom, or the channel; tail: its record without the id. weight: bytes that
     this writes into Redis, but for a group's fan-out: that the script bounds. charge: what Redis is to judge, see
-    `Budget`. received_at: by the broker, milliseconds.
+    `Budget`. received_at: by the broker, milliseconds. shards: of those in whose inboxes it belongs; None: all.
     """
 
     names: tuple[bytes, ...]
@@ -78,6 +93,7 @@ class Entry(NamedTuple):
     sender: str
     client_id: str
     received_at: int
+    shards: tuple[int, ...] | None = None
 
 
 class Appender:
@@ -88,7 +104,7 @@ class Appender:
 
     def __init__(
         self,
-        redis: RedisClient,
+        redis: RedisClient | Shards[RedisClient],
         *,
         connections: int = CONNECTIONS,
         window_us: int,
@@ -100,8 +116,13 @@ class Appender:
         memory: StoreMemory | None = None,
         events: WantedEvents = NO_EVENTS,
         on_batch: Callable[[int], object] | None = None,
+        links: Links | None = None,
     ) -> None:
-        self._connections = [RedisConnection(redis) for _ in range(connections)]
+        """links: to the other shards, if there are any."""
+        self._shards = as_shards(redis)
+        self._links = links or Links(self._shards, window_us=window_us)
+        self._carrying: set[asyncio.Task[None]] = set()
+        self._connections = [RedisConnection(self._shards.home) for _ in range(connections)]
         self._window_us = window_us
         self._repeat_seconds = repeat_seconds
         self._outbox_limit = outbox_limit
@@ -131,6 +152,7 @@ class Appender:
         self._stopping = True
         self._arrived.set()
         await asyncio.gather(*self._tasks)
+        await asyncio.gather(*self._carrying)
         for connection in self._connections:
             await connection.aclose()
 
@@ -154,7 +176,10 @@ class Appender:
             weight = len(tail) * 2 + len(uids) * COPY_BYTES + 256
             charge = self._charged(sender, client_id, weight, ts) if judged else NOT_JUDGED
             names: tuple[bytes, ...] = (repeat_key,)
-            return self._submit(Entry(names, "inbox", " ".join(uids), tail, weight, charge, sender, client_id, ts))
+            shards = tuple({self._shards.number(int(each)) for each in uids})
+            return self._submit(
+                Entry(names, "inbox", " ".join(uids), tail, weight, charge, sender, client_id, ts, shards)
+            )
         kind, judging = _judging(to)
         channel = to.channel
         names = (repeat_key, *judging, keys.channel(channel))
@@ -189,7 +214,7 @@ class Appender:
             self._in_flight += len(batch)
             try:
                 async with asyncio.timeout(_CALL_SECONDS):
-                    replies = await self._write(connection, [entry for entry, _ in batch])
+                    reply = await self._write(connection, [entry for entry, _ in batch])
             except Exception as error:
                 # What queued behind a call that failed would only wait for the next one to fail.
                 failure = StoreAway("append: Redis is too slow") if isinstance(error, TimeoutError) else error
@@ -202,20 +227,47 @@ class Appender:
             finally:
                 self._in_flight -= len(batch)
             later = []
-            for waiting, reply in zip(batch, replies, strict=True):
+            carried: defaultdict[int, list[LinkEntry]] = defaultdict(list)
+            for link in reply.links:
+                for mid in link.mids:
+                    carried[mid].append(link)
+            for waiting, outcome in zip(batch, reply.outcomes, strict=True):
                 entry, answer = waiting
-                if reply == _LATER:
+                if outcome == _LATER:
                     later.append(waiting)
                 elif answer.done():
                     continue
-                elif isinstance(reply, int):
-                    answer.set_result(Stored(reply, False))
-                    self.highest_id = max(self.highest_id, reply)
+                elif isinstance(outcome, int):
+                    self.highest_id = max(self.highest_id, outcome)
+                    stored = Stored(outcome, False)
+                    if outcome in carried:
+                        self._answer_after(self._links.carry(carried[outcome]), answer, stored)
+                    else:
+                        answer.set_result(stored)
                 else:
-                    self._answer_coded(entry, answer, reply.decode())
+                    self._answer_coded(entry, answer, outcome.decode())
             self._put_back(later)
             if self._on_batch is not None:
                 self._on_batch(len(batch) - len(later))
+
+    def _answer_after(
+        self, carrying: Coroutine[Any, Any, None], answer: asyncio.Future[Stored], stored: Stored
+    ) -> None:
+        """Answers once other shards have the message; while they do not, it counts as not stored."""
+
+        async def carry() -> None:
+            try:
+                await carrying
+            except Exception as error:
+                if not answer.done():
+                    answer.set_exception(error)
+            else:
+                if not answer.done():
+                    answer.set_result(stored)
+
+        task = asyncio.create_task(carry(), name="carry")
+        self._carrying.add(task)
+        task.add_done_callback(self._carrying.discard)
 
     def _take(self) -> list[tuple[Entry, asyncio.Future[Stored]]]:
         """Returns the next batch off the queue: at least one, and about half of all that is under way."""
@@ -251,13 +303,13 @@ class Appender:
         self._queued_groups = 0
         return batch
 
-    async def _write(self, connection: RedisConnection, entries: list[Entry]) -> list[int | bytes]:
+    async def _write(self, connection: RedisConnection, entries: list[Entry]) -> AppendReply:
         names: list[bytes] = []
         arguments: list[Any] = []
         for entry in entries:
             names += entry.names
             arguments += (entry.kind, entry.to, entry.tail, "" if entry.charge == NOT_JUDGED else entry.charge)
-        outcomes = await _SCRIPT.run(
+        reply = await _SCRIPT.run(
             connection,
             more_keys=names,
             more_arguments=arguments,
@@ -274,12 +326,16 @@ class Appender:
             **self._events,
         )
         await wait_for_replicas(connection, self._replicas)
-        return outcomes
+        return reply
 
     def _answer_coded(self, entry: Entry, answer: asyncio.Future[Stored], outcome: str) -> None:
         code, _, said = outcome.partition(" ")
         if code == AppendCode.REPEATED:
-            answer.set_result(Stored(int(said), True))
+            stored = Stored(int(said), True)
+            if self._shards.count > 1:
+                self._answer_after(self._links.reach(stored.mid, entry.shards), answer, stored)
+            else:
+                answer.set_result(stored)
         elif code == AppendCode.RATE:
             over = self._budget.close(entry.sender, entry.received_at)
             answer.set_exception(SenderOverBudget(over.retry_after, entry.client_id))

@@ -11,6 +11,7 @@ from store.archive.tables.changes import Change
 from store.record import Message
 from store.redis import keys
 from store.redis.client import RedisClient
+from store.redis.shards import Shards
 from store.timelines.destinations import destinations
 from store.timelines.spans import span
 
@@ -25,8 +26,9 @@ _MARGIN_US = 60_000_000
 
 
 class Comparison:
-    def __init__(self, redis: RedisClient, archive: Archive, *, window_us: int, sync_sender: bool) -> None:
-        self._redis = redis
+    def __init__(self, redis: Shards[RedisClient], archive: Archive, *, window_us: int, sync_sender: bool) -> None:
+        self._shards = redis
+        self._redis = redis.home
         self._archive = archive
         self._window_us = window_us
         self._sync_sender = sync_sender
@@ -75,22 +77,24 @@ class Comparison:
         """Returns whether a timeline of the message holds it, or each belongs to a user who was dormant then."""
         to = parse_stored(message.topic)
         uids, channel = destinations(to, message.sender, sync_sender=self._sync_sender)
-        if channel and await self._lies_in(keys.channel(channel), message.mid):
-            return True
+        for redis in self._shards if channel else ():
+            if await self._lies_in(redis, keys.channel(channel), message.mid):
+                return True
         written = bool(channel)
         for uid in uids:
-            if await self._lies_in(keys.inbox(int(uid), span(message.mid)), message.mid):
+            redis = self._shards.of(int(uid))
+            if await self._lies_in(redis, keys.inbox(int(uid), span(message.mid)), message.mid):
                 return True
             written = written or await self._was_active(uid, message.mid)
         if isinstance(to, Group):
             return await self._held_by_members(to.gid, message)
         return not written
 
-    async def _lies_in(self, timeline: bytes, mid: int) -> bool:
-        """Returns whether the timeline has the id, and Redis the body."""
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.zscore(timeline, str(mid))
-        pipeline.hexists(keys.bodies(span(mid)), str(mid))
+    async def _lies_in(self, redis: RedisClient, timeline: bytes, mid: int) -> bool:
+        """Returns whether the timeline of this shard has the id, and the shard the body."""
+        pipeline = redis.pipeline(transaction=False)
+        pipeline.zscore(redis.key(timeline), str(mid))
+        pipeline.hexists(redis.key(keys.bodies(span(mid))), str(mid))
         score, has_body = await pipeline.execute()
         return score is not None and bool(has_body)
 
@@ -105,16 +109,18 @@ class Comparison:
         for uid, joined in oldest:
             if joined > message.mid or (uid.decode() == message.sender and not self._sync_sender):
                 continue
-            if await self._lies_in(keys.inbox(int(uid), span(message.mid)), message.mid):
+            redis = self._shards.of(int(uid))
+            if await self._lies_in(redis, keys.inbox(int(uid), span(message.mid)), message.mid):
                 return True
             written = written or await self._was_active(uid.decode(), message.mid)
         return not written
 
     async def _was_active(self, uid: str, mid: int) -> bool:
         """Returns whether the user's inbox was written when a message got its id."""
-        since: Any = await self._redis.hget(keys.DORMANT, uid)
+        redis = self._shards.of(int(uid))
+        since: Any = await redis.hget(redis.key(keys.DORMANT), uid)
         if since is None:
-            return await self._redis.zscore(keys.UNSEEN, uid) is None
+            return await redis.zscore(redis.key(keys.UNSEEN), uid) is None
         return 0 < int(since) < mid
 
 

@@ -31,6 +31,12 @@ def require_known(layout: bytes | None) -> None:
         )
 
 
+def require_shards(layout: bytes | None, shards: bytes | None, count: int) -> None:
+    """layout, shards: what Redis has. Raises StoreUnknown."""
+    if layout is not None and int(shards or 1) != count:
+        raise StoreUnknown(f"the store in Redis has {int(shards or 1)} shards, and this process is to have {count}")
+
+
 async def take_over(redis: RedisClient, archive_all: Callable[[], Awaitable[object]]) -> bool:
     """Shuts out processes of the layout before, and archives what it has left in its outbox.
 
@@ -58,10 +64,10 @@ async def drop_earlier(redis: RedisClient, keep_lock: Callable[[], Awaitable[obj
 async def drop_before(redis: RedisClient, edge: int, kept_us: int) -> None:
     """Drops what lies before an id, of a window that was `kept_us` long. Raises StoreAway."""
     oldest = span(edge - kept_us) - MARGIN_SECONDS // SPAN_SECONDS - 1
-    names = [keys.bodies(number) for number in range(max(oldest, 0), span(edge))]
+    names = [redis.key(keys.bodies(number)) for number in range(max(oldest, 0), span(edge))]
     for start in range(0, len(names), _AT_ONCE):
         await redis.unlink(*names[start : start + _AT_ONCE])
-    async for found in _scan(redis, keys.INBOX_PREFIX):
+    async for found in _scan(redis, redis.key(keys.INBOX_PREFIX)):
         if outdated := [key for key in found if int(key.rpartition(b":")[2]) < span(edge)]:
             await redis.unlink(*outdated)
 

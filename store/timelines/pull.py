@@ -21,6 +21,7 @@ from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.pipelined import RedisConnection
 from store.redis.scripts import script
+from store.redis.shards import Shards, as_shards
 from store.states.state import UserState
 from store.timelines.hot_channels import HotChannels
 
@@ -83,7 +84,15 @@ class PullReply(NamedTuple):
         return cls(epoch.decode(), *ids, reset == 1, int(oldest or 0), int(awaited), *lists)
 
 
+class Awaited(NamedTuple):
+    """oldest: id in the outbox, 0 for none. awaited: the id below which nothing must wait there."""
+
+    oldest: int
+    awaited: int
+
+
 _SCRIPT = script("pull", PullReply)
+_AWAITED = script("archive_state", Awaited)
 
 
 def merge(
@@ -128,17 +137,17 @@ class Puller:
 
     def __init__(
         self,
-        redis: RedisClient | RedisConnection,
+        redis: RedisClient | RedisConnection | Shards[RedisClient],
         archive: Archive,
         outbox: Outbox,
         *,
         window_us: int,
         roaming_us: int,
         sync_sender: bool = True,
-        hot: HotChannels | None = None,
+        hot: HotChannels | Shards[HotChannels] | None = None,
     ) -> None:
-        self._redis = redis
-        self._hot = hot or HotChannels(redis, math.inf, lambda message: None)
+        self._shards: Shards[RedisClient | RedisConnection] = as_shards(redis)
+        self._hot = as_shards(hot) if hot else self._shards.map(_nothing_held)
         self._archive = archive
         self._outbox = outbox
         self._window_us = window_us
@@ -148,9 +157,11 @@ class Puller:
     async def pull(self, uid: int, cursor: int, limit: int, epoch: str = "") -> Pulled:
         """Returns up to `limit` messages after `cursor`. Raises UserBanned, StoreEmpty, StoreAway,
         ArchiveAway."""
-        offer = self._hot.offer()
+        shard = self._shards.number(uid)
+        hot = self._hot[shard]
+        offer = hot.offer()
         found = await _SCRIPT.run(
-            self._redis,
+            self._shards[shard],
             more_arguments=(GLOBAL.channel,),
             ban_key=keys.ban(uid),
             channel_map_key=keys.channel_map(uid),
@@ -166,17 +177,18 @@ class Puller:
             held_epoch=offer.epoch,
             at_hand=offer.text,
             tag_channels=TAG_CHANNELS,
+            is_home=int(shard == 0),
         )
-        self._hot.begin(found.epoch)
+        hot.begin(found.epoch)
         clock, boundary = found.clock, found.boundary
         lowest = found.lowest
         if found.reset:
             cursor = 0
         sources = [_source(found.merged, clock)]
         if found.read:
-            self._hot.missed(offer, (name.decode() for name in found.read))
+            hot.missed(offer, (name.decode() for name in found.read))
         for name, head, intervals, *newer in found.hot:
-            held = self._hot.take(offer, name.decode(), int(head), newer)
+            held = hot.take(offer, name.decode(), int(head), newer)
             cached = held.between(_intervals(intervals), max(cursor, boundary - 1), limit + 1)
             sources.append(_first(cached, limit, clock))
         older, newer_states = [_states(each) for each in found.states] if found.states else ([], [])
@@ -184,7 +196,11 @@ class Puller:
             sources.append(Source(newer_states, newer_states[-1].mid if found.states[1][0] else clock))
         start = max(cursor, lowest - 1)
         if start < boundary - 1:
-            await self._outbox.caught_up(found.awaited, found.oldest)
+            awaited = found.awaited, found.oldest
+            if shard > 0:
+                state = await _AWAITED.run(self._shards.home, below=boundary)
+                awaited = state.awaited, state.oldest
+            await self._outbox.caught_up(*awaited)
             sources.append(await self._archived(uid, _ranges(found.seen), start, boundary, clock, limit))
         merged, last_id, more = merge(sources, cursor, clock, limit)
         return Pulled(
@@ -214,6 +230,10 @@ def _states(reply: list[Any]) -> list[UserState]:
     """Returns states from `cut, name, id, value, …`."""
     flat = reply[1:]
     return [UserState(int(at), name, value) for name, at, value in zip(flat[::3], flat[1::3], flat[2::3], strict=True)]
+
+
+def _nothing_held(redis: RedisClient | RedisConnection) -> HotChannels:
+    return HotChannels(redis, math.inf, lambda message: None)
 
 
 def _ranges(reply: list[bytes]) -> list[VisibleRange]:

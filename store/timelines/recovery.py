@@ -24,11 +24,12 @@ from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.lease import Lease, rebuilding
 from store.redis.scripts import admit, script
+from store.redis.shards import Shards, as_shards
 from store.states.restore import restore_states
 from store.tags.restore import restore_tags
 from store.timelines.comparison import Comparison
 from store.timelines.destinations import destinations
-from store.timelines.layout import LAYOUT, drop_before, drop_earlier, require_known, take_over
+from store.timelines.layout import LAYOUT, drop_before, drop_earlier, require_known, require_shards, take_over
 
 _PAGE = 1000
 _COMPARE_SECONDS = 3
@@ -41,15 +42,22 @@ class StoreRecovery:
     """Checks whether Redis is complete, and rebuilds it if it is not."""
 
     def __init__(
-        self, redis: RedisClient, archive: Archive, archiver: Archiver, *, window_us: int, sync_sender: bool
+        self,
+        redis: RedisClient | Shards[RedisClient],
+        archive: Archive,
+        archiver: Archiver,
+        *,
+        window_us: int,
+        sync_sender: bool,
     ) -> None:
         """archiver: carries this outbox into this archive."""
-        self._redis = redis
+        self._shards = as_shards(redis)
+        self._redis = self._shards.home
         self._archive = archive
         self._archiver = archiver
         self._window_us = window_us
         self._sync_sender = sync_sender
-        self._comparison = Comparison(redis, archive, window_us=window_us, sync_sender=sync_sender)
+        self._comparison = Comparison(self._shards, archive, window_us=window_us, sync_sender=sync_sender)
         self._run = ""
         self._clock = 0
 
@@ -75,11 +83,11 @@ class StoreRecovery:
                     behind = await self._behind()
             except (ArchiveAway, TimeoutError) as error:
                 # Redis has what this process knows of; the archive is asked again until it answers.
-                await admit(self._redis)
+                await self._admit()
                 raise ArchiveAway(str(error) or f"no answer within {_COMPARE_SECONDS} s") from error
             if behind:
                 return await self.rebuild(known)
-        await admit(self._redis)
+        await self._admit()
         self._run, self._clock = run, clock
         return epoch
 
@@ -96,25 +104,35 @@ class StoreRecovery:
             if not held:
                 raise StoreEmpty("another process is rebuilding")
             await self._look()
-            await self._redis.delete(keys.EPOCH)
+            for redis in self._shards:
+                await redis.delete(redis.key(keys.EPOCH))
             # From here on nothing is written. What dormant users missed is nowhere but in the outbox until it is
             # archived, so only then is it forgotten who they are.
             converted = await self._archive_outbox(lease)
-            await self._redis.delete(keys.DORMANT, keys.UNSEEN)
+            for redis in self._shards:
+                await redis.delete(redis.key(keys.DORMANT), redis.key(keys.UNSEEN))
+            await self._begin_links()
             highest = max(await self._archive.highest_id(), known)
             lowest = max(highest, time.time_ns() // 1000)
-            await restore_groups(self._redis, self._archive.groups, lowest, lease.keep)
+            await restore_groups(self._shards, self._archive.groups, lowest, lease.keep)
             await restore_moderation(self._redis, self._archive.moderation, lease.keep)
             await restore_tags(self._redis, self._archive.tags, lease.keep)
             await restore_bans(self._redis, self._archive.operators, lease.keep)
             await restore_states(self._redis, self._archive.states, lease.keep)
             count = await self._put_back(highest, lease, progress)
             lowest = max(lowest, time.time_ns() // 1000)
-            epoch = await _BEGIN_EPOCH.run(
-                self._redis, new_epoch=secrets.token_urlsafe(4), lowest_clock=lowest, new_layout=LAYOUT
-            )
-            await self._redis.set(keys.WINDOW, self._window_us)
-            await admit(self._redis)
+            name, epoch = secrets.token_urlsafe(4), b""
+            # The home last: what it writes is applied in the others at once.
+            for redis in reversed([*self._shards]):
+                epoch = await _BEGIN_EPOCH.run(
+                    redis,
+                    new_epoch=name,
+                    lowest_clock=lowest,
+                    new_layout=LAYOUT,
+                    new_shards=self._shards.count,
+                )
+                await redis.set(redis.key(keys.WINDOW), self._window_us)
+            await self._admit()
         done = "store_converted" if converted else "store_rebuilt" if count else "store_begun"
         log.warning(done, epoch=epoch.decode(), layout=LAYOUT, messages=count)
         return epoch.decode()
@@ -134,11 +152,44 @@ class StoreRecovery:
 
     async def _look(self) -> tuple[str | None, int, str]:
         """Returns epoch, clock, and the name of this run of the Redis server. Raises StoreUnknown."""
-        state: Any = await self._redis.mget(keys.EPOCH, keys.CLOCK, keys.LAYOUT)
+        state: Any = await self._redis.mget(keys.EPOCH, keys.CLOCK, keys.LAYOUT, keys.SHARDS)
         server: Any = await self._redis.info("server")
-        epoch, clock, layout = state
+        epoch, clock, layout, shards = state
         require_known(layout)
-        return None if epoch is None else epoch.decode(), int(clock or 0), str(server["run_id"])
+        require_shards(layout, shards, self._shards.count)
+        run = str(server["run_id"])
+        for shard in self._shards.others:
+            redis = self._shards[shard]
+            other: Any = await redis.get(redis.key(keys.EPOCH))
+            run += f" {(await redis.info('server'))['run_id']}"
+            if other != epoch:
+                # It was emptied, or its rebuild was interrupted.
+                epoch = None
+        return None if epoch is None else epoch.decode(), int(clock or 0), run
+
+    async def _admit(self) -> None:
+        for redis in self._shards:
+            await admit(redis)
+
+    async def _begin_links(self) -> None:
+        """Begins another life of the home, whose links are empty: what was on them is put back from the archive.
+
+        Nobody writes meanwhile; what is still on its way of an earlier life is refused.
+        """
+        if self._shards.count == 1:
+            return
+        life = await self._redis.hincrby(keys.LINKS, "life", 1)
+        tails: Any = await self._redis.hgetall(keys.LINKS)
+        for shard in self._shards.others:
+            redis = self._shards[shard]
+            known: Any = await redis.hmget(redis.key(keys.APPLIED), "life", "id")
+            life = max(life, int(known[0] or 0) + 1)
+        for shard in self._shards.others:
+            redis, tail = self._shards[shard], tails.get(b"%d" % shard, b"0")
+            await redis.hset(redis.key(keys.APPLIED), mapping={"life": life, "id": tail})
+            await self._redis.delete(keys.LINK_PREFIX + b"%d" % shard)
+        await self._redis.hset(keys.LINKS, "life", str(life))
+        await self._redis.delete(keys.LINK_BYTES)
 
     async def _kept_shorter(self) -> bool:
         """Returns whether the window was raised before this process began: what lay beyond it is in the archive
@@ -146,12 +197,15 @@ class StoreRecovery:
         """
         if self._run:
             return False
-        kept = int(await self._redis.get(keys.WINDOW) or 0)
-        if kept > self._window_us:
-            # From now on this process drops what is older.
-            await self._redis.set(keys.WINDOW, self._window_us)
-            await drop_before(self._redis, time.time_ns() // 1000 - self._window_us, kept)
-        return kept < self._window_us
+        shorter = False
+        for redis in self._shards:
+            kept = int(await redis.get(redis.key(keys.WINDOW)) or 0)
+            if kept > self._window_us:
+                # From now on this process drops what is older.
+                await redis.set(redis.key(keys.WINDOW), self._window_us)
+                await drop_before(redis, time.time_ns() // 1000 - self._window_us, kept)
+            shorter = shorter or kept < self._window_us
+        return shorter
 
     async def _behind(self) -> bool:
         """Returns whether Redis lacks what the archive has of the time before this run of it."""
@@ -174,9 +228,14 @@ class StoreRecovery:
         return count
 
     async def _restore(self, page: Sequence[Message]) -> None:
-        arguments: list[Any] = []
+        parts: list[list[Any]] = [[] for _ in self._shards]
         for message in page:
             to = parse_stored(message.topic)
             uids, channel = destinations(to, message.sender, sync_sender=self._sync_sender)
-            arguments += (channel, " ".join(uids), message.mid, encode(message))
-        await _RESTORE.run(self._redis, more_arguments=arguments, window=self._window_us, now=time.time_ns() // 1000)
+            for shard, part in enumerate(parts):
+                here = [uid for uid in uids if self._shards.number(int(uid)) == shard]
+                if channel or here:
+                    part += (channel, " ".join(here), message.mid, encode(message))
+        for redis, part in zip(self._shards, parts, strict=True):
+            if part:
+                await _RESTORE.run(redis, more_arguments=part, window=self._window_us, now=time.time_ns() // 1000)

@@ -21,9 +21,12 @@ from store.redis import keys
 from store.redis.budget import COPY_BYTES, NOT_JUDGED, UNBOUNDED, Budget, account
 from store.redis.client import RedisClient
 from store.redis.connection import wait_for_replicas
+from store.redis.links import LinkEntry, Links
 from store.redis.memory import StoreMemory
 from store.redis.scripts import script
+from store.redis.shards import Shards
 from store.timelines.replacement_notices import ReplacementNotices
+from store.timelines.spans import span
 
 OPERATOR = 0
 """The actor who may recall anything but control messages, at any time."""
@@ -56,11 +59,13 @@ class ReplaceReply(NamedTuple):
     noticed: bool
     own_noticed: bool
     author: str
+    links: list[LinkEntry]
 
     @classmethod
     def parse(cls, reply: list[Any]) -> "ReplaceReply":
-        outcome, id_, noticed, own_noticed, author = reply
-        return cls(ReplaceOutcome(outcome.decode()), id_, noticed == 1, own_noticed == 1, author.decode())
+        outcome, id_, noticed, own_noticed, author, links = reply
+        entries = [LinkEntry.parse(each) for each in links]
+        return cls(ReplaceOutcome(outcome.decode()), id_, noticed == 1, own_noticed == 1, author.decode(), entries)
 
 
 class _Change(NamedTuple):
@@ -106,9 +111,14 @@ class Replacements:
         budget: Budget = UNBOUNDED,
         memory: StoreMemory | None = None,
         events: WantedEvents = NO_EVENTS,
+        shards: Shards[RedisClient] | None = None,
+        links: Links | None = None,
     ) -> None:
-        """redis: a client of one connection (`connect(…, single=True)`)."""
+        """redis: a client of one connection to the home (`connect(…, single=True)`). shards, links: where there are
+        several."""
         self._redis = redis
+        self._shards = shards or Shards([redis])
+        self._links = links or Links(self._shards, window_us=window_us)
         self._archive = archive
         self._outbox = outbox
         self._window_us = window_us
@@ -170,13 +180,21 @@ class Replacements:
             self._memory.require_room()
         charge = self._budget.charge_for_many(str(change.actor), change.received_at)
         author = str(change.actor) if change.actor != OPERATOR else ""
-        archived = b""
+        archived, looked = b"", 0
         notice = change.notice(change.to)
         while True:
             own = None
             if author not in ("", SERVICE) and isinstance(change.to, Inbox):
                 own = change.notice(Inbox(int(author)))
             reply = await self._run(change, charge, archived, author, notice, own)
+            if reply.outcome == ReplaceOutcome.UNKNOWN and self._shards.count > 1 and looked < 2:
+                looked += 1
+                if looked == 2:
+                    # Another change of it may have been on its way.
+                    await self._links.reach(time.time_ns())
+                if found := await self._in_other_shards(change):
+                    archived = found
+                    continue
             if reply.outcome == ReplaceOutcome.UNKNOWN and archived and change.actor != OPERATOR:
                 # Another change of it is not archived yet.
                 raise ChannelRefused("unknown_message")
@@ -186,11 +204,25 @@ class Replacements:
                 author = reply.author
             else:
                 break
+        if reply.outcome == ReplaceOutcome.REPEATED:
+            await self._links.reach(reply.id)
+        await self._links.carry(reply.links)
         self.highest_id = max(self.highest_id, reply.id)
         told = {change.to.topic: notice[1]} if reply.noticed else {}
         if reply.own_noticed and own is not None:
             told[Inbox(int(author)).topic] = own[1]
         return Replaced(reply.id, told)
+
+    async def _in_other_shards(self, change: _Change) -> bytes:
+        """Returns the message as another shard has it; b"" if none does."""
+        to = change.to
+        likely = self._shards.number(to.uid if isinstance(to, Inbox) else change.actor)
+        for shard in sorted(self._shards.others, key=lambda number: number != likely):
+            redis = self._shards[shard]
+            record = await redis.hget(redis.key(keys.bodies(span(change.mid))), str(change.mid))
+            if record is not None:
+                return bytes(record)  # type: ignore[arg-type]
+        return b""
 
     async def _archived(self, change: _Change) -> bytes:
         """Returns the message as the archive has it. Raises ChannelRefused; for operators also ArchiveAway.

@@ -12,6 +12,7 @@ import structlog
 from store.redis.client import RedisClient
 from store.redis.lease import making_dormant
 from store.redis.scripts import script
+from store.redis.shards import Shards, as_shards
 from store.timelines.spans import spans
 from store.workers import Worker
 
@@ -46,9 +47,11 @@ async def _alone() -> None:
 
 
 class Sweeper:
-    def __init__(self, redis: RedisClient, *, zombie_days: float, window_us: int, roaming_us: int) -> None:
+    def __init__(
+        self, redis: RedisClient | Shards[RedisClient], *, zombie_days: float, window_us: int, roaming_us: int
+    ) -> None:
         """window_us: what Redis keeps. roaming_us: how far back pulls reach."""
-        self._redis = redis
+        self._shards = as_shards(redis)
         self._zombie_ms = int(zombie_days * 86_400_000)
         self._window_us = window_us
         self._roaming_ms = roaming_us // 1000
@@ -64,8 +67,9 @@ class Sweeper:
         """
         now = time.time_ns() // 1_000_000
         skipped_before = now - self._roaming_ms - _UNSEEN_MARGIN_MS
-        while await _FORGET.run(self._redis, skipped_before=skipped_before, limit=_AT_ONCE) == _AT_ONCE:
-            pass
+        for redis in self._shards:
+            while await _FORGET.run(redis, skipped_before=skipped_before, limit=_AT_ONCE) == _AT_ONCE:
+                pass
         looked_at = spans(now * 1000 - self._window_us, now * 1000 + 60_000_000)
         limit = max(1, min(_AT_ONCE, _MAX_INBOXES // len(looked_at)))
         arguments: dict[str, Any] = {
@@ -75,20 +79,21 @@ class Sweeper:
             "last_span": looked_at[-1],
         }
         total = Swept()
-        while True:
-            found = await _SWEEP.run(self._redis, now=now, **arguments)
-            total = Swept(*(before + more for before, more in zip(total, found, strict=True)))
-            progress(total)
-            await keep_lease()
-            if found.examined < limit:
-                return total
+        for redis in self._shards:
+            found = None
+            while found is None or found.examined == limit:
+                found = await _SWEEP.run(redis, now=now, **arguments)
+                total = Swept(*(before + more for before, more in zip(total, found, strict=True)))
+                progress(total)
+                await keep_lease()
+        return total
 
     async def run(self, worker: Worker) -> None:
         """Sweeps once an hour, in whichever process comes first."""
         await worker.every(INTERVAL_SECONDS / 10, self._sweep_if_due)
 
     async def _sweep_if_due(self) -> None:
-        lease, began = making_dormant(self._redis), time.time_ns() // 1_000_000
+        lease, began = making_dormant(self._shards.home), time.time_ns() // 1_000_000
         if began - await lease.last() < INTERVAL_SECONDS * 1000:
             return
         async with lease.held() as held:

@@ -10,7 +10,8 @@ from store.timelines.spans import SPAN_SECONDS, span
 
 async def inboxes_of(redis: RedisClient, uid: int) -> list[bytes]:
     """Returns the names of a user's inboxes, of the oldest span first."""
-    return sorted([key async for key in redis.scan_iter(match=keys.INBOX_PREFIX + b"%d:*" % uid, count=1000)])
+    pattern = redis.key(keys.INBOX_PREFIX) + b"%d:*" % uid
+    return sorted([key async for key in redis.scan_iter(match=pattern, count=1000)])
 
 
 async def ids_in(redis: RedisClient, uid: int) -> list[int]:

@@ -6,7 +6,8 @@
 --    judged; give the next id, write the timelines (those of dormant users, and of users who were never seen, are skipped: they read the archive when they come).
 -- 3. Once so much was written to groups that others have waited long enough, later group messages are put off.
 -- 4. Write the bodies, each once for all its timelines; the events that are asked for, among them which receivers were
---    offline; and the outbox: as few entries as hold all messages, each under the id of its first message.
+--    offline; and the outbox: as few entries as hold all messages, each under the id of its first message; then what is
+--    for other shards, on their links.
 -- 5. Tell waiting pulls, once for the batch.
 --
 -- A repeat is recognised for `repeat_seconds`. `own_copies` is '1' if senders have their own messages in their inboxes.
@@ -20,14 +21,15 @@
 --
 -- The reply has for each entry the id, if it is new; 'REPEATED <id>'; 'LATER', if it was not reached; 'REFUSED <rule>',
 -- if the group does not take it, there is no such tag, or the receiver blocks the sender; 'RATE', if the sender may write
--- no more in that minute; 'FAILED <text>', if only this entry failed.
+-- no more in that minute; 'FAILED <text>', if only this entry failed. Then what is on links now, as `include/links.lua`
+-- says.
 --
 -- include batch outbox budget roles events blocks online
 -- guarded
--- KEYS heads (entry)...
+-- KEYS heads here_prefix group_shards_prefix (entry)...
 -- ARGV repeat_seconds:s own_copies:flag budget_least:bytes copy_bytes:bytes
 --   (kind:text to:text tail:text charge:text)...
--- REPLY outcomes=REPEATED|LATER|REFUSED|RATE|FAILED
+-- REPLY outcomes=REPEATED|LATER|REFUSED|RATE|FAILED links
 -- ERROR EMPTY BEHIND OUTBOXFULL
 
 local MAX_DELIVERIES = 2000
@@ -66,6 +68,7 @@ local claimed, claimed_mid, record, written
 
 local function undo(repeat_key, mid, timelines)
   erase(mid, timelines)
+  take_off_links(mid)
   redis.call('DEL', repeat_key)
 end
 
@@ -93,6 +96,12 @@ local function write_together()
   end
   if ok then
     ok, failure = pcall(put_into_outbox, mids[1] .. '-0', 'messages', data)
+    if ok then
+      ok, failure = pcall(write_links, mids[#mids])
+      if not ok then
+        take_from_outbox(mids[1] .. '-0', data)
+      end
+    end
   end
   if not ok then
     take_back_events(events_before)
@@ -105,18 +114,40 @@ local function write_together()
   together, mids, lengths, places, undoing, bytes_together, missed = {}, {}, {}, {}, {}, 0, {}
 end
 
--- Members of a write-mode group, and their names for waiting pulls. Read once for a batch.
+-- Members of a write-mode group in this shard, and their names for waiting pulls. Read once for a batch.
 local groups = {}
-local function members_of(members_key)
-  local group = groups[members_key]
+local function members_of(here_key)
+  local group = groups[here_key]
   if not group then
-    group = redis.call('ZRANGE', members_key, 0, -1)
+    group = redis.call('ZRANGE', here_key, 0, -1)
     find_dormant(group, dormant)
     find_unseen(group, dormant)
     group.names, group.told = table.concat(group, ' '), false
-    groups[members_key] = group
+    groups[here_key] = group
   end
   return group
+end
+
+-- The other shards that have members of a group, and how many members they have. Read once for a batch.
+local elsewhere = {}
+local function others_of(group_shards_key)
+  local others = elsewhere[group_shards_key]
+  if not others then
+    others = { count = 0 }
+    local counts = redis.call('HGETALL', group_shards_key)
+    for index = 1, #counts, 2 do
+      others[#others + 1] = tonumber(counts[index])
+      others.count = others.count + tonumber(counts[index + 1])
+    end
+    elsewhere[group_shards_key] = others
+  end
+  return others
+end
+
+-- Those that all messages to everybody go to.
+local all_others = {}
+for shard = 1, shards - 1 do
+  all_others[shard] = shard
 end
 
 -- The members of a group, or nil where its channel is written; or nothing and why it does not take the message.
@@ -133,7 +164,7 @@ local function admitted(key, channel, sender)
       return nil, 'REFUSED muted'
     end
   end
-  return group[1] == 'write' and members_of(KEYS[key + 1]) or nil
+  return group[1] == 'write' and members_of(shards > 1 and here_prefix .. string.match(channel, '%d+$') or KEYS[key + 1]) or nil
 end
 
 -- The sender, and the name of their account in the minute in which the broker received the message.
@@ -182,8 +213,9 @@ local function offline_members(members_key, members, sender)
 end
 
 -- Writes one message into the inboxes of users or, where these are nil, into a channel, and keeps it to be written with
--- others. away: the receivers who are offline, with spaces between ('': there are none).
-local function store(entry, repeat_key, uids, skipped, channel, channel_key, tail, away)
+-- others. away: the receivers who are offline, with spaces between ('': there are none). `item`, with the id and the
+-- record behind, goes on the links of other shards, and what `theirs` has by shard.
+local function store(entry, repeat_key, uids, skipped, channel, channel_key, tail, away, others, item, theirs)
   local id = last + entry
   local mid = digits(id)
   if not redis.call('SET', repeat_key, mid, 'NX', 'PXAT', repeat_until) then
@@ -195,6 +227,16 @@ local function store(entry, repeat_key, uids, skipped, channel, channel_key, tai
   else
     write_channel(channel_key, mid, written)
     redis.call('HSET', heads_key, channel, mid)
+  end
+  if others then
+    for _, shard in ipairs(others) do
+      put_on_link(shard, mid, { item[1], item[2], mid, record, item[3] })
+    end
+  end
+  if theirs then
+    for shard, uids_there in pairs(theirs) do
+      put_on_link(shard, mid, { 'inbox', uids_there, mid, record })
+    end
   end
   local count = #together + 1
   together[count] = record
@@ -210,19 +252,20 @@ local function store(entry, repeat_key, uids, skipped, channel, channel_key, tai
 end
 
 -- A private message to somebody who blocks others, or of a sender whose account has to be looked at.
-local function store_judged(entry, repeat_key, uids, tail, charge)
+local function store_judged(entry, repeat_key, uids, tail, charge, receiver, theirs)
   local known = redis.call('GET', repeat_key)
   if known then
     return 'REPEATED ' .. known
   end
   local sender, account = sender_of(tail)
-  if blockers and blockers[uids[1]] and is_blocked(uids[1], sender) then
+  if blockers and blockers[receiver] and is_blocked(receiver, sender) then
     return 'REFUSED blocked'
   end
   if charge ~= '' and is_spent(account) then
     return 'RATE'
   end
-  local id = store(entry, repeat_key, uids, dormant, nil, nil, tail, offline_receiver(uids[1], tail))
+  local id =
+    store(entry, repeat_key, uids, dormant, nil, nil, tail, offline_receiver(receiver, tail), nil, nil, theirs)
   if charge ~= '' then
     spend(account, tonumber(charge))
   end
@@ -248,9 +291,18 @@ local function store_for_group(entry, key, channel, tail, charge)
   end
   deliveries = deliveries + (members and #members or 1)
   local away = offline_members(KEYS[key + 2], members, sender)
-  local id = store(entry, KEYS[key], members, skipped, channel, KEYS[key + 3], tail, away)
+  local others, item
+  if shards > 1 then
+    others = others_of(group_shards_prefix .. string.match(channel, '%d+$'))
+    item = { 'channel', channel }
+    if members then
+      item = { 'group', string.match(channel, '%d+$'), own_copies ~= '1' and sender or nil }
+    end
+  end
+  local id = store(entry, KEYS[key], members, skipped, channel, KEYS[key + 3], tail, away, others, item)
   if charge ~= '' then
-    spend(account, tonumber(charge) + math.max(budget_least, #record * 2 + #written * copy_bytes))
+    local copies = #written + (others and (members and others.count or #others) or 0)
+    spend(account, tonumber(charge) + math.max(budget_least, #record * 2 + copies * copy_bytes))
   end
   if not members then
     news[#news + 1] = channel
@@ -271,7 +323,7 @@ local function store_for_tag(entry, key, channel, tail)
     return 'REFUSED unknown_tag'
   end
   news[#news + 1] = channel
-  return store(entry, KEYS[key], nil, dormant, channel, KEYS[key + 2], tail, everybody)
+  return store(entry, KEYS[key], nil, dormant, channel, KEYS[key + 2], tail, everybody, all_others, { 'channel', channel })
 end
 
 local key = FIRST_KEY
@@ -282,11 +334,12 @@ for entry = 1, entries do
   claimed = nil
   if kind == 'inbox' then
     local uid, other = string.match(to, '^(%d+) ?(%d*)$')
-    local uids = { uid, other ~= '' and other or nil }
+    local uids, theirs = by_shard({ uid, other ~= '' and other or nil })
     if charge == '' and not (blockers and blockers[uid]) then
-      ok, reply = pcall(store, entry, KEYS[key], uids, dormant, nil, nil, tail, offline_receiver(uid, tail))
+      local away = offline_receiver(uid, tail)
+      ok, reply = pcall(store, entry, KEYS[key], uids, dormant, nil, nil, tail, away, nil, nil, theirs)
     else
-      ok, reply = pcall(store_judged, entry, KEYS[key], uids, tail, charge)
+      ok, reply = pcall(store_judged, entry, KEYS[key], uids, tail, charge, uid, theirs)
     end
     news[#news + 1] = to
     key = key + 1
@@ -299,7 +352,8 @@ for entry = 1, entries do
     ok, reply = pcall(store_for_tag, entry, key, to, tail)
     key = key + 3
   else
-    ok, reply = pcall(store, entry, KEYS[key], nil, dormant, to, KEYS[key + 1], tail, everybody)
+    local item = { 'channel', to }
+    ok, reply = pcall(store, entry, KEYS[key], nil, dormant, to, KEYS[key + 1], tail, everybody, all_others, item)
     news[#news + 1] = to
     key = key + 2
   end
@@ -317,4 +371,4 @@ end
 write_together()
 finish_events()
 finish()
-return replies
+return { replies, links }

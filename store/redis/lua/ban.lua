@@ -3,12 +3,12 @@
 -- A ban ends by itself: its key expires. `ends_at`: 0 ends it. The reply has the id of the change, 0 if there is nothing
 -- to end.
 --
--- include batch outbox
+-- include batch one_shard outbox
 -- guarded
 -- KEYS ban bans bans_changed
 -- ARGV uid:uid ends_at:ms reason:text
 -- REPLY id
--- ERROR EMPTY BEHIND OUTBOXFULL
+-- ERROR EMPTY BEHIND OUTBOXFULL FAILED
 
 redis.call('ZREMRANGEBYSCORE', bans_key, '-inf', now_ms)
 if ends_at == 0 and redis.call('EXISTS', ban_key) == 0 then

@@ -1,9 +1,10 @@
--- Starts a life of the store, if it has none: a random name, and a clock above every id ever given.
+-- Starts a life of the store in this shard, if it has none: a name, and a clock above every id ever given. There are
+-- `new_shards`.
 --
 -- The reply is the epoch that counts now.
 --
--- KEYS epoch clock heads layout
--- ARGV new_epoch:text lowest_clock:us new_layout:text
+-- KEYS epoch clock heads layout shards
+-- ARGV new_epoch:text lowest_clock:us new_layout:text new_shards:count
 -- REPLY epoch
 
 -- A small hash is packed: when a pull asks for many of its fields, it is searched from its beginning for each. One with
@@ -11,6 +12,9 @@
 redis.call('HSET', heads_key, string.rep('-', 65), '0')
 
 redis.call('SET', layout_key, new_layout)
+if new_shards > 1 then
+  redis.call('SET', shards_key, string.format('%d', new_shards))
+end
 if redis.call('SET', epoch_key, new_epoch, 'NX') then
   local clock = math.max(tonumber(redis.call('GET', clock_key) or 0), lowest_clock)
   redis.call('SET', clock_key, string.format('%.0f', clock))

@@ -17,15 +17,16 @@
 -- there is none).
 --
 -- The reply: what became of it; the id of the change (0: there is none); 1 if the notice was written; the uids of those
--- told. SUCCESSION: nothing was done, as the notice must say that the uid becomes owner.
+-- told; what is on links now, as `include/links.lua` says. SUCCESSION: nothing was done, as the notice must say that the
+-- uid becomes owner.
 --
 -- include group_command memberships blocks writers
 -- guarded
--- KEYS permissions read_groups channel_map_prefix kicked user_groups groups_made
+-- KEYS permissions read_groups kicked user_groups groups_made
 -- ARGV command:text actor:text most_written:count most_read:count most_reading:count
 --   new_owner:text new_mode:text new_open:flag new_name:text successor:text
 --   most_groups:count most_made:count known_only:flag actor_topic:text (uid:uid tail:text)...
--- REPLY outcome=DONE|REPEATED|UNCHANGED|SUCCESSION id noticed uids
+-- REPLY outcome=DONE|REPEATED|UNCHANGED|SUCCESSION id noticed uids links
 -- ERROR EMPTY BEHIND OUTBOXFULL REFUSED RATE FAILED
 
 local limits = { write = most_written, read = most_read }
@@ -33,7 +34,7 @@ local DAY_SECONDS = 86400
 local MEMBERSHIP_BYTES = 256
 local known = redis.call('GET', repeat_key)
 if known then
-  return { 'REPEATED', tonumber(known), 0, {} }
+  return { 'REPEATED', tonumber(known), 0, {}, {} }
 end
 if charge ~= '' and is_spent(account) then
   return redis.error_reply('RATE')
@@ -140,7 +141,7 @@ elseif command == 'mode' then
 end
 if not changes then
   charge_for(0)
-  return { 'UNCHANGED', 0, 0, {} }
+  return { 'UNCHANGED', 0, 0, {}, {} }
 end
 
 -- The users who get one more read-mode group: those who join one, and those whose group becomes one.
@@ -181,7 +182,7 @@ elseif joined[owner] then
   end
   admins = without_admins(admins, function(uid) return uid == owner end)
   if owner ~= successor then
-    return { 'SUCCESSION', 0, 0, { owner } }
+    return { 'SUCCESSION', 0, 0, { owner }, {} }
   end
 end
 
@@ -213,7 +214,7 @@ local function store_all()
   for _, uid in ipairs(mode == 'write' and joining or {}) do
     staying[#staying + 1] = uid
   end
-  store_notice(mode, staying)
+  store_notice(mode, staying, joining)
 end
 
 local failure = store_or_undo(store_all)
@@ -243,9 +244,7 @@ put_into_outbox(change .. '-0', 'group', table.concat({
 if #joining > 0 then
   local parts = { gid, '0', '0' }
   for _, uid in ipairs(joining) do
-    local map = channel_map_prefix .. uid
-    local before = redis.call('HGET', map, channel)
-    redis.call('HSET', map, channel, (before and before .. ',' or '') .. change .. ':')
+    follow(uid, change, nil, digits(last))
     redis.call('ZADD', members_key, change, uid)
     redis.call('SREM', kicked_key, uid)
     count_group(user_groups_key, uid, 1)
@@ -277,5 +276,6 @@ if dismissed and left > 0 then
     redis.call('XADD', permissions_key, '*', 'a', actor, 'e', gid)
   end
 end
+write_links(digits(last))
 finish()
-return { 'DONE', tonumber(change), noticed, told }
+return { 'DONE', tonumber(change), noticed, told, links }

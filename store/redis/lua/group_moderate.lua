@@ -12,19 +12,20 @@
 --   mute: the users concerned, or everybody if `everybody`, until `new_until` (0: no longer).
 -- Then the users concerned.
 --
--- The reply: what became of it; the id of the change (0: there is none); 1 if the notice was written.
+-- The reply: what became of it; the id of the change (0: there is none); 1 if the notice was written; what is on links
+-- now, as `include/links.lua` says.
 --
 -- include group_command
 -- guarded
 -- KEYS -
 -- ARGV command:text actor:text changing_name:flag new_name:text changing_open:flag new_open:flag changing_notice:flag new_notice:text on:flag
 --   most_admins:count everybody:flag new_until:ms (uid:uid)...
--- REPLY outcome=DONE|REPEATED|UNCHANGED id noticed
+-- REPLY outcome=DONE|REPEATED|UNCHANGED id noticed links
 -- ERROR EMPTY BEHIND OUTBOXFULL REFUSED RATE FAILED
 
 local known = redis.call('GET', repeat_key)
 if known then
-  return { 'REPEATED', tonumber(known), 0 }
+  return { 'REPEATED', tonumber(known), 0, {} }
 end
 if charge ~= '' and is_spent(account) then
   return redis.error_reply('RATE')
@@ -95,7 +96,7 @@ else
 end
 if not changes then
   charge_for(0)
-  return { 'UNCHANGED', 0, 0 }
+  return { 'UNCHANGED', 0, 0, {} }
 end
 
 local change = digits(last + 1)
@@ -125,7 +126,7 @@ end
 redis.call('SET', clock_key, digits(last + 2))
 last = last + 1
 local failure = store_or_undo(function()
-  store_notice(group.mode, group.mode == 'write' and redis.call('ZRANGE', members_key, 0, -1) or {})
+  store_notice(group.mode, group.mode == 'write' and redis.call('ZRANGE', members_key, 0, -1) or {}, {})
 end)
 if failure then
   return failure
@@ -158,5 +159,6 @@ if command == 'mute' and everybody == '0' then
 end
 tell_changed(change, command, actor, uids)
 archive_messages()
+write_links(digits(last))
 finish()
-return { 'DONE', tonumber(change), 1 }
+return { 'DONE', tonumber(change), 1, links }

@@ -15,6 +15,8 @@
 -- name, the id above which it has all of it, and the id of the newest it knows of, with a space between. Then the names
 -- of channels everybody reads.
 --
+-- A quiet home moves its clock; that of another shard is the id up to which it has everything (`is_home`).
+--
 -- Redis may keep less than `window`, as another process began with a shorter one, or as a longer one is not rebuilt yet.
 --
 -- The reply: the epoch; the clock; the lowest id that a pull reaches; the boundary; 1 if the cursor belongs to another
@@ -30,7 +32,7 @@
 -- guarded
 -- KEYS epoch clock window ban heads dormant seen inbox_prefix channel_map channel_prefix propagating unseen states_prefix
 -- ARGV cursor:us most_records:count most_bytes:bytes caller_time:us window:us known_epoch:text uid:uid seen_fresh:ms
---   further:us held_epoch:text at_hand:text tag_channels:text (common:text)...
+--   further:us held_epoch:text at_hand:text tag_channels:text is_home:flag (common:text)...
 -- REPLY epoch clock lowest boundary reset oldest awaited merged read hot seen states
 -- ERROR EMPTY BANNED
 
@@ -64,7 +66,7 @@ local function digits(id)
 end
 
 -- A quiet store moves its clock here, so that cursors of quiet users do not age out of the window.
-if now - clock > 1000000 then
+if is_home == '1' and now - clock > 1000000 then
   clock = now
   redis.call('SET', clock_key, digits(clock))
 end

@@ -10,29 +10,30 @@
 -- `command`: recall or edit. `actor`: '0' is an operator. `kind`: of the address, inbox, group
 -- or channel; `to`: the uid, or the
 -- name of the channel. `oldest`: the message must not have a lower id (0: it may have any). `archived`: the message as
--- the archive has it, if Redis was asked before and does not have it ('': it was not). `before_id`, `behind_id`: what
+-- another shard has it, or the archive, if this one was asked before and does not have it ('': it was not). `before_id`, `behind_id`: what
 -- is before and behind the client id in the payload of an edited message. `author`: whose inbox beside the receiver's is told ('' if that is not known).
 -- `notice`: the control message without its id; `own_notice`: that to the author. `own_copies` is '1' if senders have
 -- their own messages in their inboxes. The actor's `account` may have `budget_most`, of which a command takes
 -- `budget_least` at least and each copy of a message `copy_bytes`, and is charged with `charge` beside what is written here ('': it is not judged).
 --
 -- The reply: what became of it; the id of the change, which is that of its control message, too (UNCHANGED: it had been
--- recalled before, by a change of this id); 1 if the control message was written; 1 if the author's was; the author.
+-- recalled before, by a change of this id); 1 if the control message was written; 1 if the author's was; the author; what
+-- is on links now, as `include/links.lua` says.
 -- AUTHOR: nothing was done, as the author has to be told. UNKNOWN: nothing was done; the archive may have the message once
 -- it has all that waits now.
 --
 -- include batch outbox budget replacing roles events blocks
 -- guarded
--- KEYS heads repeat group members channel
+-- KEYS heads repeat group members channel group_shards_prefix
 -- ARGV repeat_seconds:s command:text actor:text kind:text to:text topic:text mid:id oldest:us archived:text
 --   before_id:text behind_id:text
 --   author:text notice:text own_notice:text own_copies:flag account:text budget_least:bytes copy_bytes:bytes charge:text
--- REPLY outcome=DONE|REPEATED|UNCHANGED|AUTHOR|UNKNOWN id noticed own_noticed author
+-- REPLY outcome=DONE|REPEATED|UNCHANGED|AUTHOR|UNKNOWN id noticed own_noticed author links
 -- ERROR EMPTY BEHIND OUTBOXFULL REFUSED RATE FAILED
 
 local known = redis.call('GET', repeat_key)
 if known then
-  return { 'REPEATED', tonumber(known), 0, 0, '' }
+  return { 'REPEATED', tonumber(known), 0, 0, '', {} }
 end
 if charge ~= '' and is_spent(account) then
   return redis.error_reply('RATE')
@@ -53,13 +54,16 @@ if record == '' then
   if tonumber(mid) > last then
     return refuse('unknown_message')
   end
-  return { 'UNKNOWN', 0, 0, 0, '' }
+  return { 'UNKNOWN', 0, 0, 0, '', {} }
 end
 
--- What the archive had when it was asked is not what it will have.
+-- What the archive had when it was asked, or another shard, may not be what it will have.
 local oldest_waiting = oldest_in_outbox()
 if not lies_here and is_replacing(mid, mid, oldest_waiting) then
-  return { 'UNKNOWN', 0, 0, 0, '' }
+  local changed = string.match(record, '^%d+\n[^\n]*\n[^\n]*\n[^\n]*\n%d+\n[er](%d+)')
+  if tonumber(changed or 0) < newest_replacing(mid) then
+    return { 'UNKNOWN', 0, 0, 0, '', {} }
+  end
 end
 
 -- Judge.
@@ -108,7 +112,7 @@ if recalled_at then
     spend(account, tonumber(charge) + budget_least)
   end
   redis.call('SET', repeat_key, recalled_at, 'EX', repeat_seconds)
-  return { 'UNCHANGED', tonumber(recalled_at), 0, 0, '' }
+  return { 'UNCHANGED', tonumber(recalled_at), 0, 0, '', {} }
 end
 if is_late then
   return refuse('too_late')
@@ -129,7 +133,7 @@ if command == 'edit' and kind == 'inbox' and is_blocked(to, actor) then
   return refuse('blocked')
 end
 if kind == 'inbox' and author ~= sender then
-  return { 'AUTHOR', 0, 0, 0, sender }
+  return { 'AUTHOR', 0, 0, 0, sender, {} }
 end
 
 -- Write the control messages: the first has the id of the change.
@@ -150,7 +154,11 @@ local function tell_users(uids, id, tail)
   if kind == 'group' then
     find_unseen(uids, dormant)
   end
-  write_inboxes(uids, dormant, id, note(id, tail))
+  local here, others = by_shard(uids)
+  write_inboxes(here, dormant, id, note(id, tail))
+  for shard, theirs in pairs(others) do
+    put_on_link(shard, id, { 'inbox', theirs, id, records[#records] })
+  end
   news[#news + 1] = table.concat(uids, ' ')
 end
 
@@ -175,6 +183,16 @@ local function tell()
     redis.call('HSET', heads_key, to, change)
     news[#news + 1] = to
     noticed = dismissed and 0 or 1
+  end
+  -- Another shard writes it into its copy of the channel in any case, if it has members of a group that is read, or only
+  -- if the message lies there.
+  local reading = kind ~= 'group' or not members and not dismissed
+  for shard = 1, shards - 1 do
+    local has_readers = kind ~= 'group' or redis.call('HEXISTS', group_shards_prefix .. string.match(to, '%d+$'), shard) == 1
+    put_on_link(shard, change, { 'told', to, mid, change, records[1] or change .. '\n' .. notice, reading and has_readers })
+  end
+  if shards > 1 and not dismissed then
+    noticed = 1
   end
 end
 
@@ -201,6 +219,9 @@ record = table.concat({ mid, topic, sender, client_id, ts, form, payload }, '\n'
 if lies_here then
   redis.call('HSET', bodies_key, mid, record)
 end
+for shard = 1, shards - 1 do
+  put_on_link(shard, change, { 'replace', mid, record })
+end
 redis.call('SET', repeat_key, change, 'EX', repeat_seconds)
 if charge ~= '' then
   local bytes = #record * 2
@@ -221,5 +242,6 @@ if is_asked_for(event) then
   put_events(events_key, event, { table.concat({ change, topic, mid, actor }, '\n') })
 end
 finish_events()
+write_links(own_id)
 finish()
-return { 'DONE', tonumber(change), noticed, own_noticed, sender }
+return { 'DONE', tonumber(change), noticed, own_noticed, sender, links }

@@ -15,13 +15,13 @@
 -- The reply: what became of it; the id of the change (0: there was never any); 1 if the peer is told. UNKNOWN: nothing
 -- was done, as the archive has to be asked.
 --
--- include batch outbox budget states blocks writers
+-- include batch one_shard outbox budget states blocks writers
 -- guarded
 -- KEYS repeat group tag channel_map
 -- ARGV repeat_seconds:s uid:uid name:text value:text channel:text peer:text peer_name:text own_topic:text heard:text
 --   account:text budget_least:bytes charge:text
 -- REPLY outcome=DONE|REPEATED|UNCHANGED|UNKNOWN id told
--- ERROR EMPTY BEHIND OUTBOXFULL REFUSED RATE
+-- ERROR EMPTY BEHIND OUTBOXFULL REFUSED RATE FAILED
 
 local known = redis.call('GET', repeat_key)
 if known then

@@ -2,12 +2,12 @@
 --
 -- The reply has the id of the change. PROPAGATING: an earlier change is being propagated, propagate it first.
 --
--- include batch outbox holding
+-- include batch one_shard outbox holding
 -- guarded
 -- KEYS tag tags propagating former_prefix
 -- ARGV tag:text
 -- REPLY outcome=DONE|PROPAGATING id
--- ERROR EMPTY BEHIND OUTBOXFULL REFUSED
+-- ERROR EMPTY BEHIND OUTBOXFULL REFUSED FAILED
 
 local fields = redis.call('HMGET', tag_key, 'made', 'deleted', 'title', 'followable')
 if not fields[1] or fields[2] then

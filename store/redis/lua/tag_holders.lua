@@ -11,12 +11,12 @@
 -- The reply: what became of it; the id of the change (0: there is none); users the source gave it to; users it took it
 -- from.
 --
--- include batch outbox holding holders budget
+-- include batch one_shard outbox holding holders budget
 -- guarded
 -- KEYS tag propagating (repeat)...
 -- ARGV tag:text source:text repeat_seconds:s account:text charge:text adding:count (uid:uid)...
 -- REPLY outcome=DONE|REPEATED|UNCHANGED id added removed
--- ERROR EMPTY BEHIND OUTBOXFULL REFUSED RATE
+-- ERROR EMPTY BEHIND OUTBOXFULL REFUSED RATE FAILED
 
 local repeat_key = KEYS[FIRST_KEY]
 local actor = repeat_key and ARGV[FIRST_ARGUMENT] or channel

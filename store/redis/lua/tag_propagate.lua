@@ -7,12 +7,12 @@
 -- One step changes about `max_changed` users and looks at about `max_looked`. The reply: 1 if there is more to do;
 -- users looked at; users whose map was changed.
 --
--- include batch outbox holding holders
+-- include batch one_shard outbox holding holders
 -- guarded
 -- KEYS tag propagating former_prefix pages devices_prefix lines
 -- ARGV tag:text max_changed:count max_looked:count
 -- REPLY more looked changed
--- ERROR EMPTY BEHIND OUTBOXFULL
+-- ERROR EMPTY BEHIND OUTBOXFULL FAILED
 
 local actor = channel
 local PAGE, MAX_PAGES, MAX_LINES = 250, 20, 1000

@@ -2,12 +2,12 @@
 --
 -- The reply has the id of the change. PROPAGATING: the tag is being deleted, propagate it first.
 --
--- include batch outbox
+-- include batch one_shard outbox
 -- guarded
 -- KEYS tag tags propagating
 -- ARGV tag:text title:text followable:flag
 -- REPLY outcome=DONE|UNCHANGED|PROPAGATING id
--- ERROR EMPTY BEHIND OUTBOXFULL
+-- ERROR EMPTY BEHIND OUTBOXFULL FAILED
 
 local fields = redis.call('HMGET', tag_key, 'made', 'deleted', 'title', 'followable')
 local deleted = fields[2]

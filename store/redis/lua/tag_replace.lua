@@ -4,7 +4,7 @@
 -- `count` users were staged. The reply has the id of the change. PROPAGATING: an earlier change is being propagated,
 -- propagate it first.
 --
--- include batch outbox
+-- include batch one_shard outbox
 -- guarded
 -- KEYS tag propagating holders former staged staged_pages pages
 -- ARGV tag:text count:count

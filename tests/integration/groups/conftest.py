@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -29,6 +30,8 @@ from store.record import Message
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.connection import connect
+from store.redis.links import Links
+from store.redis.shards import Shards, on_one_server
 from store.timelines.append import Appender, Stored
 from store.timelines.hot_channels import CacheStats, HotChannels
 from store.timelines.pull import Puller
@@ -38,6 +41,8 @@ from tests.servers import RedisServer
 
 WINDOW_US = 7 * 86_400_000_000
 GID = 77
+SPREAD = [1, 10_000, 20_000, 2, 10_001]
+"""Users who do not all lie in the same of three shards."""
 _ids = itertools.count(1)
 NOTICES = GroupControlMessages("secret")
 REPLACED = ReplacementControlMessages("secret")
@@ -54,38 +59,47 @@ class Control(NamedTuple):
 class Store:
     """What a service has of the store. Commands get a new id unless they are given one."""
 
-    def __init__(self, url: str, directory: Path, limits: Limits, **settings: Any) -> None:
+    def __init__(self, url: str, directory: Path, limits: Limits, count: int = 1, **settings: Any) -> None:
+        """count: of shards."""
         self.url = url
-        self.redis = connect(url)
+        self.shards = on_one_server(url, count)
+        self.links = Links(self.shards, window_us=WINDOW_US)
+        self.redis = self.shards.home
         self.write_connection = connect(url, single=True)
         own_archive = f"sqlite:///{tempfile.mkdtemp(dir=directory)}/archive.db"
         self.archive = open_archive(settings.pop("archive_url", own_archive))
         self.outbox = Outbox(self.redis)
         self.archiver = Archiver(self.outbox, handlers(self.archive), DeadLetters(self.redis))
-        self.recovery = StoreRecovery(self.redis, self.archive, self.archiver, window_us=WINDOW_US, sync_sender=True)
+        self.recovery = StoreRecovery(self.shards, self.archive, self.archiver, window_us=WINDOW_US, sync_sender=True)
         bounds: dict[str, Any] = {"window_us": WINDOW_US, "repeat_seconds": 3600, "outbox_limit": 2**30, **settings}
         sync_sender = bounds.pop("sync_sender", True)
-        self.appender = Appender(self.redis, **bounds, sync_sender=sync_sender)
+        self.appender = Appender(self.shards, **bounds, sync_sender=sync_sender, links=self.links)
         self._bounds, self._limits = bounds, limits
         self.groups = self.new_groups()
         self.moderators = Moderators(self.redis, self.groups)
         self.seconds: list[CacheStats] = []
-        self.hot = HotChannels(self.redis, 1.0, read_report, self.seconds.append)
+        self.hot = HotChannels(self.shards.home, 1.0, read_report, self.seconds.append)
         """Its seconds pass when a test says so."""
-        self.puller = self.new_puller(self.hot)
+        self.puller = self.new_puller(Shards([self.hot]) if count == 1 else self.shards.map(self._not_hot))
         self.permissions = PermissionWork(self.redis)
         self.last_number = 0
         """What the last edit said."""
         self.replacements = Replacements(
             *(self.write_connection, self.archive, self.outbox),
             **{**bounds, "recall_seconds": 3600, "edit_seconds": 3600, "sync_sender": sync_sender},
+            shards=self.shards,
+            links=self.links,
         )
 
     def new_groups(self, **settings: Any) -> Groups:
-        return Groups(self.redis, self.write_connection, **{**self._bounds, "limits": self._limits, **settings})
+        given = {**self._bounds, "limits": self._limits, "links": self.links, **settings}
+        return Groups(self.shards, self.write_connection, **given)
 
-    def new_puller(self, hot: HotChannels, window_us: int = WINDOW_US) -> Puller:
-        return Puller(self.redis, self.archive, self.outbox, window_us=window_us, roaming_us=window_us, hot=hot)
+    def new_puller(self, hot: HotChannels | Shards[HotChannels], window_us: int = WINDOW_US) -> Puller:
+        return Puller(self.shards, self.archive, self.outbox, window_us=window_us, roaming_us=window_us, hot=hot)
+
+    def _not_hot(self, redis: RedisClient) -> HotChannels:
+        return HotChannels(redis, math.inf, read_report)
 
     async def start(self) -> None:
         await self.redis.flushall()
@@ -97,12 +111,14 @@ class Store:
     async def all_seen(self) -> None:
         """Everybody was there once: their inboxes are written."""
         now = time.time_ns() // 1_000_000
-        await self.redis.zadd(keys.SEEN, {str(uid): now for uid in range(1, 5001)})
+        for redis in self.shards:
+            await redis.zadd(redis.key(keys.SEEN), {str(uid): now for uid in [*range(1, 5001), *SPREAD]})
 
     async def stop(self) -> None:
         await self.appender.stop()
         await self.archive.close()
-        for client in (self.redis, self.write_connection):
+        await self.links.aclose()
+        for client in (*self.shards, self.write_connection):
             await client.aclose()
 
     async def command(self, kind: str, gid: int, actor: int, /, **arguments: Any) -> Changed:

@@ -22,15 +22,17 @@ from store.addresses import GLOBAL, Address, Group, Inbox
 from store.errors import ChannelRefused
 from store.groups.groups import Limits
 from store.record import Message
+from store.redis.client import RedisClient
+from store.redis.shards import Shards
 from store.timelines import hot_channels as hot
 from store.timelines.append import Stored
 from store.timelines.hot_channels import CacheStats, HotChannels
 from store.timelines.pull import Pulled, Puller
-from tests.integration.groups.conftest import Store
+from tests.integration.groups.conftest import SPREAD, Store
 from tests.integration.groups.model import Model
 from tests.servers import RedisServer
 
-USERS = [1, 2, 3, 4, 5]
+USERS = SPREAD
 GIDS = [71, 72, 73, 74]
 LIMITS = Limits(write=3, read=4, user=2, groups=3, made=2, known=False)
 DEVICES = 2
@@ -74,6 +76,8 @@ class Members(RuleBasedStateMachine):
     server: RedisServer
     directory: Path
     counts: list[CacheStats]
+    count: int
+    """How many shards there are."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,12 +95,13 @@ class Members(RuleBasedStateMachine):
         return self.runner.run(work)
 
     async def _start(self) -> None:
-        self.store = Store(self.server.url, self.directory, LIMITS)
+        self.store = Store(self.server.url, self.directory, LIMITS, self.count)
         await self.store.start()
-        self.hot: list[HotChannels] = [
-            HotChannels(self.store.redis, 0.5, read_report, self.counts.append) for _ in range(2)
-        ]
+        self.hot: list[Shards[HotChannels]] = [self.store.shards.map(self._new_hot) for _ in range(2)]
         self.pullers: list[Puller] = [self.store.new_puller(each) for each in self.hot]
+
+    def _new_hot(self, redis: RedisClient) -> HotChannels:
+        return HotChannels(redis, 0.5, read_report, self.counts.append)
 
     def teardown(self) -> None:
         for number, device in enumerate(self.devices):
@@ -366,7 +371,7 @@ class Members(RuleBasedStateMachine):
 
         async def work() -> Any:
             ids, waiting = zip(*(self._say(sender, gid) for sender, gid in said), strict=True)
-            syncing = asyncio.gather(*(each.step() for each in self.hot))
+            syncing = asyncio.gather(*(each.step() for hot_ in self.hot for each in hot_))
             pulls = asyncio.gather(*(self._pulled(process, each, each.cursor, limit) for each, process in pulling))
             stored = await asyncio.gather(*waiting, return_exceptions=True)
             await syncing
@@ -384,7 +389,10 @@ class Members(RuleBasedStateMachine):
 
     @rule(process=processes, seconds=st.sampled_from([1.0, 1.0, 5.0]))
     def let_a_second_pass(self, process: int, seconds: float) -> None:
-        self.run(self.hot[process].step(seconds))
+        self.run(self._step(process, seconds))
+
+    async def _step(self, process: int, seconds: float) -> None:
+        await asyncio.gather(*(each.step(seconds) for each in self.hot[process]))
 
     @rule(empty=st.booleans())
     def begin_another_epoch(self, empty: bool) -> None:
@@ -401,12 +409,15 @@ class Members(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.parametrize("count", [1, 3])
 def test_every_device_sees_what_the_model_says(
-    redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     monkeypatch.setattr(hot, "CHANNEL_BYTES", hot.CHANNEL_BYTES)  # each example sets its own
     counts: list[CacheStats] = []
-    machine = type("Members", (Members,), {"server": redis_server, "directory": tmp_path, "counts": counts})
+    machine = type(
+        "Members", (Members,), {"server": redis_server, "directory": tmp_path, "counts": counts, "count": count}
+    )
     valkey = "valkey" in str(redis_server.arguments[0])
     examples = 15 if valkey else 60
     run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=40))

@@ -18,7 +18,15 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multiple, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    multiple,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from hooks.messaging.replacement_notices import ReplacementControlMessages
 from store.addresses import GLOBAL, Inbox, parse_stored
@@ -33,6 +41,8 @@ from store.presence.presence import Device, Presence
 from store.record import SERVICE
 from store.redis import keys
 from store.redis.connection import connect
+from store.redis.links import Links
+from store.redis.shards import on_one_server
 from store.states.state import UserState, mark
 from store.states.states import StateChange, States
 from store.timelines.append import Appender, Stored
@@ -46,9 +56,10 @@ from tests.servers import RedisServer
 WINDOW_US = 7 * 86_400_000_000
 MOMENT_US = 50_000
 """What Redis keeps once the window has passed."""
-USERS = [1, 2, 3]
+USERS = [1, 10_000, 20_000]
+"""Where there are three shards, each of them has one."""
 BROKEN = 4
-"""A user whose inbox cannot be written."""
+"""A user of the home whose inbox cannot be written."""
 DEVICES = 2
 EVERYBODY = "business/global"
 
@@ -79,6 +90,8 @@ class Phone:
 class Sequence(RuleBasedStateMachine):
     server: RedisServer
     directory: Path
+    count: int
+    """How many shards there are."""
 
     sent = Bundle("sent")
 
@@ -110,21 +123,27 @@ class Sequence(RuleBasedStateMachine):
         self.run(self._start(unseen))
 
     async def _start(self, unseen: bool) -> None:
-        self.redis = connect(self.server.url)
+        self.shards = on_one_server(self.server.url, self.count)
+        self.redis = self.shards.home
+        self.links = Links(self.shards, window_us=WINDOW_US)
         await self.redis.flushall()
         archive_file = tempfile.mkdtemp(dir=self.directory)
         self.archive = open_archive(f"sqlite:///{archive_file}/archive.db")
         await self.archive.migrate()
         self.outbox = Outbox(self.redis)
         self.archiver = Archiver(self.outbox, handlers(self.archive), DeadLetters(self.redis))
-        self.recovery = StoreRecovery(self.redis, self.archive, self.archiver, window_us=WINDOW_US, sync_sender=True)
+        self.recovery = StoreRecovery(self.shards, self.archive, self.archiver, window_us=WINDOW_US, sync_sender=True)
         await self.recovery.ensure()
         if not unseen:
-            await self.redis.zadd(keys.SEEN, {str(uid): time.time_ns() // 1_000_000 for uid in USERS})
+            for uid in USERS:
+                redis = self.shards.of(uid)
+                await redis.zadd(redis.key(keys.SEEN), {str(uid): time.time_ns() // 1_000_000})
         await self._break_inbox()
-        self.appender = Appender(self.redis, window_us=WINDOW_US, repeat_seconds=3600, outbox_limit=2**30)
+        self.appender = Appender(
+            self.shards, window_us=WINDOW_US, repeat_seconds=3600, outbox_limit=2**30, links=self.links
+        )
         self.appender.start()
-        self.puller = Puller(self.redis, self.archive, self.outbox, window_us=WINDOW_US, roaming_us=WINDOW_US)
+        self.puller = Puller(self.shards, self.archive, self.outbox, window_us=WINDOW_US, roaming_us=WINDOW_US)
         self.writing = connect(self.server.url, single=True)
         self.replacements = Replacements(
             *(self.writing, self.archive, self.outbox),
@@ -133,6 +152,8 @@ class Sequence(RuleBasedStateMachine):
             outbox_limit=2**30,
             recall_seconds=3600,
             edit_seconds=3600,
+            shards=self.shards,
+            links=self.links,
         )
         self.state_changes = States(
             *(self.writing, self.archive), window_us=WINDOW_US, repeat_seconds=3600, outbox_limit=2**30
@@ -154,7 +175,9 @@ class Sequence(RuleBasedStateMachine):
         await self.appender.stop()
         await self.writing.aclose()
         await self.archive.close()
-        await self.redis.aclose()
+        await self.links.aclose()
+        for redis in self.shards:
+            await redis.aclose()
 
     # What users and the lists know
 
@@ -329,14 +352,17 @@ class Sequence(RuleBasedStateMachine):
     def command(self) -> str:
         return f"c{next(self.client_ids)}"
 
+    @precondition(lambda self: self.count == 1)
     @rule(user=users, key=st.sampled_from(["a", "b"]), value=st.sampled_from([1, 2, None]))
     def set(self, user: int, key: str, value: int | None) -> None:
         self.note_states(self.run(self.state_changes.set(user, key, value, command_id=self.command())))
 
+    @precondition(lambda self: self.count == 1)
     @rule(user=users, on=st.booleans())
     def block(self, user: int, on: bool) -> None:
         self.note_states(self.run(self.state_changes.block(user, BROKEN, on=on, command_id=self.command())))
 
+    @precondition(lambda self: self.count == 1)
     @rule(user=users, message=sent)
     def read(self, user: int, message: Sent) -> None:
         """The peer is told where they sent the message."""
@@ -429,27 +455,32 @@ class Sequence(RuleBasedStateMachine):
         """
         self.carry_into_the_archive()
         self.run(self._trim(ids_stay))
-        self.puller = Puller(self.redis, self.archive, self.outbox, window_us=MOMENT_US, roaming_us=WINDOW_US)
+        self.puller = Puller(self.shards, self.archive, self.outbox, window_us=MOMENT_US, roaming_us=WINDOW_US)
         self.below_redis = True
 
     async def _trim(self, ids_stay: bool) -> None:
         edge = time.time_ns() // 1000 - MOMENT_US
-        async for bodies in self.redis.scan_iter(match=keys.BODIES_PREFIX + b"*"):
-            if old := [mid for mid in await self.redis.hkeys(bodies) if int(mid) < edge]:
-                await self.redis.hdel(bodies, *old)
-        inboxes = [inbox for uid in USERS for inbox in await inboxes_of(self.redis, uid)]
-        for timeline in (*inboxes, keys.channel(GLOBAL.channel)):
-            if not ids_stay:
-                await self.redis.zremrangebyscore(timeline, "-inf", edge)
+        for redis in self.shards:
+            async for bodies in redis.scan_iter(match=redis.key(keys.BODIES_PREFIX) + b"*"):
+                if old := [mid for mid in await redis.hkeys(bodies) if int(mid) < edge]:
+                    await redis.hdel(bodies, *old)
+            inboxes = [inbox for uid in USERS for inbox in await inboxes_of(redis, uid)]
+            for timeline in (*inboxes, redis.key(keys.channel(GLOBAL.channel))):
+                if not ids_stay:
+                    await redis.zremrangebyscore(timeline, "-inf", edge)
 
     @rule(user=users)
     def connect(self, user: int) -> None:
-        self.run(Presence(self.redis).connected(Device(user, f"{user}-phone", time.time_ns() // 1_000_000)))
+        self.run(Presence(self.shards).connected(Device(user, f"{user}-phone", time.time_ns() // 1_000_000)))
+
+    @rule()
+    def look_after_the_links(self) -> None:
+        self.run(self.links.step())
 
     @rule()
     def let_everybody_sleep(self) -> None:
         """Makes all users dormant; the next pull of each makes them active."""
-        self.run(Sweeper(self.redis, zombie_days=-1, window_us=WINDOW_US, roaming_us=WINDOW_US).sweep())
+        self.run(Sweeper(self.shards, zombie_days=-1, window_us=WINDOW_US, roaming_us=WINDOW_US).sweep())
         self.below_redis = True
 
     @rule()
@@ -483,6 +514,9 @@ class Sequence(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(180)
-def test_each_device_receives_each_message_once_and_in_order(redis_server: RedisServer, tmp_path: Path) -> None:
-    machine = type("Sequence", (Sequence,), {"server": redis_server, "directory": tmp_path})
+@pytest.mark.parametrize("count", [1, 3])
+def test_each_device_receives_each_message_once_and_in_order(
+    redis_server: RedisServer, tmp_path: Path, count: int
+) -> None:
+    machine = type("Sequence", (Sequence,), {"server": redis_server, "directory": tmp_path, "count": count})
     run_state_machine_as_test(machine, settings=settings(max_examples=100, stateful_step_count=30))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from store.redis import keys
 from store.redis.scripts import Script
 
 Answer = Callable[[list[Any], list[Any]], Any]
@@ -14,6 +15,8 @@ class FakeRedis:
 
     scripts: by name what a script replies. calls: the names of the scripts that ran.
     """
+
+    prefix = keys.PREFIX
 
     def __init__(self) -> None:
         self.now = 0

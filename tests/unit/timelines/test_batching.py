@@ -8,6 +8,7 @@ import pytest
 
 from store.addresses import Group, Inbox
 from store.errors import ChannelRefused, EntryFailed, Overloaded, SenderOverBudget, StoreAway
+from store.redis import keys
 from store.redis.budget import Budget
 from store.timelines import append
 from store.timelines.append import Appender, Stored
@@ -29,7 +30,7 @@ class Call:
         return len(self.tails)
 
     def answer(self, *outcomes: int | bytes) -> None:
-        self.reply.set_result(list(outcomes))
+        self.reply.set_result([list(outcomes), []])
 
     def store(self, first: int) -> None:
         """All of them, under ids from the first one on."""
@@ -38,6 +39,8 @@ class Call:
 
 class FakeConnections:
     """Stands for all connections of one appender: its calls, in the order in which they were made."""
+
+    prefix = keys.PREFIX
 
     def __init__(self) -> None:
         self.calls = asyncio.Queue[Call]()

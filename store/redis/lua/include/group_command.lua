@@ -5,7 +5,7 @@
 -- with `charge` beside what is written here ('': it is not judged). `group`: the group as it was before.
 --
 -- include batch outbox budget roles events
--- KEYS heads repeat group members channel
+-- KEYS heads repeat group members channel group_shards_prefix
 -- ARGV repeat_seconds:s gid:gid channel:text notice:text account:text budget_least:bytes copy_bytes:bytes charge:text
 -- REPLY -
 -- ERROR EMPTY BEHIND OUTBOXFULL REFUSED FAILED
@@ -47,26 +47,56 @@ end
 
 -- Control messages: their ids, the records, and the timelines that each was written to.
 local mids, records, written = {}, {}, {}
-local dormant = {}
+local dormant, copies_elsewhere = {}, 0
 
--- Writes one into the inboxes of users or, where these are nil, into the channel.
-local function store(receivers, tail)
+-- Writes one into the inboxes of users or, where these are nil, into the channel, here and in other shards.
+local function store(receivers, tail, others)
   last = last + 1
   local mid = digits(last)
   local places = {}
   mids[#mids + 1], records[#records + 1], written[#written + 1] = mid, mid .. '\n' .. tail, places
   if receivers then
-    write_inboxes(receivers, dormant, mid, places)
+    local here, elsewhere = by_shard(receivers)
+    write_inboxes(here, dormant, mid, places)
+    for shard, uids in pairs(elsewhere) do
+      put_on_link(shard, mid, { 'inbox', uids, mid, records[#records] })
+      copies_elsewhere = copies_elsewhere + #uids
+    end
   else
     write_channel(channel_key, mid, places)
     redis.call('HSET', heads_key, channel, mid)
+    for _, shard in ipairs(others) do
+      put_on_link(shard, mid, { 'channel', channel, mid, records[#records] })
+      copies_elsewhere = copies_elsewhere + 1
+    end
   end
 end
 
--- Tells the group. mode: of now; members: those of a write-mode group.
-local function store_notice(mode, members)
+-- The other shards, by number, that have members of the group, with those who are about to join.
+local function shards_of_members(joining)
+  local numbers, known = {}, { [0] = true }
+  if shards == 1 then
+    return numbers
+  end
+  local function add(shard)
+    if not known[shard] then
+      known[shard] = true
+      numbers[#numbers + 1] = shard
+    end
+  end
+  for _, shard in ipairs(redis.call('HKEYS', group_shards_prefix .. gid)) do
+    add(tonumber(shard))
+  end
+  for _, uid in ipairs(joining) do
+    add(shard_among(uid, shards))
+  end
+  return numbers
+end
+
+-- Tells the group. mode: of now; members: those of a write-mode group; joining: those who join with it.
+local function store_notice(mode, members, joining)
   if mode == 'read' then
-    store(nil, notice)
+    store(nil, notice, shards_of_members(joining))
     news[#news + 1] = channel
     return
   end
@@ -85,6 +115,7 @@ local function store_or_undo(store_all)
   if not ok then
     for index, places in ipairs(written) do
       erase(mids[index], places)
+      take_off_links(mids[index])
     end
     return redis.error_reply('FAILED ' .. (type(failure) == 'table' and failure.err or tostring(failure)))
   end
@@ -96,7 +127,7 @@ local function done(change, bytes)
   for index, places in ipairs(written) do
     bytes = bytes + #records[index] * 2 + #places * copy_bytes
   end
-  charge_for(bytes)
+  charge_for(bytes + copies_elsewhere * copy_bytes)
 end
 
 -- Changes some of `admins`, `muted_until` and `notice`, in Redis and for the archive.

@@ -22,6 +22,12 @@ local function put_into_outbox(entry_id, kind, data)
   outbox_bytes = outbox_bytes + #data + 64
 end
 
+-- As if the entry had not been written.
+local function take_from_outbox(entry_id, data)
+  redis.call('XDEL', outbox_key, entry_id)
+  outbox_bytes = outbox_bytes - #data - 64
+end
+
 -- Counts what went into the outbox, and tells those named in `news`.
 local function finish()
   if outbox_bytes > 0 then

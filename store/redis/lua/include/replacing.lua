@@ -26,6 +26,15 @@ local function is_replacing(low, high, oldest)
   end
 end
 
+-- The newest change of a message that waits (number), or 0.
+local function newest_replacing(mid)
+  local newest = 0
+  for _, each in ipairs(redis.call('ZRANGEBYSCORE', replacing_key, mid, mid)) do
+    newest = math.max(newest, tonumber(string.match(each, '%d+$')))
+  end
+  return newest
+end
+
 -- A message was replaced by a change. Both are ids.
 local function note_replacing(mid, change, oldest)
   is_replacing('-inf', '+inf', oldest)

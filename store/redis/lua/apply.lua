@@ -1,0 +1,121 @@
+-- Applies entries of the link from the home to this shard, in their order and each once.
+--
+-- An entry of an earlier life of the home than is known here is refused, and one that was applied is passed over. One
+-- that does not follow the last applied one is not applied: what lies between has to come first. After so many
+-- deliveries it stops; the rest has to come again.
+--
+-- `clock_now` is the home's clock, and `tail` the id of the newest entry then (below 0: it is not known): where that is
+-- applied, this shard has everything up to that clock. Per entry: its id, that of the one before it, the id up to which this
+-- shard has everything once it is applied, and its items.
+--
+-- The reply: what became of it, and the id of the last entry that is applied. GAP: one is missing after it. STALE: a
+-- later life of the home is known here. LIFE: the home's life is not known here yet.
+--
+-- include timelines intervals
+-- guarded
+-- KEYS applied heads wakeups channel_map_prefix here_prefix channel_prefix
+-- ARGV life:count clock_now:us tail:us (id:id before:id complete:id data:text)...
+-- REPLY outcome=OK|GAP|STALE|LIFE applied
+-- ERROR EMPTY
+
+local MAX_DELIVERIES = 2000
+
+local known = redis.call('HMGET', applied_key, 'life', 'id')
+local known_life, applied = tonumber(known[1] or 1), known[2] or '0'
+if life < known_life then
+  return { 'STALE', tonumber(applied) }
+end
+if life > known_life then
+  return { 'LIFE', tonumber(applied) }
+end
+
+local dormant, news, deliveries = {}, {}, 0
+local mids, records, written
+
+local function deliver(uids, without, mid, record)
+  local places = {}
+  find_dormant(uids, dormant)
+  find_unseen(uids, dormant)
+  local skipped = without and setmetatable({ [without] = true }, { __index = dormant }) or dormant
+  write_inboxes(uids, skipped, mid, places)
+  mids[#mids + 1], records[#records + 1], written[#written + 1] = mid, record, places
+  news[#news + 1] = table.concat(uids, ' ')
+  deliveries = deliveries + #uids
+end
+
+local ITEMS = {}
+
+function ITEMS.inbox(uids, mid, record)
+  deliver(uids, nil, mid, record)
+end
+
+function ITEMS.group(gid, mid, record, without)
+  deliver(redis.call('ZRANGE', here_prefix .. gid, 0, -1), without, mid, record)
+end
+
+function ITEMS.channel(channel, mid, record)
+  local places = {}
+  write_channel(channel_prefix .. channel, mid, places)
+  redis.call('HSET', heads_key, channel, mid)
+  mids[#mids + 1], records[#records + 1], written[#written + 1] = mid, record, places
+  news[#news + 1] = channel
+  deliveries = deliveries + 1
+end
+
+function ITEMS.told(channel, changed, mid, record, always)
+  if always or redis.call('ZSCORE', channel_prefix .. channel, changed) then
+    ITEMS.channel(channel, mid, record)
+  end
+end
+
+function ITEMS.replace(mid, record)
+  local bodies = bodies_prefix .. span_of(mid)
+  if redis.call('HEXISTS', bodies, mid) == 1 then
+    redis.call('HSET', bodies, mid, record)
+  end
+end
+
+function ITEMS.joined(gid, channel, id, uid)
+  begin_interval(channel_map_prefix .. uid, channel, id)
+  redis.call('ZADD', here_prefix .. gid, id, uid)
+  news[#news + 1] = uid
+end
+
+function ITEMS.left(gid, channel, id, uid)
+  end_interval(channel_map_prefix .. uid, channel, id)
+  redis.call('ZREM', here_prefix .. gid, uid)
+  news[#news + 1] = uid
+end
+
+local clock = tonumber(state[2] or 0)
+local outcome = 'OK'
+for argument = FIRST_ARGUMENT, #ARGV, 4 do
+  local id = ARGV[argument]
+  if tonumber(id) > tonumber(applied) then
+    if ARGV[argument + 1] ~= applied then
+      outcome = 'GAP'
+      break
+    end
+    if deliveries >= MAX_DELIVERIES then
+      break
+    end
+    mids, records, written = {}, {}, {}
+    for _, item in ipairs(cmsgpack.unpack(ARGV[argument + 3])) do
+      ITEMS[item[1]](unpack(item, 2))
+    end
+    write_bodies(mids, records, written)
+    applied = id
+    clock = math.max(clock, tonumber(ARGV[argument + 2]))
+    redis.call('HSET', applied_key, 'id', id)
+    redis.call('SET', clock_key, string.format('%d', clock))
+  end
+end
+if tail > tonumber(applied) then
+  outcome = 'GAP'
+elseif tail >= 0 and clock_now > clock then
+  redis.call('SET', clock_key, string.format('%d', clock_now))
+end
+if #news > 0 then
+  redis.call('PUBLISH', wakeups_key, table.concat(news, ' '))
+end
+return { outcome, tonumber(applied) }

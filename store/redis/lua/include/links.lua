@@ -1,0 +1,91 @@
+-- Links: what a script of the home has for the timelines of other shards (docs/design.md, "Shards").
+--
+-- What is put on a link is one entry of it, under the highest id of its items. An entry says which one came before it, in
+-- which life of the home it was written, and up to which id its shard has everything once it is applied.
+--
+-- include shards
+-- KEYS links link_prefix link_bytes
+-- ARGV -
+-- REPLY -
+
+-- By shard: { items, their ids, the highest of these }.
+local waiting = {}
+-- What the caller is to carry: per entry shard, id, id of the one before, life, the id up to which it is complete, data,
+-- and the ids of its items with a space between.
+local links = {}
+local shards = 1
+
+local function put_on_link(shard, id, item)
+  local entry = waiting[shard]
+  if not entry then
+    entry = { {}, {}, id }
+    waiting[shard] = entry
+  end
+  entry[1][#entry[1] + 1] = item
+  entry[2][#entry[2] + 1] = id
+  entry[3] = tonumber(entry[3]) < tonumber(id) and id or entry[3]
+end
+
+-- An item that was put last comes off again, if it has such an id.
+local function take_off_links(id)
+  for shard, entry in pairs(waiting) do
+    while entry[2][#entry[2]] == id do
+      entry[1][#entry[1]], entry[2][#entry[2]] = nil, nil
+    end
+    entry[3] = entry[2][#entry[2]]
+    if not entry[3] then
+      waiting[shard] = nil
+    end
+  end
+end
+
+-- Splits users: returns those of this shard, and by shard those of others.
+local function by_shard(uids)
+  if shards == 1 then
+    return uids, {}
+  end
+  local here, others = {}, {}
+  for _, uid in ipairs(uids) do
+    local shard = shard_among(uid, shards)
+    if shard == 0 then
+      here[#here + 1] = uid
+    else
+      others[shard] = others[shard] or {}
+      table.insert(others[shard], uid)
+    end
+  end
+  return here, others
+end
+
+-- Writes what waits; all ids up to `complete` have been given. Where one entry cannot be written, none is.
+local function write_links(complete)
+  if not next(waiting) then
+    return
+  end
+  local life = redis.call('HGET', links_key, 'life') or '1'
+  local entries = waiting
+  waiting = {}
+  local done = {}
+  local ok, failure = pcall(function()
+    for shard, entry in pairs(entries) do
+      local before = redis.call('HGET', links_key, shard) or '0'
+      local id, data = entry[3], cmsgpack.pack(entry[1])
+      local complete = tonumber(id) > tonumber(complete) and id or complete
+      redis.call('XADD', link_prefix .. shard, id .. '-0', 'p', before, 'l', life, 'c', complete, 'd', data)
+      done[#done + 1] = { shard, id, before, life, complete, data, table.concat(entry[2], ' ') }
+      redis.call('HSET', links_key, shard, id)
+      redis.call('INCRBY', link_bytes_key, #data + 64)
+    end
+  end)
+  for _, entry in ipairs(done) do
+    if ok then
+      links[#links + 1] = entry
+    else
+      redis.call('XDEL', link_prefix .. entry[1], entry[2] .. '-0')
+      redis.call('HSET', links_key, entry[1], entry[3])
+    end
+  end
+  if not ok then
+    error(failure, 0)
+  end
+end

@@ -1,0 +1,168 @@
+"""What the home has written is carried to other shards: in order, once, by whoever comes first."""
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from store.addresses import Inbox
+from store.archive.archive import open_archive
+from store.archive.archiver import Archiver
+from store.archive.handlers import handlers
+from store.archive.outbox import Outbox
+from store.errors import StoreBehind, StoreEmpty
+from store.operations.dead_letters import DeadLetters
+from store.redis import keys, links
+from store.redis.client import RedisClient
+from store.redis.links import LinkEntry, Links
+from store.redis.shards import Shards, on_one_server
+from store.timelines.append import Appender, Stored
+from store.timelines.pull import Puller
+from store.timelines.recovery import StoreRecovery
+from tests.servers import RedisServer
+
+WINDOW_US = 7 * 86_400_000_000
+ELSEWHERE = 20_000
+"""A user of the second of two shards."""
+
+
+class Dying(Links):
+    """A process that dies before it carries anything: `left` is what it has left."""
+
+    def __init__(self, shards: Shards[RedisClient]) -> None:
+        super().__init__(shards, window_us=WINDOW_US)
+        self.left: list[LinkEntry] = []
+
+    async def carry(self, entries: list[LinkEntry]) -> None:  # type: ignore[override]
+        self.left += entries
+        raise StoreEmpty("it died")
+
+
+class Store:
+    def __init__(self, url: str, directory: Path) -> None:
+        self.shards = on_one_server(url, 2)
+        self.home, self.other = self.shards
+        self.links = Links(self.shards, window_us=WINDOW_US)
+        self.archive = open_archive(f"sqlite:///{directory}/archive.db")
+        self.outbox = Outbox(self.home)
+        self.archiver = Archiver(self.outbox, handlers(self.archive), DeadLetters(self.home))
+        self.recovery = StoreRecovery(self.shards, self.archive, self.archiver, window_us=WINDOW_US, sync_sender=True)
+        self.puller = Puller(self.shards, self.archive, self.outbox, window_us=WINDOW_US, roaming_us=WINDOW_US)
+        self._sent = 0
+
+    async def say(self, carried_by: Links | None = None, client_id: str = "") -> Stored:
+        """Sends a message to the user elsewhere."""
+        self._sent += 1
+        appender = Appender(
+            self.shards,
+            window_us=WINDOW_US,
+            repeat_seconds=60,
+            outbox_limit=2**30,
+            links=carried_by or self.links,
+        )
+        appender.start()
+        try:
+            return await appender.append(Inbox(ELSEWHERE), "1", client_id or f"m{self._sent}", 0, True, b"{}")
+        finally:
+            await appender.stop()
+
+    async def received(self) -> list[int]:
+        return [message.mid for message in (await self.puller.pull(ELSEWHERE, 0, 1000)).messages]
+
+    async def clock(self) -> int:
+        return int(await self.other.get(self.other.key(keys.CLOCK)) or 0)
+
+
+@pytest_asyncio.fixture
+async def store(redis: RedisClient, redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[Store]:
+    running = Store(redis_server.url, tmp_path)
+    await running.archive.migrate()
+    await running.recovery.ensure()
+    for client in running.shards:
+        await client.zadd(client.key(keys.SEEN), {"1": time.time_ns() // 1_000_000, str(ELSEWHERE): 1})
+    yield running
+    await running.links.aclose()
+    await running.archive.close()
+    for client in running.shards:
+        await client.aclose()
+
+
+async def test_who_comes_next_carries_what_a_process_has_left(store: Store) -> None:
+    dying = Dying(store.shards)
+    with pytest.raises(StoreEmpty):
+        await store.say(dying)
+    assert await store.received() == []
+    first = dying.left[0].id
+    second = await store.say()
+    assert await store.received() == [first, second.mid]
+    assert await store.clock() >= second.mid
+
+
+async def test_what_nobody_carries_is_carried_after_all(store: Store) -> None:
+    dying = Dying(store.shards)
+    with pytest.raises(StoreEmpty):
+        await store.say(dying)
+    await store.links.step()
+    assert await store.received() == [dying.left[0].id]
+
+
+async def test_a_repeat_is_answered_when_the_message_has_arrived(store: Store) -> None:
+    dying = Dying(store.shards)
+    with pytest.raises(StoreEmpty):
+        await store.say(dying, "again")
+    again = await store.say(client_id="again")
+    assert again == Stored(dying.left[0].id, True)
+    assert await store.received() == [again.mid]
+
+
+async def test_entries_that_come_late_and_twice_are_passed_over(store: Store) -> None:
+    dying = Dying(store.shards)
+    for _ in range(2):
+        with pytest.raises(StoreEmpty):
+            await store.say(dying)
+    for entry in (dying.left[1], dying.left[0], dying.left[1]):
+        await store.links.carry([entry])
+    assert await store.received() == [entry.id for entry in dying.left]
+
+
+async def test_an_entry_of_an_earlier_life_is_refused(store: Store) -> None:
+    dying = Dying(store.shards)
+    with pytest.raises(StoreEmpty):
+        await store.say(dying)
+    await store.recovery.rebuild()
+    before = await store.received()
+    with pytest.raises(StoreBehind, match="another life"):
+        await store.links.carry(dying.left)
+    assert await store.received() == before
+
+
+async def test_a_message_is_not_stored_while_its_shard_is_away(store: Store) -> None:
+    await store.other.rename(store.other.key(keys.EPOCH), b"away")
+    with pytest.raises(StoreEmpty):
+        await store.say(client_id="away")
+    await store.other.rename(b"away", store.other.key(keys.EPOCH))
+    stored = await store.say(client_id="away")
+    assert stored.repeated
+    assert await store.received() == [stored.mid]
+
+
+async def test_a_shard_with_no_news_has_everything_up_to_now(store: Store) -> None:
+    await store.home.set(keys.CLOCK, time.time_ns() // 1000 - 60_000_000)
+    before = time.time_ns() // 1000
+    await store.links.step()
+    assert await store.clock() >= before
+
+
+async def test_what_was_applied_leaves_the_link_in_the_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    await store.say()
+    assert int(await store.home.get(keys.LINK_BYTES) or 0) > 0
+    await store.links.step()
+    assert await store.home.xlen(keys.LINK_PREFIX + b"1") == 1
+    monkeypatch.setattr(links, "_KEPT_SECONDS", 0.0)
+    await store.links.step()
+    assert await store.home.xlen(keys.LINK_PREFIX + b"1") == 0
+    assert int(await store.home.get(keys.LINK_BYTES) or 0) == 0
+    second = await store.say()
+    assert (await store.received())[-1] == second.mid

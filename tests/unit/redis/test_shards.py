@@ -1,0 +1,51 @@
+"""Where users' timelines lie, and how the keys of shards begin."""
+
+from collections import Counter
+
+import pytest
+from redis.crc import key_slot
+
+from store.redis import keys
+from store.redis.shards import Shards, shard_among
+
+BLOCK = keys.USERS_PER_BITMAP
+
+
+@pytest.mark.parametrize("count", [3, 8, 16])
+@pytest.mark.parametrize("step", [1, 2, 3, 10, 256, 1000, 1024, 4096, 2**20], ids=str)
+def test_blocks_of_users_are_spread_evenly(count: int, step: int) -> None:
+    """step: of blocks, as generators of ids make them: one after the other, or in powers of two."""
+    shares = Counter(shard_among(block * step * BLOCK, count) for block in range(1024))
+    assert max(shares.values()) <= 1024 / count * 1.15
+
+
+def test_users_of_one_presence_bitmap_lie_in_one_shard() -> None:
+    assert len({shard_among(7 * BLOCK + user, 64) for user in range(0, BLOCK, 17)}) == 1
+
+
+def test_there_is_nothing_but_the_home_without_shards() -> None:
+    shards = Shards(["home"])
+    assert {shards.number(uid) for uid in (1, 2**40, 2**53 - 1)} == {0}
+    assert shards.parts([5, 2**40], int) == [("home", [5, 2**40])]
+
+
+def test_what_belongs_to_users_is_parted_by_their_shards_in_its_order() -> None:
+    shards = Shards(["home", "one", "two"])
+    assert shards.parts([10_001, 1, 20_000, 10_000, 2], int) == [
+        ("one", [10_001, 10_000]),
+        ("home", [1, 2]),
+        ("two", [20_000]),
+    ]
+
+
+@pytest.mark.parametrize("shards", [2, 3, 8, 64])
+def test_the_slots_of_shards_lie_in_equal_ranges(shards: int) -> None:
+    for shard in range(1, shards):
+        slot = key_slot(keys.in_shard(keys.CLOCK, keys.shard_prefix(shard, shards)))
+        assert slot * shards // 16384 == shard
+
+
+def test_every_key_of_a_shard_has_its_hash_tag() -> None:
+    prefix = keys.shard_prefix(2, 3)
+    assert keys.in_shard(keys.inbox(7, 1), prefix) == prefix + keys.inbox(7, 1).removeprefix(keys.PREFIX)
+    assert keys.shard_prefix(0, 3) == keys.PREFIX
