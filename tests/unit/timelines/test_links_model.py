@@ -9,10 +9,14 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-USERS = [0, 1, 2, 3]
+USERS = [0, 1, 2]
 SHARDS = 3
+
+Device = tuple[int, str]
+"""A user, and how often the device pulls."""
+DEVICES: list[Device] = [(user, habit) for user in USERS for habit in ("idle", "eager")]
 
 
 @dataclass
@@ -58,10 +62,10 @@ class Links(RuleBasedStateMachine):
         self.receivers: dict[int, tuple[int, int]] = {}
         self.stored: set[int] = set()
         """Messages (ids) of which the sender was told."""
-        self.cursors = dict.fromkeys(USERS, 0)
-        self.received: dict[int, list[int]] = {user: [] for user in USERS}
+        self.cursors = dict.fromkeys(DEVICES, 0)
+        self.received: dict[Device, list[int]] = {device: [] for device in DEVICES}
         self.epoch = 0
-        self.epochs = dict.fromkeys(USERS, 0)
+        self.epochs = dict.fromkeys(DEVICES, 0)
 
     # What scripts do
 
@@ -171,22 +175,28 @@ class Links(RuleBasedStateMachine):
 
     @rule(user=st.sampled_from(USERS), limit=st.sampled_from([1, 2, 100]))
     def pull(self, user: int, limit: int) -> None:
-        self.pull_once(user, limit)
+        self.pull_once((user, "idle"), limit)
 
-    def pull_once(self, user: int, limit: int) -> bool:
+    @invariant()
+    def pull_at_once(self) -> None:
+        for user in USERS:
+            self.pull_once((user, "eager"), 100)
+
+    def pull_once(self, device: Device, limit: int) -> bool:
+        user, _ = device
         shard = self.shards[user % SHARDS]
-        if self.epochs[user] != self.epoch:
-            self.epochs[user], self.cursors[user], self.received[user] = self.epoch, 0, []
-        before = self.cursors[user]
+        if self.epochs[device] != self.epoch:
+            self.epochs[device], self.cursors[device], self.received[device] = self.epoch, 0, []
+        before = self.cursors[device]
         after = [mid for mid in shard.inboxes.get(user, ()) if mid > before]
         page = after[:limit]
         clock = self.home.clock if "clock" in self.faults else shard.clock
-        self.cursors[user] = page[-1] if len(after) > limit else max(before, clock)
-        self.received[user] += page
+        self.cursors[device] = page[-1] if len(after) > limit else max(before, clock)
+        self.received[device] += page
         everything = self.of(user)
-        assert self.received[user] == everything[: len(self.received[user])], "in order, none skipped, none twice"
+        assert self.received[device] == everything[: len(self.received[device])], "in order, none skipped, none twice"
         if len(after) <= limit:
-            assert self.stored & set(everything) <= set(self.received[user]), "what was told is there"
+            assert self.stored & set(everything) <= set(self.received[device]), "what was told is there"
         return len(after) > limit
 
     def of(self, user: int) -> list[int]:
@@ -195,17 +205,17 @@ class Links(RuleBasedStateMachine):
     def teardown(self) -> None:
         for shard in range(1, SHARDS):
             assert self.apply(shard, self.home.life, self.rest(shard)) == "OK"
-        for user in USERS:
-            while self.pull_once(user, 2):
+        for device in DEVICES:
+            while self.pull_once(device, 2):
                 pass
-            assert self.received[user] == self.of(user)
+            assert self.received[device] == self.of(device[0])
 
 
 def explore(examples: int, *faults: str) -> None:
     machine = type("Links", (Links,), {"faults": frozenset(faults)})
     phases = [Phase.generate]
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=examples, stateful_step_count=30, phases=phases, database=None)
+        machine, settings=settings(max_examples=examples, stateful_step_count=20, phases=phases, database=None)
     )
 
 
