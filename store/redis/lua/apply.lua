@@ -116,6 +116,6 @@ elseif tail >= 0 and clock_now > clock then
   redis.call('SET', clock_key, string.format('%d', clock_now))
 end
 if #news > 0 then
-  redis.call('PUBLISH', wakeups_key, table.concat(news, ' '))
+  redis.call('SPUBLISH', wakeups_key, table.concat(news, ' '))
 end
 return { outcome, tonumber(applied) }
