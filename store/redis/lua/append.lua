@@ -61,8 +61,9 @@ redis.call('SET', clock_key, digits(last + entries))
 local replies = {}
 local deliveries = 0
 
--- The entry in hand: what must be undone if it fails.
-local claimed, claimed_mid, record, written
+-- The entry in hand: what must be undone if it fails, and is written with others if it does not. away: the receivers who
+-- are offline, with spaces between ('': there are none).
+local claimed, claimed_mid, record, written, away
 
 local function undo(repeat_key, mid, timelines)
   erase(mid, timelines)
@@ -181,32 +182,35 @@ local function offline_members(members_key, members, sender)
   return names
 end
 
--- Writes one message into the inboxes of users or, where these are nil, into a channel, and keeps it to be written with
--- others. away: the receivers who are offline, with spaces between ('': there are none).
-local function store(entry, repeat_key, uids, skipped, channel, channel_key, tail, away)
+-- Writes one message into the inboxes of users or, where these are nil, into a channel.
+local function store(entry, repeat_key, uids, skipped, channel, channel_key, tail, receivers_away)
   local id = last + entry
   local mid = digits(id)
   if not redis.call('SET', repeat_key, mid, 'NX', 'PXAT', repeat_until) then
     return 'REPEATED ' .. redis.call('GET', repeat_key)
   end
-  claimed, claimed_mid, record, written = repeat_key, mid, mid .. '\n' .. tail, {}
+  claimed, claimed_mid, record, written, away = repeat_key, mid, mid .. '\n' .. tail, {}, receivers_away
   if uids then
     write_inboxes(uids, skipped, mid, written)
   else
     write_channel(channel_key, mid, written)
     redis.call('HSET', heads_key, channel, mid)
   end
+  return id
+end
+
+-- Keeps the message in hand to be written with others, once nothing more of it can fail alone.
+local function keep(entry)
   local count = #together + 1
   together[count] = record
-  mids[count] = mid
+  mids[count] = claimed_mid
   lengths[count] = digits(#record)
   places[count] = written
-  undoing[count] = { entry, repeat_key }
+  undoing[count] = { entry, claimed }
   if away ~= '' then
     missed[#missed + 1] = away .. '\n' .. record
   end
   bytes_together = bytes_together + #record
-  return id
 end
 
 -- A private message to somebody who blocks others, or of a sender whose account has to be looked at.
@@ -247,8 +251,8 @@ local function store_for_group(entry, key, channel, tail, charge)
     skipped = setmetatable({ [sender] = true }, { __index = dormant })
   end
   deliveries = deliveries + (members and #members or 1)
-  local away = offline_members(KEYS[key + 2], members, sender)
-  local id = store(entry, KEYS[key], members, skipped, channel, KEYS[key + 3], tail, away)
+  local receivers_away = offline_members(KEYS[key + 2], members, sender)
+  local id = store(entry, KEYS[key], members, skipped, channel, KEYS[key + 3], tail, receivers_away)
   if charge ~= '' then
     spend(account, tonumber(charge) + math.max(budget_least, #record * 2 + #written * copy_bytes))
   end
@@ -308,6 +312,8 @@ for entry = 1, entries do
       undo(claimed, claimed_mid, written)
     end
     reply = failed(reply)
+  elseif claimed then
+    keep(entry)
   end
   replies[entry] = reply
   if #together == MAX_TOGETHER or bytes_together >= MAX_BYTES_TOGETHER then
