@@ -33,7 +33,7 @@ measuring:
 
 test: servers install ## all tests; ARGS=… goes to pytest
 	@.ci/need-node $(VENV)
-	$(VENV)/bin/pytest -n 2 --dist loadfile $(ARGS)
+	$(VENV)/bin/pytest -n 3 --dist loadfile $(ARGS)
 
 chaos: servers install ## a campaign of faults, an hour, written to docs/reliability.md; ARGS=… goes to it
 	$(VENV)/bin/python -m tests.chaos $(ARGS)

@@ -36,8 +36,7 @@ class BatchScript:
 
         share: leaves the outbox to others once it is full to this part of its limit. Raises ChannelRefused, StoreError.
         """
-        if self._memory is not None:
-            self._memory.require_room()
+        self.require_room()
         reply = await script.run(
             self._redis,
             caller_time=time.time_ns() // 1000,
@@ -48,6 +47,11 @@ class BatchScript:
         )
         await wait_for_replicas(self._redis, self._replicas)
         return reply
+
+    def require_room(self) -> None:
+        """Raises what StoreMemory raises when Redis has no room left; for callers who charge a sender first."""
+        if self._memory is not None:
+            self._memory.require_room()
 
     def given(self, id_: int) -> int:
         """Notes an id that a script gave."""

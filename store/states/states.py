@@ -7,17 +7,17 @@ conversation is told how far it was read by a state of their own.
 import asyncio
 import time
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from store.addresses import Address, CommandTopic, Group, Inbox, Tag
 from store.archive.archive import Archive
 from store.errors import AccountSpent, ArchiveAway
 from store.redis import keys
+from store.redis.batch_script import BatchScript
 from store.redis.budget import NOT_JUDGED, UNBOUNDED, Budget, account
 from store.redis.client import RedisClient
-from store.redis.connection import wait_for_replicas
-from store.redis.memory import StoreMemory
 from store.redis.scripts import script
+from store.redis.write_bounds import ScriptBounds
 from store.states.state import UserState, block, mark, peers_mark, setting
 
 MAX_MARKS = 10_000
@@ -80,29 +80,24 @@ class States:
 
     def __init__(
         self,
-        redis: RedisClient,
+        write_connection: RedisClient,
         archive: Archive,
         *,
-        window_us: int,
-        repeat_seconds: int,
-        outbox_limit: int,
         receipts: bool = True,
-        replicas: int = 0,
         budget: Budget = UNBOUNDED,
-        memory: StoreMemory | None = None,
+        **bounds: Unpack[ScriptBounds],
     ) -> None:
-        """redis: a client of one connection (`connect(…, single=True)`). receipts: whether peers are told."""
-        self._redis = redis
+        """write_connection, bounds: those of a BatchScript. receipts: whether peers are told."""
+        self._script = BatchScript(write_connection, **bounds)
         self._archive = archive
-        self._window_us = window_us
-        self._repeat_seconds = repeat_seconds
-        self._outbox_limit = outbox_limit
         self._receipts = receipts
-        self._replicas = replicas
         self._budget = budget
-        self._memory = memory
         self._archive_away_until = 0.0
-        self.highest_id = 0
+
+    @property
+    def highest_id(self) -> int:
+        """Returns the highest id that was given to it."""
+        return self._script.highest_id
 
     async def read(
         self, uid: int, to: Address, mid: int, *, command_id: str, received_at: int | None = None
@@ -129,13 +124,12 @@ class States:
         return await self._do(_Change(uid, Inbox(peer), verb, block(peer, on=on), command_id, received_at))
 
     async def _do(self, change: _Change) -> StateChange:
-        if self._memory is not None:
-            self._memory.require_room()
+        self._script.require_room()
         charge = self._budget.charge_for_many(str(change.uid), change.received_at)
         reply = await self._run(change, charge, "")
         if reply.outcome == StateOutcome.UNKNOWN:
             reply = await self._run(change, charge, "1" if await self._heard(change) else "0")
-        self.highest_id = max(self.highest_id, reply.id)
+        self._script.given(reply.id)
         if reply.outcome != StateOutcome.DONE:
             return StateChange(reply.id, ())
         changed = [(change.uid, change.state)]
@@ -163,17 +157,13 @@ class States:
         uid, to, verb, state, command_id, received_at, peers = change
         own_topic = Inbox(uid).topic
         try:
-            reply = await _SCRIPT.run(
-                self._redis,
+            return await self._script.run(
+                _SCRIPT,
                 repeat_key=keys.repeat(str(uid), CommandTopic(to, verb).topic, command_id),
                 group_key=keys.group(to.gid if isinstance(to, Group) else 0),
                 tag_key=keys.tag(to.name if isinstance(to, Tag) else ""),
                 channel_map_key=keys.channel_map(uid),
-                caller_time=time.time_ns() // 1000,
-                window=self._window_us,
-                repeat_seconds=self._repeat_seconds,
-                outbox_limit=self._outbox_limit,
-                highest_id=self.highest_id,
+                repeat_seconds=self._script.repeat_seconds,
                 uid=uid,
                 name=state.name,
                 value=state.value,
@@ -193,5 +183,3 @@ class States:
         except AccountSpent:
             assert received_at is not None
             raise self._budget.close(str(uid), received_at) from None
-        await wait_for_replicas(self._redis, self._replicas)
-        return reply

@@ -92,8 +92,9 @@ class Side(asyncio.Protocol):
             other.reset()
             return
         self._transport.resume_reading()
-        # A server that speaks first may have spoken already.
+        # Either side may have spoken already.
         other.go_on()
+        self.go_on()
 
     def data_received(self, data: bytes) -> None:
         if self.forgotten:
@@ -191,6 +192,11 @@ class Network:
         arguments = ["-m", "tests.chaos.network", json.dumps(self._links)]
         self._process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdin=pipe, stdout=pipe)
         await self._answered()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     async def order(self, link: str, mode: str, seconds: float = 0.0) -> None:
         """Returns once it holds."""

@@ -34,7 +34,8 @@ PATTERNS = {
     r"\bis no [a-z]+ that\b": "`is not a … that`",
     r"\bis no (?:channel|device|error|matter|name|news|sign|stranger|stream|uid|user)\b": "`is not a …`",
 }
-
+ANY = re.compile("|".join(f"(?:{pattern})" for pattern in PATTERNS))
+"""Looked for first, as nearly no line has any of them."""
 
 _DASHES, _HASH = re.compile(r"(?:^|\s)--+\s+(.*)"), re.compile(r"(?:^|\s)#+\s+(.*)")
 _SLASHES = re.compile(r"(?:^|\s)(?://+|/\*+|\*)\s+(.*?)(?:\s*\*/)?$")
@@ -90,6 +91,7 @@ def wrong(lines: Iterator[tuple[int, str]]) -> list[str]:
     return [
         f"{number}: {line} ({reason})"
         for number, line in lines
+        if ANY.search(line)
         for pattern, reason in PATTERNS.items()
         if re.search(pattern, line)
     ]

@@ -202,13 +202,17 @@ class Inbox:
         """
         match item.event:
             case StateChanged(state):
-                if self.kept.is_news(state):
+                if self.kept.is_news(state) and not self.kept.is_own(state):
                     return False
                 self.kept.keep(state)
                 return True
             case Recalled() | Edited() as change if item.notice is not None:
-                known = item.notice.identity in self._state.saved.seen
-                return known or not self.kept.is_newer(change, item.notice.mid or 0)
+                at = item.notice.mid or 0
+                if item.notice.identity not in self._state.saved.seen and self.kept.is_newer(change, at):
+                    if not self.kept.is_own(change):
+                        return False
+                    self.kept.note(change, at)
+                return True
             case Received(message) if message.identity is not None:
                 said = self._state.saved.seen.get(message.identity)
             case _:

@@ -110,24 +110,39 @@ class Kept:
 
     def take_own(self, outgoing: OutgoingMessage, mid: int) -> None:
         """Keeps what the user's own command changed, which no message tells this device."""
+        match self._said_by(outgoing):
+            case Recalled() | Edited() as change:
+                self.note(change, mid)
+            case dict() as state:
+                known = self._state.saved.states.get(_key(state), {})
+                self.keep(state | {"at": known.get("at", 0)})
+
+    def is_own(self, said: Recalled | Edited | dict[str, Any]) -> bool:
+        """Says whether that is what a command of this device asked for, whose answer is still on its way.
+
+        A pull can be faster than the answer, and what a device changed itself is not told to it.
+        """
+        said = _said(said) if isinstance(said, dict) else said
+        return any(self._said_by(outgoing) == said for outgoing in self._state.saved.unsent.values())
+
+    def _said_by(self, outgoing: OutgoingMessage) -> Recalled | Edited | dict[str, Any] | None:
+        """Returns the change or the state, without its place, that a command asks for; None for other messages."""
         command = _COMMAND.fullmatch(outgoing.topic)
         if command is None:
-            return
+            return None
         about, verb = command.groups()
-        fields = orjson.loads(outgoing.payload)
-        if verb in ("recall", "edit"):
-            self.note_change(about, int(fields["mid"]), RECALLED if verb == "recall" else mid)
-            return
-        state: dict[str, Any]
-        match verb:
-            case "read":
-                state = {"kind": "read", "topic": about, "mid": int(fields["mid"])}
-            case "set":
-                state = {"kind": "setting", "key": str(fields["key"]), "value": fields["value"]}
-            case _:
-                state = {"kind": "block", "uid": about.removeprefix("single/"), "on": verb == "block"}
-        known = self._state.saved.states.get(_key(state), {})
-        self.keep(state | {"at": known.get("at", 0)})
+        match verb, orjson.loads(outgoing.payload):
+            case "recall", {"mid": int(mid)}:
+                return Recalled(about, mid, self._uid)
+            case "edit", {"mid": int(mid), **fields}:
+                return Edited(about, mid, fields.get("type"), fields.get("body"))
+            case "read", {"mid": int(mid)}:
+                return {"kind": "read", "topic": about, "mid": mid}
+            case "set", {"key": str(key), "value": value}:
+                return {"kind": "setting", "key": key, "value": value}
+            case "block" | "unblock", _:
+                return {"kind": "block", "uid": about.removeprefix("single/"), "on": verb == "block"}
+        return None
 
     def _mark(self, conversation: str) -> int:
         mark = self._state.saved.states.get(_key({"kind": "read", "topic": conversation}))

@@ -11,7 +11,7 @@ from hooks.emqx.rules.render import Rules
 from hooks.emqx.rules.stock_acl import is_stock
 from hooks.emqx.versions import versions_of
 
-_OUR_ACL = "asked before the HTTP authorizer"
+_OUR_ACL = "POST /hooks/authz"
 UNLIMITED = "infinity"
 _MQTT_LISTENERS = ("tcp", "ssl", "ws", "wss", "quic")
 

@@ -63,8 +63,9 @@ redis.call('SET', clock_key, digits(last + entries))
 local replies = {}
 local deliveries = 0
 
--- The entry in hand: what must be undone if it fails.
-local claimed, claimed_mid, record, written
+-- The entry in hand: what must be undone if it fails, and is written with others if it does not. away: the receivers who
+-- are offline, with spaces between ('': there are none).
+local claimed, claimed_mid, record, written, away
 
 local function undo(repeat_key, mid, timelines)
   erase(mid, timelines)
@@ -212,16 +213,15 @@ local function offline_members(members_key, members, sender)
   return names
 end
 
--- Writes one message into the inboxes of users or, where these are nil, into a channel, and keeps it to be written with
--- others. away: the receivers who are offline, with spaces between ('': there are none). `item`, with the id and the
--- record behind, goes on the links of other shards, and what `theirs` has by shard.
-local function store(entry, repeat_key, uids, skipped, channel, channel_key, tail, away, others, item, theirs)
+-- Writes one message into the inboxes of users or, where these are nil, into a channel. `item`, with the id and the record
+-- behind, goes on the links of the shards `others`, and what `theirs` has by shard.
+local function store(entry, repeat_key, uids, skipped, channel, channel_key, tail, receivers_away, others, item, theirs)
   local id = last + entry
   local mid = digits(id)
   if not redis.call('SET', repeat_key, mid, 'NX', 'PXAT', repeat_until) then
     return 'REPEATED ' .. redis.call('GET', repeat_key)
   end
-  claimed, claimed_mid, record, written = repeat_key, mid, mid .. '\n' .. tail, {}
+  claimed, claimed_mid, record, written, away = repeat_key, mid, mid .. '\n' .. tail, {}, receivers_away
   if uids then
     write_inboxes(uids, skipped, mid, written)
   else
@@ -238,17 +238,21 @@ local function store(entry, repeat_key, uids, skipped, channel, channel_key, tai
       put_on_link(shard, mid, { 'inbox', uids_there, mid, record })
     end
   end
+  return id
+end
+
+-- Keeps the message in hand to be written with others, once nothing more of it can fail alone.
+local function keep(entry)
   local count = #together + 1
   together[count] = record
-  mids[count] = mid
+  mids[count] = claimed_mid
   lengths[count] = digits(#record)
   places[count] = written
-  undoing[count] = { entry, repeat_key }
+  undoing[count] = { entry, claimed }
   if away ~= '' then
     missed[#missed + 1] = away .. '\n' .. record
   end
   bytes_together = bytes_together + #record
-  return id
 end
 
 -- A private message to somebody who blocks others, or of a sender whose account has to be looked at.
@@ -290,7 +294,7 @@ local function store_for_group(entry, key, channel, tail, charge)
     skipped = setmetatable({ [sender] = true }, { __index = dormant })
   end
   deliveries = deliveries + (members and #members or 1)
-  local away = offline_members(KEYS[key + 2], members, sender)
+  local receivers_away = offline_members(KEYS[key + 2], members, sender)
   local others, item
   if shards > 1 then
     others = others_of(group_shards_prefix .. string.match(channel, '%d+$'))
@@ -299,7 +303,7 @@ local function store_for_group(entry, key, channel, tail, charge)
       item = { 'group', string.match(channel, '%d+$'), own_copies ~= '1' and sender or nil }
     end
   end
-  local id = store(entry, KEYS[key], members, skipped, channel, KEYS[key + 3], tail, away, others, item)
+  local id = store(entry, KEYS[key], members, skipped, channel, KEYS[key + 3], tail, receivers_away, others, item)
   if charge ~= '' then
     local copies = #written + (others and (members and others.count or #others) or 0)
     spend(account, tonumber(charge) + math.max(budget_least, #record * 2 + copies * copy_bytes))
@@ -362,6 +366,8 @@ for entry = 1, entries do
       undo(claimed, claimed_mid, written)
     end
     reply = failed(reply)
+  elseif claimed then
+    keep(entry)
   end
   replies[entry] = reply
   if #together == MAX_TOGETHER or bytes_together >= MAX_BYTES_TOGETHER then

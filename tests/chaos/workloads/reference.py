@@ -50,8 +50,9 @@ class Reference(Workload):
 
     async def _listen(self, uid: int, device: Device) -> None:
         async for event in device:
-            if isinstance(event, Received) and isinstance(event.message.body, dict):
-                self._received[uid][str(event.message.body.get("t"))] += 1
+            # The service has messages of its own, too.
+            if isinstance(event, Received) and isinstance(event.message.body, dict) and "t" in event.message.body:
+                self._received[uid][str(event.message.body["t"])] += 1
 
     async def _complete(self, uid: int, peer: int) -> None:
         """Waits until everything has come that the peer was told is stored, live or by a pull, and has come once."""

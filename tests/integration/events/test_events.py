@@ -13,7 +13,7 @@ from store.events.kinds import EventKind
 from tests.integration.app import App, new_uid, running_app, until
 from tests.integration.events.back_end import SECRET, BackEnd, running_back_end
 from tests.recorded import recorded
-from tests.servers import RedisServer
+from tests.servers import RedisServer, program
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -23,14 +23,17 @@ async def back_end() -> AsyncIterator[BackEnd]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def app(
-    common_redis: RedisServer, back_end: BackEnd, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[App]:
-    """The service with every kind of event asked for."""
+async def app(back_end: BackEnd, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[App]:
+    """The service with every kind of event asked for. With a Redis that no other service archives from."""
+    redis = RedisServer(tmp_path_factory.mktemp("events_redis"), program("redis-server"))
+    redis.start()
     asked = {"events_url": back_end.url, "events_secret": SECRET, "events": ",".join(EventKind), "operators": "ops"}
     directory: Path = tmp_path_factory.mktemp("events")
-    async with running_app(common_redis.url, directory, **asked) as running:
-        yield running
+    try:
+        async with running_app(redis.url, directory, **asked) as running:
+            yield running
+    finally:
+        redis.stop()
 
 
 async def events(back_end: BackEnd, kind: str, count: int, **fields: Any) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from store.archive.outbox import Outbox
 from store.errors import EntryFailed
 from store.record import decode
 from store.redis import keys
+from store.redis.budget import Budget
 from store.redis.client import RedisClient
 from store.redis.scripts import admit
 from store.timelines.append import Appender, Stored
@@ -72,6 +73,21 @@ async def test_what_failed_is_not_in_the_outbox(appender: Appender, redis: Redis
     assert isinstance(first, Stored)
     assert isinstance(last, Stored)
     assert [decode(entry.data).mid for entry in await Outbox(redis).read(10)] == [first.mid, last.mid]
+
+
+async def test_a_message_that_cannot_be_charged_leaves_no_trace(redis: RedisClient) -> None:
+    await redis.mset({keys.EPOCH: "test", keys.BUDGET_PREFIX + b"0:1": "-1.5"})
+    await admit(redis)
+    await redis.zadd(keys.SEEN, {"2": 1, "3": 1})
+    budget = Budget(1, 1)  # Redis is asked about everything
+    appender = Appender(redis, window_us=WINDOW_US, repeat_seconds=3600, outbox_limit=2**30, budget=budget)
+    appender.start()
+    assert [type(each) for each in await send(appender, [2])] == [EntryFailed]
+    assert await ids_in(redis, 2) == await bodies_in(redis) == []
+    assert await redis.xlen(keys.OUTBOX) == 0
+    await redis.delete(keys.BUDGET_PREFIX + b"0:1")
+    assert [type(each) for each in await send(appender, [2])] == [Stored]
+    await appender.stop()
 
 
 async def test_messages_that_cannot_go_into_the_outbox_leave_no_trace(appender: Appender, redis: RedisClient) -> None:

@@ -18,6 +18,7 @@ from store.operations.dead_letters import DeadLetters
 from store.record import encode_tail
 from store.redis import keys
 from store.redis.client import RedisClient
+from store.redis.connection import connect
 from store.timelines.append import Appender
 from store.timelines.pull import Puller
 from store.timelines.recovery import StoreRecovery
@@ -223,7 +224,7 @@ async def test_a_layout_that_is_not_known_is_left_alone(later: Later, redis: Red
 async def test_a_layout_that_is_not_known_over_http(own_redis: RedisServer, tmp_path: Path) -> None:
     async with running_app(own_redis.url, tmp_path) as app:
         pass
-    async with RedisClient.from_url(own_redis.url) as redis:
+    async with connect(own_redis.url) as redis:
         await redis.rename(keys.EPOCH, b"a later version's epoch")
         await redis.set(keys.LAYOUT, "3")
     async with running_app(own_redis.url, tmp_path) as app:

@@ -313,8 +313,10 @@ class Sequence(RuleBasedStateMachine):
             return await asyncio.gather(self.append(bad), self.append(good), self.append(bad), return_exceptions=True)
 
         first, stored, second = self.run(appended())
-        assert isinstance(first, EntryFailed)
-        assert isinstance(second, EntryFailed)
+        block = self.states.get((receiver, f"b:{BROKEN}".encode()))
+        refused = ChannelRefused if broken_sends and block is not None and block.value else EntryFailed
+        assert isinstance(first, refused)
+        assert isinstance(second, refused)
         self.note(good, stored)
         return good
 

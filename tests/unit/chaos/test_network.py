@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import os
+import signal
+import socket
 import time
 from collections.abc import AsyncIterator
 
@@ -83,6 +86,20 @@ async def test_it_carries_in_order(network: tuple[Network, int]) -> None:
     client = await Client.connected(network[1])
     data = bytes(range(256)) * 1000
     assert await client.echoed(data) == data
+
+
+async def test_what_was_sent_before_the_other_end_is_connected_is_carried(network: tuple[Network, int]) -> None:
+    """The network is held up, so that connections and what they say come to it at once."""
+    os.kill(network[0].pid, signal.SIGSTOP)
+    speaking = [socket.create_connection(("127.0.0.1", network[1]), 10) for _ in range(20)]
+    for each in speaking:
+        each.sendall(b"x")
+        each.setblocking(False)
+    os.kill(network[0].pid, signal.SIGCONT)
+    for each in speaking:
+        reader, writer = await asyncio.open_connection(sock=each)
+        CLIENTS.append(client := Client(reader, writer))
+        assert await client.read(len(GREETING) + 1) == GREETING + b"x"
 
 
 async def test_a_cut_ends_connections_and_refuses_new_ones(network: tuple[Network, int]) -> None:

@@ -1,10 +1,13 @@
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from emqx_im_client.errors import Unauthorized
-from emqx_im_client.events import Event, Message, Received, Truncated, live
+from emqx_im_client.events import Edited, Event, Message, Received, Truncated, live
 from emqx_im_client.inbox import ROOM, Inbox
+from emqx_im_client.outbox import Outbox
 from emqx_im_client.pull import Page
 from emqx_im_client.state import MemoryState, Position
 
@@ -19,10 +22,22 @@ def claimed(number: int, text: str = "hi", sender: str = "1001") -> Received:
     return Received(live("single/1002", payload.encode(), 1), confirmed=False)
 
 
-def page(*messages: Message, end: int = 0, epoch: str = "e", more: bool = False, truncated: bool = False) -> Page:
+def notice(kind: str, number: int, **body: Any) -> Message:
+    payload = {"id": f"im.{number}", "from": "0", "type": kind, "body": body}
+    return Message("single/1001", "0", f"im.{number}", 1, payload, number, number, number)
+
+
+def page(
+    *messages: Message,
+    states: Sequence[dict[str, Any]] = (),
+    end: int = 0,
+    epoch: str = "e",
+    more: bool = False,
+    truncated: bool = False,
+) -> Page:
     last = messages[-1].last_id if messages else None
     position = Position(end or last or 0, epoch)
-    return Page(list(messages), [], position, more, truncated, reset=False, key="secret", writes_wait=False)
+    return Page(list(messages), list(states), position, more, truncated, reset=False, key="secret", writes_wait=False)
 
 
 async def waiting(inbox: Inbox) -> list[Event]:
@@ -197,3 +212,56 @@ async def test_what_its_sender_said_otherwise_with_qos_0_does_not_hide_what_is_s
     assert await waiting(inbox) == [trusted(1, "to some", qos=0)]
     await inbox.take(page(stored(1, "to all")))
     assert await waiting(inbox) == [Received(stored(1, "to all"), confirmed=True)]
+
+
+@pytest.mark.parametrize("pulled_first", [True, False])
+async def test_what_the_device_changed_itself_is_not_told_to_it_even_if_a_pull_is_faster_than_the_answer(
+    *, pulled_first: bool
+) -> None:
+    state = MemoryState()
+    inbox, outbox = Inbox("1001", state), Outbox(1001, state, 60, lambda settled: None)
+    outbox.on_stored = inbox.take_own
+    changes: dict[str, dict[str, Any]] = {
+        "edit": {"mid": 7, "type": "text", "body": "better"},
+        "recall": {"mid": 8},
+        "read": {"mid": 9},
+        "block": {},
+    }
+    commands = [outbox.compose(f"single/1002/{verb}", fields) for verb, fields in changes.items()]
+    commands += [outbox.compose("single/1001/set", {"key": "pin", "value": [1]})]
+    # One that the service will refuse has nothing to say here.
+    commands += [outbox.compose("single/1002/edit", {"body": "of which message?"})]
+    for command in commands:
+        outbox.add(command)
+    notices = [
+        notice("im.edited", 11, topic="single/1002", **changes["edit"]),
+        notice("im.recalled", 12, topic="single/1002", mid=8, by="1001"),
+    ]
+    states = [
+        {"kind": "read", "topic": "single/1002", "mid": 9, "at": 13},
+        {"kind": "block", "uid": "1002", "on": True, "at": 14},
+        {"kind": "setting", "key": "pin", "value": [1], "at": 15},
+    ]
+
+    def answer() -> None:
+        for at, command in enumerate(commands[:-1], 11):
+            outbox.acknowledged({"id": command.id, "mid": at})
+
+    if not pulled_first:
+        answer()
+    await inbox.take(page(*notices, states=states, end=15))
+    assert await waiting(inbox) == []
+    if pulled_first:
+        answer()
+    await inbox.take(page(*notices, states=states, end=15))
+    assert await waiting(inbox) == []
+    assert [{**each, "at": 0} for each in inbox.kept.states()] == [{**each, "at": 0} for each in states]
+
+
+async def test_what_another_device_of_the_user_changed_is_told() -> None:
+    state = MemoryState()
+    inbox, outbox = Inbox("1001", state), Outbox(1001, state, 60, lambda settled: None)
+    outbox.add(outbox.compose("single/1002/edit", {"mid": 7, "type": "text", "body": "better"}))
+    other = {"mid": 7, "type": "text", "body": "best"}
+    await inbox.take(page(notice("im.edited", 11, topic="single/1002", **other)))
+    assert await waiting(inbox) == [Edited("single/1002", 7, "text", "best")]

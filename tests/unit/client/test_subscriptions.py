@@ -176,9 +176,9 @@ async def test_what_stays_refused_is_tried_on_another_connection_with_growing_pa
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(subscriptions, "AGAIN", (0.01, 0.01))
-    monkeypatch.setattr(subscriptions, "ANEW", (0.1, 0.4))
+    monkeypatch.setattr(subscriptions, "ANEW", (0.3, 1.2))
     wanted = Subscriptions("x")
-    for longest in (0.2, 0.4, 0.4):
+    for longest in (0.6, 1.2, 1.2):
         link = FakeLink()
         link.refused = {"group/1"}
         wanted.begin({})
@@ -193,7 +193,7 @@ async def test_what_stays_refused_is_tried_on_another_connection_with_growing_pa
     wanted.add(topics(2))
     async with Kept(wanted, link) as kept:
         await kept.complete()
-    assert wanted._longer.next == 0.1
+    assert wanted._longer.next == 0.3
 
 
 async def test_what_is_no_topic_is_not_asked_for() -> None:
