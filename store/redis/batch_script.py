@@ -1,10 +1,12 @@
 """Runs scripts that give a change an id and write it to the outbox: what they all begin with."""
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from store.redis.client import RedisClient
 from store.redis.connection import wait_for_replicas
+from store.redis.links import LinkEntry, Links
 from store.redis.memory import StoreMemory
 from store.redis.scripts import Reply, Script
 
@@ -21,14 +23,18 @@ class BatchScript:
         outbox_limit: int,
         replicas: int = 0,
         memory: StoreMemory | None = None,
+        links: Links | None = None,
     ) -> None:
-        """redis: a client of one connection (`connect(…, single=True)`)."""
+        """redis: a client of one connection to the home (`connect(…, single=True)`). links: to the other shards, if
+        there are any.
+        """
         self._redis = redis
         self._window_us = window_us
         self.repeat_seconds = repeat_seconds
         self._outbox_limit = outbox_limit
         self._replicas = replicas
         self._memory = memory
+        self._links = links
         self.highest_id = 0
 
     async def run(self, script: Script[Reply], *, share: int = 1, **values: Any) -> Reply:
@@ -47,6 +53,16 @@ class BatchScript:
         )
         await wait_for_replicas(self._redis, self._replicas)
         return reply
+
+    async def carry(self, links: Iterable[LinkEntry]) -> None:
+        """Returns once other shards have what a script put on their links. Raises StoreError."""
+        if self._links is not None:
+            await self._links.carry(links)
+
+    async def reach(self, id_: int, shards: Iterable[int] | None = None) -> None:
+        """Returns once these shards, or all, have what was given an id, or a lower one. Raises StoreError."""
+        if self._links is not None:
+            await self._links.reach(id_, shards)
 
     def require_room(self) -> None:
         """Raises what StoreMemory raises when Redis has no room left; for callers who charge a sender first."""

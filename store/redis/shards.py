@@ -44,7 +44,7 @@ class Shards(Generic[Client]):
 
     @property
     def others(self) -> range:
-        """The numbers of the shards beside the home."""
+        """Returns the numbers of the shards beside the home."""
         return range(1, self.count)
 
     def number(self, uid: int) -> int:

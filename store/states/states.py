@@ -8,6 +8,7 @@ import asyncio
 import time
 from enum import StrEnum
 from typing import Any, NamedTuple, Unpack
+from weakref import WeakValueDictionary
 
 from store.addresses import Address, CommandTopic, Group, Inbox, Tag
 from store.archive.archive import Archive
@@ -16,7 +17,9 @@ from store.redis import keys
 from store.redis.batch_script import BatchScript
 from store.redis.budget import NOT_JUDGED, UNBOUNDED, Budget, account
 from store.redis.client import RedisClient
+from store.redis.links import LinkEntry
 from store.redis.scripts import script
+from store.redis.shards import Shards
 from store.redis.write_bounds import ScriptBounds
 from store.states.state import UserState, block, mark, peers_mark, setting
 
@@ -30,23 +33,27 @@ _AWAY_SECONDS = 5.0
 
 
 class StateOutcome(StrEnum):
-    """What became of a command. UNKNOWN: nothing, as the archive has to be asked."""
+    """What became of a command. UNKNOWN: nothing, as the archive has to be asked. AGAIN: nothing, as the users' shards
+    have to be looked at again."""
 
     DONE = "DONE"
     REPEATED = "REPEATED"
     UNCHANGED = "UNCHANGED"
     UNKNOWN = "UNKNOWN"
+    AGAIN = "AGAIN"
 
 
 class StateReply(NamedTuple):
     outcome: StateOutcome
     id: int
     told: bool
+    links: list[LinkEntry]
 
     @classmethod
     def parse(cls, reply: list[Any]) -> "StateReply":
-        outcome, id_, told = reply
-        return cls(StateOutcome(outcome.decode()), int(id_), told == 1)
+        outcome, id_, told, links = reply
+        entries = [LinkEntry.parse(each) for each in links]
+        return cls(StateOutcome(outcome.decode()), int(id_), told == 1, entries)
 
 
 class StateChange(NamedTuple):
@@ -67,8 +74,13 @@ class _Change(NamedTuple):
     received_at: int | None
     peers: tuple[int, UserState] | None = None
 
+    @property
+    def channel(self) -> str:
+        return self.to.channel or "" if isinstance(self.to, Group | Tag) else ""
+
 
 _SCRIPT = script("state", StateReply)
+_LOOK = script("state_look", bytes)
 
 
 class States:
@@ -85,14 +97,19 @@ class States:
         *,
         receipts: bool = True,
         budget: Budget = UNBOUNDED,
+        shards: Shards[RedisClient] | None = None,
         **bounds: Unpack[ScriptBounds],
     ) -> None:
-        """write_connection, bounds: those of a BatchScript. receipts: whether peers are told."""
+        """write_connection, bounds: those of a BatchScript. receipts: whether peers are told. shards: where there are
+        several."""
         self._script = BatchScript(write_connection, **bounds)
+        self._shards = shards or Shards([write_connection])
+        self._window_us = bounds["window_us"]
         self._archive = archive
         self._receipts = receipts
         self._budget = budget
         self._archive_away_until = 0.0
+        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
     @property
     def highest_id(self) -> int:
@@ -124,11 +141,29 @@ class States:
         return await self._do(_Change(uid, Inbox(peer), verb, block(peer, on=on), command_id, received_at))
 
     async def _do(self, change: _Change) -> StateChange:
+        if self._shards.count == 1:
+            return await self._done(change)
+        # What one command finds in the user's shard, the next one may change.
+        async with self._turns.setdefault(change.uid, asyncio.Lock()):
+            return await self._done(change)
+
+    async def _done(self, change: _Change) -> StateChange:
         self._script.require_room()
         charge = self._budget.charge_for_many(str(change.uid), change.received_at)
-        reply = await self._run(change, charge, "")
-        if reply.outcome == StateOutcome.UNKNOWN:
-            reply = await self._run(change, charge, "1" if await self._heard(change) else "0")
+        uids = [change.uid, *(change.peers[:1] if change.peers else ())]
+        among = {self._shards.number(uid) for uid in uids}
+        heard = ""
+        while True:
+            reply = await self._run(change, charge, heard)
+            if reply.outcome == StateOutcome.UNKNOWN:
+                heard = "1" if await self._heard(change) else "0"
+            elif reply.outcome == StateOutcome.AGAIN:
+                await self._script.reach(reply.id, among)
+            else:
+                break
+        if reply.outcome == StateOutcome.REPEATED:
+            await self._script.reach(reply.id, among)
+        await self._script.carry(reply.links)
         self._script.given(reply.id)
         if reply.outcome != StateOutcome.DONE:
             return StateChange(reply.id, ())
@@ -155,7 +190,10 @@ class States:
 
     async def _run(self, change: _Change, charge: int, heard: str) -> StateReply:
         uid, to, verb, state, command_id, received_at, peers = change
-        own_topic = Inbox(uid).topic
+        looked = peer_looked = b""
+        if self._shards.count > 1:
+            looked = await self._look(uid, state, change.channel, str(peers[0]) if peers else "")
+            peer_looked = await self._look(*peers) if peers else b""
         try:
             return await self._script.run(
                 _SCRIPT,
@@ -167,19 +205,40 @@ class States:
                 uid=uid,
                 name=state.name,
                 value=state.value,
-                channel=to.channel or "" if isinstance(to, Group | Tag) else "",
+                channel=change.channel,
                 peer=peers[0] if peers else "",
                 peer_name=peers[1].name if peers else "",
-                own_topic=own_topic,
+                own_topic=Inbox(uid).topic,
                 heard=heard,
                 account=account(received_at, str(uid)),
                 budget_most=self._budget.most,
                 budget_least=self._budget.least,
                 charge="" if charge == NOT_JUDGED else charge,
-                max_marks=MAX_MARKS,
-                max_settings=MAX_SETTINGS,
-                max_blocks=MAX_BLOCKS,
+                looked=looked,
+                peer_looked=peer_looked,
+                **_bounds(),
             )
         except AccountSpent:
             assert received_at is not None
             raise self._budget.close(str(uid), received_at) from None
+
+    async def _look(self, uid: int, state: UserState, channel: str = "", peer: str = "") -> bytes:
+        """Returns what the user's shard says of this state of theirs, for the script."""
+        return await _LOOK.run(
+            self._shards.of(uid),
+            channel_map_key=keys.channel_map(uid),
+            caller_time=time.time_ns() // 1000,
+            window=self._window_us,
+            uid=uid,
+            name=state.name,
+            value=state.value,
+            channel=channel,
+            peer=peer,
+            own_topic=Inbox(uid).topic,
+            **_bounds(),
+        )
+
+
+def _bounds() -> dict[str, Any]:
+    """Returns what `include/state_room.lua` takes."""
+    return {"max_marks": MAX_MARKS, "max_settings": MAX_SETTINGS, "max_blocks": MAX_BLOCKS}

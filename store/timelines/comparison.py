@@ -3,6 +3,7 @@ nothing was written since, its clock is enough. Otherwise the newest messages an
 """
 
 import time
+from operator import attrgetter
 from typing import Any
 
 from store.addresses import Group, Tag, parse_channel, parse_stored
@@ -67,11 +68,14 @@ class Comparison:
     async def _know_states(self, highest: int) -> bool:
         """Returns whether all states have changed that far in Redis, but for marks that were forgotten since."""
         rows = await self._archive.states.newest_states(highest, _COMPARED)
-        pipeline = self._redis.pipeline(transaction=False)
-        for row in rows:
-            pipeline.get(keys.state_head(row.uid))
-        replies: list[Any] = await pipeline.execute() if rows else []
-        return all(int(head or 0) >= row.changed for head, row in zip(replies, rows, strict=True))
+        for redis, theirs in self._shards.parts(rows, attrgetter("uid")):
+            pipeline = redis.pipeline(transaction=False)
+            for row in theirs:
+                pipeline.get(redis.key(keys.state_head(row.uid)))
+            replies: list[Any] = await pipeline.execute()
+            if any(int(head or 0) < row.changed for head, row in zip(replies, theirs, strict=True)):
+                return False
+        return True
 
     async def _held(self, message: Message) -> bool:
         """Returns whether a timeline of the message holds it, or each belongs to a user who was dormant then."""

@@ -32,7 +32,7 @@ def require_known(layout: bytes | None) -> None:
 
 
 def require_shards(layout: bytes | None, shards: bytes | None, count: int) -> None:
-    """layout, shards: what Redis has. Raises StoreUnknown."""
+    """Checks the number of shards. layout, shards: what Redis has. Raises StoreUnknown."""
     if layout is not None and int(shards or 1) != count:
         raise StoreUnknown(f"the store in Redis has {int(shards or 1)} shards, and this process is to have {count}")
 

@@ -131,7 +131,8 @@ class Kept:
         if command is None:
             return None
         about, verb = command.groups()
-        match verb, orjson.loads(outgoing.payload):
+        payload: dict[str, Any] = orjson.loads(outgoing.payload)
+        match verb, payload:
             case "recall", {"mid": int(mid)}:
                 return Recalled(about, mid, self._uid)
             case "edit", {"mid": int(mid), **fields}:

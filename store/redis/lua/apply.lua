@@ -11,7 +11,7 @@
 -- The reply: what became of it, and the id of the last entry that is applied. GAP: one is missing after it. STALE: a
 -- later life of the home is known here. LIFE: the home's life is not known here yet.
 --
--- include timelines intervals
+-- include timelines intervals states
 -- guarded
 -- KEYS applied heads wakeups channel_map_prefix here_prefix channel_prefix
 -- ARGV life:count clock_now:us tail:us (id:id before:id complete:id data:text)...
@@ -84,6 +84,14 @@ end
 function ITEMS.left(gid, channel, id, uid)
   end_interval(channel_map_prefix .. uid, channel, id)
   redis.call('ZREM', here_prefix .. gid, uid)
+  news[#news + 1] = uid
+end
+
+function ITEMS.state(uid, name, id, value, going)
+  for _, gone in ipairs(going) do
+    forget_state(uid, gone)
+  end
+  write_state(uid, name, id, value)
   news[#news + 1] = uid
 end
 

@@ -1,17 +1,23 @@
 -- Puts archived states of users back. What Redis holds stays where it is newer; doing it twice changes nothing.
 --
--- Per state: the user, its name, the id of its change, and its value.
+-- Their timelines lie here if it is their shard (`is_theirs`); who blocks whom does if it is the home (`is_home`). Per
+-- state: the user, its name, the id of its change, and its value.
 --
--- include states
+-- include states blocks
 -- KEYS -
--- ARGV (uid:uid name:text at:id value:text)...
+-- ARGV is_theirs:flag is_home:flag (uid:uid name:text at:id value:text)...
 -- REPLY ok
 
 for argument = FIRST_ARGUMENT, #ARGV, 4 do
   local uid, name, at, value = ARGV[argument], ARGV[argument + 1], ARGV[argument + 2], ARGV[argument + 3]
-  local known = redis.call('ZSCORE', states_prefix .. 'n:' .. uid, name)
+  local known = is_theirs == '1' and redis.call('ZSCORE', states_prefix .. 'n:' .. uid, name)
   if not known or tonumber(known) < tonumber(at) then
-    write_state(uid, name, at, value)
+    if is_theirs == '1' then
+      write_state(uid, name, at, value)
+    end
+    if is_home == '1' then
+      note_block(uid, name, value)
+    end
   end
 end
 return redis.status_reply('OK')

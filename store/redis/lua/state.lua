@@ -4,28 +4,29 @@
 -- 2. Judge it. A refusal leaves no trace; what changes nothing is answered with the id of the last change.
 -- 3. Write the state under the next id; of a read mark in a private conversation also what the peer is told of it, if
 --    the peer has written to the reader and neither blocks the other.
--- 4. Write the outbox.
+-- 4. Write the outbox, and what is for other shards on their links.
 --
 -- `name` and `value` are those of the state. With a read mark, `channel` is that of the conversation ('' of a private one),
 -- `peer` the other user of a private one who may be told ('' for nobody), `peer_name` the name of their state, and
 -- `own_topic` that of the reader's inbox. `heard`: '1' or '0' if the archive was asked whether the peer wrote the message
 -- that is read, '' if it was not. The actor's `account` is charged with `charge` beside what this takes ('': it is not
--- judged).
+-- judged). `looked`, `peer_looked`: where there are several shards, what `state_look.lua` said of either in their shard.
 --
--- The reply: what became of it; the id of the change (0: there was never any); 1 if the peer is told. UNKNOWN: nothing
--- was done, as the archive has to be asked.
+-- The reply: what became of it; the id of the change (0: there was never any); 1 if the peer is told; what is on links
+-- now, as `include/links.lua` says. UNKNOWN: nothing was done, as the archive has to be asked. AGAIN: nothing was done, as
+-- a change up to this id may have been on its way when their shards were looked at.
 --
--- include batch one_shard outbox budget states blocks writers
+-- include batch outbox budget state_room blocks writers looking
 -- guarded
 -- KEYS repeat group tag channel_map
 -- ARGV repeat_seconds:s uid:uid name:text value:text channel:text peer:text peer_name:text own_topic:text heard:text
---   account:text budget_least:bytes charge:text
--- REPLY outcome=DONE|REPEATED|UNCHANGED|UNKNOWN id told
--- ERROR EMPTY BEHIND OUTBOXFULL REFUSED RATE FAILED
+--   account:text budget_least:bytes charge:text looked:text peer_looked:text
+-- REPLY outcome=DONE|REPEATED|UNCHANGED|UNKNOWN|AGAIN id told links
+-- ERROR EMPTY BEHIND OUTBOXFULL REFUSED RATE
 
 local known = redis.call('GET', repeat_key)
 if known then
-  return { 'REPEATED', tonumber(known), 0 }
+  return { 'REPEATED', tonumber(known), 0, {} }
 end
 if charge ~= '' and is_spent(account) then
   return redis.error_reply('RATE')
@@ -41,14 +42,27 @@ local function charge_for(bytes)
   end
 end
 
+-- Where there is one shard, all lies here.
+local function looked_up(owner, of, said)
+  if said == '' then
+    return look_at(owner, of, value, window_edge)
+  end
+  local found = cmsgpack.unpack(said)
+  found.stale = changed_since({ owner }, found.clock, shard_among(owner, shards), last)
+  return found
+end
+
 -- Judge.
 
-local before = value_of(uid, name)
+local own = looked_up(uid, name, looked)
+if own.stale then
+  return { 'AGAIN', own.stale, 0, {} }
+end
 local is_read = is_mark(name)
 
 -- Whether there is such a group or tag, and whether the user is, or was, in it.
 local function judge_channel()
-  if channel == '' or redis.call('HEXISTS', channel_map_key, channel) == 1 then
+  if channel == '' or own.is_in or looked == '' and redis.call('HEXISTS', channel_map_key, channel) == 1 then
     return nil
   end
   local group = redis.call('HMGET', group_key, 'made', 'dismissed')
@@ -68,46 +82,38 @@ if is_read then
     return refuse(refusal)
   end
 end
-local changes = before ~= value
-if is_read and before then
-  changes = tonumber(value) > tonumber(before)
-elseif not before then
-  changes = value ~= ''
-end
-if not changes then
+if not own.changes then
   charge_for(0)
-  local at = redis.call('ZSCORE', states_prefix .. 'n:' .. uid, name) or '0'
-  redis.call('SET', repeat_key, at, 'EX', repeat_seconds)
-  return { 'UNCHANGED', tonumber(at), 0 }
+  redis.call('SET', repeat_key, own.at, 'EX', repeat_seconds)
+  return { 'UNCHANGED', tonumber(own.at), 0, {} }
 end
-local goes = value == ''
-if not is_read and not goes and (not before or before == '') and not has_room(uid, name, window_edge) then
+if not own.room then
   return refuse(string.byte(name) == 98 and 'block_limit' or 'setting_limit')
 end
+
+local peers
 
 -- Whether the peer is told; nil if only the archive knows.
 local function is_told()
   if peer == '' or is_blocked(peer, uid) or is_blocked(uid, peer) then
     return false
   end
-  if tonumber(value_of(peer, peer_name) or 0) >= tonumber(value) then
+  peers = looked_up(peer, peer_name, peer_looked)
+  if not peers.changes then
     return false
   end
-  local body = bodies_of({ value }, 1, 1)[1]
-  if body and string.match(body, '^%d+\n([^\n]*)\n') == own_topic and string.match(body, '^%d+\n[^\n]*\n([^\n]*)\n') == peer then
-    return true
+  local said = own.heard or was_heard(uid, own_topic, peer, value)
+  if said == '' and heard == '' then
+    return nil
   end
-  if have_written(uid, own_topic, { [peer] = true }) then
-    return true
-  end
-  if body or heard ~= '' then
-    return heard == '1'
-  end
-  return nil
+  return said == '1' or heard == '1'
 end
 local told = is_told()
+if peers and peers.stale then
+  return { 'AGAIN', peers.stale, 0, {} }
+end
 if told == nil then
-  return { 'UNKNOWN', 0, 0 }
+  return { 'UNKNOWN', 0, 0, {} }
 end
 
 -- Change the state.
@@ -121,19 +127,33 @@ local function archive(kind, owner, of, to)
   put_into_outbox(change .. '-' .. entries, kind, table.concat({ owner, change, #of, of .. to }, '\n'))
 end
 
-local function change_state(owner, of, to)
+local function change_state(owner, of, to, going)
   archive('state', owner, of, to)
-  for _, gone in ipairs(write_state(owner, of, change, to)) do
-    archive('state_gone', owner, gone, '')
+  for _, name_gone in ipairs(is_mark(of) and going or {}) do
+    archive('state_gone', owner, name_gone, '')
   end
+  note_block(owner, of, to)
+  local shard = shards > 1 and shard_among(owner, shards) or 0
+  if shard > 0 then
+    put_on_link(shard, change, { 'state', owner, of, change, to, going })
+    return
+  end
+  for _, name_gone in ipairs(going) do
+    forget_state(owner, name_gone)
+  end
+  write_state(owner, of, change, to)
   news[#news + 1] = owner
 end
 
 redis.call('SET', repeat_key, change, 'EX', repeat_seconds)
-change_state(uid, name, value)
+change_state(uid, name, value, own.going)
 if told then
-  change_state(peer, peer_name, value)
+  change_state(peer, peer_name, value, peers.going)
+end
+if shards > 1 then
+  note_changing(told and { uid, peer } or { uid }, change)
 end
 charge_for((#name + #value) * 2)
+write_links(change)
 finish()
-return { 'DONE', tonumber(change), told and 1 or 0 }
+return { 'DONE', tonumber(change), told and 1 or 0, links }

@@ -23,7 +23,6 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     multiple,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -156,7 +155,12 @@ class Sequence(RuleBasedStateMachine):
             links=self.links,
         )
         self.state_changes = States(
-            *(self.writing, self.archive), window_us=WINDOW_US, repeat_seconds=3600, outbox_limit=2**30
+            *(self.writing, self.archive),
+            shards=self.shards,
+            window_us=WINDOW_US,
+            repeat_seconds=3600,
+            outbox_limit=2**30,
+            links=self.links,
         )
 
     async def _break_inbox(self) -> None:
@@ -354,17 +358,14 @@ class Sequence(RuleBasedStateMachine):
     def command(self) -> str:
         return f"c{next(self.client_ids)}"
 
-    @precondition(lambda self: self.count == 1)
     @rule(user=users, key=st.sampled_from(["a", "b"]), value=st.sampled_from([1, 2, None]))
     def set(self, user: int, key: str, value: int | None) -> None:
         self.note_states(self.run(self.state_changes.set(user, key, value, command_id=self.command())))
 
-    @precondition(lambda self: self.count == 1)
     @rule(user=users, on=st.booleans())
     def block(self, user: int, on: bool) -> None:
         self.note_states(self.run(self.state_changes.block(user, BROKEN, on=on, command_id=self.command())))
 
-    @precondition(lambda self: self.count == 1)
     @rule(user=users, message=sent)
     def read(self, user: int, message: Sent) -> None:
         """The peer is told where they sent the message."""

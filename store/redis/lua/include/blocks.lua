@@ -1,4 +1,5 @@
--- Tells whether one user blocks another. Beside the set of each user there is one of those who block anybody.
+-- Tells whether one user blocks another. Beside the set of each user there is one of those who block anybody. The home
+-- has those of all users, as it judges what is written.
 --
 -- KEYS blocks_prefix
 -- ARGV -
@@ -24,4 +25,17 @@ local function blockers_among(uids)
     end
   end
   return found
+end
+
+-- A state of a user has changed, which may be a block (`states.lua`).
+local function note_block(uid, name, value)
+  local blocked = string.match(name, '^b:(%d+)$')
+  if blocked and value ~= '' then
+    redis.call('SADD', blocks_prefix .. uid, blocked)
+    redis.call('SADD', blocks_prefix, uid)
+  elseif blocked and redis.call('SREM', blocks_prefix .. uid, blocked) == 1 then
+    if redis.call('EXISTS', blocks_prefix .. uid) == 0 then
+      redis.call('SREM', blocks_prefix, uid)
+    end
+  end
 end

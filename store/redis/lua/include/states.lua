@@ -8,11 +8,9 @@
 -- The values lie in a hash, which also counts the names of each sort: `#r` the read marks, `#s` and `#b` settings and
 -- blocks that are there, `#s-` and `#b-` those that are gone.
 --
--- KEYS states_prefix blocks_prefix
--- ARGV max_marks:count max_settings:count max_blocks:count
+-- KEYS states_prefix
+-- ARGV -
 -- REPLY -
-
-local MAX_OF = { ['#r'] = max_marks, ['#s'] = max_settings, ['#b'] = max_blocks }
 
 local function is_mark(name)
   local kind = string.byte(name)
@@ -28,47 +26,16 @@ local function value_of(uid, name)
   return redis.call('HGET', states_prefix .. 'v:' .. uid, name)
 end
 
-local function count_of(uid, counter)
-  return tonumber(redis.call('HGET', states_prefix .. 'v:' .. uid, counter) or 0)
-end
-
--- Forgets the oldest of a user's states for which `goes` says so, `count` of them at most. Returns their names.
-local function forget_oldest(uid, count, goes)
-  local found, first, page = {}, 0, nil
-  repeat
-    page = redis.call('ZRANGE', states_prefix .. 'n:' .. uid, first, first + 499, 'WITHSCORES')
-    for index = 1, #page, 2 do
-      if #found < count and goes(page[index], page[index + 1]) then
-        found[#found + 1] = page[index]
-      end
-    end
-    first = first + 500
-  until #found == count or #page < 1000
-  for _, name in ipairs(found) do
-    redis.call('HINCRBY', states_prefix .. 'v:' .. uid, counter_of(name, value_of(uid, name)), -1)
+local function forget_state(uid, name)
+  local value = value_of(uid, name)
+  if value then
+    redis.call('HINCRBY', states_prefix .. 'v:' .. uid, counter_of(name, value), -1)
     redis.call('HDEL', states_prefix .. 'v:' .. uid, name)
     redis.call('ZREM', states_prefix .. 'n:' .. uid, name)
   end
-  return found
 end
 
--- Whether a user may have one more of a sort. Those that are gone count, too, by themselves, but those that changed before
--- `edge` make room.
-local function has_room(uid, name, edge)
-  local counter = counter_of(name, '1')
-  if count_of(uid, counter) >= MAX_OF[counter] then
-    return false
-  end
-  local gone = counter .. '-'
-  if value_of(uid, name) or count_of(uid, gone) < MAX_OF[counter] then
-    return true
-  end
-  return #forget_oldest(uid, MAX_OF[counter], function(each, at)
-    return counter_of(each, value_of(uid, each)) == gone and tonumber(at) < edge
-  end) > 0
-end
-
--- Writes a state as it is from an id (digits) on. Returns the names of read marks that had to go for it.
+-- Writes a state as it is from an id (digits) on.
 local function write_state(uid, name, at, value)
   local values = states_prefix .. 'v:' .. uid
   local before, counter = value_of(uid, name), counter_of(name, value)
@@ -84,17 +51,4 @@ local function write_state(uid, name, at, value)
   if tonumber(redis.call('GET', states_prefix .. 'h:' .. uid) or 0) < tonumber(at) then
     redis.call('SET', states_prefix .. 'h:' .. uid, at)
   end
-  local blocked = string.match(name, '^b:(%d+)$')
-  if blocked and value ~= '' then
-    redis.call('SADD', blocks_prefix .. uid, blocked)
-    redis.call('SADD', blocks_prefix, uid)
-  elseif blocked and redis.call('SREM', blocks_prefix .. uid, blocked) == 1 then
-    if redis.call('EXISTS', blocks_prefix .. uid) == 0 then
-      redis.call('SREM', blocks_prefix, uid)
-    end
-  end
-  if counter == '#r' and count_of(uid, counter) > max_marks then
-    return forget_oldest(uid, 1, is_mark)
-  end
-  return {}
 end

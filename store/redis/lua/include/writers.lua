@@ -1,10 +1,10 @@
--- Tells who has written to a user, as far as the newest messages in their inbox say.
+-- Tells who has written to a user, as far as the newest messages in their inbox say, in the user's shard.
 --
--- include batch outbox
+-- include timelines
 -- KEYS -
 -- ARGV -
 -- REPLY -
--- ERROR EMPTY BEHIND OUTBOXFULL
+-- ERROR EMPTY
 
 -- What is looked at of an inbox.
 local LOOKED_AT_RECORDS, LOOKED_AT_BYTES = 2000, 1048576
@@ -23,7 +23,8 @@ local function have_written(uid, topic, missing)
       end
     end
   end
-  for span = math.floor(last / 1000000 / SPAN_SECONDS), math.floor(window_edge / 1000000 / SPAN_SECONDS), -1 do
+  local newest = math.max(now, tonumber(state[2] or 0))
+  for span = math.floor(newest / 1000000 / SPAN_SECONDS), math.floor(window_edge / 1000000 / SPAN_SECONDS), -1 do
     local inbox, first, page = inbox_prefix .. uid .. ':' .. span, 0, nil
     repeat
       if not next(missing) or looked >= LOOKED_AT_RECORDS or bytes >= LOOKED_AT_BYTES then
@@ -35,4 +36,17 @@ local function have_written(uid, topic, missing)
     until #page < 100
   end
   return not next(missing)
+end
+
+-- Whether a peer wrote the message `mid` into a user's inbox of this topic, or has written to them at all: '1', '0', or
+-- '' where only the archive knows.
+local function was_heard(uid, topic, peer, mid)
+  local body = bodies_of({ mid }, 1, 1)[1]
+  if body and string.match(body, '^%d+\n([^\n]*)\n') == topic and string.match(body, '^%d+\n[^\n]*\n([^\n]*)\n') == peer then
+    return '1'
+  end
+  if have_written(uid, topic, { [peer] = true }) then
+    return '1'
+  end
+  return body and '0' or ''
 end
