@@ -204,7 +204,7 @@ class Replacements:
                 author = reply.author
             else:
                 break
-        if reply.outcome == ReplaceOutcome.REPEATED:
+        if reply.outcome in (ReplaceOutcome.REPEATED, ReplaceOutcome.UNCHANGED):
             await self._links.reach(reply.id)
         await self._links.carry(reply.links)
         self.highest_id = max(self.highest_id, reply.id)

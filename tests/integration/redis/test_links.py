@@ -1,5 +1,6 @@
 """What the home has written is carried to other shards: in order, once, by whoever comes first."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from store.archive.archive import open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
-from store.errors import StoreBehind, StoreEmpty
+from store.errors import EntryFailed, StoreBehind, StoreEmpty
 from store.operations.dead_letters import DeadLetters
 from store.redis import keys, links
 from store.redis.client import RedisClient
@@ -21,6 +22,7 @@ from store.redis.shards import Shards, on_one_server
 from store.timelines.append import Appender, Stored
 from store.timelines.pull import Puller
 from store.timelines.recovery import StoreRecovery
+from store.timelines.spans import SPAN_SECONDS, span
 from tests.servers import RedisServer
 
 WINDOW_US = 7 * 86_400_000_000
@@ -55,18 +57,15 @@ class Store:
     async def say(self, carried_by: Links | None = None, client_id: str = "") -> Stored:
         """Sends a message to the user elsewhere."""
         self._sent += 1
-        appender = Appender(
-            self.shards,
-            window_us=WINDOW_US,
-            repeat_seconds=60,
-            outbox_limit=2**30,
-            links=carried_by or self.links,
-        )
+        appender = self.appender(carried_by or self.links)
         appender.start()
         try:
             return await appender.append(Inbox(ELSEWHERE), "1", client_id or f"m{self._sent}", 0, True, b"{}")
         finally:
             await appender.stop()
+
+    def appender(self, links: Links) -> Appender:
+        return Appender(self.shards, window_us=WINDOW_US, repeat_seconds=60, outbox_limit=2**30, links=links)
 
     async def received(self) -> list[int]:
         return [message.mid for message in (await self.puller.pull(ELSEWHERE, 0, 1000)).messages]
@@ -125,6 +124,25 @@ async def test_entries_that_come_late_and_twice_are_passed_over(store: Store) ->
     for entry in (dying.left[1], dying.left[0], dying.left[1]):
         await store.links.carry([entry])
     assert await store.received() == [entry.id for entry in dying.left]
+
+
+async def test_what_fails_in_the_home_does_not_arrive_elsewhere(store: Store) -> None:
+    """Of one batch, whose first messages have bodies that cannot be written, and the others none in the home."""
+    now = time.time_ns() // 1000
+    for at in (now, now + SPAN_SECONDS * 1_000_000):
+        await store.home.set(keys.bodies(span(at)), "no bodies")
+    appender = store.appender(store.links)
+    large = b'"%b"' % (b"." * 9000)
+    writing = [
+        appender.append(Inbox(ELSEWHERE), sender, f"{sender}-{number}", 0, True, large)
+        for sender in ("1", str(ELSEWHERE + 1))
+        for number in range(2)
+    ]
+    appender.start()
+    answers = await asyncio.gather(*writing, return_exceptions=True)
+    await appender.stop()
+    assert [type(answer) for answer in answers] == [EntryFailed, EntryFailed, Stored, Stored]
+    assert await store.received() == [answer.mid for answer in answers if isinstance(answer, Stored)]
 
 
 async def test_an_entry_of_an_earlier_life_is_refused(store: Store) -> None:

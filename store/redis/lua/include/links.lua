@@ -26,16 +26,17 @@ local function put_on_link(shard, id, item)
   entry[3] = tonumber(entry[3]) < tonumber(id) and id or entry[3]
 end
 
--- An item that was put last comes off again, if it has such an id.
+-- The items with such an id come off again.
 local function take_off_links(id)
   for shard, entry in pairs(waiting) do
-    while entry[2][#entry[2]] == id do
-      entry[1][#entry[1]], entry[2][#entry[2]] = nil, nil
+    local items, ids, highest = {}, {}, nil
+    for index, each in ipairs(entry[2]) do
+      if each ~= id then
+        items[#items + 1], ids[#ids + 1] = entry[1][index], each
+        highest = highest and tonumber(highest) > tonumber(each) and highest or each
+      end
     end
-    entry[3] = entry[2][#entry[2]]
-    if not entry[3] then
-      waiting[shard] = nil
-    end
+    waiting[shard] = highest and { items, ids, highest } or nil
   end
 end
 
@@ -65,7 +66,7 @@ local function write_links(complete)
   local life = redis.call('HGET', links_key, 'life') or '1'
   local entries = waiting
   waiting = {}
-  local done = {}
+  local done, bytes = {}, 0
   local ok, failure = pcall(function()
     for shard, entry in pairs(entries) do
       local before = redis.call('HGET', links_key, shard) or '0'
@@ -74,8 +75,9 @@ local function write_links(complete)
       redis.call('XADD', link_prefix .. shard, id .. '-0', 'p', before, 'l', life, 'c', complete, 'd', data)
       done[#done + 1] = { shard, id, before, life, complete, data, table.concat(entry[2], ' ') }
       redis.call('HSET', links_key, shard, id)
-      redis.call('INCRBY', link_bytes_key, #data + 64)
+      bytes = bytes + #data + 64
     end
+    redis.call('INCRBY', link_bytes_key, bytes)
   end)
   for _, entry in ipairs(done) do
     if ok then
