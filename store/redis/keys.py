@@ -35,7 +35,8 @@ def in_shard(key: bytes, prefix: bytes) -> bytes:
 LAYOUT = PREFIX + b"layout"
 """String: the number of the layout in which the store was written, `store/timelines/layout.py`."""
 EPOCH = PREFIX + b"epoch:2"
-"""String: the random name of this life of the store. Absent: Redis is empty and must be rebuilt first."""
+"""String: the random name of this life of the store, in each shard another. Absent: Redis is empty and must be rebuilt
+first."""
 CLOCK = PREFIX + b"clock"
 """String: the highest id given so far, microseconds since the Unix epoch; in a shard beside the home the id up to which
 it has everything."""

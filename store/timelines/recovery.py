@@ -121,12 +121,12 @@ class StoreRecovery:
             await restore_states(self._shards, self._archive.states, lease.keep)
             count = await self._put_back(highest, lease, progress)
             lowest = max(lowest, time.time_ns() // 1000)
-            name, epoch = secrets.token_urlsafe(4), b""
+            epoch = b""
             # The home last: what it writes is applied in the others at once.
             for redis in reversed([*self._shards]):
                 epoch = await _BEGIN_EPOCH.run(
                     redis,
-                    new_epoch=name,
+                    new_epoch=secrets.token_urlsafe(4),
                     lowest_clock=lowest,
                     new_layout=LAYOUT,
                     new_shards=self._shards.count,
@@ -162,7 +162,7 @@ class StoreRecovery:
             redis = self._shards[shard]
             other: Any = await redis.get(redis.key(keys.EPOCH))
             run += f" {(await redis.info('server'))['run_id']}"
-            if other != epoch:
+            if other is None:
                 # It was emptied, or its rebuild was interrupted.
                 epoch = None
         return None if epoch is None else epoch.decode(), int(clock or 0), run

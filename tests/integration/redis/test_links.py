@@ -156,6 +156,14 @@ async def test_an_entry_of_an_earlier_life_is_refused(store: Store) -> None:
     assert await store.received() == before
 
 
+async def test_each_shard_has_an_epoch_of_its_own(store: Store) -> None:
+    """Cursors of users belong to that of their shard."""
+    epochs = [await client.get(client.key(keys.EPOCH)) for client in store.shards]
+    assert len({*epochs}) == 2
+    for uid, epoch in zip((1, ELSEWHERE), epochs, strict=True):
+        assert (await store.puller.pull(uid, 0, 1)).epoch.encode() == epoch
+
+
 async def test_a_message_is_not_stored_while_its_shard_is_away(store: Store) -> None:
     await store.other.rename(store.other.key(keys.EPOCH), b"away")
     with pytest.raises(StoreEmpty):

@@ -43,6 +43,7 @@ class Shard:
     life: int = 1
     applied: int = 0
     clock: int = 0
+    epoch: int = 0
     inboxes: dict[int, list[int]] = field(default_factory=dict)
 
 
@@ -64,7 +65,6 @@ class Links(RuleBasedStateMachine):
         """Messages (ids) of which the sender was told."""
         self.cursors = dict.fromkeys(DEVICES, 0)
         self.received: dict[Device, list[int]] = {device: [] for device in DEVICES}
-        self.epoch = 0
         self.epochs = dict.fromkeys(DEVICES, 0)
 
     # What scripts do
@@ -165,8 +165,8 @@ class Links(RuleBasedStateMachine):
         if emptied:
             self.home.tails = dict.fromkeys(self.home.tails, 0)
             self.home.repeats.clear()
-        self.epoch += 1
         for number, shard in self.shards.items():
+            shard.epoch += 1
             shard.inboxes = {user: [mid for who, mid in self.archive if who == user] for user in USERS}
             shard.clock = self.home.clock
             if number:
@@ -185,8 +185,8 @@ class Links(RuleBasedStateMachine):
     def pull_once(self, device: Device, limit: int) -> bool:
         user, _ = device
         shard = self.shards[user % SHARDS]
-        if self.epochs[device] != self.epoch:
-            self.epochs[device], self.cursors[device], self.received[device] = self.epoch, 0, []
+        if self.epochs[device] != shard.epoch:
+            self.epochs[device], self.cursors[device], self.received[device] = shard.epoch, 0, []
         before = self.cursors[device]
         after = [mid for mid in shard.inboxes.get(user, ()) if mid > before]
         page = after[:limit]
