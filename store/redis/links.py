@@ -85,7 +85,16 @@ class LinkState(NamedTuple):
     tails: list[int]
 
 
+class LinkReply(NamedTuple):
+    """life: of the home now. tail: the id of the newest entry the link ever had. entries: the next ones."""
+
+    life: int
+    tail: int
+    entries: list[Any]
+
+
 _APPLY = script("apply", ApplyReply)
+_READ = script("link_read", LinkReply)
 _STATE = script("link_state", LinkState)
 _TRIM = script("link_trim", int)
 
@@ -106,7 +115,8 @@ class Carrier:
         self._replicas = replicas
         self._waiting: list[tuple[LinkEntry, asyncio.Future[None]]] = []
         self._lock = asyncio.Lock()
-        self._applied = 0
+        # As the shard last said.
+        self._life, self._applied = 0, 0
 
     async def carry(self, entry: LinkEntry) -> None:
         """Returns once the entry is applied."""
@@ -121,7 +131,7 @@ class Carrier:
         """Returns once everything is applied that was on the link, if `until`, an id, may not be."""
         async with self._lock, self._deadline():
             if self._applied < until:
-                life = int(await self._home.hget(keys.LINKS, "life") or 1)
+                life, _ = await self._read(until)
                 await self._call(life, ())
                 await self._bring_the_rest()
 
@@ -145,22 +155,28 @@ class Carrier:
         await self._connection.aclose()
 
     async def _carry_waiting(self) -> None:
+        """Sends what waits, but for entries of lives that are over: the home may have lost them, whatever ids have been
+        applied since."""
         waiting, self._waiting = self._waiting, []
-        entries = sorted({entry.id: entry for entry, _ in waiting}.values(), key=lambda entry: entry.id)
+        life = max(entry.life for entry, _ in waiting)
+        unique = {entry.id: entry for entry, _ in waiting if entry.life == life}
+        entries = sorted(unique.values(), key=lambda entry: entry.id)
         failure: Exception = StoreAway(f"the caller of shard {self._shard} went away")
         try:
             async with self._deadline():
-                await self._bring(entries)
+                await self._bring(life, entries)
         except StoreError as error:
             failure = error
         finally:
             for entry, done in waiting:
                 if done.done():
                     continue
-                if entry.id > self._applied:
+                if entry.life == self._life and entry.id <= self._applied:
+                    done.set_result(None)
+                elif entry.life == life:
                     done.set_exception(failure)
                 else:
-                    done.set_result(None)
+                    done.set_exception(StoreBehind(f"The home has begun another life than {entry.life}."))
 
     @asynccontextmanager
     async def _deadline(self) -> AsyncIterator[None]:
@@ -170,11 +186,11 @@ class Carrier:
         except TimeoutError:
             raise StoreAway(f"shard {self._shard} is too slow") from None
 
-    async def _bring(self, entries: Sequence[LinkEntry]) -> None:
-        """Applies entries in their order, and those that are missing before them."""
+    async def _bring(self, life: int, entries: Sequence[LinkEntry]) -> None:
+        """Applies entries of a life in their order, and those that are missing before them."""
         last, gap_after = entries[-1].id, -1
         while entries:
-            reply = await self._call(entries[-1].life, entries)
+            reply = await self._call(life, entries)
             if reply.applied >= last:
                 return
             if reply.outcome == ApplyOutcome.OK:
@@ -184,12 +200,17 @@ class Carrier:
                 break
             else:
                 gap_after, entries = reply.applied, ()
-            entries = entries or await self._read(reply.applied)
+            if not entries:
+                now, entries = await self._read(reply.applied)
+                if now != life:
+                    raise StoreBehind(f"The home has begun another life than {life}.")
         raise StoreBehind(f"The link to shard {self._shard} lacks what follows {self._applied}.")
 
     async def _bring_the_rest(self) -> None:
-        while entries := await self._read(self._applied):
-            await self._bring(entries)
+        life, entries = await self._read(self._applied)
+        while entries:
+            await self._bring(life, entries)
+            life, entries = await self._read(self._applied)
 
     async def _call(
         self, life: int, entries: Sequence[LinkEntry], clock: int = 0, tail: int = _NOT_KNOWN
@@ -206,23 +227,17 @@ class Carrier:
         if reply.outcome in (ApplyOutcome.STALE, ApplyOutcome.LIFE):
             raise StoreBehind(f"Shard {self._shard} knows another life of the home than {life}.")
         await wait_for_replicas(self._connection, self._replicas)
-        self._applied = reply.applied
+        self._life, self._applied = life, reply.applied
         return reply
 
-    async def _read(self, after: int) -> list[LinkEntry]:
-        """Returns the first entries of the link above an id."""
-        items: Any = await self._home.xrange(self._stream, min=f"({after}-0", count=_READ_ENTRIES)
-        return [
-            LinkEntry(
-                self._shard,
-                int(id_.partition(b"-")[0]),
-                int(fields[b"p"]),
-                int(fields[b"l"]),
-                int(fields[b"c"]),
-                fields[b"d"],
-                (),
-            )
-            for id_, fields in items
+    async def _read(self, after: int) -> tuple[int, list[LinkEntry]]:
+        """Returns the home's life, and the first entries of the link above an id, which belong to it."""
+        found = await _READ.run(
+            self._home, link_key=self._stream, shard=str(self._shard), after=str(after), most=_READ_ENTRIES
+        )
+        return found.life, [
+            LinkEntry(self._shard, int(id_), int(before), found.life, int(complete), data, ())
+            for id_, before, complete, data in found.entries
         ]
 
 

@@ -147,9 +147,10 @@ def script(name: str, reply: type[Reply]) -> Script[Reply]:
     return Script(_SOURCES[name], reply)
 
 
-async def admit(redis: RedisClient) -> None:
-    """Lets the guarded scripts run on this Redis, which was checked to be complete. Raises StoreAway."""
-    guarded = [each for each in _SOURCES.values() if each.guarded]
+async def admit(redis: RedisClient, *names: str) -> None:
+    """Lets the guarded scripts run on this Redis, which was checked to be complete; or those that are named. Raises
+    StoreAway."""
+    guarded = [each for each in _SOURCES.values() if each.guarded and (not names or each.name in names)]
     loaded: Any = await redis.script_exists(*(each.digest for each in guarded))
     for each, known in zip(guarded, loaded, strict=True):
         if not known:

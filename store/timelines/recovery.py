@@ -30,6 +30,7 @@ from store.tags.restore import restore_tags
 from store.timelines.comparison import Comparison
 from store.timelines.destinations import destinations
 from store.timelines.layout import LAYOUT, drop_before, drop_earlier, require_known, require_shards, take_over
+from store.timelines.lives import begin_life
 
 _PAGE = 1000
 _COMPARE_SECONDS = 3
@@ -111,7 +112,6 @@ class StoreRecovery:
             converted = await self._archive_outbox(lease)
             for redis in self._shards:
                 await redis.delete(redis.key(keys.DORMANT), redis.key(keys.UNSEEN))
-            await self._begin_links()
             highest = max(await self._archive.highest_id(), known)
             lowest = max(highest, time.time_ns() // 1000)
             await restore_groups(self._shards, self._archive.groups, lowest, lease.keep)
@@ -121,6 +121,8 @@ class StoreRecovery:
             await restore_states(self._shards, self._archive.states, lease.keep)
             count = await self._put_back(highest, lease, progress)
             lowest = max(lowest, time.time_ns() // 1000)
+            if self._shards.count > 1:
+                await self._begin_links(lowest)
             epoch = b""
             # The home last: what it writes is applied in the others at once.
             for redis in reversed([*self._shards]):
@@ -171,25 +173,20 @@ class StoreRecovery:
         for redis in self._shards:
             await admit(redis)
 
-    async def _begin_links(self) -> None:
-        """Begins another life of the home, whose links are empty: what was on them is put back from the archive.
+    async def _begin_links(self, lowest: int) -> None:
+        """Begins another life of the home, whose links are empty: what was on them was put back from the archive.
 
         Nobody writes meanwhile; what is still on its way of an earlier life is refused.
         """
-        if self._shards.count == 1:
-            return
-        life = await self._redis.hincrby(keys.LINKS, "life", 1)
         tails: Any = await self._redis.hgetall(keys.LINKS)
         for shard in self._shards.others:
-            redis = self._shards[shard]
-            known: Any = await redis.hmget(redis.key(keys.APPLIED), "life", "id")
-            life = max(life, int(known[0] or 0) + 1)
-        for shard in self._shards.others:
-            redis, tail = self._shards[shard], tails.get(b"%d" % shard, b"0")
-            await redis.hset(redis.key(keys.APPLIED), mapping={"life": life, "id": tail})
+            redis, tail = self._shards[shard], int(tails.get(b"%d" % shard, 0))
+            applied: Any = await redis.hget(redis.key(keys.APPLIED), "id")
+            if int(applied or 0) < tail:
+                await redis.hset(redis.key(keys.APPLIED), "id", tail)
             await self._redis.delete(keys.LINK_PREFIX + b"%d" % shard)
-        await self._redis.hset(keys.LINKS, "life", str(life))
         await self._redis.delete(keys.LINK_BYTES)
+        await begin_life(self._shards, lowest, all_groups=True)
 
     async def _kept_shorter(self) -> bool:
         """Returns whether the window was raised before this process began: what lay beyond it is in the archive

@@ -13,7 +13,7 @@
 --
 -- include timelines intervals states
 -- guarded
--- KEYS applied heads wakeups channel_map_prefix here_prefix channel_prefix
+-- KEYS applied heads wakeups channel_map_prefix here_prefix channel_prefix changed_groups
 -- ARGV life:count clock_now:us tail:us (id:id before:id complete:id data:text)...
 -- REPLY outcome=OK|GAP|STALE|LIFE applied
 -- ERROR EMPTY
@@ -75,15 +75,20 @@ function ITEMS.replace(mid, record)
   end
 end
 
-function ITEMS.joined(gid, channel, id, uid)
+-- The entry in hand: the home may lose it, and must know then what to put right here.
+local entry
+
+local function begin_here(gid, channel, id, uid)
   begin_interval(channel_map_prefix .. uid, channel, id)
   redis.call('ZADD', here_prefix .. gid, id, uid)
+  redis.call('ZADD', changed_groups_key, entry, gid)
   news[#news + 1] = uid
 end
 
-function ITEMS.left(gid, channel, id, uid)
+local function end_here(gid, channel, id, uid)
   end_interval(channel_map_prefix .. uid, channel, id)
   redis.call('ZREM', here_prefix .. gid, uid)
+  redis.call('ZADD', changed_groups_key, entry, gid)
   news[#news + 1] = uid
 end
 
@@ -93,6 +98,25 @@ function ITEMS.state(uid, name, id, value, going)
   end
   write_state(uid, name, id, value)
   news[#news + 1] = uid
+end
+
+ITEMS.joined, ITEMS.left = begin_here, end_here
+
+-- The members are these, a uid each, from an id on: nothing changes below it.
+function ITEMS.members(gid, channel, id, uids)
+  local stay = {}
+  for _, uid in ipairs(uids) do
+    stay[uid] = true
+    if not redis.call('ZSCORE', here_prefix .. gid, uid) then
+      begin_here(gid, channel, id, uid)
+    end
+  end
+  for _, uid in ipairs(redis.call('ZRANGE', here_prefix .. gid, 0, -1)) do
+    if not stay[uid] then
+      end_here(gid, channel, id, uid)
+    end
+  end
+  deliveries = deliveries + #uids
 end
 
 local clock = tonumber(state[2] or 0)
@@ -107,7 +131,7 @@ for argument = FIRST_ARGUMENT, #ARGV, 4 do
     if deliveries >= MAX_DELIVERIES then
       break
     end
-    mids, records, written = {}, {}, {}
+    entry, mids, records, written = id, {}, {}, {}
     for _, item in ipairs(cmsgpack.unpack(ARGV[argument + 3])) do
       ITEMS[item[1]](unpack(item, 2))
     end

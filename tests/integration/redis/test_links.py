@@ -4,27 +4,35 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from hooks.messaging.group_notices import GroupControlMessages
 from store.addresses import Inbox
 from store.archive.archive import open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
 from store.errors import EntryFailed, StoreBehind, StoreEmpty
+from store.groups.context import CommandContext
+from store.groups.groups import Groups, Limits
 from store.operations.dead_letters import DeadLetters
 from store.redis import keys, links
 from store.redis.client import RedisClient
+from store.redis.connection import connect
 from store.redis.links import LinkEntry, Links
 from store.redis.shards import Shards, on_one_server
 from store.timelines.append import Appender, Stored
+from store.timelines.lives import begin_life
 from store.timelines.pull import Puller
 from store.timelines.recovery import StoreRecovery
 from store.timelines.spans import SPAN_SECONDS, span
 from tests.servers import RedisServer
 
+LIMITS = Limits(write=500, read=500, user=10, groups=10, made=10, known=False)
+NOTICES = GroupControlMessages("secret")
 WINDOW_US = 7 * 86_400_000_000
 ELSEWHERE = 20_000
 """A user of the second of two shards."""
@@ -52,6 +60,15 @@ class Store:
         self.archiver = Archiver(self.outbox, handlers(self.archive), DeadLetters(self.home))
         self.recovery = StoreRecovery(self.shards, self.archive, self.archiver, window_us=WINDOW_US, sync_sender=True)
         self.puller = Puller(self.shards, self.archive, self.outbox, window_us=WINDOW_US, roaming_us=WINDOW_US)
+        self.writing = connect(url, single=True)
+        self.groups = Groups(
+            *(self.shards, self.writing),
+            window_us=WINDOW_US,
+            repeat_seconds=60,
+            outbox_limit=2**30,
+            limits=LIMITS,
+            links=self.links,
+        )
         self._sent = 0
 
     async def say(self, carried_by: Links | None = None, client_id: str = "") -> Stored:
@@ -67,11 +84,38 @@ class Store:
     def appender(self, links: Links) -> Appender:
         return Appender(self.shards, window_us=WINDOW_US, repeat_seconds=60, outbox_limit=2**30, links=links)
 
+    async def make_group(self, gid: int) -> None:
+        await self.groups.create(CommandContext(gid, 1, "make", NOTICES))
+
+    async def invite(self, gid: int, uid: int) -> None:
+        await self.groups.invite(CommandContext(gid, 1, f"invite {uid}", NOTICES), members=[uid])
+
     async def received(self) -> list[int]:
         return [message.mid for message in (await self.puller.pull(ELSEWHERE, 0, 1000)).messages]
 
     async def clock(self) -> int:
         return int(await self.other.get(self.other.key(keys.CLOCK)) or 0)
+
+
+async def copied(home: RedisClient) -> dict[bytes, bytes]:
+    """Returns all that lies in the home."""
+    return {name: await home.dump(name) or b"" async for name in home.scan_iter(match=keys.PREFIX + b"*")}
+
+
+async def put_back(home: RedisClient, copy: dict[bytes, bytes]) -> None:
+    """Makes the home what it was when it was copied, as a failover that loses its last writes does."""
+    for name in [name async for name in home.scan_iter(match=keys.PREFIX + b"*")]:
+        await home.delete(name)
+    for name, data in copy.items():
+        await home.restore(name, 0, data)
+
+
+async def joined_and_left(redis: RedisClient, uid: int, gid: int) -> int:
+    """Returns when a user left a group, as their shard knows it."""
+    held: Any = await redis.hget(redis.key(keys.channel_map(uid)), f"group:{gid}")
+    joined, _, left = held.decode().partition(":")
+    assert int(joined) < int(left)
+    return int(left)
 
 
 @pytest_asyncio.fixture
@@ -82,6 +126,7 @@ async def store(redis: RedisClient, redis_server: RedisServer, tmp_path: Path) -
     for client in running.shards:
         await client.zadd(client.key(keys.SEEN), {"1": time.time_ns() // 1_000_000, str(ELSEWHERE): 1})
     yield running
+    await running.writing.aclose()
     await running.links.aclose()
     await running.archive.close()
     for client in running.shards:
@@ -127,7 +172,7 @@ async def test_entries_that_come_late_and_twice_are_passed_over(store: Store) ->
 
 
 async def test_what_fails_in_the_home_does_not_arrive_elsewhere(store: Store) -> None:
-    """Of one batch, whose first messages have bodies that cannot be written, and the others none in the home."""
+    """The first messages of a batch have bodies that cannot be written, and the others have none in the home."""
     now = time.time_ns() // 1000
     for at in (now, now + SPAN_SECONDS * 1_000_000):
         await store.home.set(keys.bodies(span(at)), "no bodies")
@@ -154,6 +199,46 @@ async def test_an_entry_of_an_earlier_life_is_refused(store: Store) -> None:
     with pytest.raises(StoreBehind, match="another life"):
         await store.links.carry(dying.left)
     assert await store.received() == before
+
+
+async def test_a_store_of_which_nothing_is_left_has_no_life_that_was_used(store: Store) -> None:
+    before = int(await store.home.hget(keys.LINKS, "life") or 0)
+    await store.home.flushall()
+    await store.recovery.ensure()
+    assert int(await store.home.hget(keys.LINKS, "life") or 0) > before
+
+
+async def test_a_home_that_lost_something_goes_on_where_others_stand(store: Store) -> None:
+    """It is what it was before the second message, an invitation, and a third message that nobody had carried."""
+    await store.make_group(7)
+    kept = await store.say()
+    copy = await copied(store.home)
+    second = await store.say()
+    await store.invite(7, ELSEWHERE)
+    here = store.other.key(keys.HERE_PREFIX + b"7")
+    assert await store.other.zcard(here) == 1
+    dying = Dying(store.shards)
+    with pytest.raises(StoreEmpty):
+        await store.say(dying)
+    await put_back(store.home, copy)
+    assert await begin_life(store.shards, 0)
+    with pytest.raises(StoreBehind, match="another life"):
+        await store.links.carry(dying.left)
+    fourth = await store.say()
+    with pytest.raises(StoreBehind, match="another life"):
+        await store.links.carry(dying.left)
+    received = await store.received()
+    assert {kept.mid, second.mid, fourth.mid} < {*received}
+    assert dying.left[0].id not in received
+    assert received[-1] == fourth.mid > await joined_and_left(store.other, ELSEWHERE, 7)
+    assert await store.other.zcard(here) == 0
+
+
+async def test_a_home_that_lost_nothing_goes_on_as_it_was(store: Store) -> None:
+    first = await store.say()
+    assert not await begin_life(store.shards, 0)
+    second = await store.say()
+    assert await store.received() == [first.mid, second.mid]
 
 
 async def test_each_shard_has_an_epoch_of_its_own(store: Store) -> None:

@@ -4,6 +4,7 @@ One step is what one script does, or one process between two calls. Whatever ste
 message or gets it twice, and who was told that a message is stored finds it in every pull that begins after that.
 """
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 import pytest
@@ -66,12 +67,15 @@ class Links(RuleBasedStateMachine):
         self.cursors = dict.fromkeys(DEVICES, 0)
         self.received: dict[Device, list[int]] = {device: [] for device in DEVICES}
         self.epochs = dict.fromkeys(DEVICES, 0)
+        self.history: list[tuple[Home, Shard]] = []
+        """What the home was before each of the newest messages: it may be that again."""
 
     # What scripts do
 
     def append(self, sent: int, count: int = 1) -> tuple[int, list[tuple[int, Entry]]]:
         """Judges and gives ids, in one step; a batch has several messages to the same users."""
         home, first = self.home, self.home.clock + 1
+        self.history = [*self.history[-2:], (deepcopy(home), deepcopy(self.shards[0]))]
         items: dict[int, list[tuple[int, int]]] = {}
         for mid in range(first, first + count):
             for user in set(self.receivers[sent]):
@@ -143,9 +147,9 @@ class Links(RuleBasedStateMachine):
             if "told before" in self.faults:
                 break
             outcome = self.apply(shard, entry.life, [entry])
-            if outcome == "GAP":
+            if outcome == "GAP" and entry.life == self.home.life:
                 outcome = self.apply(shard, entry.life, self.rest(shard))
-            if outcome != "OK":
+            if outcome != "OK" and not ("id alone" in self.faults and entry.id <= self.shards[shard].applied):
                 return
         if not dies and not answer_is_lost:
             self.stored.add(mid)
@@ -161,7 +165,8 @@ class Links(RuleBasedStateMachine):
     @rule(emptied=st.booleans())
     def rebuild(self, emptied: bool) -> None:
         """Redis is put right from the archive: another life, and another epoch, of which clients are told."""
-        self.home.life += 1
+        self.home.life = 1 if emptied and "lives begin anew" in self.faults else self.home.life + 1
+        self.history = []
         if emptied:
             self.home.tails = dict.fromkeys(self.home.tails, 0)
             self.home.repeats.clear()
@@ -173,9 +178,39 @@ class Links(RuleBasedStateMachine):
                 shard.life, shard.applied = self.home.life, self.home.tails[number]
                 self.home.links[number] = []
 
+    @precondition(lambda self: self.history)
+    @rule(data=st.data())
+    def fail_over(self, data: st.DataObject) -> None:
+        """The home is what it was some messages ago, and passes its gate: it goes on above what others have of it."""
+        now = self.home.clock
+        self.home, self.shards[0] = self.history[data.draw(st.integers(0, len(self.history) - 1))]
+        home, self.history = self.home, []
+        lost = range(home.clock + 1, now + 1)
+        self.archive = [
+            (user, mid)
+            for user, mid in self.archive
+            if mid not in lost or (user % SHARDS and mid in self.shards[user % SHARDS].inboxes.get(user, ()))
+        ]
+        self.stored.difference_update(lost)
+        for user, habit in DEVICES:
+            if user % SHARDS == 0:
+                self.received[user, habit] = [mid for mid in self.received[user, habit] if mid not in lost]
+        home.life += 1
+        for number, shard in self.shards.items():
+            if number and "no fence" not in self.faults:
+                shard.life = home.life
+            if number and "tails" not in self.faults:
+                home.tails[number] = max(home.tails[number], shard.applied)
+        if "floor" not in self.faults:
+            home.clock = now
+
     @rule(user=st.sampled_from(USERS), limit=st.sampled_from([1, 2, 100]))
     def pull(self, user: int, limit: int) -> None:
         self.pull_once((user, "idle"), limit)
+
+    @invariant()
+    def what_was_told_is_kept(self) -> None:
+        assert self.stored <= {mid for _, mid in self.archive}
 
     @invariant()
     def pull_at_once(self) -> None:
@@ -223,7 +258,10 @@ def test_nothing_is_skipped_or_comes_twice() -> None:
     explore(100)
 
 
-FAULTS = ["any life", "twice", "gaps", "repeats", "told before", "beats", "clock"]
+FAULTS = [
+    *("any life", "twice", "gaps", "repeats", "told before", "beats", "clock"),
+    *("lives begin anew", "no fence", "tails", "floor", "id alone"),
+]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
