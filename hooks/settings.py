@@ -72,7 +72,9 @@ class RedisSettings:
         ge=1,
         description="Bytes that the outbox may hold; if unset, a quarter of Redis's `maxmemory`, or 1 GiB.",
     )
-    shards: int = Field(1, ge=1, le=1, description="Number of shards; 1 until scale-out is built.")
+    shards: int = Field(
+        1, ge=1, le=64, description="Number of shards that timelines are spread over: above 1 on a cluster of Redis."
+    )
 
 
 @concern

@@ -37,6 +37,10 @@ class StoreUnknown(StoreError):
     """Redis has a store that another version of emqx-im wrote, in a layout that this version does not know."""
 
 
+class ShardsDiffer(StoreUnknown):
+    """The store has another number of shards than IM_SHARDS says."""
+
+
 class StoreFull(StoreError):
     """Redis has no room left: nothing is written until it has."""
 

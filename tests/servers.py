@@ -105,6 +105,12 @@ class Server:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def status(self) -> int:
+        """Returns the status with which it has ended."""
+        assert self._process is not None
+        return self._process.wait()
+
     def start(self) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(

@@ -10,9 +10,11 @@ from hooks.messaging.acknowledgements import Acknowledgements
 from hooks.metrics import Metrics
 from hooks.metrics.archive import ArchiveCounts
 from hooks.metrics.events import EventFigures
+from hooks.metrics.shards import ShardFigures
 from store.archive.archiver import Archiver
 from store.archive.outbox import Outbox
 from store.errors import StoreAway, StoreEmpty, StoreError, StoreFull, StoreUnknown
+from store.operations.shard_states import ShardState, ShardStates
 from store.presence.presence import Presence
 from store.redis.memory import StoreMemory
 from store.timelines.recovery import StoreRecovery
@@ -33,6 +35,7 @@ class HealthApi:
         presence: Presence,
         acknowledgements: Acknowledgements,
         event_figures: EventFigures,
+        shards: ShardStates,
         metrics: Metrics,
     ) -> None:
         self._recovery = recovery
@@ -44,6 +47,8 @@ class HealthApi:
         self._presence = presence
         self._acknowledgements = acknowledgements
         self._event_figures = event_figures
+        self._shards = shards
+        self._shard_figures = ShardFigures(shards, metrics)
         self._metrics = metrics
         self.draining = False
 
@@ -51,8 +56,8 @@ class HealthApi:
         return web.Response(body=b'{"alive":true}', content_type="application/json")
 
     async def ready(self, request: web.Request) -> web.Response:
-        """Answers 200 while hooks and pulls are answered. An archive that is away does not make the service
-        unready."""
+        """Answers 200 while hooks and pulls are answered. An archive that is away does not make the service unready,
+        nor does a shard beside the home: users of the others are served."""
         return _answered(*await self.state(writes=True))
 
     async def ready_for_pulls(self, request: web.Request) -> web.Response:
@@ -70,7 +75,7 @@ class HealthApi:
         }
         trouble: Problem | None = Problem("shutting_down") if self.draining else None
         try:
-            if await self._recovery.epoch() is None:
+            if await self._recovery.home_epoch() is None:
                 raise StoreEmpty(StoreEmpty.__doc__)
             if self._memory.full:
                 state["redis"] = "full"
@@ -81,8 +86,10 @@ class HealthApi:
                 "outbox_bytes": await self._outbox.size(),
                 "lag_seconds": round(await self._archiver.lag_seconds(), 3),
             }
+            if shards := await self._shards.look():
+                state["shards"] = [_shard(each) for each in shards]
         except StoreError as error:
-            state["redis"] = _STATES.get(type(error), "away")
+            state["redis"] = next((name for kind, name in _STATES.items() if isinstance(error, kind)), "away")
             trouble = trouble or problem(error)
         if trouble is not None:
             state |= {"ready": False, "error": {"code": trouble.code, "message": trouble.message}}
@@ -102,6 +109,7 @@ class HealthApi:
             self._metrics.outbox_bytes.set(await self._outbox.size())
             self._metrics.archive_lag.set(await self._archiver.lag_seconds())
             await self._event_figures.update()
+            await self._shard_figures.update()
         except StoreAway:
             self._metrics.redis_up.set(0)
         else:
@@ -110,6 +118,15 @@ class HealthApi:
             body=self._metrics.exposition(),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
+
+
+def _shard(state: ShardState) -> dict[str, Any]:
+    return {
+        **{"shard": state.shard, "state": "away" if state.away else "ok", "link_entries": state.entries},
+        **{"link_age_seconds": round(state.waits, 3)},
+        **({} if state.behind is None else {"behind_seconds": round(state.behind, 3)}),
+        **({"error": state.away} if state.away else {}),
+    }
 
 
 def _answered(state: dict[str, Any], trouble: Problem | None) -> web.Response:

@@ -20,6 +20,7 @@ from hooks.tokens.bearer import UserTokens, receiver_key
 from store.addresses import MAX_ID
 from store.record import Message, Shared
 from store.redis.memory import StoreMemory
+from store.redis.shards import Shards
 from store.timelines.pull import Pulled, Puller
 from store.timelines.summary import Timelines
 from store.timelines.wakeups import Wakeups
@@ -53,7 +54,7 @@ class PullApi:
         self,
         puller: Puller,
         timelines: Timelines,
-        wakeups: Wakeups,
+        wakeups: Shards[Wakeups],
         tokens: UserTokens,
         memory: StoreMemory,
         metrics: Metrics,
@@ -137,7 +138,8 @@ class PullApi:
         try:
             while True:
                 # Again after each wakeup that brought nothing: the user may read another channel by now.
-                async with self._wakeups.watch([str(uid), *await self._timelines.channels(uid)]) as written:
+                names = [str(uid), *await self._timelines.channels(uid)]
+                async with self._wakeups.of(uid).watch(names) as written:
                     written.clear()
                     await place.take()
                     pulled = await self._puller.pull(uid, cursor, limit, epoch)

@@ -12,6 +12,7 @@ from hooks.cli.chat.command import chat
 from hooks.cli.dev import dev
 from hooks.cli.doctor import doctor
 from hooks.cli.reconcile import reconcile
+from hooks.cli.reshard import reshard
 from hooks.cli.serve import serve
 from hooks.cli.store import rebuild, sweep
 from hooks.cli.terminal import show_substitutes
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (dev, serve, migrate, archive, aggregate, sweep, rebuild, reconcile, token, chat, doctor):
+for command in (dev, serve, migrate, archive, aggregate, sweep, rebuild, reshard, reconcile, token, chat, doctor):
     app.command()(command)
 app.add_typer(rules.app, name="rules")
 app.add_typer(tags.app, name="tags")

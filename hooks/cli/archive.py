@@ -18,6 +18,7 @@ from store.archive.outbox import Outbox
 from store.archive.upkeep import keep_up
 from store.errors import ArchiveAway
 from store.operations.dead_letters import DeadLetters
+from store.operations.processes import Processes
 from store.redis.connection import connect
 from store.workers import Supervisor
 
@@ -61,6 +62,7 @@ async def _archive(redis_url: str, archive: Archive, timelines: TimelineSettings
         async with Supervisor() as workers:
             workers.start("upkeep", partial(keep_up, archive, timelines.roaming, timelines.retention_days))
             workers.start("archiver", archiver.run)
+            workers.start("processes", Processes(redis).run)
             await stop.wait()
     finally:
         await archive.close()

@@ -63,7 +63,7 @@ class _Target:
     broker: BrokerSettings
     hooks: HookSettings
     user_tokens: UserTokenSettings
-    stores: tuple[str, str] | None
+    stores: tuple[RedisSettings, str] | None
     events: EventSettings
     url: str
     mqtt: str
@@ -95,7 +95,7 @@ def _target(data_dir: Path, url: str, mqtt: str) -> _Target:
     running = find_running(data_dir)
     if running is not None and not os.environ.get("IM_EMQX_API_URL"):
         return _embedded(running, url, mqtt)
-    stores = load(RedisSettings).redis_url, load(ArchiveSettings).archive_url
+    stores = load(RedisSettings), load(ArchiveSettings).archive_url
     broker, hooks, user_tokens = load(BrokerSettings), load(HookSettings), load(UserTokenSettings)
     url = url or broker.hook_url or ""
     if not url:
@@ -131,10 +131,10 @@ async def _examine(target: _Target, rules: Rules, uid: int | None, token: str) -
         if target.stores is None:
             found.append(skipped(stores.REDIS, "belongs to emqx-im dev, like the archive; the service reports on both"))
         else:
-            redis_url, archive_url = target.stores
-            found += await stores.redis(redis_url)
+            redis, archive_url = target.stores
+            found += await stores.redis(redis.redis_url, redis.shards)
             found += await stores.archive(archive_url)
-            found += await events.events(target.events, redis_url)
+            found += await events.events(target.events, redis.redis_url)
         return found + await _probe(target, uid, token)
 
 

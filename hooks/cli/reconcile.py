@@ -15,18 +15,18 @@ from hooks.settings import BrokerSettings, EventSettings, RedisSettings, load
 from store.errors import StoreError
 from store.operations.boots import Boots
 from store.presence.presence import Presence
-from store.redis.connection import connect
 from store.redis.lease import reconciling
+from store.redis.shards import connected
 
 
 def reconcile() -> None:
     """Compare presence with EMQX's list of clients: add missing devices, remove those that a dead node left behind."""
-    redis_url, broker = load(RedisSettings).redis_url, load(BrokerSettings)
+    redis, broker = load(RedisSettings), load(BrokerSettings)
     if broker.emqx_api_url is None:
         raise SettingsError("IM_EMQX_API_URL: required, to ask EMQX which clients are connected")
     logs.configure("error")
     try:
-        done = uvloop.run(_reconcile(redis_url, broker.emqx_api_url, broker))
+        done = uvloop.run(_reconcile(redis, broker.emqx_api_url, broker))
     except (BrokerAway, BrokerRefused) as error:
         sys.exit(f"emqx-im: IM_EMQX_API_URL: {error}")
     except StoreError as error:
@@ -36,17 +36,17 @@ def reconcile() -> None:
     typer.echo(_describe(done))
 
 
-async def _reconcile(redis_url: str, url: str, broker: BrokerSettings) -> Reconciled | None:
-    redis, metrics = connect(redis_url, timeout=30), Metrics()
+async def _reconcile(redis: RedisSettings, url: str, broker: BrokerSettings) -> Reconciled | None:
+    metrics = Metrics()
     rest = Rest(url, broker.emqx_api_key, broker.emqx_api_secret, metrics)
     try:
-        presence = Presence(redis, events=load(EventSettings).wanted)
-        with Console(stderr=True).status("reconciling") as status:
-            reconciler = Reconciler(presence, reconciling(redis), rest, Boots(redis), metrics)
-            return await reconciler.reconcile(lambda so_far: status.update(f"reconciling: {_describe(so_far)}"))
+        async with connected(redis.redis_url, redis.shards, timeout=30) as shards:
+            presence, home = Presence(shards, events=load(EventSettings).wanted), shards.home
+            with Console(stderr=True).status("reconciling") as status:
+                reconciler = Reconciler(presence, reconciling(home), rest, Boots(home), metrics)
+                return await reconciler.reconcile(lambda so_far: status.update(f"reconciling: {_describe(so_far)}"))
     finally:
         await rest.close()
-        await redis.aclose()
 
 
 def _describe(done: Reconciled) -> str:

@@ -16,7 +16,7 @@ from store.archive.outbox import Outbox
 from store.errors import ArchiveAway, StoreError
 from store.operations.dead_letters import DeadLetters
 from store.redis.client import RedisClient
-from store.redis.connection import connect
+from store.redis.shards import Shards, connected
 from store.timelines.recovery import StoreRecovery
 from store.timelines.sweep import Sweeper, Swept
 
@@ -26,37 +26,34 @@ console = Console(stderr=True)
 def sweep() -> None:
     """Make users dormant who were not seen for IM_ZOMBIE_DAYS: their timelines leave Redis until they come back."""
     timelines = load(TimelineSettings)
-    _run(lambda redis: _sweep(redis, timelines))
+    _run(lambda shards: _sweep(shards, timelines))
 
 
 def rebuild(force: bool = typer.Option(False, "--force", help="Rebuild even if Redis has a store already.")) -> None:
     """Restore the window's messages from the archive into an empty Redis, and start a new epoch."""
     archive_url, timelines = load(ArchiveSettings).archive_url, load(TimelineSettings)
-    _run(lambda redis: _rebuild(redis, open_archive(archive_url), timelines, force))
+    _run(lambda shards: _rebuild(shards, open_archive(archive_url), timelines, force))
 
 
-def _run(work: Callable[[RedisClient], Awaitable[None]]) -> None:
-    redis_url = load(RedisSettings).redis_url
+def _run(work: Callable[[Shards[RedisClient]], Awaitable[None]]) -> None:
+    redis = load(RedisSettings)
     logs.configure("error")
 
-    async def connected() -> None:
-        redis = connect(redis_url, timeout=30)
-        try:
-            await work(redis)
-        finally:
-            await redis.aclose()
+    async def run() -> None:
+        async with connected(redis.redis_url, redis.shards, timeout=30) as shards:
+            await work(shards)
 
     try:
-        uvloop.run(connected())
+        uvloop.run(run())
     except ArchiveAway as error:
         sys.exit(f"emqx-im: IM_ARCHIVE_URL: {error}")
     except StoreError as error:
         sys.exit(f"emqx-im: IM_REDIS_URL: {error}")
 
 
-async def _sweep(redis: RedisClient, timelines: TimelineSettings) -> None:
+async def _sweep(shards: Shards[RedisClient], timelines: TimelineSettings) -> None:
     sweeper = Sweeper(
-        redis, zombie_days=timelines.zombie_days, window_us=timelines.window_us, roaming_us=timelines.roaming_us
+        shards, zombie_days=timelines.zombie_days, window_us=timelines.window_us, roaming_us=timelines.roaming_us
     )
     with console.status("sweeping") as status:
         swept = await sweeper.sweep(lambda so_far: status.update(f"sweeping: {_describe(so_far)}"))
@@ -70,9 +67,12 @@ def _describe(swept: Swept) -> str:
     )
 
 
-async def _rebuild(redis: RedisClient, archive: Archive, timelines: TimelineSettings, force: bool) -> None:
-    archiver = Archiver(Outbox(redis), handlers(archive), DeadLetters(redis, events=load(EventSettings).wanted))
-    recovery = StoreRecovery(redis, archive, archiver, window_us=timelines.window_us, sync_sender=timelines.sync_sender)
+async def _rebuild(shards: Shards[RedisClient], archive: Archive, timelines: TimelineSettings, force: bool) -> None:
+    home = shards.home
+    archiver = Archiver(Outbox(home), handlers(archive), DeadLetters(home, events=load(EventSettings).wanted))
+    recovery = StoreRecovery(
+        shards, archive, archiver, window_us=timelines.window_us, sync_sender=timelines.sync_sender
+    )
     try:
         if not force and await recovery.epoch() is not None:
             sys.exit("emqx-im: Redis has a store already; --force rebuilds it anyway, under a new epoch")

@@ -10,11 +10,15 @@ MAX_TIMEOUT_MS = 10_000
 
 
 def examine(state: ClusterState) -> list[Finding]:
-    return [*_covered(state), *_failed(state), *_replicated(state), *_quick(state), *_alike(state), *_nodes(state)]
+    checks = (_covered, _failed, _replicated, _even, _quick, _alike, _nodes)
+    return [finding for check in checks for finding in check(state)]
 
 
 def _covered(state: ClusterState) -> list[Finding]:
     found = []
+    if lost := [shard for shard, place in enumerate(state.places) if place is None]:
+        mend = "see `redis-cli --cluster check`, and let its master or a replica serve the slots again"
+        found.append(fail(CLUSTER, f"no node serves the slot of {_named(lost)}: its users are answered 503", mend))
     if not state.uncovered:
         found.append(ok(CLUSTER, f"all {SLOTS} slots are served"))
     elif state.full_coverage is False:
@@ -35,16 +39,35 @@ def _failed(state: ClusterState) -> list[Finding]:
 
 
 def _replicated(state: ClusterState) -> list[Finding]:
-    where = state.store.address
-    if not state.replicas:
-        what = f"{where} has the store and no replica: if it is lost, hooks are answered 503 until it is back"
-        return [fail(CLUSTER, what, "add a replica: `redis-cli --cluster add-node … --cluster-slave`")]
-    replicas = ", ".join(node.address for node in state.replicas)
-    masters = sum(not node.of and node.slots > 0 and not node.failed for node in state.nodes)
-    if masters < 3:
-        what = f"{where} has the store, and only {masters} masters serve slots: one alone cannot elect a replica"
-        return [fail(CLUSTER, what, "let at least three masters serve slots, on three hosts")]
-    return [ok(CLUSTER, f"{where} has the store; {replicas} takes over if it is lost")]
+    masters, found = len(state.shards), []
+    for node, shards in state.shards.items():
+        if not shards:
+            continue
+        has = f"{node.address} has {_named(shards) if len(state.places) > 1 else 'the store'}"
+        if not (replicas := state.replicas(node)):
+            what = f"{has} and no replica: if it is lost, hooks are answered 503 until it is back"
+            found.append(fail(CLUSTER, what, "add a replica: `redis-cli --cluster add-node … --cluster-slave`"))
+        elif masters < 3:
+            what = f"{has}, and only {masters} masters serve slots: one alone cannot elect a replica"
+            found.append(fail(CLUSTER, what, "let at least three masters serve slots, on three hosts"))
+        else:
+            names = ", ".join(each.address for each in replicas)
+            found.append(ok(CLUSTER, f"{has}; {names} takes over if it is lost"))
+    return found
+
+
+def _even(state: ClusterState) -> list[Finding]:
+    """Finds masters that have more shards than others. Equal ranges of slots give each as many, or one more."""
+    counts = {node.address: len(shards) for node, shards in state.shards.items()}
+    if len(state.places) < len(counts) or max(counts.values()) - min(counts.values()) <= 1:
+        return []
+    told = ", ".join(f"{address} has {count}" for address, count in counts.items())
+    mend = "let masters that follow each other serve equal ranges of slots: `redis-cli --cluster rebalance`"
+    return [warn(CLUSTER, f"shards lie unevenly on the masters: {told}", mend)]
+
+
+def _named(shards: list[int]) -> str:
+    return f"shard{'s' if len(shards) > 1 else ''} {', '.join(map(str, shards))}"
 
 
 def _quick(state: ClusterState) -> list[Finding]:
@@ -66,10 +89,11 @@ def _alike(state: ClusterState) -> list[Finding]:
 def _nodes(state: ClusterState) -> list[Finding]:
     """Finds what is wrong with each of the other nodes, any of which may have the store some day."""
     found = []
+    home = state.places[0]
     for address, node in state.states.items():
         if not isinstance(node, NodeState):
             found.append(fail(f"Redis {address}", f"does not answer: {node}", "check this node"))
-        elif address != state.store.address:
+        elif home is None or address != home.address:
             examined = redis_servers.examine(f"Redis {address}", node)
             found += [finding for finding in examined if finding.state is not CheckState.OK]
     return found

@@ -5,7 +5,8 @@ from store.archive.archive import open_archive
 from store.errors import ArchiveAway, ArchiveRefused, StoreAway
 from store.operations.cluster_health import cluster_state
 from store.operations.health import ArchiveState, RedisState, archive_state, redis_state
-from store.redis.connection import connect, resolver
+from store.operations.shard_states import ShardState, ShardStates
+from store.redis.shards import connect_each, resolvers
 
 REDIS, ARCHIVE = "Redis", "archive"
 
@@ -14,14 +15,20 @@ _NAMES = {"mysql": "MySQL", "mariadb": "MariaDB", "sqlite": "SQLite"}
 _MIGRATE = "run `emqx-im migrate`"
 _SECONDS = 5.0
 """For a server of Redis to answer."""
+_WAITS_SECONDS = 10.0
+"""What a link may wait for: it is looked at each second."""
 
 
-async def redis(url: str) -> list[Finding]:
-    node = resolver(url)
-    client = connect(node, timeout=_SECONDS)
+async def redis(url: str, shards: int = 1) -> list[Finding]:
+    """Checks the server or the cluster, and the store in it. shards: how many there are to be."""
+    nodes = resolvers(url, shards)
+    clients = connect_each(nodes, timeout=_SECONDS)
+    home = clients.home
     try:
-        state = await redis_state(client)
-        found = cluster.examine(await cluster_state(client, node, seconds=_SECONDS)) if state.server.cluster else []
+        state = await redis_state(home, shards)
+        found = cluster.examine(await cluster_state(home, nodes, seconds=_SECONDS)) if state.server.cluster else []
+        if state.epoch and not state.unknown:
+            found += _shards(await ShardStates(clients).look())
     except StoreAway as error:
         return [
             fail(
@@ -31,9 +38,24 @@ async def redis(url: str) -> list[Finding]:
             )
         ]
     finally:
-        await client.aclose()
-        await node.aclose()
+        for each in (*clients, *nodes):
+            await each.aclose()
     return [*redis_servers.examine(REDIS, state.server), *_store(state), *found]
+
+
+def _shards(states: list[ShardState]) -> list[Finding]:
+    found = []
+    for state in states:
+        subject = f"shard {state.shard}"
+        if state.away:
+            mend = "check the node that has it; until then its users' pulls, and messages to them, are answered 503"
+            found.append(fail(subject, f"does not answer: {state.away}", mend))
+        elif state.waits > _WAITS_SECONDS:
+            mend = "start the service; if it runs, see `worker_failed` with `links` in its log"
+            found.append(fail(subject, f"{state.waits:.0f} s old entries of its link are not applied", mend))
+    if states and not found:
+        found.append(ok(REDIS, f"all {len(states) + 1} shards have what the home has written"))
+    return found
 
 
 def _store(state: RedisState) -> list[Finding]:

@@ -10,6 +10,7 @@ from hooks.messaging.memberships import Memberships
 from hooks.messaging.patience import Asker, Patience
 from store.addresses import Group, Tag
 from store.errors import Overloaded, StoreAway, StoreError
+from store.redis.shards import Shards
 from store.timelines.wakeups import Wakeups
 
 CREATE_SECONDS = 1.0
@@ -35,7 +36,9 @@ _RETRY_SECONDS = 0.1
 class MembershipJudge:
     """Answers the authorizer, which may wait; `Memberships` is what Redis says at once."""
 
-    def __init__(self, memberships: Memberships, wakeups: Wakeups, member_cache: MemberCache, doubts: Doubts) -> None:
+    def __init__(
+        self, memberships: Memberships, wakeups: Shards[Wakeups], member_cache: MemberCache, doubts: Doubts
+    ) -> None:
         self._memberships = memberships
         self._wakeups = wakeups
         self._member_cache = member_cache
@@ -119,7 +122,7 @@ class MembershipJudge:
         if not seconds:
             return False
         deadline = time.monotonic() + seconds
-        async with self._wakeups.watch([str(uid)]) as written:
+        async with self._wakeups.of(uid).watch([str(uid)]) as written:
             while True:
                 written.clear()
                 member = await self._memberships.has(to, uid)

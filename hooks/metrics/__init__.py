@@ -160,6 +160,19 @@ class Metrics:
         self.redis_memory = gauge("redis_memory_bytes", "Memory of Redis that counts towards `maxmemory`.")
         self.redis_maxmemory = gauge("redis_maxmemory_bytes", "Redis's `maxmemory`; 0 means no limit.")
         self.store_full = gauge("store_full", "1 while nothing is written because Redis has no room left.")
+        self.shard_up = gauge(
+            "shard_up",
+            "1 while a shard beside the home answers; otherwise its gauges keep their last value.",
+            ("shard",),
+        )
+        self.shard_lag = gauge("shard_lag_seconds", "Age of the newest that pulls of a shard's users see.", ("shard",))
+        self.link_entries = gauge(
+            "link_entries", "Entries on the link to a shard, with those applied in the last minute.", ("shard",)
+        )
+        self.link_age = gauge(
+            "link_age_seconds", "Age of the oldest entry on the link to a shard that is not applied.", ("shard",)
+        )
+        self.link_bytes = gauge("link_bytes", "Bytes on all links, which count towards `IM_OUTBOX_LIMIT`.")
         self.online_users = gauge("online_users", "Users with a device online.")
         self.online_devices = gauge("online_devices", "Devices online.")
         self.connections_ended = counter(

@@ -67,6 +67,7 @@ def make_parts(
         store.presence,
         messaging.acknowledgements,
         event_figures,
+        store.shard_states,
         metrics,
     )
     audit = AuditApi(store.audit)
@@ -91,7 +92,7 @@ def make_parts(
         pull=pull,
         health=health,
         admin=admin,
-        console=Console(logins, store.links, audit, why_off(settings.http)),
+        console=Console(logins, store.login_links, audit, why_off(settings.http)),
         wakeups=store.wakeups,
     )
 

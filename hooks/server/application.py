@@ -14,6 +14,7 @@ from hooks.errors import Problem, error_response, problem
 from hooks.http.origins import Origins
 from hooks.metrics import Metrics
 from hooks.webhook.dispatcher import MAX_BODY, Webhook
+from store.redis.shards import Shards
 from store.timelines.wakeups import Wakeups
 
 DRAIN_SECONDS = 20
@@ -32,7 +33,7 @@ class Parts:
     health: HealthApi
     admin: AdminApi
     console: Console
-    wakeups: Wakeups
+    wakeups: Shards[Wakeups]
 
     def _empty_application(self) -> web.Application:
         return web.Application(middlewares=[self._answer_errors], client_max_size=MAX_BODY)
@@ -61,7 +62,8 @@ class Parts:
     async def drain(self) -> None:
         """Accepts nothing new, and waits for open hooks."""
         self.pull.draining = self.health.draining = True
-        self.wakeups.wake_all()
+        for wakeups in self.wakeups:
+            wakeups.wake_all()
         await self.webhook.finish(DRAIN_SECONDS)
 
     @web.middleware

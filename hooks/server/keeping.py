@@ -7,7 +7,7 @@ from typing import Protocol
 import structlog
 
 from store.archive.archive import Archive
-from store.errors import StoreError
+from store.errors import ShardsDiffer, StoreError
 from store.timelines.recovery import StoreRecovery
 from store.workers import Worker
 
@@ -23,7 +23,8 @@ class Writer(Protocol):
 
 
 class StoreKeeper:
-    """looked: set once the store was looked at, whatever was found."""
+    """looked: set once the store was looked at, whatever was found. differs: what keeps the service from starting:
+    that the store has another number of shards; else None."""
 
     def __init__(self, recovery: StoreRecovery, archive: Archive, writers: Sequence[Writer]) -> None:
         self._recovery = recovery
@@ -31,6 +32,7 @@ class StoreKeeper:
         self._writers = writers
         self._migrated = False
         self.looked = asyncio.Event()
+        self.differs: ShardsDiffer | None = None
 
     async def run(self, worker: Worker) -> None:
         await worker.every(_LOOK_SECONDS, self._look)
@@ -39,6 +41,9 @@ class StoreKeeper:
         try:
             self._migrated = self._migrated or await self._migrate()
             await self._recovery.ensure(max(writer.highest_id for writer in self._writers))
+        except ShardsDiffer as error:
+            self.differs = error
+            raise
         finally:
             self.looked.set()
 

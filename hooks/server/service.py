@@ -19,6 +19,7 @@ from hooks.server.connections import make_connections
 from hooks.server.events import make_events
 from hooks.server.messaging import make_messaging
 from hooks.server.storing import make_store
+from hooks.setting_sources import SettingsError
 from hooks.settings import Settings, unknown_names
 from hooks.tokens.bearer import UserTokens
 from store.errors import StoreError
@@ -45,7 +46,7 @@ async def running_service(settings: Settings, *, shared: bool = False) -> AsyncI
 
     `shared`: other processes serve on the same ports.
 
-    Raises CannotListen if a port is taken.
+    Raises CannotListen if a port is taken, and SettingsError if the store has another number of shards.
     """
     for name in unknown_names():
         log.warning("unknown_setting", name=name)
@@ -102,6 +103,8 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     workers = await stack.enter_async_context(Supervisor(expected=_EXPECTED))
     workers.start("store", store.keeper.run)
     await store.keeper.looked.wait()
+    if store.keeper.differs is not None:
+        raise SettingsError(f"IM_SHARDS: {store.keeper.differs}")
     await messaging.acknowledgements.step()
     for name, run in {"tokens": user_tokens.run, **store.workers, **messaging.workers, **events.workers}.items():
         workers.start(name, run)

@@ -25,15 +25,19 @@ from store.operations.dead_letters import DeadLetters
 from store.operations.listing import Listing
 from store.operations.login_links import LoginLinks
 from store.operations.minutes import Minutes
+from store.operations.processes import Processes
+from store.operations.shard_states import ShardStates
 from store.presence.presence import Presence
 from store.redis.budget import Budget
+from store.redis.links import Links
 from store.redis.memory import StoreMemory, default_outbox_limit
+from store.redis.shards import Shards
 from store.redis.write_bounds import ScriptBounds, WriteBounds
 from store.states.states import States
 from store.tags.replacement import Propagator
 from store.tags.tags import Tags
 from store.timelines.append import Appender
-from store.timelines.hot_channels import HotChannels
+from store.timelines.hot_channels import MAX_CHANNELS, HotChannels
 from store.timelines.pull import Puller
 from store.timelines.recovery import StoreRecovery
 from store.timelines.replacements import Replacements
@@ -57,8 +61,8 @@ class Storing:
     event_queues: EventQueues
     groups: Groups
     keeper: StoreKeeper
-    links: LoginLinks
     listing: Listing
+    login_links: LoginLinks
     memory: StoreMemory
     minutes: Minutes
     moderators: Moderators
@@ -67,10 +71,11 @@ class Storing:
     puller: Puller
     recovery: StoreRecovery
     replacements: Replacements
+    shard_states: ShardStates
     states: States
     tags: Tags
     timelines: Timelines
-    wakeups: Wakeups
+    wakeups: Shards[Wakeups]
     workers: dict[str, Run]
 
 
@@ -78,18 +83,18 @@ async def make_store(
     settings: Settings, connections: ServiceConnections, metrics: Metrics, stack: contextlib.AsyncExitStack
 ) -> Storing:
     """Makes the store's objects. The stack lets them finish what was accepted."""
-    redis, archive = connections.redis, connections.archive
+    shards, redis, archive = connections.shards, connections.redis, connections.archive
     window_us, roaming_us = settings.timelines.window_us, settings.timelines.roaming_us
     sync_sender = settings.timelines.sync_sender
 
     outbox = Outbox(redis)
     outbox_limit = settings.redis.outbox_limit or await default_outbox_limit(redis)
-    memory = StoreMemory(redis, settings.redis.redis_high_water, outbox_limit=outbox_limit)
+    memory = StoreMemory(shards, settings.redis.redis_high_water, outbox_limit=outbox_limit)
     events = settings.events.wanted
     dead_letters = DeadLetters(redis, memory, events=events)
     archiver = Archiver(outbox, handlers(archive), dead_letters)
     archive_counts = ArchiveCounts(archiver, metrics)
-    recovery = StoreRecovery(redis, archive, archiver, window_us=window_us, sync_sender=sync_sender)
+    recovery = StoreRecovery(shards, archive, archiver, window_us=window_us, sync_sender=sync_sender)
 
     budget = Budget(settings.messages.send_bytes, settings.messages.send_rate, settings.messages.operators)
     unpaid: ScriptBounds = {
@@ -100,10 +105,19 @@ async def make_store(
         "memory": memory,
     }
     bounds: WriteBounds = {**unpaid, "budget": budget}
-    appender = Appender(redis, **bounds, events=events, sync_sender=sync_sender, on_batch=metrics.batch_size.observe)
+    links = Links(shards, window_us=window_us, replicas=settings.redis.redis_wait)
+    stack.push_async_callback(links.aclose)
+    appender = Appender(
+        shards,
+        **bounds,
+        events=events,
+        sync_sender=sync_sender,
+        on_batch=metrics.batch_size.observe,
+        links=links,
+    )
     appender.start()
     stack.push_async_callback(appender.stop)
-    groups = Groups(redis, connections.writing, **bounds, events=events, limits=_limits(settings))
+    groups = Groups(shards, connections.writing, **bounds, events=events, limits=_limits(settings), links=links)
     tags = Tags(redis, connections.writing, **bounds)
     bans = Bans(redis, connections.writing, **unpaid)
     audit = Audit(archive, outbox, connections.writing, **unpaid)
@@ -114,12 +128,21 @@ async def make_store(
         recall_seconds=settings.messages.recall_seconds,
         edit_seconds=settings.messages.edit_seconds,
         sync_sender=sync_sender,
+        shards=shards,
+        links=links,
     )
     states = States(connections.writing, archive, **bounds, receipts=settings.messages.read_receipts)
-    wakeups = Wakeups(connections.blocking)
-    stack.push_async_callback(wakeups.stop)
+    wakeups = connections.blocking.map(Wakeups)
+    for each in wakeups:
+        stack.push_async_callback(each.stop)
 
-    hot = HotChannels(redis, settings.pulls.hot_hits, read_report, HotCounts(metrics).update)
+    hot_counts = HotCounts(metrics)
+    hot = shards.map(
+        lambda redis: HotChannels(
+            *(redis, settings.pulls.hot_hits, read_report, hot_counts.of_shard()),
+            channels=max(1, MAX_CHANNELS // shards.count),
+        )
+    )
     puller = Puller(
         connections.pulling,
         archive,
@@ -129,8 +152,8 @@ async def make_store(
         sync_sender=sync_sender,
         hot=hot,
     )
-    sweeper = Sweeper(redis, zombie_days=settings.timelines.zombie_days, window_us=window_us, roaming_us=roaming_us)
-    presence = Presence(redis, settings.broker.user_sessions, events)
+    sweeper = Sweeper(shards, zombie_days=settings.timelines.zombie_days, window_us=window_us, roaming_us=roaming_us)
+    presence = Presence(shards, settings.broker.user_sessions, events)
     minutes, event_queues = Minutes(redis), EventQueues(redis)
     minute_counts = MinuteCounts(metrics, minutes, presence, outbox, archiver, event_queues)
     return Storing(
@@ -144,8 +167,8 @@ async def make_store(
         event_queues=event_queues,
         groups=groups,
         keeper=StoreKeeper(recovery, archive, (appender, groups, tags, replacements, states, bans, audit)),
-        links=LoginLinks(redis),
         listing=Listing(archive, outbox),
+        login_links=LoginLinks(redis),
         memory=memory,
         minutes=minutes,
         moderators=Moderators(redis, groups),
@@ -154,9 +177,10 @@ async def make_store(
         puller=puller,
         recovery=recovery,
         replacements=replacements,
+        shard_states=ShardStates(shards),
         states=states,
         tags=tags,
-        timelines=Timelines(redis, window_us=window_us),
+        timelines=Timelines(shards, window_us=window_us),
         wakeups=wakeups,
         workers={
             "memory": memory.run,
@@ -166,7 +190,9 @@ async def make_store(
             "upkeep": partial(keep_up, archive, settings.timelines.roaming, settings.timelines.retention_days),
             "sweep": sweeper.run,
             "propagator": Propagator(redis, tags).run,
-            "hot": hot.run,
+            "processes": Processes(redis).run,
+            **{f"hot_{shard}" if shard else "hot": each.run for shard, each in enumerate(hot)},
+            **({"links": links.run} if shards.count > 1 else {}),
         },
     )
 

@@ -141,6 +141,12 @@ class Archive(Protocol):
     async def drop_messages(self, before: int) -> int:
         """Drops rows below an id, whole months in MySQL; returns how many months or rows were dropped."""
 
+    async def shards(self) -> int | None:
+        """Returns how many shards the store has whose archive this is; None if that was never noted."""
+
+    async def set_shards(self, count: int) -> None:
+        """Notes how many shards the store has."""
+
     async def ping(self) -> None:
         """Returns if the archive answers."""
 

@@ -8,7 +8,7 @@ from store.archive.archive import Archive
 from store.errors import RedisRefused, StoreUnknown
 from store.redis import keys
 from store.redis.client import RedisClient
-from store.timelines.layout import require_known
+from store.timelines.layout import require_known, require_not_resharding, require_shards
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,17 @@ class ArchiveState:
     offset: float
 
 
-async def redis_state(redis: RedisClient) -> RedisState:
-    """Raises StoreAway."""
-    epoch, outbox, layout, earlier = await redis.mget(keys.EPOCH, keys.OUTBOX_BYTES, keys.LAYOUT, keys.EARLIER_EPOCH)
+async def redis_state(redis: RedisClient, shards: int = 1) -> RedisState:
+    """Returns what the home is. shards: how many there are to be. Raises StoreAway."""
+    read: Any = await redis.mget(
+        *(keys.EPOCH, keys.OUTBOX_BYTES, keys.EARLIER_EPOCH, keys.LAYOUT, keys.SHARDS, keys.RESHARDING)
+    )
+    epoch, outbox, earlier, layout, has, resharding = read
     return RedisState(
         server=await node_state(redis),
         epoch=epoch is not None,
         earlier=layout is None and earlier is not None,
-        unknown=_unknown(layout),
+        unknown=_unknown(layout, has, resharding, shards),
         outbox=int(outbox or 0),
     )
 
@@ -107,9 +110,11 @@ async def archive_state(archive: Archive) -> ArchiveState:
     return ArchiveState(state.product, version, pending, state.missing if not pending else [], offset)
 
 
-def _unknown(layout: Any) -> str:
+def _unknown(layout: Any, has: Any, resharding: Any, shards: int) -> str:
     try:
         require_known(layout)
+        require_not_resharding(resharding)
+        require_shards(layout, has, shards)
     except StoreUnknown as error:
         return str(error)
     return ""

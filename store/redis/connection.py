@@ -32,8 +32,9 @@ def connect(
     """Returns a client whose commands end within `timeout` seconds; a `blocking` one waits for its answers as long as
     asked.
 
-    where: an URL as in IM_REDIS_URL, or what is shared with other clients of it. A `single` client has one connection,
-    for a caller whose commands must follow each other on it. prefix: how the keys of its shard begin.
+    where: an URL as in IM_REDIS_URL, or what is shared with other clients of the shard. A `single` client has one
+    connection, for a caller whose commands must follow each other on it. prefix: how the keys of the shard begin, with
+    an URL.
 
     A command is never repeated behind the caller's back: what was written but not answered is the caller's to know.
     Raises ValueError for an URL that is malformed.
@@ -55,7 +56,7 @@ def connect(
     client = RedisClient(connection_pool=pool, single_connection_client=single)
     client.auto_close_connection_pool = True
     client.resolver = found
-    client.prefix = prefix
+    client.prefix = found.prefix
     return client
 
 

@@ -40,6 +40,10 @@ first."""
 CLOCK = PREFIX + b"clock"
 """String: the highest id given so far, microseconds since the Unix epoch; in a shard beside the home the id up to which
 it has everything."""
+PROCESSES = PREFIX + b"processes"
+"""Sorted set, in the home: the processes that work on the store by when they last said so (milliseconds)."""
+RESHARDING = PREFIX + b"resharding"
+"""String, in the home: while the number of shards is being changed, how many there were and will be."""
 SHARDS = PREFIX + b"shards"
 """String: how many shards the store has; absent where it has one."""
 LINKS = PREFIX + b"links"
@@ -176,6 +180,12 @@ shards; then the gid. Member by the id at which they joined."""
 GROUP_SHARDS_PREFIX = PREFIX + b"gs:"
 """What the names of the hashes start with, in the home, that count a group's members by shard, but for the home's own;
 then the gid."""
+MEMBERS_PREFIX = PREFIX + b"gm:"
+"""What the names of the sets of a group's members start with."""
+KICKED_PREFIX = PREFIX + b"gk:"
+"""What the names of the sets of users who were kicked from a group start with."""
+TAG_PREFIX = PREFIX + b"t:"
+"""What tags' names start with."""
 MUTES_PREFIX = PREFIX + b"gx:"
 """What the names of groups' mutes start with."""
 BAN_PREFIX = PREFIX + b"ban:"
@@ -245,12 +255,12 @@ def mutes(gid: int) -> bytes:
 
 def members(gid: int) -> bytes:
     """Sorted set: member by the id at which they joined."""
-    return PREFIX + b"gm:%d" % gid
+    return MEMBERS_PREFIX + b"%d" % gid
 
 
 def kicked(gid: int) -> bytes:
     """Set: users who were kicked and not invited since."""
-    return PREFIX + b"gk:%d" % gid
+    return KICKED_PREFIX + b"%d" % gid
 
 
 def groups_made(uid: int) -> bytes:
@@ -262,7 +272,7 @@ def tag(name: str) -> bytes:
     """Hash: `title`, `followable` (`1` or `0`), `made`, `changed` (ids of its making and of the last change, of its
     holders too), `holders` (how many); `deleted` (id) once it is; `waiting`, in `lines`, and
     `cursor`, in `former`, while it is being propagated."""
-    return PREFIX + b"t:" + name.encode()
+    return TAG_PREFIX + name.encode()
 
 
 def holders(source: str, tag: str) -> bytes:

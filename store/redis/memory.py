@@ -1,15 +1,18 @@
 """Tells whether there is room in Redis. Each process looks once a second, so that messages cost nothing more.  Writes
-stop while some room is left for pulls, which trim, for presence, and for archiving, which makes room.
+stop while some room is left for pulls, which trim, for presence, and for archiving, which makes room. They stop for all
+users where one shard has no room: a message may be for any of them, and the home cannot know before it gives the id.
 """
 
 import math
 from time import monotonic
+from typing import Any
 
 import structlog
 
 from store.errors import StoreAway, StoreFull
 from store.redis import keys
 from store.redis.client import RedisClient
+from store.redis.shards import Shards, as_shards
 from store.workers import Worker
 
 _LOOK_SECONDS = 1.0
@@ -21,15 +24,17 @@ log = structlog.get_logger(__name__)
 
 
 class StoreMemory:
-    """used, maxmemory: bytes that count for Redis's `maxmemory`, and that; 0 where it is unbounded."""
+    """used, maxmemory: bytes that count for Redis's `maxmemory`, and that; 0 where it is unbounded. With
+    several servers they are those of the fullest.
+    """
 
-    def __init__(self, redis: RedisClient, high_water: float, *, outbox_limit: int) -> None:
+    def __init__(self, redis: RedisClient | Shards[RedisClient], high_water: float, *, outbox_limit: int) -> None:
         """Takes what bounds writes.
 
         high_water: nothing is written from this share of `maxmemory` on. outbox_limit: nor while so many bytes wait for
-        the archive, which the scripts see to.
+        the archive and on links, which the scripts see to.
         """
-        self._redis = redis
+        self._shards = as_shards(redis)
         self._high_water = high_water
         self._outbox_limit = outbox_limit
         self._full_at = -math.inf
@@ -56,18 +61,29 @@ class StoreMemory:
     async def look(self) -> None:
         """Raises StoreAway; what was known stays then."""
         before = self.full
-        pipeline = self._redis.pipeline(transaction=False)
+        pipeline = self._shards.home.pipeline(transaction=False)
         pipeline.info("memory")
-        pipeline.get(keys.OUTBOX_BYTES)
-        memory, outbox_bytes = await pipeline.execute()
-        self.used = int(memory["used_memory"]) - int(memory.get("mem_not_counted_for_evict", 0))
-        self.maxmemory = int(memory["maxmemory"])
-        if self.full or int(outbox_bytes or 0) >= self._outbox_limit:
+        pipeline.mget(keys.OUTBOX_BYTES, keys.LINK_BYTES)
+        memory, waiting = await pipeline.execute()
+        memories = [memory, *[await self._shards[shard].info("memory") for shard in self._shards.others]]
+        self.used, self.maxmemory = max(map(_room, memories), key=_share)
+        if self.full or sum(int(each or 0) for each in waiting) >= self._outbox_limit:
             self._full_at = monotonic()
         if self.full and not before:
             log.error("store_full", used=self.used, maxmemory=self.maxmemory)
         elif before and not self.full:
             log.warning("store_has_room", used=self.used, maxmemory=self.maxmemory)
+
+
+def _room(memory: dict[str, Any]) -> tuple[int, int]:
+    """Returns the bytes that count for a server's `maxmemory`, and that."""
+    used = int(memory["used_memory"]) - int(memory.get("mem_not_counted_for_evict", 0))
+    return used, int(memory["maxmemory"])
+
+
+def _share(room: tuple[int, int]) -> tuple[float, int]:
+    used, maxmemory = room
+    return used / maxmemory if maxmemory else 0.0, used
 
 
 async def default_outbox_limit(redis: RedisClient) -> int:

@@ -48,15 +48,15 @@ class NodeResolver:
     generation: grows with each change of the node. Connections of an earlier one are not used any more.
     """
 
-    def __init__(self, url: str, key: bytes, *, seconds: float = 2.0, only: NodeAddress | None = None) -> None:
+    def __init__(self, url: str, prefix: bytes, *, seconds: float = 2.0, only: NodeAddress | None = None) -> None:
         """url: `redis://…` or `rediss://…` with any number of nodes, separated by commas, or `unix://…` for one server.
-        key: any key of the shard. seconds: after which a node does not answer. only: the node to use, whatever it
-        serves. Raises ValueError."""
-        self._url, self._key = url, key
+        prefix: how the keys of the shard begin. seconds: after which a node does not answer. only: the node to use,
+        whatever it serves. Raises ValueError."""
+        self._url, self.prefix = url, prefix
         self.named, options = _parsed(url)
         self.connection_class: type[Any] = options.pop("connection_class", Connection)
         self.options: dict[str, Any] = options
-        self.slot = crc.key_slot(key)
+        self.slot = crc.key_slot(prefix)
         self.generation = 0
         self.cluster = len(self.named) > 1
         self._seconds = seconds
@@ -103,7 +103,7 @@ class NodeResolver:
 
     def of_node(self, node: NodeAddress) -> "NodeResolver":
         """Returns one that gives this node, whatever it serves, and the same login."""
-        return NodeResolver(self._url, self._key, seconds=self._seconds, only=node)
+        return NodeResolver(self._url, self.prefix, seconds=self._seconds, only=node)
 
     async def aclose(self) -> None:
         """Ends what it is about to ask."""

@@ -6,12 +6,14 @@ written (`store/redis/links.py`). A shard is a part of the keys, which begin ali
 one server, or on the nodes of a cluster.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
 from store.redis import keys
 from store.redis.client import RedisClient
-from store.redis.connection import connect
+from store.redis.connection import connect, resolver
+from store.redis.resolver import NodeResolver
 
 # As in `lua/include/shards.lua`. Blocks of users that follow each other, or lie as far apart as generators of ids put
 # them, are spread evenly: `tests/unit/redis/test_shards.py`.
@@ -69,9 +71,33 @@ class Shards(Generic[Client]):
         return [(self._clients[shard], some) for shard, some in parts.items()]
 
 
+def resolvers(url: str, count: int) -> Shards[NodeResolver]:
+    """Returns what finds the node of each of so many shards, on the server or the cluster at a URL."""
+    return Shards(resolver(url, keys.shard_prefix(shard, count)) for shard in range(count))
+
+
+def connect_each(nodes: Shards[NodeResolver], **options: Any) -> Shards[RedisClient]:
+    """Returns a client for each shard; options: those of `connect`."""
+    return nodes.map(lambda node: connect(node, **options))
+
+
 def on_one_server(url: str, count: int, **options: Any) -> Shards[RedisClient]:
-    """Returns clients of so many shards that all lie on the server at a URL; options: those of `connect`."""
-    return Shards(connect(url, prefix=keys.shard_prefix(shard, count), **options) for shard in range(count))
+    """Returns clients of so many shards, wherever they lie at a URL; options: those of `connect`."""
+    return connect_each(resolvers(url, count), **options)
+
+
+@asynccontextmanager
+async def connected(url: str, count: int, **options: Any) -> AsyncIterator[Shards[RedisClient]]:
+    """Yields such clients, and closes them at the end."""
+    nodes = resolvers(url, count)
+    shards = connect_each(nodes, **options)
+    try:
+        yield shards
+    finally:
+        for client in shards:
+            await client.aclose()
+        for node in nodes:
+            await node.aclose()
 
 
 def as_shards(redis: Client | Shards[Client]) -> Shards[Client]:

@@ -137,11 +137,14 @@ class HotChannels:
         threshold: float,
         read_report: ReadReport,
         on_stats: Callable[[CacheStats], object] = lambda stats: None,
+        channels: int = MAX_CHANNELS,
     ) -> None:
+        """channels: how many may be hot at a time."""
         self._redis = redis
         self._threshold = threshold
         self._read_report = read_report
         self._on_stats = on_stats
+        self._channels = channels
         self._epoch = ""
         self._held: dict[str, CachedChannel] = {}
         self._offer: CacheSnapshot | None = None
@@ -210,7 +213,7 @@ class HotChannels:
         for name, count in counts.items():
             if name not in rates and count / seconds >= self._threshold:
                 rates[name] = count / seconds
-        hottest = sorted(rates, key=rates.__getitem__, reverse=True)[:MAX_CHANNELS]
+        hottest = sorted(rates, key=rates.__getitem__, reverse=True)[: self._channels]
         before, self._rates = self._rates, {name: rates[name] for name in hottest}
         for name in self._rates.keys() - before.keys():
             log.info("channel_hot", channel=name, hits=round(self._rates[name], 1))

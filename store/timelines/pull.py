@@ -19,7 +19,7 @@ from store.archive.tables.visible_range import ENDLESS, VisibleRange
 from store.record import Message, decode
 from store.redis import keys
 from store.redis.client import RedisClient
-from store.redis.pipelined import RedisConnection
+from store.redis.pipelined import PipelinedConnection, RedisConnection
 from store.redis.scripts import script
 from store.redis.shards import Shards, as_shards
 from store.states.state import UserState
@@ -137,7 +137,7 @@ class Puller:
 
     def __init__(
         self,
-        redis: RedisClient | RedisConnection | Shards[RedisClient],
+        redis: RedisClient | RedisConnection | Shards[RedisClient] | Shards[PipelinedConnection],
         archive: Archive,
         outbox: Outbox,
         *,

@@ -29,7 +29,16 @@ from store.states.restore import restore_states
 from store.tags.restore import restore_tags
 from store.timelines.comparison import Comparison
 from store.timelines.destinations import destinations
-from store.timelines.layout import LAYOUT, drop_before, drop_earlier, require_known, require_shards, take_over
+from store.timelines.layout import (
+    drop_before,
+    drop_earlier,
+    layout_of,
+    require_archived_shards,
+    require_known,
+    require_not_resharding,
+    require_shards,
+    take_over,
+)
 from store.timelines.lives import begin_life
 
 _PAGE = 1000
@@ -64,6 +73,11 @@ class StoreRecovery:
 
     async def epoch(self) -> str | None:
         return (await self._look())[0]
+
+    async def home_epoch(self) -> str | None:
+        """Returns the epoch of the home, whatever became of other shards. Raises StoreAway, StoreUnknown."""
+        epoch, _ = await self._look_home()
+        return None if epoch is None else epoch.decode()
 
     async def ensure(self, known: int = 0) -> str:
         """Returns the epoch, after a rebuild if one is needed. known: the highest id that this process was given.
@@ -107,6 +121,7 @@ class StoreRecovery:
             await self._look()
             for redis in self._shards:
                 await redis.delete(redis.key(keys.EPOCH))
+            await require_archived_shards(self._archive, self._shards.count)
             # From here on nothing is written. What dormant users missed is nowhere but in the outbox until it is
             # archived, so only then is it forgotten who they are.
             converted = await self._archive_outbox(lease)
@@ -130,13 +145,13 @@ class StoreRecovery:
                     redis,
                     new_epoch=secrets.token_urlsafe(4),
                     lowest_clock=lowest,
-                    new_layout=LAYOUT,
+                    new_layout=layout_of(self._shards.count),
                     new_shards=self._shards.count,
                 )
                 await redis.set(redis.key(keys.WINDOW), self._window_us)
             await self._admit()
         done = "store_converted" if converted else "store_rebuilt" if count else "store_begun"
-        log.warning(done, epoch=epoch.decode(), layout=LAYOUT, messages=count)
+        log.warning(done, epoch=epoch.decode(), layout=layout_of(self._shards.count), messages=count)
         return epoch.decode()
 
     async def _archive_outbox(self, lease: Lease) -> bool:
@@ -154,11 +169,8 @@ class StoreRecovery:
 
     async def _look(self) -> tuple[str | None, int, str]:
         """Returns epoch, clock, and the name of this run of the Redis server. Raises StoreUnknown."""
-        state: Any = await self._redis.mget(keys.EPOCH, keys.CLOCK, keys.LAYOUT, keys.SHARDS)
+        epoch, clock = await self._look_home()
         server: Any = await self._redis.info("server")
-        epoch, clock, layout, shards = state
-        require_known(layout)
-        require_shards(layout, shards, self._shards.count)
         run = str(server["run_id"])
         for shard in self._shards.others:
             redis = self._shards[shard]
@@ -167,7 +179,16 @@ class StoreRecovery:
             if other is None:
                 # It was emptied, or its rebuild was interrupted.
                 epoch = None
-        return None if epoch is None else epoch.decode(), int(clock or 0), run
+        return None if epoch is None else epoch.decode(), clock, run
+
+    async def _look_home(self) -> tuple[bytes | None, int]:
+        """Returns the home's epoch and clock. Raises StoreUnknown."""
+        state: Any = await self._redis.mget(keys.EPOCH, keys.CLOCK, keys.LAYOUT, keys.SHARDS, keys.RESHARDING)
+        epoch, clock, layout, shards, resharding = state
+        require_known(layout)
+        require_not_resharding(resharding)
+        require_shards(layout, shards, self._shards.count)
+        return epoch, int(clock or 0)
 
     async def _admit(self) -> None:
         for redis in self._shards:
@@ -205,7 +226,8 @@ class StoreRecovery:
         return shorter
 
     async def _behind(self) -> bool:
-        """Returns whether Redis lacks what the archive has of the time before this run of it."""
+        """Returns whether Redis lacks what the archive has of the time before this run of it. Raises ShardsDiffer."""
+        await require_archived_shards(self._archive, self._shards.count)
         highest = await self._archive.highest_id()
         # Read after it, or what is stored and archived meanwhile would seem lost.
         _, clock, _ = await self._look()

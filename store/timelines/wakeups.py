@@ -1,4 +1,4 @@
-"""Wakes waiting pulls: one Pub/Sub subscription a process, held only while somebody waits."""
+"""Wakes waiting pulls: one Pub/Sub subscription for each process and shard, held only while somebody waits."""
 
 import asyncio
 from collections import defaultdict
@@ -72,7 +72,7 @@ class Wakeups:
 
     async def _listen(self) -> None:
         try:
-            async for names in self._redis.messages(keys.WAKEUPS):
+            async for names in self._redis.messages(self._redis.key(keys.WAKEUPS)):
                 if names is None:
                     # What came before this subscription is found by looking.
                     self._worker.worked()

@@ -40,10 +40,14 @@ def test_hot_channels_are_named_while_they_are_hot(
     if workers:
         monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     counts = HotCounts(metrics)
+    update, of_another_shard = counts.of_shard(), counts.of_shard()
     sample = f'{PREFIX}_hot_channel_hits{{channel="global"}}'
-    counts.update(CacheStats(7, 2, 1, {"global": 60.0}))
+    update(CacheStats(7, 2, 1, {"global": 60.0}))
     assert f"{sample} 60.0" in metrics.exposition().decode()
-    counts.update(CacheStats(1, 0, 0, {}))
+    of_another_shard(CacheStats(0, 0, 0, {"global": 51.5}))
+    assert f"{sample} 111.5" in metrics.exposition().decode()
+    update(CacheStats(1, 0, 0, {}))
+    of_another_shard(CacheStats(0, 0, 0, {}))
     assert sample not in metrics.exposition().decode()
     written = generate_latest(metrics.registry).decode()
     assert f"{PREFIX}_hot_channels 0.0" in written

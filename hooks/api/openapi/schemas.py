@@ -126,6 +126,16 @@ SCHEMAS: dict[str, Schema] = {
             "aof": TEXT,
             "archive": ref("ArchiveState"),
         },
-        {"error": object_of({"code": one_of(*CODES), "message": TEXT})},
+        {
+            "error": object_of({"code": one_of(*CODES), "message": TEXT}),
+            "shards": list_of(ref("ShardState"), minItems=1),
+        },
+    ),
+    "ShardState": object_of(
+        {
+            **{"shard": COUNT, "state": one_of("ok", "away"), "link_entries": COUNT},
+            **{"link_age_seconds": {"type": "number"}},
+        },
+        {"behind_seconds": {"type": "number"}, "error": TEXT},
     ),
 }

@@ -91,6 +91,16 @@ class MySQLArchive:
     async def scan(self, after: int, highest: int, limit: int) -> list[Message]:
         return await self._messages(_QUERIES["scan_messages"], [after, highest, limit])
 
+    async def shards(self) -> int | None:
+        async with self._connections.cursor() as cursor:
+            await cursor.execute(_QUERIES["shards"])
+            row = await cursor.fetchone()
+        return row[0] if row else None
+
+    async def set_shards(self, count: int) -> None:
+        async with self._connections.cursor() as cursor:
+            await cursor.execute(_QUERIES["set_shards"], (count,))
+
     async def ping(self) -> None:
         async with self._connections.cursor() as cursor:
             await cursor.connection.ping(reconnect=False)

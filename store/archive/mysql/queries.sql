@@ -8,6 +8,13 @@ SELECT @@max_allowed_packet
 -- Its version, and its clock in seconds.
 SELECT VERSION(), UNIX_TIMESTAMP(NOW(6))
 
+-- shards --
+SELECT value FROM store_state WHERE name = 'shards'
+
+-- set_shards --
+INSERT INTO store_state (name, value) VALUES ('shards', %s)
+ON DUPLICATE KEY UPDATE value = VALUES(value)
+
 -- insert_message --
 -- A row that is there already stays as it is. Not INSERT IGNORE: that one loses rows it cannot take, silently.
 INSERT INTO message (conversation, id, sender, client_id, ts, form, payload)

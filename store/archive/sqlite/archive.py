@@ -79,6 +79,14 @@ class SQLiteArchive:
     async def scan(self, after: int, highest: int, limit: int) -> list[Message]:
         return await self._messages(_QUERIES["scan_messages"], [after, highest, limit])
 
+    async def shards(self) -> int | None:
+        rows = await self._connection.fetch(_QUERIES["shards"], ())
+        return rows[0][0] if rows else None
+
+    async def set_shards(self, count: int) -> None:
+        async with self._connection.transaction() as connection:
+            await connection.execute(_QUERIES["set_shards"], (count,))
+
     async def ping(self) -> None:
         async with self._connection.open() as connection:
             await connection.execute("SELECT 1")

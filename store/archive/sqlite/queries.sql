@@ -1,5 +1,12 @@
 -- One query follows each name; `store.archive.tables.sql` loads them.
 
+-- shards --
+SELECT value FROM store_state WHERE name = 'shards'
+
+-- set_shards --
+INSERT INTO store_state (name, value) VALUES ('shards', ?)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value
+
 -- insert_message --
 -- A row that is there already stays as it is; anything else that is wrong with a row raises.
 INSERT INTO message (conversation, id, sender, client_id, ts, form, payload)

@@ -14,6 +14,8 @@ redis.call('HSET', heads_key, string.rep('-', 65), '0')
 redis.call('SET', layout_key, new_layout)
 if new_shards > 1 then
   redis.call('SET', shards_key, string.format('%d', new_shards))
+else
+  redis.call('DEL', shards_key)
 end
 if redis.call('SET', epoch_key, new_epoch, 'NX') then
   local clock = math.max(tonumber(redis.call('GET', clock_key) or 0), lowest_clock)

@@ -23,6 +23,9 @@ class FakeRedis:
         for each in published:
             self.published.put_nowait(each)
 
+    def key(self, name: bytes) -> bytes:
+        return name
+
     async def messages(self, channel: bytes) -> AsyncGenerator[bytes | None, None]:
         self.subscriptions += 1
         self.open += 1
