@@ -136,7 +136,8 @@ class Kept:
             case "recall", {"mid": int(mid)}:
                 return Recalled(about, mid, self._uid)
             case "edit", {"mid": int(mid), **fields}:
-                return Edited(about, mid, fields.get("type"), fields.get("body"))
+                kind = fields.get("type")
+                return Edited(about, mid, kind if isinstance(kind, str) else None, fields.get("body"))
             case "read", {"mid": int(mid)}:
                 return {"kind": "read", "topic": about, "mid": mid}
             case "set", {"key": str(key), "value": value}:
