@@ -1,5 +1,6 @@
 """Serves `/healthz`, `/readyz` and `/metrics`, which need no token."""
 
+import contextlib
 from typing import Any
 
 import orjson
@@ -96,15 +97,13 @@ class HealthApi:
         return state, trouble
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """Answers with the metrics. Values that are read from Redis keep their last value while it is away."""
+        """Answers with the metrics. Values that are read from Redis keep their last value while it, or the shard, is
+        away."""
         self._archive_counts.update()
         self._metrics.store_full.set(self._memory.full)
         self._metrics.redis_memory.set(self._memory.used)
         self._metrics.redis_maxmemory.set(self._memory.maxmemory)
         try:
-            users, devices = await self._presence.counts()
-            self._metrics.online_users.set(users)
-            self._metrics.online_devices.set(devices)
             self._metrics.outbox_length.set(await self._outbox.length())
             self._metrics.outbox_bytes.set(await self._outbox.size())
             self._metrics.archive_lag.set(await self._archiver.lag_seconds())
@@ -114,6 +113,10 @@ class HealthApi:
             self._metrics.redis_up.set(0)
         else:
             self._metrics.redis_up.set(1)
+        with contextlib.suppress(StoreAway):
+            users, devices = await self._presence.counts()
+            self._metrics.online_users.set(users)
+            self._metrics.online_devices.set(devices)
         return web.Response(
             body=self._metrics.exposition(),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},

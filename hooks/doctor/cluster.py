@@ -57,9 +57,10 @@ def _replicated(state: ClusterState) -> list[Finding]:
 
 
 def _even(state: ClusterState) -> list[Finding]:
-    """Finds masters that have more shards than others. Equal ranges of slots give each as many, or one more."""
+    """Finds masters that have more shards than others. With equal ranges of slots each has as many, or one more."""
     counts = {node.address: len(shards) for node, shards in state.shards.items()}
-    if len(state.places) < len(counts) or max(counts.values()) - min(counts.values()) <= 1:
+    most = -(-len(state.places) // len(counts)) + 1
+    if len(state.places) < len(counts) or (min(counts.values()) > 0 and max(counts.values()) <= most):
         return []
     told = ", ".join(f"{address} has {count}" for address, count in counts.items())
     mend = "let masters that follow each other serve equal ranges of slots: `redis-cli --cluster rebalance`"

@@ -18,13 +18,16 @@ _SLOTS = 16384
 def shard_prefix(shard: int, shards: int) -> bytes:
     """Returns how keys of a shard begin, of so many.
 
-    Their slots lie in as many equal ranges as there are shards: where each node of a cluster has a range, each has as
-    many shards as the others, or one more.
+    Each of as many equal ranges of slots as there are shards has the slot of one of them, near its middle but for the
+    home's: so masters of a cluster that serve equal ranges have as many shards as the others, or one more.
     """
     if shard == 0:
         return PREFIX
-    tags = (b"s%d.%d" % (shard, number) for number in count())
-    return b"im:{%b}:" % next(tag for tag in tags if key_slot(tag) * shards // _SLOTS == shard)
+    # The home's slot was there first: the shard whose range that is takes the first range.
+    place = shard if shard != key_slot(PREFIX) * shards // _SLOTS else 0
+    middle, near = (place + 0.5) * _SLOTS / shards, _SLOTS / shards / 16
+    prefixes = (b"im:{s%d.%d}:" % (shard, number) for number in count())
+    return next(prefix for prefix in prefixes if abs(key_slot(prefix) - middle) <= near)
 
 
 def in_shard(key: bytes, prefix: bytes) -> bytes:

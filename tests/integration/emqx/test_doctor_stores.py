@@ -154,3 +154,20 @@ def _flags(node: ClusterNode, cluster: TestCluster) -> list[str]:
     gone = [each.port for each in cluster.nodes if not each.running]
     lines = str(node.ask("CLUSTER", "NODES")).splitlines()
     return [flag for line in lines for flag in line.split()[2].split(",") if any(f":{port}@" in line for port in gone)]
+
+
+async def test_shards_on_a_cluster(cluster: TestCluster) -> None:
+    """Where each shard lies is told, and when one node has much more than another."""
+    places = [cluster.owner(key_slot(keys.shard_prefix(shard, 8))) for shard in range(8)]
+    said = [finding.what for finding in await stores.redis(cluster.url, 8)]
+    for node in set(places):
+        shards = ", ".join(str(shard) for shard, place in enumerate(places) if place is node)
+        assert any(what.startswith(f"127.0.0.1:{node.port} has shards {shards}; ") for what in said), said
+    assert not any("unevenly" in what for what in said)
+    moved = [shard for shard in range(8) if places[shard] is not places[0]][:3]
+    for shard in moved:
+        cluster.move(key_slot(keys.shard_prefix(shard, 8)), places[0])
+    (uneven,) = [each for each in bad(await stores.redis(cluster.url, 8)) if "unevenly" in each.what]
+    assert uneven.state is CheckState.WARN
+    for shard in moved:
+        cluster.move(key_slot(keys.shard_prefix(shard, 8)), places[shard])

@@ -5,13 +5,18 @@ import time
 from pathlib import Path
 
 import pytest
+from redis.crc import key_slot
 
+from hooks.doctor import CheckState, stores
 from hooks.setting_sources import SettingsError
+from store.redis import keys
 from store.redis.connection import connect as redis_client
+from store.redis.shards import shard_among
+from tests.cluster import TestCluster
 from tests.integration.app import App, running_app, until
 from tests.integration.messaging.test_sync import connect, drop, head, told
 from tests.integration.served import Served
-from tests.servers import RedisServer
+from tests.servers import RedisServer, program
 
 SHARDS = 3
 _uids = itertools.count(1001, 8192)
@@ -89,3 +94,47 @@ async def test_users_of_all_shards_are_told_how_far_to_pull(own_redis: RedisServ
             await drop(app, uid)
         for uid in uids:
             assert await told(app, uid) == {"head": await head(app, uid), "reason": "dropped"}
+
+
+async def test_a_shard_that_is_away_is_named_and_all_others_are_served(tmp_path: Path) -> None:
+    cluster = TestCluster(tmp_path / "cluster", program("redis-server"), replicas=0)
+    uids = {shard_among(int(uid), SHARDS): uid for uid in users()}
+    try:
+        cluster.start()
+        async with running_app(cluster.url, tmp_path, shards=SHARDS) as app:
+            node = cluster.owner(key_slot(keys.shard_prefix(1, SHARDS)))
+            node.kill()
+
+            async def state(of: str) -> bool:
+                answer = await app.request("GET", "/readyz")
+                assert answer.status == 200
+                states = {each["shard"]: each["state"] for each in answer.json["shards"]}
+                assert states[2] == "ok"
+                return bool(states[1] == of)
+
+            await until(lambda: state("away"))
+            for shard in (0, 2):
+                assert (await app.publish(f"single/{uids[shard]}", {"id": "served"}, SENDER)).status == 204
+                assert await ids(app, uids[shard]) == ["served"]
+            assert (await app.publish(f"single/{uids[1]}", {"id": "waits"}, SENDER)).status == 503
+            assert (await app.pull(uids[1])).status == 503
+            assert await app.metric('emqx_im_shard_up{shard="1"}') == 0
+            assert await app.metric('emqx_im_shard_up{shard="2"}') == 1
+            assert await app.metric("emqx_im_redis_up") == 1
+            assert await app.metric('emqx_im_link_entries{shard="1"}') == 1
+            assert await app.metric('emqx_im_link_age_seconds{shard="1"}') > 0
+            found = await stores.redis(cluster.url, SHARDS)
+            assert [each.state for each in found if each.subject == "shard 1"] == [CheckState.FAIL]
+
+            node.start()
+            await until(lambda: state("ok"), 60)
+
+            async def arrived() -> bool:
+                answer = await app.publish(f"single/{uids[1]}", {"id": "waits"}, SENDER)
+                return answer.status == 204
+
+            await until(arrived, 30)
+            assert await ids(app, uids[1]) == ["waits"]
+            assert await app.metric('emqx_im_link_age_seconds{shard="1"}') == 0
+    finally:
+        cluster.stop()

@@ -38,11 +38,18 @@ def test_what_belongs_to_users_is_parted_by_their_shards_in_its_order() -> None:
     ]
 
 
-@pytest.mark.parametrize("shards", [2, 3, 8, 64])
-def test_the_slots_of_shards_lie_in_equal_ranges(shards: int) -> None:
-    for shard in range(1, shards):
-        slot = key_slot(keys.in_shard(keys.CLOCK, keys.shard_prefix(shard, shards)))
-        assert slot * shards // 16384 == shard
+@pytest.mark.parametrize("shards", [2, 3, 8, 16, 64])
+def test_each_of_equal_ranges_has_the_slot_of_one_shard(shards: int) -> None:
+    slots = [key_slot(keys.in_shard(keys.CLOCK, keys.shard_prefix(shard, shards))) for shard in range(shards)]
+    assert sorted(slot * shards // 16384 for slot in slots) == [*range(shards)]
+
+
+@pytest.mark.parametrize(("shards", "masters"), [(3, 3), (6, 3), (8, 3), (16, 3), (8, 6), (12, 6), (64, 6), (64, 12)])
+def test_masters_with_equal_ranges_have_as_many_shards_or_one_more(shards: int, masters: int) -> None:
+    slots = [key_slot(keys.shard_prefix(shard, shards)) for shard in range(shards)]
+    counts = Counter(slot * masters // 16384 for slot in slots)
+    assert len(counts) == masters
+    assert max(counts.values()) - min(counts.values()) <= 1
 
 
 def test_every_key_of_a_shard_has_its_hash_tag() -> None:
