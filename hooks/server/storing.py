@@ -96,6 +96,8 @@ async def make_store(
     archive_counts = ArchiveCounts(archiver, metrics)
     recovery = StoreRecovery(shards, archive, archiver, window_us=window_us, sync_sender=sync_sender)
 
+    links = Links(shards, window_us=window_us, replicas=settings.redis.redis_wait)
+    stack.push_async_callback(links.aclose)
     budget = Budget(settings.messages.send_bytes, settings.messages.send_rate, settings.messages.operators)
     unpaid: ScriptBounds = {
         "window_us": window_us,
@@ -103,21 +105,19 @@ async def make_store(
         "outbox_limit": outbox_limit,
         "replicas": settings.redis.redis_wait,
         "memory": memory,
+        "links": links,
     }
     bounds: WriteBounds = {**unpaid, "budget": budget}
-    links = Links(shards, window_us=window_us, replicas=settings.redis.redis_wait)
-    stack.push_async_callback(links.aclose)
     appender = Appender(
         shards,
         **bounds,
         events=events,
         sync_sender=sync_sender,
         on_batch=metrics.batch_size.observe,
-        links=links,
     )
     appender.start()
     stack.push_async_callback(appender.stop)
-    groups = Groups(shards, connections.writing, **bounds, events=events, limits=_limits(settings), links=links)
+    groups = Groups(shards, connections.writing, **bounds, events=events, limits=_limits(settings))
     tags = Tags(redis, connections.writing, **bounds)
     bans = Bans(redis, connections.writing, **unpaid)
     audit = Audit(archive, outbox, connections.writing, **unpaid)
@@ -129,9 +129,8 @@ async def make_store(
         edit_seconds=settings.messages.edit_seconds,
         sync_sender=sync_sender,
         shards=shards,
-        links=links,
     )
-    states = States(connections.writing, archive, **bounds, receipts=settings.messages.read_receipts)
+    states = States(connections.writing, archive, **bounds, receipts=settings.messages.read_receipts, shards=shards)
     wakeups = connections.blocking.map(Wakeups)
     for each in wakeups:
         stack.push_async_callback(each.stop)
