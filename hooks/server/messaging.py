@@ -101,7 +101,7 @@ def make_messaging(
         states=StateCommands(store.states, outgoing, metrics),
         subscriptions=subscriptions,
         sync=sync,
-        tag_changes=TagChanges(store.tags, partial(Replacement, redis, store.tags), member_cache),
+        tag_changes=TagChanges(store.tags, partial(Replacement, connections.shards, store.tags), member_cache),
         undecided=sessions.undecided if sessions else lambda _: None,
         workers={
             "acknowledgements": acknowledgements.run,

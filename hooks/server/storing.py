@@ -118,7 +118,7 @@ async def make_store(
     appender.start()
     stack.push_async_callback(appender.stop)
     groups = Groups(shards, connections.writing, **bounds, events=events, limits=_limits(settings))
-    tags = Tags(redis, connections.writing, **bounds)
+    tags = Tags(shards, connections.writing, **bounds)
     bans = Bans(redis, connections.writing, **unpaid)
     audit = Audit(archive, outbox, connections.writing, **unpaid)
     replacements = Replacements(

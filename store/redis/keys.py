@@ -197,6 +197,10 @@ STATES_PREFIX = PREFIX + b"st:"
 """Start of the names of what users' states lie in (`include/states.lua`): a letter, a colon and the uid follow."""
 BLOCKS_PREFIX = PREFIX + b"bl:"
 """Set: uids of users who block anybody; and what the names of sets start with that have the uids whom one blocks."""
+STAGED_PREFIX = PREFIX + b"ts:"
+"""What the names of sets of staged users start with."""
+PAGES_PREFIX = PREFIX + b"tl:"
+"""What the names of lists of users start with who are to be propagated, or staged."""
 HOLDERS_PREFIX = PREFIX + b"th:"
 """What the names of sets of a tag's holders start with; then `source:tag`."""
 FORMER_PREFIX = PREFIX + b"tw:"
@@ -274,8 +278,17 @@ def groups_made(uid: int) -> bytes:
 def tag(name: str) -> bytes:
     """Hash: `title`, `followable` (`1` or `0`), `made`, `changed` (ids of its making and of the last change, of its
     holders too), `holders` (how many); `deleted` (id) once it is; `waiting`, in `lines`, and
-    `cursor`, in `former`, while it is being propagated."""
+    `cursor`, in `former`, while it is being propagated.
+
+    Where there are several shards, `holders` and `cursor` are those of one shard's users. The home also has `swapped`
+    (id of the last change of very many) and, while that is being propagated, `swap` (under which name the new holders
+    were staged, and how many in each shard); the others have `steps` (how many they have propagated)."""
     return TAG_PREFIX + name.encode()
+
+
+def parts(tag: str) -> bytes:
+    """Set, in the home, where there are several shards: those in which a change of the tag is not propagated yet."""
+    return PREFIX + b"tp:" + tag.encode()
 
 
 def holders(source: str, tag: str) -> bytes:
@@ -290,23 +303,24 @@ def former(source: str, tag: str) -> bytes:
 
 def staged(job: str) -> bytes:
     """Set: users who will be a tag's holders when the upload is complete."""
-    return PREFIX + b"ts:" + job.encode()
+    return STAGED_PREFIX + job.encode()
 
 
 def pages(tag: str) -> bytes:
     """List: users who hold the tag by their profile and are not propagated yet, some hundred an element, separated by
     spaces."""
-    return PREFIX + b"tl:" + tag.encode()
+    return PAGES_PREFIX + tag.encode()
 
 
 def lines(tag: str) -> bytes:
-    """String: what has changed of a tag's holders and waits for more, to go to the archive in one."""
+    """String: what has changed of a tag's holders and waits for more, to go to the archive in one; in a shard beside
+    the home what that was not told yet (`tag_propagate_there.lua`)."""
     return PREFIX + b"tr:" + tag.encode()
 
 
 def staged_pages(job: str) -> bytes:
     """List: the users who were staged, as in `pages`."""
-    return PREFIX + b"tl:" + job.encode()
+    return PAGES_PREFIX + job.encode()
 
 
 def dead_of(sender: str) -> bytes:

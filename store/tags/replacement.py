@@ -8,10 +8,11 @@ from typing import Self
 
 import structlog
 
-from store.errors import OutboxFull, StoreError
+from store.errors import ChannelRefused, EntryFailed, OutboxFull, StoreError
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.lease import Lease, propagating
+from store.redis.shards import Shards, as_shards
 from store.tags.script import PropagateReply
 from store.tags.tags import Tags
 from store.workers import Worker
@@ -22,6 +23,8 @@ _PAGE = 250
 
 _KEPT_SECONDS = 3600
 """How long staged users stay without another one following."""
+_KEPT_FOR_LINK_SECONDS = 7 * 86_400
+"""How long other shards keep those who are to take effect: as long as they may be away."""
 
 _LOOK_SECONDS = 1.0
 _MAX_PERMISSIONS = 2000
@@ -31,14 +34,18 @@ log = structlog.get_logger(__name__)
 
 
 class Replacement:
-    """A context: what is staged in it and did not take effect leaves no trace. Its calls raise StoreAway."""
+    """A context: what is staged in it and did not take effect leaves no trace. Its calls raise StoreAway.
 
-    def __init__(self, redis: RedisClient, tags: Tags, tag: str) -> None:
-        self._redis = redis
+    Users are staged in their shards.
+    """
+
+    def __init__(self, redis: RedisClient | Shards[RedisClient], tags: Tags, tag: str) -> None:
+        self._shards = as_shards(redis)
         self._tags = tags
         self._tag = tag
         self._job = secrets.token_hex(8)
-        self._count = 0
+        self._counts = [0] * self._shards.count
+        self._is_in_doubt = False
         self._waiting: dict[int, None] = {}
 
     async def __aenter__(self) -> Self:
@@ -47,8 +54,11 @@ class Replacement:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._is_in_doubt:
+            return  # A shard may have to find them yet.
         try:
-            await self._redis.unlink(keys.staged(self._job), keys.staged_pages(self._job))
+            for redis in self._shards:
+                await redis.unlink(*self._names(redis))
         except StoreError as failure:
             log.warning("staged_users_left", error=str(failure), seconds=_KEPT_SECONDS)
 
@@ -63,27 +73,51 @@ class Replacement:
         """Makes the staged users the tag's profile holders; returns the id of the change. Raises ChannelRefused,
         StoreError."""
         await self._stage()
-        return await self._tags.replace(self._tag, self._job, self._count)
+        await self._keep()
+        try:
+            return await self._tags.replace(self._tag, self._job, self._counts)
+        except (ChannelRefused, EntryFailed, OutboxFull):
+            raise
+        except StoreError:
+            self._is_in_doubt = True
+            raise
+
+    def _names(self, redis: RedisClient) -> tuple[bytes, bytes]:
+        """Returns the keys of the set and of the list of those who are staged in a shard."""
+        return redis.key(keys.staged(self._job)), redis.key(keys.staged_pages(self._job))
 
     async def _stage(self) -> None:
-        if not self._waiting:
-            return
-        staged, pages = keys.staged(self._job), keys.staged_pages(self._job)
-        uids = [str(uid) for uid in self._waiting]
+        waiting = [*self._waiting]
         self._waiting.clear()
-        pipeline = self._redis.pipeline(transaction=True)
-        pipeline.sadd(staged, *uids)
-        pipeline.rpush(pages, *(" ".join(uids[start : start + _PAGE]) for start in range(0, len(uids), _PAGE)))
-        pipeline.expire(staged, _KEPT_SECONDS)
-        pipeline.expire(pages, _KEPT_SECONDS)
-        added, *_ = await pipeline.execute()
-        self._count += added
+        for redis, some in self._shards.parts(waiting, int):
+            staged, pages = self._names(redis)
+            uids = [str(uid) for uid in some]
+            pipeline = redis.pipeline(transaction=True)
+            pipeline.sadd(staged, *uids)
+            pipeline.rpush(pages, *(" ".join(uids[start : start + _PAGE]) for start in range(0, len(uids), _PAGE)))
+            pipeline.expire(staged, _KEPT_SECONDS)
+            pipeline.expire(pages, _KEPT_SECONDS)
+            added, *_ = await pipeline.execute()
+            self._counts[self._shards.number(some[0])] += added
+
+    async def _keep(self) -> None:
+        """Sees to it that other shards keep whom they have until they hear of the change. Raises EntryFailed."""
+        for shard in self._shards.others:
+            redis, count = self._shards[shard], self._counts[shard]
+            pipeline = redis.pipeline(transaction=True)
+            pipeline.scard(self._names(redis)[0])
+            for name in self._names(redis):
+                pipeline.expire(name, _KEPT_FOR_LINK_SECONDS)
+            staged, *_ = await pipeline.execute()
+            if staged != count:
+                raise EntryFailed("what was uploaded is not there any more")
 
 
 class Propagator:
     """Propagates what changed for very many users at once, one process at a time."""
 
     def __init__(self, redis: RedisClient, tags: Tags) -> None:
+        """redis: of the home."""
         self._redis = redis
         self._tags = tags
 

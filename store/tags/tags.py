@@ -16,8 +16,22 @@ from store.redis.batch_script import BatchScript
 from store.redis.budget import NOT_JUDGED, UNBOUNDED, Budget, account
 from store.redis.client import RedisClient
 from store.redis.scripts import Script
+from store.redis.shards import Shards, as_shards
 from store.redis.write_bounds import ScriptBounds
-from store.tags.script import DELETE, HOLDERS, PROPAGATE, PUT, REPLACE, PropagateReply, TagOutcome, TagReply
+from store.tags.script import (
+    DELETE,
+    HOLDERS,
+    LOOK,
+    PROPAGATE,
+    PROPAGATE_THERE,
+    PROPAGATED,
+    PUT,
+    REPLACE,
+    PropagateReply,
+    PropagateThereReply,
+    TagOutcome,
+    TagReply,
+)
 
 MANUAL = "manual"
 PROFILE = "profile"
@@ -72,16 +86,22 @@ class Tags:
 
     def __init__(
         self,
-        redis: RedisClient,
+        redis: RedisClient | Shards[RedisClient],
         write_connection: RedisClient,
         *,
         budget: Budget = UNBOUNDED,
         **bounds: Unpack[ScriptBounds],
     ) -> None:
-        """redis: answers questions. budget: of users who follow. write_connection, bounds: those of a BatchScript."""
-        self._redis = redis
+        """redis: answers questions, in all shards. budget: of users who follow. write_connection, bounds: those of a
+        BatchScript.
+        """
+        self._shards = as_shards(redis)
+        self._redis = self._shards.home
         self._budget = budget
         self._script = BatchScript(write_connection, **bounds)
+        self._window_us = bounds["window_us"]
+        self._told: dict[tuple[int, str], str] = {}
+        """By shard and tag: up to which step the home was told."""
 
     @property
     def highest_id(self) -> int:
@@ -94,7 +114,7 @@ class Tags:
 
     async def delete(self, tag: str) -> None:
         """Deletes the tag: from here on nobody holds it. Any process may finish propagating the deletion."""
-        await self._once_propagated(tag, DELETE)
+        await self._once_propagated(tag, DELETE, parts_key=keys.parts(tag))
 
     async def change(
         self, tag: str, source: str, *, add: Sequence[int] = (), remove: Sequence[int] = ()
@@ -111,38 +131,72 @@ class Tags:
         """Takes the tag at the user's own wish, which is possible even if nobody can follow it any more."""
         return await self._follow(tag, uid, [], [uid], _repeat(tag, uid, "unfollow", command_id), received_at)
 
-    async def replace(self, tag: str, job: str, count: int) -> int:
-        """Makes the users staged under `job` the tag's profile holders; returns the id of the change. count: how
-        many.
+    async def replace(self, tag: str, job: str, counts: Sequence[int]) -> int:
+        """Makes the users staged under `job` the tag's profile holders; returns the id of the change. counts: how many
+        in each shard.
         """
-        return await self._once_propagated(
-            tag,
-            REPLACE,
-            holders_key=keys.holders(PROFILE, tag),
-            former_key=keys.former(PROFILE, tag),
-            staged_key=keys.staged(job),
-            staged_pages_key=keys.staged_pages(job),
-            pages_key=keys.pages(tag),
-            count=count,
-        )
+        return await self._once_propagated(tag, REPLACE, more_arguments=counts, parts_key=keys.parts(tag), job=job)
 
     async def propagate_step(self, tag: str) -> PropagateReply:
-        """Rests as long as it took, for others. Raises OutboxFull if the archive has to catch up first."""
+        """Takes a step in each shard. Rests as long as it took, for others. Raises OutboxFull if the archive has to
+        catch up first.
+        """
         begun = time.monotonic()
-        step = await self._script.run(
-            PROPAGATE,
-            share=_OUTBOX_SHARE,
-            tag_key=keys.tag(tag),
-            pages_key=keys.pages(tag),
-            lines_key=keys.lines(tag),
-            tag=tag,
-            channel=Tag(tag).channel,
-            topic=Tag(tag).topic,
-            max_changed=_CHANGED_AT_ONCE,
-            max_looked=_LOOKED_AT_ONCE,
-        )
+        if self._shards.count == 1:
+            step = await self._propagate_here(tag)
+        else:
+            parts: Any = await self._redis.smembers(keys.parts(tag))
+            steps = [await self._propagate_in(int(shard), tag) for shard in sorted(parts)]
+            step = PropagateReply(
+                any(each.more for each in steps),
+                sum(each.looked for each in steps),
+                sum(each.changed for each in steps),
+            )
         await asyncio.sleep(time.monotonic() - begun)
         return step
+
+    async def _propagate_here(self, tag: str) -> PropagateReply:
+        return await self._script.run(
+            PROPAGATE,
+            share=_OUTBOX_SHARE,
+            topic=Tag(tag).topic,
+            parts_key=keys.parts(tag),
+            **_step(tag),
+        )
+
+    async def _propagate_in(self, shard: int, tag: str) -> PropagateReply:
+        """Takes a step in one of several shards, and tells the home what came of it."""
+        if shard == 0:
+            return await self._propagate_here(tag)
+        step = await self._propagate_there(shard, tag, self._told.pop((shard, tag), ""))
+        if step.number:
+            await self._script.run(
+                PROPAGATED,
+                share=_OUTBOX_SHARE,
+                more_arguments=step.permissions,
+                tag_key=keys.tag(tag),
+                parts_key=keys.parts(tag),
+                tag=tag,
+                channel=Tag(tag).channel,
+                topic=Tag(tag).topic,
+                shard=shard,
+                at=step.at,
+                more=int(step.more),
+                lines=step.lines,
+            )
+            self._told[shard, tag] = step.number
+        if not step.more:
+            await self._propagate_there(shard, tag, self._told.pop((shard, tag), ""))
+        return PropagateReply(*step[:3])
+
+    async def _propagate_there(self, shard: int, tag: str, told: str) -> PropagateThereReply:
+        return await PROPAGATE_THERE.run(
+            self._shards[shard],
+            caller_time=time.time_ns() // 1000,
+            window=self._window_us,
+            told=told,
+            **_step(tag),
+        )
 
     async def info(self, tag: str) -> TagInfo | None:
         """Returns the tag; None if it does not exist."""
@@ -157,10 +211,11 @@ class Tags:
 
     async def holds(self, tag: str, uid: int) -> bool:
         """Returns whether the user holds the tag; False also if it does not exist. Raises StoreEmpty."""
-        pipeline = self._redis.pipeline(transaction=True)
-        pipeline.exists(keys.EPOCH)
+        redis = self._shards.of(uid)
+        pipeline = redis.pipeline(transaction=True)
+        pipeline.exists(redis.key(keys.EPOCH))
         for source in SOURCES:
-            pipeline.sismember(keys.holders(source, tag), str(uid))
+            pipeline.sismember(redis.key(keys.holders(source, tag)), str(uid))
         whole, *held = await self._replies(pipeline)
         if not whole:
             raise StoreEmpty(StoreEmpty.__doc__)
@@ -168,23 +223,29 @@ class Tags:
 
     async def of_user(self, uid: int) -> list[Holding]:
         """Returns the tags that the user holds now, by name."""
-        pipeline = self._redis.pipeline(transaction=True)
-        pipeline.hgetall(keys.channel_map(uid))
-        pipeline.hkeys(keys.PROPAGATING)
+        redis = self._shards.of(uid)
+        pipeline = redis.pipeline(transaction=True)
+        pipeline.hgetall(redis.key(keys.channel_map(uid)))
+        pipeline.hkeys(redis.key(keys.PROPAGATING))
         channels, propagating = await self._replies(pipeline)
         names = {name.decode() for name in propagating}
         for channel, intervals in channels.items():
             if intervals.endswith(b":") and isinstance(of := parse_channel(channel.decode()), Tag):
                 names.add(of.name)
         tags = sorted(names)
+        if not tags:
+            return []
         pipeline = self._redis.pipeline(transaction=False)
         for tag in tags:
             pipeline.hget(keys.tag(tag), "title")
+        theirs = pipeline if redis is self._redis else redis.pipeline(transaction=False)
+        for tag in tags:
             for source in SOURCES:
-                pipeline.sismember(keys.holders(source, tag), str(uid))
-        replies = iter(await self._replies(pipeline) if tags else ())
+                theirs.sismember(redis.key(keys.holders(source, tag)), str(uid))
+        titles = await self._replies(pipeline)
+        says = iter(titles[len(tags) :] if redis is self._redis else await self._replies(theirs))
         found = []
-        for tag, title, *held in zip(tags, *[replies] * (1 + len(SOURCES)), strict=True):
+        for tag, title, *held in zip(tags, titles, *[says] * len(SOURCES), strict=False):
             if any(held):
                 sources = tuple(source for source, holds in zip(SOURCES, held, strict=True) if holds)
                 found.append(Holding(tag, (title or b"").decode(), sources))
@@ -199,20 +260,32 @@ class Tags:
 
     async def _infos(self, tags: Iterable[str]) -> list[TagInfo | None]:
         tags = list(tags)
+        if not tags:
+            return []
         pipeline = self._redis.pipeline(transaction=False)
         for tag in tags:
-            pipeline.hmget(keys.tag(tag), ["made", "deleted", "title", "followable", "holders"])
+            pipeline.hmget(keys.tag(tag), ["made", "deleted", "title", "followable"])
             pipeline.hexists(keys.PROPAGATING, tag)
-            for source in SOURCES:
-                pipeline.scard(keys.holders(source, tag))
-        replies = iter(await self._replies(pipeline) if tags else ())
+        replies = iter(await self._replies(pipeline))
+        counts = [await self._counts(redis, tags) for redis in self._shards]
         found: list[TagInfo | None] = []
-        for tag, fields, propagating, *counts in zip(tags, *[replies] * (2 + len(SOURCES)), strict=True):
-            made, deleted, title, followable, holders = fields
-            sources = dict(zip(SOURCES, counts, strict=True))
-            known = (tag, (title or b"").decode(), followable == b"1", int(holders or 0), bool(propagating), sources)
+        for tag, fields, propagating, *counted in zip(tags, replies, replies, *counts, strict=True):
+            made, deleted, title, followable = fields
+            holders, *by_source = map(sum, zip(*counted, strict=True))
+            sources = dict(zip(SOURCES, by_source, strict=True))
+            known = (tag, (title or b"").decode(), followable == b"1", holders, bool(propagating), sources)
             found.append(None if made is None or deleted else TagInfo(*known))
         return found
+
+    async def _counts(self, redis: RedisClient, tags: Iterable[str]) -> list[list[int]]:
+        """Returns of each tag how many users of a shard hold it, and how many by each of SOURCES."""
+        pipeline = redis.pipeline(transaction=False)
+        for tag in tags:
+            pipeline.hget(redis.key(keys.tag(tag)), "holders")
+            for source in SOURCES:
+                pipeline.scard(redis.key(keys.holders(source, tag)))
+        replies = iter(await self._replies(pipeline))
+        return [[int(each or 0) for each in of_tag] for of_tag in zip(*[replies] * (1 + len(SOURCES)), strict=True)]
 
     async def _follow(
         self, tag: str, uid: int, add: Sequence[int], remove: Sequence[int], repeat: bytes, received_at: int | None
@@ -239,29 +312,54 @@ class Tags:
         charge: int | str = "",
         account: str = "",
     ) -> HoldersChanged:
-        reply = await self._script.run(
-            HOLDERS,
-            more_keys=repeat,
-            more_arguments=[*add, *remove],
-            tag_key=keys.tag(tag),
-            tag=tag,
-            channel=Tag(tag).channel,
-            topic=Tag(tag).topic,
-            source=source,
-            account=account,
-            budget_most=self._budget.most,
-            charge=charge,
-            adding=len(add),
-            repeat_seconds=self._script.repeat_seconds,
-        )
+        uids = [*add, *remove]
+        while True:
+            reply = await self._script.run(
+                HOLDERS,
+                more_keys=repeat,
+                more_arguments=uids,
+                tag_key=keys.tag(tag),
+                tag=tag,
+                channel=Tag(tag).channel,
+                topic=Tag(tag).topic,
+                source=source,
+                account=account,
+                budget_most=self._budget.most,
+                charge=charge,
+                looked_up=await self._look(tag, uids),
+                adding=len(add),
+                repeat_seconds=self._script.repeat_seconds,
+            )
+            if reply.outcome != TagOutcome.AGAIN:
+                break
+            await self._script.reach(reply.id, {self._shards.number(uid) for uid in uids})
         repeated = reply.outcome == TagOutcome.REPEATED
+        if repeated:
+            await self._script.reach(reply.id, {self._shards.number(uid) for uid in uids})
+        await self._script.carry(reply.links)
         return HoldersChanged(self._script.given(reply.id), repeated, reply.added, reply.removed)
+
+    async def _look(self, tag: str, uids: Sequence[int]) -> bytes:
+        """Returns what other shards say of their users, for the script."""
+        looked = b""
+        for redis, theirs in self._shards.parts(uids, int) if self._shards.count > 1 else ():
+            if redis is not self._redis:
+                looked += await LOOK.run(
+                    redis,
+                    more_arguments=theirs,
+                    caller_time=time.time_ns() // 1000,
+                    window=self._window_us,
+                    tag=tag,
+                    channel=Tag(tag).channel,
+                )
+        return looked
 
     async def _once_propagated(self, tag: str, script: Script[TagReply], **values: Any) -> int:
         """Returns the id that the script gives, once an earlier change of the tag is propagated."""
         values |= {"tag_key": keys.tag(tag), "tag": tag}
         while (reply := await self._script.run(script, **values)).outcome == TagOutcome.PROPAGATING:
             await self.propagate_step(tag)
+        await self._script.carry(reply.links)
         return self._script.given(reply.id)
 
     @staticmethod
@@ -271,3 +369,16 @@ class Tags:
 
 def _repeat(tag: str, uid: int, command: str, command_id: str) -> bytes:
     return keys.repeat(str(uid), CommandTopic(Tag(tag), command).topic, command_id)
+
+
+def _step(tag: str) -> dict[str, Any]:
+    """Returns what `include/propagating.lua` takes, and where the lines go."""
+    return {
+        "tag_key": keys.tag(tag),
+        "pages_key": keys.pages(tag),
+        "lines_key": keys.lines(tag),
+        "tag": tag,
+        "channel": Tag(tag).channel,
+        "max_changed": _CHANGED_AT_ONCE,
+        "max_looked": _LOOKED_AT_ONCE,
+    }

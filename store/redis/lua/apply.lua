@@ -11,9 +11,9 @@
 -- The reply: what became of it, and the id of the last entry that is applied. GAP: one is missing after it. STALE: a
 -- later life of the home is known here. LIFE: the home's life is not known here yet.
 --
--- include timelines intervals states
+-- include timelines intervals states tag_map swapping
 -- guarded
--- KEYS applied heads wakeups channel_map_prefix here_prefix channel_prefix changed_groups
+-- KEYS applied heads wakeups here_prefix channel_prefix changed_groups tag_prefix
 -- ARGV life:count clock_now:us tail:us (id:id before:id complete:id data:text)...
 -- REPLY outcome=OK|GAP|STALE|LIFE applied
 -- ERROR EMPTY
@@ -117,6 +117,37 @@ function ITEMS.members(gid, channel, id, uids)
     end
   end
   deliveries = deliveries + #uids
+end
+
+-- A source gives a tag to some users, and takes it from others.
+function ITEMS.holders(tag, channel, source, id, given, taken)
+  local at, more = redis.call('HGET', propagating_key, tag), 0
+  for command, uids in pairs({ SADD = given, SREM = taken }) do
+    for _, uid in ipairs(uids) do
+      -- First what is being propagated.
+      for _, since in ipairs(at and { at, id } or { id }) do
+        if since == id then
+          redis.call(command, holders_prefix .. source .. ':' .. tag, uid)
+        end
+        local held = sources_of(tag, uid) > 0
+        local _, changed = bring_map(uid, channel, held, since)
+        more = more + (changed and (held and 1 or -1) or 0)
+      end
+      news[#news + 1] = uid
+    end
+    deliveries = deliveries + #uids
+  end
+  if more ~= 0 then
+    redis.call('HINCRBY', tag_prefix .. tag, 'holders', more)
+  end
+end
+
+-- A rebuild may have done it, or the shard lost what was staged.
+function ITEMS.swap(tag, id, job, count)
+  local is_lost = count > 0 and redis.call('EXISTS', staged_prefix .. job) == 0
+  if not is_lost and redis.call('HGET', propagating_key, tag) ~= id then
+    swap(tag, id, job, count)
+  end
 end
 
 local clock = tonumber(state[2] or 0)

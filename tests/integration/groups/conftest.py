@@ -195,7 +195,7 @@ class Store:
     async def saved(self) -> dict[bytes, bytes]:
         """What Redis holds, to be put back by `restore`."""
         found = {}
-        async for key in self.redis.scan_iter(match=keys.PREFIX + b"*"):
+        async for key in self.redis.scan_iter(match=b"im:*"):
             dumped = await self.redis.dump(key)
             assert dumped is not None
             found[key] = dumped
@@ -210,7 +210,7 @@ class Store:
     async def state(self) -> dict[bytes, Any]:
         """All that Redis holds of groups and timelines: what a refusal must not touch."""
         found: dict[bytes, Any] = {}
-        async for key in self.redis.scan_iter(match="im:{s0}:*"):
+        async for key in self.redis.scan_iter(match="im:*"):
             if not key.endswith((b":clock", b":seen")):
                 # A hash is dumped in an order that changes while it grows.
                 is_hash = await self.redis.type(key) == b"hash"

@@ -432,9 +432,8 @@ async def test_dormant_users_keep_them(store: Store) -> None:
     assert pulled.last_id >= done.id
 
 
-@pytest.mark.parametrize("store", [1], indirect=True)
 async def test_the_head_is_that_of_the_newest_change(store: Store) -> None:
-    timelines = Timelines(store.redis, window_us=WINDOW_US)
+    timelines = Timelines(store.shards, window_us=WINDOW_US)
     done = await store.set(ANN, "a", 1)
     assert await timelines.heads([ANN, BEN]) == {ANN: done.id, BEN: 0}
     assert await timelines.head(ANN) < await store.send(Inbox(ANN), BEN) == await timelines.head(ANN)

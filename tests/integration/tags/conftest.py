@@ -1,5 +1,6 @@
 """A store with tags, on a real Redis and a real archive."""
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from store.groups.groups import Limits
 from store.record import Message
 from store.redis import keys
 from store.redis.client import RedisClient
+from store.tags.replacement import Replacement
 from store.tags.tags import MANUAL, HoldersChanged, Tags
 from store.timelines.pull import Puller
 from tests.integration.groups.conftest import WINDOW_US
@@ -21,20 +23,53 @@ from tests.servers import RedisServer
 TAG = "female"
 
 
-class Store(GroupStore):
-    """What a service has of the store, with tags."""
+def user(number: int) -> int:
+    """Returns the uid of a user who lies in any of several shards, not with those of the next numbers."""
+    return number * keys.USERS_PER_BITMAP
 
-    def __init__(self, url: str, directory: Path, limits: Limits, **settings: Any) -> None:
-        super().__init__(url, directory, limits, **settings)
-        self.tags = Tags(
-            self.redis, self.write_connection, window_us=WINDOW_US, repeat_seconds=3600, outbox_limit=2**30
+
+class Store(GroupStore):
+    """What a service has of the store, with tags. Users are named by numbers (`user`)."""
+
+    def __init__(self, url: str, directory: Path, limits: Limits, count: int = 1, **settings: Any) -> None:
+        super().__init__(url, directory, limits, count, **settings)
+        self.tags = self.new_tags()
+
+    def new_tags(self, outbox_limit: int = 2**30) -> Tags:
+        return Tags(
+            *(self.shards, self.write_connection),
+            window_us=WINDOW_US,
+            repeat_seconds=3600,
+            outbox_limit=outbox_limit,
+            links=self.links,
         )
 
-    async def give(self, *uids: int, tag: str = TAG, source: str = MANUAL) -> HoldersChanged:
-        return await self.tags.change(tag, source, add=uids)
+    async def all_seen(self) -> None:
+        await super().all_seen()
+        for uid in map(user, range(1, 20)):
+            redis = self.shards.of(uid)
+            await redis.zadd(redis.key(keys.SEEN), {str(uid): time.time_ns() // 1_000_000})
 
-    async def take(self, *uids: int, tag: str = TAG, source: str = MANUAL) -> HoldersChanged:
-        return await self.tags.change(tag, source, remove=uids)
+    async def give(self, *numbers: int, tag: str = TAG, source: str = MANUAL) -> HoldersChanged:
+        return await self.tags.change(tag, source, add=[*map(user, numbers)])
+
+    async def take(self, *numbers: int, tag: str = TAG, source: str = MANUAL) -> HoldersChanged:
+        return await self.tags.change(tag, source, remove=[*map(user, numbers)])
+
+    async def follow(self, number: int, command_id: str, tag: str = TAG) -> HoldersChanged:
+        return await self.tags.follow(tag, user(number), command_id=command_id)
+
+    async def unfollow(self, number: int, command_id: str, tag: str = TAG) -> HoldersChanged:
+        return await self.tags.unfollow(tag, user(number), command_id=command_id)
+
+    async def holds(self, number: int, tag: str = TAG) -> bool:
+        return await self.tags.holds(tag, user(number))
+
+    async def load(self, *numbers: int, tag: str = TAG) -> int:
+        """Makes them all the users who hold the tag by their profile; returns the id of the change."""
+        async with Replacement(self.shards, self.tags, tag) as new:
+            await new.add(map(user, numbers))
+            return await new.take_effect()
 
     async def tell(self, tag: str = TAG) -> int:
         """Sends a message to the tag's holders; returns its id."""
@@ -45,17 +80,25 @@ class Store(GroupStore):
         while (await self.tags.propagate_step(tag)).more:
             pass
 
-    async def told(self, uid: int, tag: str = TAG) -> list[int]:
+    async def told(self, number: int, tag: str = TAG) -> list[int]:
         """Returns the ids of the tag's messages that the user sees."""
-        return [each.mid for each in await self.pull(uid) if each.topic == f"business/tag_{tag}"]
+        return [each.mid for each in await self.pull(user(number)) if each.topic == f"business/tag_{tag}"]
 
-    async def roamed(self, uid: int, roaming_us: int = 30 * 86_400_000_000) -> list[Message]:
+    async def roamed(self, number: int, roaming_us: int = 30 * 86_400_000_000) -> list[Message]:
         """Returns what the user sees when nothing of it is left in Redis, only rows."""
-        puller = Puller(self.redis, self.archive, self.outbox, window_us=1, roaming_us=roaming_us, hot=self.hot)
-        return (await puller.pull(uid, 0, 1000)).messages
+        puller = Puller(self.shards, self.archive, self.outbox, window_us=1, roaming_us=roaming_us)
+        return (await puller.pull(user(number), 0, 1000)).messages
 
-    async def held(self, uid: int) -> list[str]:
-        return [holding.tag for holding in await self.tags.of_user(uid)]
+    async def held(self, number: int) -> list[str]:
+        return [holding.tag for holding in await self.tags.of_user(user(number))]
+
+    async def left_of(self, pattern: bytes) -> list[bytes]:
+        """Returns the names of keys of this pattern in all shards."""
+        return [
+            key
+            for redis in self.shards
+            async for key in redis.scan_iter(match=redis.key(keys.PREFIX) + pattern, count=1000)
+        ]
 
     async def propagating(self) -> bool:
         return bool(await self.redis.exists(keys.PROPAGATING))
@@ -66,9 +109,11 @@ def limits() -> Limits:
     return Limits(write=500, read=100_000, user=500, groups=1000, made=100, known=False)
 
 
-@pytest_asyncio.fixture
-async def store(redis: RedisClient, redis_server: RedisServer, tmp_path: Path, limits: Limits) -> AsyncIterator[Store]:
-    running = Store(redis_server.url, tmp_path, limits)
+@pytest_asyncio.fixture(params=[1, 3], ids=["one shard", "three shards"])
+async def store(
+    request: pytest.FixtureRequest, redis: RedisClient, redis_server: RedisServer, tmp_path: Path, limits: Limits
+) -> AsyncIterator[Store]:
+    running = Store(redis_server.url, tmp_path, limits, request.param)
     await running.start()
     yield running
     await running.stop()

@@ -6,7 +6,7 @@ from store.addresses import GLOBAL, Inbox, Tag
 from store.errors import ChannelRefused
 from store.redis import keys
 from store.tags.tags import FOLLOW, MANUAL, PROFILE, Holding, TagInfo
-from tests.integration.tags.conftest import TAG, Store
+from tests.integration.tags.conftest import TAG, Store, user
 
 NOBODY = {MANUAL: 0, PROFILE: 0, FOLLOW: 0}
 UNKNOWN = TagInfo("", "", False, -1, False, NOBODY)
@@ -51,15 +51,15 @@ async def test_a_user_holds_a_tag_while_any_source_says_so(store: Store) -> None
     await make(store, followable=True)
     await store.give(1)
     await store.give(1, source=PROFILE)
-    await store.tags.follow(TAG, 1, command_id="f")
-    assert await store.tags.of_user(1) == [Holding(TAG, f"T {TAG}", (MANUAL, PROFILE, FOLLOW))]
+    await store.follow(1, "f")
+    assert await store.tags.of_user(user(1)) == [Holding(TAG, f"T {TAG}", (MANUAL, PROFILE, FOLLOW))]
     seen = [await store.tell()]
     for source in (MANUAL, PROFILE):
         await store.take(1, source=source)
         seen.append(await store.tell())
-        assert await store.tags.holds(TAG, 1)
-    await store.tags.unfollow(TAG, 1, command_id="u")
-    assert not await store.tags.holds(TAG, 1)
+        assert await store.holds(1)
+    await store.unfollow(1, "u")
+    assert not await store.holds(1)
     await store.tell()
     assert await store.told(1) == seen
     assert await store.held(1) == []
@@ -81,30 +81,30 @@ async def test_a_tag_that_is_not_there(store: Store, deleted: bool) -> None:
         await store.tags.delete(TAG)
     for refused in (
         lambda: store.give(1),
-        lambda: store.tags.follow(TAG, 1, command_id="c"),
+        lambda: store.follow(1, "c"),
         lambda: store.tags.delete(TAG),
-        lambda: store.tags.replace(TAG, "job", 0),
+        lambda: store.tags.replace(TAG, "job", [0] * store.shards.count),
         lambda: store.tell(),
     ):
         with pytest.raises(ChannelRefused, match="unknown_tag"):
             await refused()
-    assert not await store.tags.holds(TAG, 1)
+    assert not await store.holds(1)
 
 
 async def test_following(store: Store) -> None:
     await make(store, followable=True)
-    followed = await store.tags.follow(TAG, 1, command_id="f")
+    followed = await store.follow(1, "f")
     assert followed.id > 0
-    again = await store.tags.follow(TAG, 1, command_id="f")
+    again = await store.follow(1, "f")
     assert (again.id, again.repeated) == (followed.id, True)
-    assert (await store.tags.follow(TAG, 1, command_id="g")).id == 0
+    assert (await store.follow(1, "g")).id == 0
     seen = await store.tell()
     await make(store, followable=False)
     with pytest.raises(ChannelRefused, match="not_followable"):
-        await store.tags.follow(TAG, 2, command_id="f")
+        await store.follow(2, "f")
     with pytest.raises(ChannelRefused, match="not_followable"):
-        await store.tags.unfollow(TAG, 2, command_id="f")
-    await store.tags.unfollow(TAG, 1, command_id="u")
+        await store.unfollow(2, "f")
+    await store.unfollow(1, "u")
     assert await store.told(1) == [seen]
     assert await store.held(1) == []
 
@@ -115,7 +115,7 @@ async def test_what_the_broker_is_told(store: Store) -> None:
     await store.give(1, source=PROFILE)
     await store.take(1, 2)
     topic = f"business/tag_{TAG}"
-    assert await store.changes() == [(1, topic, True), (2, topic, True), (2, topic, False)]
+    assert await store.changes() == [(user(1), topic, True), (user(2), topic, True), (user(2), topic, False)]
 
 
 async def test_a_message_is_stored_once(store: Store) -> None:
@@ -135,19 +135,20 @@ async def test_a_batch_with_an_unknown_tag_is_stored_but_for_it(store: Store) ->
     await store.give(1)
     sent = [
         store.appender.append(to, "7", "m", 0, True, b"{}")
-        for to in (Inbox(1), Tag("nowhere"), Tag(TAG), GLOBAL, Inbox(1))
+        for to in (Inbox(user(1)), Tag("nowhere"), Tag(TAG), GLOBAL, Inbox(user(1)))
     ]
     with pytest.raises(ChannelRefused, match="unknown_tag"):
         await sent[1]
     assert len({(await sent[index]).mid for index in (0, 2, 3)}) == 3
-    assert [each.topic for each in await store.pull(1)] == ["single/1", f"business/tag_{TAG}", "business/global"]
+    topics = [each.topic for each in await store.pull(user(1))]
+    assert topics == [f"single/{user(1)}", f"business/tag_{TAG}", "business/global"]
 
 
 async def test_deleting_a_tag_takes_it_from_everybody_at_once(store: Store) -> None:
     await make(store, followable=True)
     await store.give(*range(1, 800))
     await store.give(*range(700, 1500), source=PROFILE)
-    await store.tags.follow(TAG, 2000, command_id="f")
+    await store.follow(2000, "f")
     seen = await store.tell()
     await store.tags.delete(TAG)
     assert await store.propagating()
@@ -164,4 +165,4 @@ async def test_deleting_a_tag_takes_it_from_everybody_at_once(store: Store) -> N
     assert await store.told(1) == [seen, last]
     assert await store.told(2) == [seen]
     assert (await store.tags.info(TAG) or UNKNOWN).holders == 1
-    assert not [key async for key in store.redis.scan_iter(match=keys.FORMER_PREFIX + b"*")]
+    assert not await store.left_of(b"tw:*")

@@ -14,23 +14,24 @@ from store.tags.replacement import Replacement
 from store.tags.tags import MANUAL, PROFILE
 from store.timelines.recovery import StoreRecovery
 from tests.integration.groups.conftest import WINDOW_US
-from tests.integration.tags.conftest import TAG, Store
+from tests.integration.tags.conftest import TAG, Store, user
 from tests.servers import RedisServer
 
 
-@pytest.fixture(params=["sqlite", "mysql"])
-def archive_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(params=["sqlite", "mysql", "sqlite with three shards"])
+def archive(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, int]:
+    """Returns the URL of an archive, and how many shards there are."""
     if request.param == "mysql":
-        url: str = request.getfixturevalue("maria_url")
-        return url
-    return f"sqlite:///{tmp_path}/im.db"
+        return request.getfixturevalue("maria_url"), 1
+    return f"sqlite:///{tmp_path}/im.db", 3 if "three" in request.param else 1
 
 
 @pytest_asyncio.fixture
 async def store(
-    redis: RedisClient, redis_server: RedisServer, tmp_path: Path, limits: Limits, archive_url: str
+    redis: RedisClient, redis_server: RedisServer, tmp_path: Path, limits: Limits, archive: tuple[str, int]
 ) -> AsyncIterator[Store]:
-    running = Store(redis_server.url, tmp_path, limits, archive_url=archive_url)
+    archive_url, count = archive
+    running = Store(redis_server.url, tmp_path, limits, count, archive_url=archive_url)
     await running.start()
     yield running
     await running.stop()
@@ -43,7 +44,7 @@ async def busy(store: Store) -> None:
         await store.give(1, 2, 3, tag=tag)
         await store.give(2, 4, tag=tag, source=PROFILE)
         await store.tell(tag)
-    await store.tags.follow("other", 5, command_id="f")
+    await store.follow(5, "f", tag="other")
     await store.take(1, 2)
     await store.tell()
     await store.give(1)
@@ -56,7 +57,7 @@ async def known(store: Store) -> object:
     """Returns what is known of tags and users."""
     found: list[object] = [await store.tags.page("", 100)]
     for uid in range(1, 7):
-        found.append(await store.tags.of_user(uid))
+        found.append(await store.tags.of_user(user(uid)))
         found += [await store.told(uid, tag) for tag in (TAG, "other", "gone")]
     return found
 
@@ -72,16 +73,19 @@ async def test_what_happened_to_a_tag_is_archived(store: Store) -> None:
     (row,) = await store.archive.tags.tags("", 10)
     assert row == TagRow(TAG, True, row.made, 0, row.made, "A\nB")
     assert await store.archive.tags.holders(TAG, (0, 0), 10) == [
-        HolderRow(TAG, 1, given, taken, 0, taken),
-        HolderRow(TAG, 1, again, 0, 1, again),
-        HolderRow(TAG, 2, also, taken, 0, taken),
+        HolderRow(TAG, user(1), given, taken, 0, taken),
+        HolderRow(TAG, user(1), again, 0, 1, again),
+        HolderRow(TAG, user(2), also, taken, 0, taken),
     ]
     await store.tags.delete(TAG)
     await store.propagate()
     await store.archive_all()
     (row,) = await store.archive.tags.tags("", 10)
     assert row.deleted == row.changed > again
-    assert [holder.left for holder in await store.archive.tags.holders(TAG, (1, given), 10)] == [row.deleted, taken]
+    assert [holder.left for holder in await store.archive.tags.holders(TAG, (user(1), given), 10)] == [
+        row.deleted,
+        taken,
+    ]
     assert await store.redis.hlen(keys.DEAD_LETTERS) == 0
 
 
@@ -100,12 +104,12 @@ async def test_an_empty_redis_is_filled_from_the_archive(store: Store, propagate
     assert await store.told(3) == [*earlier, last]
     # The sources are what they were.
     await store.take(2, tag="other", source=MANUAL)
-    assert await store.tags.holds("other", 2)
+    assert await store.holds(2, "other")
     await store.take(2, tag="other", source=PROFILE)
-    assert not await store.tags.holds("other", 2)
+    assert not await store.holds(2, "other")
     # A tag that was deleted may be made again: its holders are not those of before.
     await store.tags.put("gone", title="", followable=False)
-    assert [await store.tags.holds("gone", uid) for uid in range(1, 6)] == [False] * 5
+    assert [await store.holds(uid, "gone") for uid in range(1, 6)] == [False] * 5
     await store.archive_all()
     before = await known(store)
     await store.redis.flushall()
@@ -165,8 +169,8 @@ async def test_a_change_of_a_tag_that_redis_lost_is_noticed(store: Store, change
     if change == "holders":
         await store.take(1)
     elif change == "profile":
-        async with Replacement(store.redis, store.tags, TAG) as replacement:
-            await replacement.add([2, 3])
+        async with Replacement(store.shards, store.tags, TAG) as replacement:
+            await replacement.add([user(2), user(3)])
             await replacement.take_effect()
         await store.propagate()
     elif change == "title":
@@ -181,7 +185,7 @@ async def test_a_change_of_a_tag_that_redis_lost_is_noticed(store: Store, change
     if written_since:
         # While the archive was away.
         await store.redis.set(keys.CLOCK, await store.archive.highest_id() + 1_000_000)
-    started_again = StoreRecovery(store.redis, store.archive, store.archiver, window_us=WINDOW_US, sync_sender=True)
+    started_again = StoreRecovery(store.shards, store.archive, store.archiver, window_us=WINDOW_US, sync_sender=True)
     assert await started_again.ensure() != epoch
     assert await known(store) == before
     assert await started_again.ensure() == await started_again.epoch(), "and it is whole now"
@@ -195,5 +199,6 @@ async def test_who_was_away_for_long_sees_his_tags_from_the_archive(store: Store
     for uid, mids in zip((2, 1), seen, strict=True):
         roamed = [each.mid for each in await store.roamed(uid) if each.topic == f"business/tag_{TAG}"]
         assert roamed == mids
-    await store.redis.hset(keys.DORMANT, "1", "0")
+    redis = store.shards.of(user(1))
+    await redis.hset(redis.key(keys.DORMANT), str(user(1)), "0")
     assert await store.told(1) == seen[1]

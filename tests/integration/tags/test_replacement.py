@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import random
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +13,29 @@ from store.addresses import Tag
 from store.errors import ChannelRefused, EntryFailed, OutboxFull, StoreAway
 from store.groups.groups import Limits
 from store.redis import keys
+from store.redis.links import LinkEntry
+from store.redis.scripts import Script
 from store.tags.replacement import Propagator, Replacement
-from store.tags.script import PropagateReply
-from store.tags.tags import FOLLOW, MANUAL, PROFILE, Tags
+from store.tags.script import PROPAGATED, PropagateReply
+from store.tags.tags import FOLLOW, MANUAL, PROFILE
 from store.timelines.replacements import OPERATOR
 from store.workers import Worker
-from tests.integration.groups.conftest import WINDOW_US
-from tests.integration.tags.conftest import TAG, Store
+from tests.integration.tags.conftest import TAG, Store, user
 from tests.servers import RedisServer
 
 
-async def replace(store: Store, *uids: int, tag: str = TAG) -> int:
-    async with Replacement(store.redis, store.tags, tag) as new:
-        await new.add(uids)
-        return await new.take_effect()
-
-
 async def holders(store: Store, count: int, tag: str = TAG) -> list[int]:
-    return [uid for uid in range(1, count + 1) if await store.tags.holds(tag, uid)]
+    return [uid for uid in range(1, count + 1) if await store.holds(uid, tag)]
 
 
 async def test_redis_dies_while_it_is_propagated(own_redis: RedisServer, tmp_path: Path, limits: Limits) -> None:
     store = Store(own_redis.url, tmp_path, limits)
     await store.start()
     await store.tags.put(TAG, title="", followable=False)
-    await replace(store, *range(1, 2001))
+    await store.load(*range(1, 2001))
     await store.propagate()
     before = await store.tell()
-    await replace(store, *range(1001, 3001))
+    await store.load(*range(1001, 3001))
     after = await store.tell()
     more, deaths = True, 0
     async with asyncio.timeout(120):
@@ -70,10 +66,10 @@ async def test_all_at_one_id(store: Store, steps: int | None) -> None:
     """Whether users' maps have followed or not, pulls, questions and lists say the same."""
     await store.tags.put(TAG, title="", followable=False)
     await store.give(5)
-    await replace(store, *range(1, 1200))
+    await store.load(*range(1, 1200))
     await store.propagate()
     before = await store.tell()
-    at = await replace(store, *range(600, 1800), 600, 601)
+    at = await store.load(*range(600, 1800), 600, 601)
     after = await store.tell()
     for _ in range(100 if steps is None else steps):
         await store.tags.propagate_step(TAG)
@@ -83,7 +79,7 @@ async def test_all_at_one_id(store: Store, steps: int | None) -> None:
     expected |= {1200: [after], 1799: [after], 1800: []}
     for uid, mids in expected.items():
         assert await store.told(uid) == mids
-        assert await store.tags.holds(TAG, uid) == (after in mids)
+        assert await store.holds(uid) == (after in mids)
         assert await store.held(uid) == ([TAG] if after in mids else [])
     await store.archive_all()
     for uid, mids in expected.items():
@@ -95,20 +91,19 @@ async def test_all_at_one_id(store: Store, steps: int | None) -> None:
     info = await store.tags.info(TAG)
     assert info
     assert info.holders == 1201
-    left_over = [key async for key in store.redis.scan_iter(match=b"im:{s0}:t[lsw]:*")]
-    assert left_over == []
+    assert await store.left_of(b"t[lprsw]:*") == []
 
 
 async def test_what_changes_while_it_is_propagated_counts(store: Store) -> None:
     await store.tags.put(TAG, title="", followable=True)
-    await replace(store, 1, 2, 3, 4)
+    await store.load(1, 2, 3, 4)
     await store.propagate()
-    at = await replace(store, 3, 4, 5, 6)
+    at = await store.load(3, 4, 5, 6)
     await store.give(1)
     await store.take(3, source=PROFILE)
     await store.give(2, source=PROFILE)
     await store.take(5, source=PROFILE)
-    await store.tags.follow(TAG, 5, command_id="f")
+    await store.follow(5, "f")
     await store.propagate()
     assert await holders(store, 7) == [1, 2, 4, 5, 6]
     seen = await store.tell()
@@ -117,8 +112,8 @@ async def test_what_changes_while_it_is_propagated_counts(store: Store) -> None:
     await store.archive_all()
     rows = await store.archive.tags.holders(TAG, (0, 0), 100)
     lasting = {row.uid: row.sources for row in rows if not row.left}
-    assert lasting == {1: 1, 2: 2, 4: 2, 5: 4, 6: 2}
-    assert {row.uid for row in rows if row.left == at} == {1, 2}
+    assert lasting == {user(uid): by for uid, by in {1: 1, 2: 2, 4: 2, 5: 4, 6: 2}.items()}
+    assert {row.uid for row in rows if row.left == at} == {user(1), user(2)}
     info = await store.tags.info(TAG)
     assert info
     assert info.holders == 5
@@ -127,7 +122,7 @@ async def test_what_changes_while_it_is_propagated_counts(store: Store) -> None:
 async def test_the_next_one_waits_for_the_first(store: Store) -> None:
     await store.tags.put(TAG, title="", followable=False)
     for new in ([1, 2], [2, 3], [], [4]):
-        await replace(store, *new)
+        await store.load(*new)
         assert await holders(store, 4) == new
     await store.tags.delete(TAG)
     await store.propagate()
@@ -138,44 +133,47 @@ async def test_a_broken_upload_changes_nothing(store: Store) -> None:
     await store.tags.put(TAG, title="", followable=False)
     await store.give(1, source=PROFILE)
     before = await store.state()
-    async with Replacement(store.redis, store.tags, TAG) as new:
-        await new.add(range(2, 3000))
+    async with Replacement(store.shards, store.tags, TAG) as new:
+        await new.add(map(user, range(2, 3000)))
     assert await store.state() == before
-    async with Replacement(store.redis, store.tags, "unknown") as new:
-        await new.add(range(2, 3000))
+    async with Replacement(store.shards, store.tags, "unknown") as new:
+        await new.add(map(user, range(2, 3000)))
         with pytest.raises(ChannelRefused, match="unknown_tag"):
             await new.take_effect()
-    async with Replacement(store.redis, store.tags, TAG) as new:
-        await new.add(range(2, 3000))
-        (staged,) = [key async for key in store.redis.scan_iter(match=b"im:{s0}:ts:*")]
-        assert 0 < await store.redis.ttl(staged) <= 3600
-        await store.redis.delete(staged)
+    async with Replacement(store.shards, store.tags, TAG) as new:
+        await new.add(map(user, range(2, 3000)))
+        staged = await store.left_of(b"ts:*")
+        assert len(staged) == store.shards.count
+        for key in staged:
+            assert 0 < await store.redis.ttl(key) <= 3600
+        await store.redis.delete(staged[-1])
         with pytest.raises(EntryFailed):
             await new.take_effect()
     assert await store.state() == before
 
 
+@pytest.mark.parametrize("store", [1], indirect=True)
 async def test_the_outbox_gets_a_thousand_in_one(store: Store) -> None:
     await store.tags.put(TAG, title="", followable=False)
     await store.archive_all()
-    await replace(store, *range(1, 10_001))
+    await store.load(*range(1, 10_001))
     await store.propagate()
     assert await store.redis.xlen(keys.OUTBOX) <= 10
     assert int(await store.redis.get(keys.OUTBOX_BYTES) or 0) < 10_000 * 60
     await store.archive_all()
     before = await store.redis.xlen(keys.OUTBOX)
-    await replace(store, *range(1, 10_001))
+    await store.load(*range(1, 10_001))
     await store.propagate()
     assert await store.redis.xlen(keys.OUTBOX) == before
 
 
+@pytest.mark.parametrize("store", [1], indirect=True)
 async def test_propagation_leaves_half_of_the_outbox_to_messages(store: Store) -> None:
     await store.tags.put(TAG, title="", followable=False)
-    await replace(store, *range(1, 3001))
+    await store.load(*range(1, 3001))
     await store.tell()
     half = int(await store.redis.get(keys.OUTBOX_BYTES) or 0)
-    bounds: dict[str, Any] = {"window_us": WINDOW_US, "repeat_seconds": 3600, "outbox_limit": 2 * half}
-    tags = Tags(store.redis, store.write_connection, **bounds)
+    tags = store.new_tags(2 * half)
     with pytest.raises(OutboxFull):
         await tags.propagate_step(TAG)
     await tags.put("other", title="", followable=False)
@@ -186,21 +184,22 @@ async def test_propagation_leaves_half_of_the_outbox_to_messages(store: Store) -
 
 async def test_only_who_is_online_is_told(store: Store) -> None:
     await store.tags.put(TAG, title="", followable=False)
-    await replace(store, *range(1, 501))
+    await store.load(*range(1, 501))
     await store.propagate()
     for uid in (10, 700):
-        await store.redis.hset(keys.DEVICES_PREFIX + b"%d" % uid, f"{uid}-phone", "1")
+        redis = store.shards.of(user(uid))
+        await redis.hset(redis.key(keys.DEVICES_PREFIX) + b"%d" % user(uid), f"{uid}-phone", "1")
     assert await store.changes() == []
-    await replace(store, *range(501, 1001))
+    await store.load(*range(501, 1001))
     await store.propagate()
     topic = f"business/tag_{TAG}"
-    assert sorted(await store.changes()) == [(10, topic, False), (700, topic, True)]
+    assert sorted(await store.changes()) == [(user(10), topic, False), (user(700), topic, True)]
 
 
 async def test_the_propagator_works_until_all_is_propagated(store: Store) -> None:
     for tag in (TAG, "b"):
         await store.tags.put(tag, title="", followable=False)
-        await replace(store, *range(1, 3000), tag=tag)
+        await store.load(*range(1, 3000), tag=tag)
     stop = asyncio.Event()
     propagators = [
         asyncio.create_task(Propagator(store.redis, store.tags).run(Worker("propagator", stop))) for _ in range(2)
@@ -215,6 +214,64 @@ async def test_the_propagator_works_until_all_is_propagated(store: Store) -> Non
         info = await store.tags.info(tag)
         assert info
         assert info.holders == 2999
+
+
+@pytest.mark.parametrize("store", [3], indirect=True)
+async def test_what_a_shard_has_propagated_is_told_by_whoever_comes_next(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process ends before the home hears of a step: the next one hears the same of the shard again."""
+    await store.tags.put(TAG, title="", followable=False)
+    await store.load(*range(1, 1500))
+    steps = 0
+    run = Script.run
+
+    async def dying(script: Script[Any], *arguments: Any, **values: Any) -> Any:
+        if script is PROPAGATED and steps % 3 == 1:
+            raise StoreAway("it died")
+        return await run(script, *arguments, **values)
+
+    monkeypatch.setattr(Script, "run", dying)
+    tags = store.new_tags()
+    while await store.propagating():
+        steps += 1
+        try:
+            await tags.propagate_step(TAG)
+        except StoreAway:
+            tags = store.new_tags()
+    assert steps > 4
+    await store.archive_all()
+    rows = await store.archive.tags.holders(TAG, (0, 0), 10_000)
+    assert {row.uid for row in rows if not row.left and row.sources == 2} == {user(uid) for uid in range(1, 1500)}
+    assert await store.left_of(b"t[lprsw]:*") == []
+    info = await store.tags.info(TAG)
+    assert info
+    assert (info.holders, info.sources[PROFILE]) == (1499, 1499)
+
+
+@pytest.mark.parametrize("store", [3], indirect=True)
+async def test_a_rebuild_goes_on_with_what_was_on_the_links(store: Store) -> None:
+    """Nobody has carried a change of very many when all is rebuilt."""
+    await store.tags.put(TAG, title="", followable=False)
+    await store.load(*range(1, 100))
+    await store.propagate()
+    before = await store.tell()
+    carry, store.links.carry = store.links.carry, _away  # type: ignore[method-assign]
+    with pytest.raises(StoreAway):
+        await store.load(*range(50, 150))
+    store.links.carry = carry  # type: ignore[method-assign]
+    await store.recovery.rebuild()
+    after = await store.tell()
+    for _ in range(2):
+        for uid in range(1, 150, 7):
+            assert await store.told(uid) == ([before] if uid < 100 else []) + ([after] if uid >= 50 else [])
+        await store.propagate()
+    assert not await store.propagating()
+    assert await store.left_of(b"t[lprsw]:*") == []
+
+
+async def _away(entries: Iterable[LinkEntry]) -> None:
+    raise StoreAway("it died")
 
 
 CHANGES = (
@@ -251,13 +308,13 @@ async def test_any_changes_against_a_model(store: Store, seed: int) -> None:
                 await store.take(*some, tag=tag, source=source)
                 model[tag][source] -= set(some)
             case "replace":
-                await replace(store, *some, tag=tag)
+                await store.load(*some, tag=tag)
                 model[tag][PROFILE] = set(some)
             case "follow":
-                await store.tags.follow(tag, uid, command_id=f"c{next(commands)}")
+                await store.follow(uid, f"c{next(commands)}", tag=tag)
                 model[tag][FOLLOW].add(uid)
             case "unfollow":
-                await store.tags.unfollow(tag, uid, command_id=f"c{next(commands)}")
+                await store.unfollow(uid, f"c{next(commands)}", tag=tag)
                 model[tag][FOLLOW].discard(uid)
             case "second":
                 await store.hot.step()
@@ -284,11 +341,11 @@ async def test_any_changes_against_a_model(store: Store, seed: int) -> None:
                 await store.redis.flushall()
                 await store.recovery.ensure()
         asked = chance.choice(users)
-        listed = {holding.tag: set(holding.sources) for holding in await store.tags.of_user(asked)}
+        listed = {holding.tag: set(holding.sources) for holding in await store.tags.of_user(user(asked))}
         for name in tags:
             by_source = {source for source, held in model.get(name, {}).items() if asked in held}
-            assert await store.tags.holds(name, asked) == bool(by_source)
-            told = [each for each in await store.pull(asked) if each.topic == Tag(name).topic]
+            assert await store.holds(asked, name) == bool(by_source)
+            told = [each for each in await store.pull(user(asked)) if each.topic == Tag(name).topic]
             assert [each.mid for each in told] == seen[name, asked]
             assert [each.replaced for each in told] == [recalled.get(each.mid, 0) for each in told]
             assert listed.get(name, set()) == by_source

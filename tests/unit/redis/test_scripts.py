@@ -126,6 +126,7 @@ class Fewer(StrEnum):
 class Unknowing(NamedTuple):
     outcome: Fewer
     id: int
+    links: list[bytes]
 
 
 def test_a_reply_type_that_does_not_fit_is_refused() -> None:
