@@ -1,15 +1,29 @@
 """Bans, as Redis has them: a key for each that expires with the ban, which the script of pulls reads."""
 
 import time
-from typing import NamedTuple, Unpack
+from typing import Any, NamedTuple, Unpack
 
 from store.redis import keys
 from store.redis.batch_script import BatchScript
 from store.redis.client import RedisClient
+from store.redis.links import LinkEntry
 from store.redis.scripts import script
 from store.redis.write_bounds import ScriptBounds
 
-_BAN = script("ban", int)
+
+class BanReply(NamedTuple):
+    """id: of the change, 0 if there is none."""
+
+    id: int
+    links: list[LinkEntry]
+
+    @classmethod
+    def parse(cls, reply: list[Any]) -> "BanReply":
+        id_, links = reply
+        return cls(id_, [LinkEntry.parse(each) for each in links])
+
+
+_BAN = script("ban", BanReply)
 _BANS = script("bans", list)
 
 
@@ -26,7 +40,7 @@ class Bans:
     """Its calls raise StoreError: a store that was lost does not pass for one without bans."""
 
     def __init__(self, redis: RedisClient, write_connection: RedisClient, **bounds: Unpack[ScriptBounds]) -> None:
-        """redis: answers questions. write_connection, bounds: those of a BatchScript."""
+        """redis: of the home; answers questions. write_connection, bounds: those of a BatchScript."""
         self._redis = redis
         self._script = BatchScript(write_connection, **bounds)
 
@@ -56,8 +70,9 @@ class Bans:
         return {int(uid): _ban(int(uid), kept) for uid, kept in zip(reply[::2], reply[1::2], strict=True)}
 
     async def _change(self, uid: int, ends_at: int, reason: str) -> int:
-        id_ = await self._script.run(_BAN, ban_key=keys.ban(uid), uid=uid, ends_at=ends_at, reason=reason)
-        return self._script.given(id_)
+        reply = await self._script.run(_BAN, ban_key=keys.ban(uid), uid=uid, ends_at=ends_at, reason=reason)
+        await self._script.carry(reply.links)
+        return self._script.given(reply.id)
 
 
 def _ban(uid: int, kept: bytes) -> Ban:

@@ -7,28 +7,38 @@ from typing import Any
 from store.archive.tables.operators import OperatorTables
 from store.redis import keys
 from store.redis.client import RedisClient
+from store.redis.shards import Shards
 
 _BANS = 1000
 
 
-async def restore_bans(redis: RedisClient, tables: OperatorTables, keep_lock: Callable[[], Awaitable[object]]) -> None:
-    """Makes Redis have the bans that the archive has, and no other: nobody writes meanwhile, and all is archived.
+async def restore_bans(
+    shards: Shards[RedisClient], tables: OperatorTables, keep_lock: Callable[[], Awaitable[object]]
+) -> None:
+    """Makes the home have the bans that the archive has, and no other, and each shard those of its users: nobody writes
+    meanwhile, and all is archived.
 
     `keep_lock` is called repeatedly. Raises StoreAway, ArchiveAway.
     """
     now, uid, newest = time.time_ns() // 1_000_000, 0, await tables.newest_ban(2**63 - 1)
-    held: Any = await redis.zrange(keys.BANS, 0, -1)
-    forgotten = {int(each) for each in held}
+    forgotten: list[set[int]] = []
+    for redis in shards:
+        held: Any = await redis.zrange(redis.key(keys.BANS), 0, -1)
+        forgotten.append({int(each) for each in held})
     while page := await tables.bans(uid, now, _BANS):
-        pipeline = redis.pipeline(transaction=False)
-        for row in page:
-            pipeline.set(keys.ban(row.uid), f"{row.until}\n{row.changed}\n{row.reason}", pxat=row.until)
-            pipeline.zadd(keys.BANS, {str(row.uid): row.until})
-        await pipeline.execute()
+        for shard, redis in enumerate(shards):
+            rows = [row for row in page if not shard or shards.number(row.uid) == shard]
+            pipeline = redis.pipeline(transaction=False)
+            for row in rows:
+                kept = f"{row.until}\n{row.changed}\n{row.reason}"
+                pipeline.set(redis.key(keys.ban(row.uid)), kept, pxat=row.until)
+                pipeline.zadd(redis.key(keys.BANS), {str(row.uid): row.until})
+            await pipeline.execute()
+            forgotten[shard] -= {row.uid for row in rows}
         await keep_lock()
-        forgotten -= {row.uid for row in page}
         uid = page[-1].uid
-    for uid in forgotten:
-        await redis.delete(keys.ban(uid))
-        await redis.zrem(keys.BANS, str(uid))
-    await redis.set(keys.BANS_CHANGED, newest)
+    for redis, uids in zip(shards, forgotten, strict=True):
+        for each in uids:
+            await redis.delete(redis.key(keys.ban(each)))
+            await redis.zrem(redis.key(keys.BANS), str(each))
+    await shards.home.set(keys.BANS_CHANGED, newest)

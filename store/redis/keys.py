@@ -160,7 +160,8 @@ HANDED_IN = ("stream", "lease", "link")
 """Names in the headers of scripts that work on one of several keys: a list of work, a lease, a link."""
 
 BANS = PREFIX + b"bans"
-"""Sorted set: banned user by when that ends (milliseconds); some have ended."""
+"""Sorted set: banned user by when that ends (milliseconds); some have ended. The home has all, another shard those of
+its users."""
 BANS_CHANGED = PREFIX + b"bans:changed"
 """String: id of the last change of a ban."""
 

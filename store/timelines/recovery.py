@@ -132,7 +132,7 @@ class StoreRecovery:
             await restore_groups(self._shards, self._archive.groups, lowest, lease.keep)
             await restore_moderation(self._redis, self._archive.moderation, lease.keep)
             await restore_tags(self._shards, self._archive.tags, lease.keep)
-            await restore_bans(self._redis, self._archive.operators, lease.keep)
+            await restore_bans(self._shards, self._archive.operators, lease.keep)
             await restore_states(self._shards, self._archive.states, lease.keep)
             count = await self._put_back(highest, lease, progress)
             lowest = max(lowest, time.time_ns() // 1000)

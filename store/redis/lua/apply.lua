@@ -13,7 +13,7 @@
 --
 -- include timelines intervals states tag_map swapping
 -- guarded
--- KEYS applied heads wakeups here_prefix channel_prefix changed_groups tag_prefix
+-- KEYS applied heads wakeups here_prefix channel_prefix changed_groups tag_prefix ban_prefix bans
 -- ARGV life:count clock_now:us tail:us (id:id before:id complete:id data:text)...
 -- REPLY outcome=OK|GAP|STALE|LIFE applied
 -- ERROR EMPTY
@@ -117,6 +117,18 @@ function ITEMS.members(gid, channel, id, uids)
     end
   end
   deliveries = deliveries + #uids
+end
+
+-- A ban that has ended by now is gone at once.
+function ITEMS.ban(uid, ends_at, kept)
+  redis.call('ZREMRANGEBYSCORE', bans_key, '-inf', now_ms)
+  if ends_at == '0' then
+    redis.call('DEL', ban_prefix .. uid)
+    redis.call('ZREM', bans_key, uid)
+  else
+    redis.call('SET', ban_prefix .. uid, kept, 'PXAT', ends_at)
+    redis.call('ZADD', bans_key, ends_at, uid)
+  end
 end
 
 -- A source gives a tag to some users, and takes it from others.
