@@ -33,6 +33,10 @@ class StoreBehind(StoreError):
     """Redis was restored to an older state, and has not been rebuilt yet."""
 
 
+class LinkBroken(StoreBehind):
+    """A shard lacks what has left its link: only the archive has it."""
+
+
 class StoreUnknown(StoreError):
     """Redis has a store that another version of emqx-im wrote, in a layout that this version does not know."""
 

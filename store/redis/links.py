@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from store.errors import StoreAway, StoreBehind, StoreError
+from store.errors import LinkBroken, StoreAway, StoreBehind, StoreError
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.connection import wait_for_replicas
@@ -118,6 +118,11 @@ class Carrier:
         # As the shard last said.
         self._life, self._applied = 0, 0
 
+    @property
+    def applied(self) -> int:
+        """Returns the id of the newest entry that is applied, as the shard last said."""
+        return self._applied
+
     async def carry(self, entry: LinkEntry) -> None:
         """Returns once the entry is applied."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -204,7 +209,7 @@ class Carrier:
                 now, entries = await self._read(reply.applied)
                 if now != life:
                     raise StoreBehind(f"The home has begun another life than {life}.")
-        raise StoreBehind(f"The link to shard {self._shard} lacks what follows {self._applied}.")
+        raise LinkBroken(f"The link to shard {self._shard} lacks what follows {self._applied}.")
 
     async def _bring_the_rest(self) -> None:
         life, entries = await self._read(self._applied)

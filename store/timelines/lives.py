@@ -65,6 +65,16 @@ async def begin_life(shards: Shards[RedisClient], lowest: int, *, all_groups: bo
     return lost
 
 
+async def has_lost(shards: Shards[RedisClient]) -> bool:
+    """Returns whether another shard has more of its link than the home knows that it wrote. Raises StoreAway."""
+    tails: Any = await shards.home.hgetall(keys.LINKS)
+    for shard in shards.others:
+        applied: Any = await shards[shard].hget(shards[shard].key(keys.APPLIED), "id")
+        if int(applied or 0) > int(tails.get(b"%d" % shard, 0)):
+            return True
+    return False
+
+
 async def take_life(shards: Shards[RedisClient], shard: int) -> Fence:
     """Lets a shard know the present life of the home; returns where it stands. Raises StoreAway, StoreBehind."""
     life = int(await shards.home.hget(keys.LINKS, "life") or 1)

@@ -16,7 +16,7 @@ from store.addresses import parse_stored
 from store.archive.archive import Archive
 from store.archive.archiver import Archiver
 from store.bans.restore import restore_bans
-from store.errors import ArchiveAway, StoreEmpty
+from store.errors import ArchiveAway, LinkBroken, StoreEmpty
 from store.groups.restore import restore_groups
 from store.groups.restore_moderation import restore_moderation
 from store.record import Message, encode
@@ -29,6 +29,7 @@ from store.states.restore import restore_states
 from store.tags.restore import restore_tags
 from store.timelines.comparison import Comparison
 from store.timelines.destinations import destinations
+from store.timelines.gates import note_passed, pass_gates
 from store.timelines.layout import (
     drop_before,
     drop_earlier,
@@ -93,6 +94,11 @@ class StoreRecovery:
             await self._archive.ping()
             return await self.rebuild(known)
         if run != self._run:
+            if self._shards.count > 1:
+                try:
+                    await pass_gates(self._shards, known, window_us=self._window_us)
+                except LinkBroken:
+                    return await self.rebuild(known)
             try:
                 async with asyncio.timeout(_COMPARE_SECONDS):
                     behind = await self._behind()
@@ -149,6 +155,8 @@ class StoreRecovery:
                     new_shards=self._shards.count,
                 )
                 await redis.set(redis.key(keys.WINDOW), self._window_us)
+            if self._shards.count > 1:
+                await note_passed(self._shards)
             await self._admit()
         done = "store_converted" if converted else "store_rebuilt" if count else "store_begun"
         log.warning(done, epoch=epoch.decode(), layout=layout_of(self._shards.count), messages=count)

@@ -15,7 +15,7 @@ from store.archive.archive import open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
-from store.errors import EntryFailed, StoreBehind, StoreEmpty
+from store.errors import EntryFailed, StoreBehind, StoreEmpty, StoreError
 from store.groups.context import CommandContext
 from store.groups.groups import Groups, Limits
 from store.operations.dead_letters import DeadLetters
@@ -90,6 +90,14 @@ class Store:
     async def invite(self, gid: int, uid: int) -> None:
         await self.groups.invite(CommandContext(gid, 1, f"invite {uid}", NOTICES), members=[uid])
 
+    async def epochs(self) -> list[Any]:
+        return [await client.get(client.key(keys.EPOCH)) for client in self.shards]
+
+    async def look_anew(self) -> None:
+        """Looks after the store as a process does that has just begun."""
+        recovery = StoreRecovery(self.shards, self.archive, self.archiver, window_us=WINDOW_US, sync_sender=True)
+        await recovery.ensure()
+
     async def received(self) -> list[int]:
         return [message.mid for message in (await self.puller.pull(ELSEWHERE, 0, 1000)).messages]
 
@@ -97,17 +105,23 @@ class Store:
         return int(await self.other.get(self.other.key(keys.CLOCK)) or 0)
 
 
-async def copied(home: RedisClient) -> dict[bytes, bytes]:
-    """Returns all that lies in the home."""
-    return {name: await home.dump(name) or b"" async for name in home.scan_iter(match=keys.PREFIX + b"*")}
+async def copied(client: RedisClient) -> dict[bytes, bytes]:
+    """Returns all that lies in a shard."""
+    return {name: await client.dump(name) or b"" async for name in client.scan_iter(match=client.prefix + b"*")}
 
 
-async def put_back(home: RedisClient, copy: dict[bytes, bytes]) -> None:
-    """Makes the home what it was when it was copied, as a failover that loses its last writes does."""
-    for name in [name async for name in home.scan_iter(match=keys.PREFIX + b"*")]:
-        await home.delete(name)
+async def put_back(client: RedisClient, copy: dict[bytes, bytes]) -> None:
+    """Makes a shard what it was when it was copied, as a failover that loses its last writes does."""
+    for name in [name async for name in client.scan_iter(match=client.prefix + b"*")]:
+        await client.delete(name)
     for name, data in copy.items():
-        await home.restore(name, 0, data)
+        await client.restore(name, 0, data)
+
+
+async def start_again(client: RedisClient) -> None:
+    """Makes it seem that the server of a shard was started again: it has another run, and no scripts."""
+    await client.delete(client.key(keys.ADMITTED))
+    await client.script_flush()
 
 
 async def joined_and_left(redis: RedisClient, uid: int, gid: int) -> int:
@@ -241,9 +255,59 @@ async def test_a_home_that_lost_nothing_goes_on_as_it_was(store: Store) -> None:
     assert await store.received() == [first.mid, second.mid]
 
 
+async def test_a_shard_that_lost_something_has_it_again_before_it_is_used(store: Store) -> None:
+    copy = await copied(store.other)
+    stored = await store.say()
+    await put_back(store.other, copy)
+    await start_again(store.other)
+    epochs = await store.epochs()
+    with pytest.raises(StoreBehind):
+        await store.received()
+    await store.look_anew()
+    assert await store.received() == [stored.mid]
+    assert await store.epochs() == epochs
+
+
+async def test_a_home_that_lost_something_is_rebuilt_and_everybody_is_told(store: Store) -> None:
+    copy = await copied(store.home)
+    lost = await store.say()
+    await put_back(store.home, copy)
+    await start_again(store.home)
+    before = await store.epochs()
+    with pytest.raises(StoreEmpty, match="to be rebuilt"):
+        await store.look_anew()
+    with pytest.raises(StoreError):
+        await store.say()
+    await store.look_anew()
+    stored = await store.say()
+    assert await store.received() == [lost.mid, stored.mid]
+    assert not {*before} & {*await store.epochs()}
+
+
+async def test_a_home_that_lost_nothing_tells_nobody(store: Store) -> None:
+    await store.say()
+    before = await store.epochs()
+    await start_again(store.home)
+    await store.look_anew()
+    assert await store.epochs() == before
+    await store.say()
+
+
+async def test_a_shard_that_lacks_what_its_link_has_no_more_is_rebuilt(store: Store) -> None:
+    copy = await copied(store.other)
+    stored = await store.say()
+    await store.home.delete(keys.LINK_PREFIX + b"1")
+    await put_back(store.other, copy)
+    await start_again(store.other)
+    before = await store.epochs()
+    await store.look_anew()
+    assert await store.received() == [stored.mid]
+    assert (await store.epochs())[1] != before[1]
+
+
 async def test_each_shard_has_an_epoch_of_its_own(store: Store) -> None:
     """Cursors of users belong to that of their shard."""
-    epochs = [await client.get(client.key(keys.EPOCH)) for client in store.shards]
+    epochs = await store.epochs()
     assert len({*epochs}) == 2
     for uid, epoch in zip((1, ELSEWHERE), epochs, strict=True):
         assert (await store.puller.pull(uid, 0, 1)).epoch.encode() == epoch

@@ -69,6 +69,8 @@ class Links(RuleBasedStateMachine):
         self.epochs = dict.fromkeys(DEVICES, 0)
         self.history: list[tuple[Home, Shard]] = []
         """What the home was before each of the newest messages: it may be that again."""
+        self.earlier: dict[int, list[Shard]] = {shard: [] for shard in range(1, SHARDS)}
+        """What each other shard was before the newest entries."""
 
     # What scripts do
 
@@ -110,6 +112,7 @@ class Links(RuleBasedStateMachine):
                 continue
             if entry.before != shard.applied and "gaps" not in self.faults:
                 return "GAP"
+            self.earlier[number] = [*self.earlier[number][-2:], deepcopy(shard)]
             self.deliver(shard, entry.items)
             shard.applied = entry.id
             shard.clock = max(shard.clock, entry.complete)
@@ -170,6 +173,7 @@ class Links(RuleBasedStateMachine):
         if emptied:
             self.home.tails = dict.fromkeys(self.home.tails, 0)
             self.home.repeats.clear()
+        self.earlier = {number: [] for number in self.earlier}
         for number, shard in self.shards.items():
             shard.epoch += 1
             shard.inboxes = {user: [mid for who, mid in self.archive if who == user] for user in USERS}
@@ -196,6 +200,8 @@ class Links(RuleBasedStateMachine):
             if user % SHARDS == 0:
                 self.received[user, habit] = [mid for mid in self.received[user, habit] if mid not in lost]
         home.life += 1
+        # One failure at a time: shards do not fail while the home does.
+        self.earlier = {number: [] for number in self.earlier}
         for number, shard in self.shards.items():
             if number and "no fence" not in self.faults:
                 shard.life = home.life
@@ -203,6 +209,17 @@ class Links(RuleBasedStateMachine):
                 home.tails[number] = max(home.tails[number], shard.applied)
         if "floor" not in self.faults:
             home.clock = now
+
+    @rule(number=st.integers(1, SHARDS - 1), data=st.data())
+    def fail_over_elsewhere(self, number: int, data: st.DataObject) -> None:
+        """A shard is what it was some entries ago, and passes its gate: it has its link carried before it is read."""
+        earlier = self.earlier[number]
+        if not earlier:
+            return
+        self.shards[number], self.earlier[number] = data.draw(st.sampled_from(earlier)), []
+        self.shards[number].life = self.home.life
+        if "used at once" not in self.faults:
+            assert self.apply(number, self.home.life, self.rest(number)) == "OK"
 
     @rule(user=st.sampled_from(USERS), limit=st.sampled_from([1, 2, 100]))
     def pull(self, user: int, limit: int) -> None:
@@ -260,7 +277,7 @@ def test_nothing_is_skipped_or_comes_twice() -> None:
 
 FAULTS = [
     *("any life", "twice", "gaps", "repeats", "told before", "beats", "clock"),
-    *("lives begin anew", "no fence", "tails", "floor", "id alone"),
+    *("lives begin anew", "no fence", "tails", "floor", "id alone", "used at once"),
 ]
 
 

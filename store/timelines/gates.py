@@ -1,0 +1,87 @@
+"""The gates that shards pass, where there are several, before one is used whose server was started again or replaced.
+
+It may lack what was written last. The home begins another life, above all that the others have of it; any other shard
+takes the present life, and has its link carried to where it ended then. Until that is done only the script that applies
+entries runs there, so nobody reads or writes. Which run of the server has passed is noted in the shard.
+"""
+
+from typing import Any
+
+import structlog
+
+from store.errors import LinkBroken, StoreEmpty
+from store.redis import keys
+from store.redis.client import RedisClient
+from store.redis.lease import rebuilding
+from store.redis.links import Carrier
+from store.redis.scripts import admit
+from store.redis.shards import Shards
+from store.timelines.lives import begin_life, has_lost, take_life
+
+_HOME = 0
+
+log = structlog.get_logger(__name__)
+
+
+async def pass_gates(shards: Shards[RedisClient], known: int, *, window_us: int) -> None:
+    """Brings the shards that were started again to where they may be used.
+
+    known: the highest id that this process was given. Raises StoreAway, StoreBehind, StoreEmpty while another process
+    does this; LinkBroken if a shard lacks what is on its link no more.
+    """
+    runs = await _not_passed(shards)
+    if not runs:
+        return
+    async with rebuilding(shards.home).held() as held:
+        if not held:
+            raise StoreEmpty("another process looks after the shards")
+        runs = await _not_passed(shards)
+        if _HOME in runs:
+            await _pass_home(shards, known)
+        for shard in runs.keys() - {_HOME}:
+            await _pass_other(shards, shard, window_us=window_us)
+        await _note(shards, runs)
+
+
+async def note_passed(shards: Shards[RedisClient]) -> None:
+    """Notes that all shards have passed, as they were rebuilt. Raises StoreAway."""
+    await _note(shards, await _not_passed(shards))
+
+
+async def _not_passed(shards: Shards[RedisClient]) -> dict[int, str]:
+    """Returns the runs of the servers by shard, of those that have not passed."""
+    runs = {}
+    for shard, redis in enumerate(shards):
+        server: Any = await redis.info("server")
+        run = str(server["run_id"])
+        passed: Any = await redis.get(redis.key(keys.ADMITTED))
+        if passed != run.encode():
+            runs[shard] = run
+    return runs
+
+
+async def _note(shards: Shards[RedisClient], runs: dict[int, str]) -> None:
+    for shard, run in runs.items():
+        await shards[shard].set(shards[shard].key(keys.ADMITTED), run)
+
+
+async def _pass_home(shards: Shards[RedisClient], known: int) -> None:
+    if await has_lost(shards) or await begin_life(shards, known):
+        # Tags, bans and states of other shards may follow what it lost: all is rebuilt, and everybody is told.
+        await shards.home.delete(keys.EPOCH)
+        raise StoreEmpty("the home lost what other shards have, and is to be rebuilt")
+    log.warning("home_passed")
+
+
+async def _pass_other(shards: Shards[RedisClient], shard: int, *, window_us: int) -> None:
+    stands = await take_life(shards, shard)
+    tail = int(await shards.home.hget(keys.LINKS, str(shard)) or 0)
+    await admit(shards[shard], "apply")
+    carrier = Carrier(shards.home, shards[shard], shard, window_us=window_us, replicas=0)
+    try:
+        await carrier.catch_up(tail)
+    finally:
+        await carrier.aclose()
+    if carrier.applied < tail:
+        raise LinkBroken(f"The link to shard {shard} begins after {carrier.applied}.")
+    log.warning("shard_passed", shard=shard, lacked=stands.applied < tail)
