@@ -77,7 +77,10 @@ class Resharder:
     async def _require_settled(self) -> None:
         layout: Any = await self._home.get(keys.LAYOUT)
         require_known(layout)
-        propagating: Any = await self._home.hkeys(keys.PROPAGATING)
+        propagating: set[bytes] = set()
+        for redis in self._old:
+            some: Any = await redis.hkeys(redis.key(keys.PROPAGATING))
+            propagating.update(some)
         if propagating:
             names = ", ".join(sorted(name.decode() for name in propagating))
             raise CannotReshard(f"the holders of {names} are still being changed: start the service until that is done")
