@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from random import Random
 from typing import Self
 
@@ -13,13 +14,18 @@ USERS = 6
 
 
 class Traffic:
-    """Senders, and one device a user that pulls all the time. `repeats`: the store may lose something on the way."""
+    """Senders, and one device a user that pulls all the time.
 
-    def __init__(self, world: World, chance: Random, *, repeats: bool = False) -> None:
+    repeats: the store may lose something on the way. users: whoever there is, if these are not named.
+    """
+
+    def __init__(
+        self, world: World, chance: Random, *, repeats: bool = False, users: Sequence[str] | None = None
+    ) -> None:
         self._world = world
         self._chance = chance
         self._repeats = repeats
-        self.users = [new_uid() for _ in range(USERS)]
+        self.users = users or [new_uid() for _ in range(USERS)]
         self.load = Load(world.http, world.url, self.users, chance)
         self.devices = [self._device(uid) for uid in self.users]
 
