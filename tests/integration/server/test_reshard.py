@@ -30,6 +30,7 @@ class Store:
         self.redis = redis
         self.directory = directory
         self.uids = users()
+        self.banned = users()[1]
         self.gids: list[str] = []
         self.sent = 0
 
@@ -49,6 +50,23 @@ class Store:
             await app.connect(uid)
         for mode in ("write", "read"):
             self.gids.append(await app.group(*self.uids, mode=mode))
+
+    async def change(self, app: App) -> None:
+        """Gives all of them a tag and a setting, and bans one."""
+        await app.admin("PUT", "/tags/vip", json={"title": "VIP", "followable": False})
+        given = {"add": self.uids, "remove": [], "source": "manual"}
+        assert (await app.admin("POST", "/tags/vip/users", json=given)).status == 200
+        for uid in self.uids:
+            answer = await app.command(f"single/{uid}/set", {"id": "set", "key": "theme", "value": uid}, uid)
+            assert answer.status == 204, answer.raw
+        await app.admin("PUT", f"/users/{self.banned}/ban", json={"seconds": 3600, "reason": "rude"})
+
+    async def assert_changed(self, app: App) -> None:
+        for uid in self.uids:
+            states = (await app.pull(uid)).json["states"]
+            assert [each["value"] for each in states] == [uid]
+            assert [each["tag"] for each in (await app.admin("GET", f"/users/{uid}")).json["tags"]] == ["vip"]
+        assert (await app.pull(self.banned)).code == "banned"
 
     async def send(self, app: App) -> None:
         """Sends something new to each user and each group."""
@@ -92,6 +110,8 @@ async def test_there_and_back(store: Store) -> None:
     async with store.running(1) as app:
         await store.begin(app)
         await store.send(app)
+        await store.change(app)
+        await store.assert_changed(app)
         assert (await app.publish("single/nobody", {"id": "refused"})).status == 400
         before = await store.received(app)
     for count in (3, 5, 1):
@@ -103,6 +123,7 @@ async def test_there_and_back(store: Store) -> None:
             await store.send_again(app)
             await store.send(app)
             await store.assert_complete(app)
+            await store.assert_changed(app)
             assert len((await app.admin("GET", "/deadletters")).json["deadletters"]) == 1
             before = await store.received(app)
     async with connected(store.redis.url, 1) as shards:
