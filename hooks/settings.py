@@ -233,10 +233,9 @@ class EventSettings:
         268_435_456, ge=1_048_576, description="Bytes of events that may wait in Redis; over it the oldest are dropped."
     )
 
-    @property
-    def wanted(self) -> WantedEvents:
-        """Returns what scripts are told."""
-        return WantedEvents(self.events, self.events_limit)
+    def wanted_of_each(self, shards: int) -> WantedEvents:
+        """Returns what scripts of each of so many shards are told."""
+        return WantedEvents(self.events, self.events_limit // shards)
 
     def required(self) -> Self:
         """Returns itself. Raises SettingsError if events are asked for, and something is missing."""

@@ -36,7 +36,7 @@ def archive() -> None:
     """Carry the outbox into the archive until SIGTERM; the current batch is finished first."""
     redis, archive, timelines = load(RedisSettings), load(ArchiveSettings), load(TimelineSettings)
     logs.configure(load(LogSettings).log_level)
-    uvloop.run(_archive(redis.redis_url, open_archive(archive.archive_url), timelines))
+    uvloop.run(_archive(redis, open_archive(archive.archive_url), timelines))
 
 
 async def _migrate(archive: Archive) -> None:
@@ -52,12 +52,13 @@ async def _migrate(archive: Archive) -> None:
         await archive.close()
 
 
-async def _archive(redis_url: str, archive: Archive, timelines: TimelineSettings) -> None:
+async def _archive(settings: RedisSettings, archive: Archive, timelines: TimelineSettings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    redis = connect(redis_url)
-    archiver = Archiver(Outbox(redis), handlers(archive), DeadLetters(redis, events=load(EventSettings).wanted))
+    redis = connect(settings.redis_url)
+    events = load(EventSettings).wanted_of_each(settings.shards)
+    archiver = Archiver(Outbox(redis), handlers(archive), DeadLetters(redis, events=events))
     try:
         async with Supervisor() as workers:
             workers.start("upkeep", partial(keep_up, archive, timelines.roaming, timelines.retention_days))

@@ -134,7 +134,7 @@ async def _examine(target: _Target, rules: Rules, uid: int | None, token: str) -
             redis, archive_url = target.stores
             found += await stores.redis(redis.redis_url, redis.shards)
             found += await stores.archive(archive_url)
-            found += await events.events(target.events, redis.redis_url)
+            found += await events.events(target.events, redis.redis_url, redis.shards)
         return found + await _probe(target, uid, token)
 
 

@@ -10,7 +10,7 @@ from hooks.events.render import render
 from hooks.settings import RedisSettings, load
 from store.errors import StoreError
 from store.events.queues import EventQueues
-from store.redis.connection import connect
+from store.redis.shards import connected
 
 app = typer.Typer(help="Events for your own back end, which wait in Redis.", no_args_is_help=True)
 
@@ -45,16 +45,13 @@ async def _resume(queues: EventQueues) -> None:
 
 
 def _run(work: Callable[[EventQueues], Awaitable[None]]) -> None:
-    redis_url = load(RedisSettings).redis_url
+    redis = load(RedisSettings)
 
-    async def connected() -> None:
-        redis = connect(redis_url, timeout=30)
-        try:
-            await work(EventQueues(redis))
-        finally:
-            await redis.aclose()
+    async def work_on_all() -> None:
+        async with connected(redis.redis_url, redis.shards, timeout=30) as shards:
+            await work(EventQueues(shards))
 
     try:
-        uvloop.run(connected())
+        uvloop.run(work_on_all())
     except StoreError as error:
         sys.exit(f"emqx-im: IM_REDIS_URL: {error}")

@@ -41,7 +41,7 @@ async def _reconcile(redis: RedisSettings, url: str, broker: BrokerSettings) -> 
     rest = Rest(url, broker.emqx_api_key, broker.emqx_api_secret, metrics)
     try:
         async with connected(redis.redis_url, redis.shards, timeout=30) as shards:
-            presence, home = Presence(shards, events=load(EventSettings).wanted), shards.home
+            presence, home = Presence(shards, events=load(EventSettings).wanted_of_each(redis.shards)), shards.home
             with Console(stderr=True).status("reconciling") as status:
                 reconciler = Reconciler(presence, reconciling(home), rest, Boots(home), metrics)
                 return await reconciler.reconcile(lambda so_far: status.update(f"reconciling: {_describe(so_far)}"))

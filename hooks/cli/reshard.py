@@ -59,7 +59,8 @@ async def _reshard(url: str, archive: Archive, timelines: TimelineSettings, coun
                 f"for {SILENCE_SECONDS} seconds more"
             )
         has = await _has(home, archive, count)
-        archiver = Archiver(Outbox(home), handlers(archive), DeadLetters(home, events=load(EventSettings).wanted))
+        events = load(EventSettings).wanted_of_each(count)
+        archiver = Archiver(Outbox(home), handlers(archive), DeadLetters(home, events=events))
         recovery = StoreRecovery(
             new, archive, archiver, window_us=timelines.window_us, sync_sender=timelines.sync_sender
         )

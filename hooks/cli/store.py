@@ -69,7 +69,8 @@ def _describe(swept: Swept) -> str:
 
 async def _rebuild(shards: Shards[RedisClient], archive: Archive, timelines: TimelineSettings, force: bool) -> None:
     home = shards.home
-    archiver = Archiver(Outbox(home), handlers(archive), DeadLetters(home, events=load(EventSettings).wanted))
+    events = load(EventSettings).wanted_of_each(shards.count)
+    archiver = Archiver(Outbox(home), handlers(archive), DeadLetters(home, events=events))
     recovery = StoreRecovery(
         shards, archive, archiver, window_us=timelines.window_us, sync_sender=timelines.sync_sender
     )

@@ -6,22 +6,20 @@ from hooks.settings import EventSettings
 from store.errors import StoreAway
 from store.events.queues import EventQueues
 from store.operations.health import node_state
-from store.redis.connection import connect
+from store.redis.shards import connected
 
 EVENTS = "events"
 
 _LATE_SECONDS = 600
 
 
-async def events(settings: EventSettings, redis_url: str) -> list[Finding]:
-    """Tells what waits, and whether the back end takes a batch with no events in it."""
-    client = connect(redis_url, timeout=5)
+async def events(settings: EventSettings, redis_url: str, shards: int = 1) -> list[Finding]:
+    """Tells what waits in so many shards, and whether the back end takes a batch with no events in it."""
     try:
-        waiting, room = await _waiting(settings, EventQueues(client)), await node_state(client)
+        async with connected(redis_url, shards, timeout=5) as clients:
+            waiting, room = await _waiting(settings, EventQueues(clients)), await node_state(clients.home)
     except StoreAway:
         return [skipped(EVENTS, "Redis does not answer, in which they wait")]
-    finally:
-        await client.aclose()
     found = [*waiting]
     if settings.events_url is None:
         return found or [ok(EVENTS, "none are asked for: IM_EVENTS_URL is not set")]

@@ -19,8 +19,9 @@ _EVERYBODY = b"*"
 def render(entry: QueueEntry) -> list[bytes]:
     """Returns the events of an entry. Raises ValueError for a kind that this version does not know."""
     fields_of = _FIELDS[EventKind(entry.kind)]
+    queue = f"{entry.queue}{entry.shard}" if entry.shard else entry.queue
     return [
-        orjson.dumps({"id": f"{entry.queue}-{entry.id}-{place}", "type": entry.kind, **fields_of(item)})
+        orjson.dumps({"id": f"{queue}-{entry.id}-{place}", "type": entry.kind, **fields_of(item)})
         for place, item in enumerate(entry.items)
     ]
 

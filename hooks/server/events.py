@@ -11,6 +11,7 @@ from hooks.settings import EventSettings
 from store.events.queues import EventQueues
 from store.redis.client import RedisClient
 from store.redis.lease import delivering
+from store.redis.shards import Shards
 from store.workers import Run
 
 
@@ -23,13 +24,16 @@ class Events:
 
 
 def make_events(
-    settings: EventSettings, redis: RedisClient, metrics: Metrics, stack: contextlib.AsyncExitStack
+    settings: EventSettings, shards: Shards[RedisClient], metrics: Metrics, stack: contextlib.AsyncExitStack
 ) -> Events:
-    queues = EventQueues(redis)
+    queues = EventQueues(shards)
     if settings.events_url is None:
         return Events(EventFigures(queues, metrics), {})
     receiver = Receiver(settings.events_url, settings.events_secret)
     stack.push_async_callback(receiver.close)
-    delivery = EventDelivery(queues, delivering(redis), receiver, metrics)
-    figures = EventFigures(queues, metrics, receiver.digest)
-    return Events(figures, {"events_lease": delivery.keep_lease, "events": delivery.run})
+    workers: dict[str, Run] = {}
+    for shard, redis in enumerate(shards):
+        delivery = EventDelivery(EventQueues(redis, shard), delivering(redis), receiver, metrics)
+        name = f"events_of_shard_{shard}" if shard else "events"
+        workers |= {f"{name}_lease": delivery.keep_lease, name: delivery.run}
+    return Events(EventFigures(queues, metrics, receiver.digest), workers)

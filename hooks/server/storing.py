@@ -90,7 +90,8 @@ async def make_store(
     outbox = Outbox(redis)
     outbox_limit = settings.redis.outbox_limit or await default_outbox_limit(redis)
     memory = StoreMemory(shards, settings.redis.redis_high_water, outbox_limit=outbox_limit)
-    events = settings.events.wanted
+    # Each shard has a queue of its own, and a share of what may wait.
+    events = settings.events.wanted_of_each(shards.count)
     dead_letters = DeadLetters(redis, memory, events=events)
     archiver = Archiver(outbox, handlers(archive), dead_letters)
     archive_counts = ArchiveCounts(archiver, metrics)
@@ -153,7 +154,7 @@ async def make_store(
     )
     sweeper = Sweeper(shards, zombie_days=settings.timelines.zombie_days, window_us=window_us, roaming_us=roaming_us)
     presence = Presence(shards, settings.broker.user_sessions, events)
-    minutes, event_queues = Minutes(redis), EventQueues(redis)
+    minutes, event_queues = Minutes(redis), EventQueues(shards)
     minute_counts = MinuteCounts(metrics, minutes, presence, outbox, archiver, event_queues)
     return Storing(
         appender=appender,

@@ -4,6 +4,7 @@ What waits survives that process, not the loss of Redis: an event that was not d
 """
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.joined import split
 from store.redis.scripts import script
+from store.redis.shards import Shards, as_shards
 
 _AT_ONCE = 100
 """Entries read at once, of each queue: each has up to 64 events and 64 KiB, or is one event."""
@@ -24,12 +26,13 @@ _STREAMS = {USERS: keys.EVENTS_OF_USERS, OTHERS: keys.EVENTS}
 
 
 class QueueEntry(NamedTuple):
-    """Events of one kind, as the scripts wrote them. id: in its queue."""
+    """Events of one kind, as the scripts wrote them. id: in its queue. shard: whose queue it is."""
 
     queue: str
     id: str
     kind: str
     items: list[bytes]
+    shard: int = 0
 
 
 class EventCounts(NamedTuple):
@@ -66,13 +69,19 @@ class EventCounts(NamedTuple):
 class EventQueues:
     """Its calls raise StoreAway."""
 
-    def __init__(self, redis: RedisClient) -> None:
-        self._redis = redis
+    def __init__(self, redis: RedisClient | Shards[RedisClient], shard: int = 0) -> None:
+        """redis: all shards, to be counted and looked at together; or one, whose queues are delivered. shard: its
+        number, or that of the first of them.
+        """
+        self._shards = as_shards(redis)
+        self._redis = self._shards.home
+        self._shard = shard
 
     async def waiting(self, queue: str, after: str = "") -> list[QueueEntry]:
         """Returns entries that wait, those first that have waited longest. after: the id of one; "": from the first."""
         start = f"({after}" if after else "-"
-        return _entries(queue, await self._redis.xrange(_STREAMS[queue], start, count=_AT_ONCE))
+        stream = self._redis.key(_STREAMS[queue])
+        return _entries(queue, await self._redis.xrange(stream, start, count=_AT_ONCE), self._shard)
 
     async def delivered(self, entries: Sequence[QueueEntry]) -> int:
         """Takes entries out of their queues; returns how many events these were, of those still in them."""
@@ -80,9 +89,12 @@ class EventQueues:
         return await _DONE.run(self._redis, more_arguments=arguments)
 
     async def counts(self) -> EventCounts:
-        counted: Any = await self._redis.hgetall(keys.EVENT_COUNTS)
-        held = {name.decode(): int(count) for name, count in counted.items()}
-        oldest: list[Any] = [await self._redis.xrange(stream, count=1) for stream in _STREAMS.values()]
+        held: Counter[str] = Counter()
+        oldest: list[Any] = []
+        for redis in self._shards:
+            counted: Any = await redis.hgetall(redis.key(keys.EVENT_COUNTS))
+            held.update({name.decode(): int(count) for name, count in counted.items()})
+            oldest += [await redis.xrange(redis.key(stream), count=1) for stream in _STREAMS.values()]
         return EventCounts(
             written=held.get("written", 0),
             sent=held.get("sent", 0),
@@ -95,29 +107,30 @@ class EventQueues:
     async def newest(self, most: int) -> list[QueueEntry]:
         """Returns the entries that were written last, the oldest of them first."""
         found: list[QueueEntry] = []
-        for queue, stream in _STREAMS.items():
-            newest: Any = await self._redis.xrevrange(stream, count=most)
-            found += _entries(queue, newest[::-1])
+        for shard, redis in enumerate(self._shards, self._shard):
+            for queue, stream in _STREAMS.items():
+                newest: Any = await redis.xrevrange(redis.key(stream), count=most)
+                found += _entries(queue, newest[::-1], shard)
         return sorted(found, key=lambda entry: [int(part) for part in entry.id.split("-")])[-most:]
 
     async def count_lost(self, events: int) -> None:
         """Counts events that were lost with the Redis they lay in."""
-        await self._redis.hincrby(keys.EVENT_COUNTS, "lost", events)
+        await self._redis.hincrby(self._redis.key(keys.EVENT_COUNTS), "lost", events)
 
     async def stop(self, url: str) -> None:
         """Remembers that this receiver wants no more. url: a digest of it."""
         stopped: dict[str | bytes, str | int] = {"url": url, "at": time.time_ns() // 1_000_000}
-        await self._redis.hset(keys.EVENTS_STOPPED, mapping=stopped)  # type: ignore[arg-type]
+        await self._redis.hset(self._redis.key(keys.EVENTS_STOPPED), mapping=stopped)  # type: ignore[arg-type]
 
     async def stopped(self, url: str) -> bool:
-        """Returns whether this receiver wants no more."""
-        said: Any = await self._redis.hget(keys.EVENTS_STOPPED, "url")
-        return said is not None and said.decode() == url
+        """Returns whether this receiver wants no more, of any shard."""
+        said: list[Any] = [await redis.hget(redis.key(keys.EVENTS_STOPPED), "url") for redis in self._shards]
+        return url.encode() in said
 
     async def resume(self) -> bool:
         """Forgets that a receiver wants no more; returns whether one did."""
-        return bool(await self._redis.delete(keys.EVENTS_STOPPED))
+        return any([await redis.delete(redis.key(keys.EVENTS_STOPPED)) for redis in self._shards])
 
 
-def _entries(queue: str, items: Any) -> list[QueueEntry]:
-    return [QueueEntry(queue, id_.decode(), fields[b"k"].decode(), split(fields[b"d"])) for id_, fields in items]
+def _entries(queue: str, items: Any, shard: int) -> list[QueueEntry]:
+    return [QueueEntry(queue, id_.decode(), fields[b"k"].decode(), split(fields[b"d"]), shard) for id_, fields in items]

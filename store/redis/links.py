@@ -105,7 +105,15 @@ class Carrier:
     Its calls raise StoreAway, StoreEmpty, StoreBehind.
     """
 
-    def __init__(self, home: RedisClient, target: RedisClient, shard: int, *, window_us: int, replicas: int) -> None:
+    def __init__(
+        self,
+        home: RedisClient,
+        target: RedisClient,
+        shard: int,
+        *,
+        window_us: int,
+        replicas: int,
+    ) -> None:
         """replicas: how many must have what is applied."""
         self._home = home
         self._shard = shard
@@ -228,6 +236,10 @@ class Carrier:
             life=life,
             clock_now=clock,
             tail=tail,
+            users_per_bitmap=keys.USERS_PER_BITMAP,
+            # An item says by itself whether it is to be told of.
+            event_kinds="",
+            event_limit=0,
         )
         if reply.outcome in (ApplyOutcome.STALE, ApplyOutcome.LIFE):
             raise StoreBehind(f"Shard {self._shard} knows another life of the home than {life}.")
@@ -249,7 +261,13 @@ class Carrier:
 class Links:
     """The links from the home to all other shards. Its calls raise StoreAway, StoreEmpty, StoreBehind."""
 
-    def __init__(self, shards: Shards[RedisClient], *, window_us: int, replicas: int = 0) -> None:
+    def __init__(
+        self,
+        shards: Shards[RedisClient],
+        *,
+        window_us: int,
+        replicas: int = 0,
+    ) -> None:
         self._home = shards.home
         self._carriers = {
             shard: Carrier(shards.home, shards[shard], shard, window_us=window_us, replicas=replicas)

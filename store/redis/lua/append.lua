@@ -6,7 +6,7 @@
 --    judged; give the next id, write the timelines (those of dormant users, and of users who were never seen, are skipped: they read the archive when they come).
 -- 3. Once so much was written to groups that others have waited long enough, later group messages are put off.
 -- 4. Write the bodies, each once for all its timelines; the events that are asked for, among them which receivers were
---    offline; and the outbox: as few entries as hold all messages, each under the id of its first message; then what is
+--    offline, of this shard: the others tell of theirs; and the outbox: as few entries as hold all messages, each under the id of its first message; then what is
 --    for other shards, on their links.
 -- 5. Tell waiting pulls, once for the batch.
 --
@@ -179,22 +179,26 @@ local everybody = tells_offline and EVERYBODY or ''
 
 -- The receiver of a private message, if they are offline and did not send it.
 local function offline_receiver(uid, tail)
-  return tells_offline and not is_online(uid) and sender_of(tail) ~= uid and uid or ''
+  if not tells_offline or shards > 1 and shard_among(uid, shards) > 0 then
+    return ''
+  end
+  return not is_online(uid) and sender_of(tail) ~= uid and uid or ''
 end
 
--- Those members of a group who are offline, but for the sender. Looked up once for a batch.
+-- Those members of a group in this shard who are offline, but for the sender; EVERYBODY where all shards have very many.
+-- Looked up once for a batch.
 local offline = {}
-local function offline_members(members_key, members, sender)
+local function offline_members(members_key, here_key, members, sender)
   if not tells_offline then
     return ''
   end
   local names = offline[members_key]
   if not names then
-    local count = members and #members or redis.call('ZCARD', members_key)
+    local count = members and shards == 1 and #members or redis.call('ZCARD', members_key)
     if count > MAX_NAMED then
       names = EVERYBODY
     else
-      local found, uids = {}, members or redis.call('ZRANGE', members_key, 0, -1)
+      local found, uids = {}, members or redis.call('ZRANGE', here_key, 0, -1)
       look_up(uids)
       for _, uid in ipairs(uids) do
         if not is_online(uid) then
@@ -230,12 +234,12 @@ local function store(entry, repeat_key, uids, skipped, channel, channel_key, tai
   end
   if others then
     for _, shard in ipairs(others) do
-      put_on_link(shard, mid, { item[1], item[2], mid, record, item[3] })
+      put_on_link(shard, mid, { item[1], item[2], mid, record, item[3], item[4] })
     end
   end
   if theirs then
     for shard, uids_there in pairs(theirs) do
-      put_on_link(shard, mid, { 'inbox', uids_there, mid, record })
+      put_on_link(shard, mid, { 'inbox', uids_there, mid, record, tells_offline and event_limit })
     end
   end
   return id
@@ -294,13 +298,16 @@ local function store_for_group(entry, key, channel, tail, charge)
     skipped = setmetatable({ [sender] = true }, { __index = dormant })
   end
   deliveries = deliveries + (members and #members or 1)
-  local receivers_away = offline_members(KEYS[key + 2], members, sender)
+  local gid = string.match(channel, '%d+$')
+  local here_key = shards > 1 and here_prefix .. gid or KEYS[key + 2]
+  local receivers_away = offline_members(KEYS[key + 2], here_key, members, sender)
   local others, item
   if shards > 1 then
-    others = others_of(group_shards_prefix .. string.match(channel, '%d+$'))
-    item = { 'channel', channel }
+    others = others_of(group_shards_prefix .. gid)
+    local tells = tells_offline and receivers_away ~= EVERYBODY and event_limit
+    item = { 'channel', channel, tells }
     if members then
-      item = { 'group', string.match(channel, '%d+$'), own_copies ~= '1' and sender or nil }
+      item = { 'group', gid, own_copies ~= '1' and sender or false, tells }
     end
   end
   local id = store(entry, KEYS[key], members, skipped, channel, KEYS[key + 3], tail, receivers_away, others, item)

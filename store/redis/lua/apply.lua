@@ -11,7 +11,7 @@
 -- The reply: what became of it, and the id of the last entry that is applied. GAP: one is missing after it. STALE: a
 -- later life of the home is known here. LIFE: the home's life is not known here yet.
 --
--- include timelines intervals states tag_map swapping
+-- include timelines intervals states tag_map swapping online events
 -- guarded
 -- KEYS applied heads wakeups here_prefix channel_prefix changed_groups tag_prefix ban_prefix bans
 -- ARGV life:count clock_now:us tail:us (id:id before:id complete:id data:text)...
@@ -30,6 +30,10 @@ if life > known_life then
 end
 
 local dormant, news, deliveries = {}, {}, 0
+-- Looking whether a user is online takes that part of a delivery.
+local LOOKS_PER_DELIVERY = 4
+-- Messages that a receiver who is offline missed: the names of these, and the record.
+local missed = {}
 local mids, records, written
 
 local function deliver(uids, without, mid, record)
@@ -43,23 +47,50 @@ local function deliver(uids, without, mid, record)
   deliveries = deliveries + #uids
 end
 
+-- Tells of those receivers of a message, but for its sender, who are offline. limit: what waiting events may take.
+local function tell_offline(uids, record, limit)
+  event_limit = limit
+  local sender, away = string.match(record, '^%d+\n[^\n]*\n([^\n]*)\n'), {}
+  look_up(uids)
+  for _, uid in ipairs(uids) do
+    if uid ~= sender and not is_online(uid) then
+      away[#away + 1] = uid
+    end
+  end
+  if #away > 0 then
+    missed[#missed + 1] = table.concat(away, ' ') .. '\n' .. record
+  end
+  deliveries = deliveries + math.ceil(#uids / LOOKS_PER_DELIVERY)
+end
+
 local ITEMS = {}
 
-function ITEMS.inbox(uids, mid, record)
+-- In this and the next two, `tells`: what waiting events may take, if it is to be told who is offline.
+function ITEMS.inbox(uids, mid, record, tells)
   deliver(uids, nil, mid, record)
+  if tells then
+    tell_offline(uids, record, tells)
+  end
 end
 
-function ITEMS.group(gid, mid, record, without)
-  deliver(redis.call('ZRANGE', here_prefix .. gid, 0, -1), without, mid, record)
+function ITEMS.group(gid, mid, record, without, tells)
+  local uids = redis.call('ZRANGE', here_prefix .. gid, 0, -1)
+  deliver(uids, without, mid, record)
+  if tells then
+    tell_offline(uids, record, tells)
+  end
 end
 
-function ITEMS.channel(channel, mid, record)
+function ITEMS.channel(channel, mid, record, tells)
   local places = {}
   write_channel(channel_prefix .. channel, mid, places)
   redis.call('HSET', heads_key, channel, mid)
   mids[#mids + 1], records[#records + 1], written[#written + 1] = mid, record, places
   news[#news + 1] = channel
   deliveries = deliveries + 1
+  if tells then
+    tell_offline(redis.call('ZRANGE', here_prefix .. string.match(channel, '%d+$'), 0, -1), record, tells)
+  end
 end
 
 function ITEMS.told(channel, changed, mid, record, always)
@@ -190,6 +221,8 @@ if tail > tonumber(applied) then
 elseif tail >= 0 and clock_now > clock then
   redis.call('SET', clock_key, string.format('%d', clock_now))
 end
+put_events(events_key, 'message.offline', missed)
+finish_events()
 if #news > 0 then
   redis.call('SPUBLISH', wakeups_key, table.concat(news, ' '))
 end

@@ -12,6 +12,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -34,13 +35,16 @@ from store.presence.presence import Device, Presence
 from store.redis import keys
 from store.redis.connection import connect
 from store.redis.lease import Lease
+from store.redis.links import Links
 from store.redis.scripts import admit
+from store.redis.shards import on_one_server
 from store.timelines.append import Appender
 from store.timelines.replacements import Replacements
 from tests.servers import RedisServer
 
-USERS = [1, 2, 3, 5000]
+USERS = [1, 10_000, 20_000, 2]
 MEMBERS = USERS[:3]
+"""Where there are three shards, each of them has one."""
 GROUPS = {100: "write", 101: "read"}
 NOTICES = GroupControlMessages("hmac")
 
@@ -76,6 +80,8 @@ class DyingQueues(EventQueues):
 
 class Events(RuleBasedStateMachine):
     server: RedisServer
+    count: int
+    """How many shards there are."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,21 +101,32 @@ class Events(RuleBasedStateMachine):
         self.run(self._start())
 
     async def _start(self) -> None:
-        self.redis, self.writing = connect(self.server.url), connect(self.server.url, single=True)
+        self.shards, self.writing = on_one_server(self.server.url, self.count), connect(self.server.url, single=True)
+        self.redis = self.shards.home
         await self.redis.flushall()
-        await self.redis.mset({keys.EPOCH: "test"})
-        await self.redis.zadd(keys.SEEN, {str(uid): time.time_ns() // 1_000_000 for uid in USERS})
-        await admit(self.redis)
+        for redis in self.shards:
+            await redis.set(redis.key(keys.EPOCH), "test")
+            if self.count > 1:
+                await redis.set(redis.key(keys.SHARDS), self.count)
+            await redis.zadd(redis.key(keys.SEEN), {str(uid): time.time_ns() // 1_000_000 for uid in USERS})
+            await admit(redis)
         asked = WantedEvents(EventKind, 2**24)
+        self.links = Links(self.shards, window_us=BOUNDS["window_us"])
+        bounds: Any = {**BOUNDS, "links": self.links}
         self.archive = open_archive("sqlite:///:memory:")
-        self.appender = Appender(self.redis, **BOUNDS, events=asked)
+        self.appender = Appender(self.shards, **bounds, events=asked)
         self.appender.start()
-        self.groups = Groups(self.redis, self.writing, **BOUNDS, limits=LIMITS, events=asked)
+        self.groups = Groups(self.shards, self.writing, **bounds, limits=LIMITS, events=asked)
         self.moderators = Moderators(self.redis, self.groups)
-        self.presence = Presence(self.redis, events=asked)
+        self.presence = Presence(self.shards, events=asked)
         outbox = Outbox(self.redis)
         self.replacements = Replacements(
-            *(self.writing, self.archive, outbox), **BOUNDS, events=asked, recall_seconds=10**6, edit_seconds=10**6
+            *(self.writing, self.archive, outbox),
+            **bounds,
+            events=asked,
+            recall_seconds=10**6,
+            edit_seconds=10**6,
+            shards=self.shards,
         )
         for gid, mode in GROUPS.items():
             await self.groups.create(CommandContext(gid, 1, "c", NOTICES), members=MEMBERS, mode=mode)
@@ -118,9 +135,12 @@ class Events(RuleBasedStateMachine):
 
     async def _begin(self, queues: type[EventQueues]) -> None:
         """Another process delivers from now on."""
-        await self.redis.delete(keys.EVENTS_LOCK)
-        self.delivery = EventDelivery(queues(self.redis), Lease(self.redis, keys.EVENTS_LOCK), self.end, Metrics())
-        await self.delivery.keep()
+        self.deliveries = []
+        for shard, redis in enumerate(self.shards):
+            await redis.delete(redis.key(keys.EVENTS_LOCK))
+            lease = Lease(redis, keys.EVENTS_LOCK)
+            self.deliveries.append(EventDelivery(queues(redis, shard), lease, self.end, Metrics()))
+            await self.deliveries[-1].keep()
 
     def expect(self, kind: str, **fields: Any) -> None:
         self.expected[kind].append(fields)
@@ -177,13 +197,14 @@ class Events(RuleBasedStateMachine):
     async def _deliver(self, dies: bool) -> None:
         if dies:
             await self._begin(DyingQueues)
-        with contextlib.suppress(ReceiverAway, StoreAway):
-            await self.delivery.step()
+        for delivery in self.deliveries:
+            with contextlib.suppress(ReceiverAway, StoreAway):
+                await delivery.step()
         if dies:
             await self._begin(EventQueues)
 
     def teardown(self) -> None:
-        if not hasattr(self, "delivery"):
+        if not hasattr(self, "deliveries"):
             return
         self.end.takes = True
         self.run(self._all_delivered())
@@ -192,29 +213,51 @@ class Events(RuleBasedStateMachine):
             first.setdefault(event["id"], event)
         for kind, expected in self.expected.items():
             heard = [event for event in first.values() if event["type"] == kind]
-            for event in heard:
-                if kind == "message.offline":
-                    event["uids"] = set(event["uids"])
+            if kind == "message.offline":
+                heard = self._together(heard)
+            elif kind.startswith("user."):
+                # Users of other shards have another queue.
+                for events in (heard, expected):
+                    events.sort(key=lambda event: self._shard_of(event["uid"]))
             assert len(heard) == len(expected)
             told = [{name: event[name] for name in wanted} for event, wanted in zip(heard, expected, strict=True)]
             assert told == expected
         self.runner.close()
 
+    def _shard_of(self, uid: str) -> int:
+        return self.shards.number(int(uid))
+
+    def _together(self, heard: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Returns one event for each message, of which each shard has told in the order of the messages."""
+        told: dict[int, dict[str, Any]] = {}
+        last: dict[int, int] = {}
+        for event in heard:
+            (shard,) = {self._shard_of(uid) for uid in event["uids"]}
+            assert last.get(shard, 0) < event["mid"]
+            last[shard] = event["mid"]
+            known = told.setdefault(event["mid"], {**event, "uids": set()})
+            known["uids"] |= set(event["uids"])
+        return [told[mid] for mid in sorted(told)]
+
     async def _all_delivered(self) -> None:
-        queues = EventQueues(self.redis)
+        queues = EventQueues(self.shards)
         while (await queues.counts()).waiting:
-            await self.delivery.step()
+            for delivery in self.deliveries:
+                await delivery.step()
         counts = await queues.counts()
         assert (counts.bytes, counts.lost, counts.dropped, counts.oldest) == (0, 0, {}, 0)
-        assert counts.sent == sum(map(len, self.expected.values()))
+        assert counts.sent == len({event["id"] for event in self.end.heard})
         await self.appender.stop()
-        await self.redis.aclose()
+        await self.links.aclose()
+        for redis in self.shards:
+            await redis.aclose()
         await self.writing.aclose()
         await self.archive.close()
 
 
-def test_every_event_comes_in_order_and_tells_the_truth(redis_server: RedisServer) -> None:
-    machine = type("Machine", (Events,), {"server": redis_server})
+@pytest.mark.parametrize("count", [1, 3])
+def test_every_event_comes_in_order_and_tells_the_truth(redis_server: RedisServer, count: int) -> None:
+    machine = type("Machine", (Events,), {"server": redis_server, "count": count})
     # A failure is shown as it was found: to make it shorter would take minutes.
     steady = settings(max_examples=8, stateful_step_count=50, phases=[Phase.generate])
     run_state_machine_as_test(machine, settings=steady)

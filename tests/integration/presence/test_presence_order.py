@@ -7,6 +7,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 import orjson
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -20,11 +21,12 @@ from store.operations.boots import Boots
 from store.presence.presence import MAX_STEP, Device, Presence, device_at
 from store.redis import keys
 from store.redis.client import RedisClient
-from store.redis.connection import connect
 from store.redis.lease import reconciling
+from store.redis.shards import Shards, on_one_server
 from tests.servers import RedisServer
 
-DEVICES = ((1, "1-phone"), (1, "1-desk"), (2, "2-phone"), (keys.USERS_PER_BITMAP, "4096-phone"))
+DEVICES = ((1, "1-phone"), (1, "1-desk"), (10_000, "10000-phone"), (keys.USERS_PER_BITMAP, "4096-phone"))
+"""Their users do not all lie in the same of three shards."""
 PAGE = 2
 NODES = ("emqx@a", "emqx@b")
 MAX_SKEW = 5000
@@ -121,15 +123,15 @@ class Broker:
 class World:
     """The broker, and the service's hooks and reconciling on a real Redis."""
 
-    def __init__(self, redis: RedisClient, skews: tuple[int, ...]) -> None:
+    def __init__(self, shards: Shards[RedisClient], skews: tuple[int, ...]) -> None:
         self.broker = Broker(skews)
-        self.presence = Presence(redis)
+        self.presence = Presence(shards)
         metrics = Metrics()
         self.hooks: dict[str, Callable[[Body], Awaitable[None]]] = {
             "client": ClientHook(self.presence, None, None, metrics),  # type: ignore[arg-type]
             "will": WillHook(self.presence),
         }
-        self._reconciler = Reconciler(self.presence, reconciling(redis), self.broker, Boots(redis), metrics)
+        self._reconciler = Reconciler(self.presence, reconciling(shards.home), self.broker, Boots(shards.home), metrics)
 
     async def act(self, step: Step) -> None:
         match step:
@@ -194,13 +196,19 @@ def steps(reasons: list[str], *, anywhere: bool) -> st.SearchStrategy[list[Step]
 
 
 async def play(
-    url: str, skews: tuple[int, ...], played: list[Step], order: Random, *, anywhere: bool, reconciled: bool
+    shards: Shards[RedisClient],
+    skews: tuple[int, ...],
+    played: list[Step],
+    order: Random,
+    *,
+    anywhere: bool,
+    reconciled: bool,
 ) -> None:
-    redis = connect(url)
     try:
-        await redis.flushall()
-        await redis.mset({keys.EPOCH: "test", keys.CLOCK: 1})
-        world = World(redis, skews)
+        await shards.home.flushall()
+        for redis in shards:
+            await redis.mset({redis.key(keys.EPOCH): "test", redis.key(keys.CLOCK): 1})
+        world = World(shards, skews)
         for step in played:
             await world.act(step)
         while world.broker.waiting:
@@ -210,7 +218,8 @@ async def play(
             await world.reconcile([])
         await world.holds_the_truth()
     finally:
-        await redis.aclose()
+        for redis in shards:
+            await redis.aclose()
 
 
 SKEWS = st.tuples(*[st.sampled_from([0, 1, -1, MAX_SKEW, -MAX_SKEW])] * len(NODES))
@@ -224,14 +233,15 @@ LEFT_WHILE_LISTED: list[Step] = [
 ]
 
 
-@settings(max_examples=150)
+@pytest.mark.parametrize("count", [1, 3])
+@settings(max_examples=100)
 @example(SAME, CAME_WHILE_LISTED, Random(1))
 @example(SAME, LEFT_WHILE_LISTED, Random(1))
 @given(SKEWS, steps(["closed", "will"], anywhere=False), st.randoms(use_true_random=False))
 def test_events_late_twice_and_in_any_order_within_a_connection(
-    redis_server: RedisServer, skews: tuple[int, ...], played: list[Step], order: Random
+    redis_server: RedisServer, count: int, skews: tuple[int, ...], played: list[Step], order: Random
 ) -> None:
-    asyncio.run(play(redis_server.url, skews, played, order, anywhere=False, reconciled=False))
+    asyncio.run(play(on_one_server(redis_server.url, count), skews, played, order, anywhere=False, reconciled=False))
 
 
 def moved(node: str, reason: str) -> list[Step]:
@@ -249,7 +259,8 @@ def back(node: str) -> list[Step]:
     return [connected, ("leave", DEVICES[0], 0, "will"), again, *arrive]
 
 
-@settings(max_examples=150)
+@pytest.mark.parametrize("count", [1, 3])
+@settings(max_examples=100)
 @example((MAX_SKEW, -MAX_SKEW), moved(NODES[1], "will"), Random(1))
 @example((1, 0), moved(NODES[1], "will"), Random(1))
 @example((0, MAX_SKEW), moved(NODES[1], "will"), Random(1))
@@ -260,9 +271,9 @@ def back(node: str) -> list[Step]:
 @example(SAME, moved(NODES[0], "late will"), Random(1))
 @given(SKEWS, steps(["closed", "will", "silent"], anywhere=True), st.randoms(use_true_random=False))
 def test_whatever_happened_nobody_is_hidden_and_reconciling_finds_the_truth(
-    redis_server: RedisServer, skews: tuple[int, ...], played: list[Step], order: Random
+    redis_server: RedisServer, count: int, skews: tuple[int, ...], played: list[Step], order: Random
 ) -> None:
-    asyncio.run(play(redis_server.url, skews, played, order, anywhere=True, reconciled=True))
+    asyncio.run(play(on_one_server(redis_server.url, count), skews, played, order, anywhere=True, reconciled=True))
 
 
 async def test_the_feed_tells_who_came_and_who_left(redis: RedisClient) -> None:
