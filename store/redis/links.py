@@ -31,6 +31,8 @@ _READ_ENTRIES = 200
 _BEAT_SECONDS = 1.0
 _KEPT_SECONDS = 60.0
 """How long an entry stays on its link after it was seen to be applied: a shard may lose the last it was told."""
+_KEPT_BYTES = 256 * 1024 * 1024
+"""What is applied leaves the links at once while there is more on them than this."""
 _NOT_KNOWN = -1
 
 
@@ -293,7 +295,8 @@ class Links:
         )
         applied = {shard: reply for shard, reply in zip(numbers, replies, strict=True) if isinstance(reply, int)}
         self._applied.append((time.monotonic(), applied))
-        while self._applied and time.monotonic() - self._applied[0][0] > _KEPT_SECONDS:
+        kept_seconds = _KEPT_SECONDS if int(await self._home.get(keys.LINK_BYTES) or 0) <= _KEPT_BYTES else 0.0
+        while self._applied and time.monotonic() - self._applied[0][0] >= kept_seconds:
             _, kept = self._applied.popleft()
             for shard, id_ in kept.items():
                 await self._carriers[shard].trim(id_)

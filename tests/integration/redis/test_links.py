@@ -330,6 +330,21 @@ async def test_a_shard_with_no_news_has_everything_up_to_now(store: Store) -> No
     assert await store.clock() >= before
 
 
+async def test_what_was_applied_leaves_links_that_are_too_large_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "_KEPT_BYTES", 0)
+    await store.say()
+    dying = Dying(store.shards)
+    await store.links.step()
+    assert await store.home.xlen(keys.LINK_PREFIX + b"1") == 0
+    with pytest.raises(StoreEmpty):
+        await store.say(dying)
+    assert await store.home.xlen(keys.LINK_PREFIX + b"1") == 1
+    await store.links.step()
+    assert (await store.received())[-1] == dying.left[0].id
+
+
 async def test_what_was_applied_leaves_the_link_in_the_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     await store.say()
     assert int(await store.home.get(keys.LINK_BYTES) or 0) > 0
