@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from tests.cluster import TestCluster
-from tests.e2e import test_groups, test_messages, test_recalls
+from tests.e2e import test_groups, test_messages, test_recalls, test_tags
 from tests.e2e.clients import Aiomqtt, Mqtt
 from tests.e2e.conftest import running
 from tests.e2e.shards import SHARDS, ClusterStack
@@ -57,6 +57,10 @@ test_each_member_sees_his_own_time = test_groups.test_each_member_sees_his_own_t
 test_two_devices_at_two_places_both_get_all = test_groups.test_two_devices_at_two_places_both_get_all
 test_a_kicked_member_hears_nothing_more = test_groups.test_a_kicked_member_hears_nothing_more
 test_two_phones = test_recalls.test_two_phones
+operator = test_tags.operator
+test_a_message_reaches_exactly_the_holders = test_tags.test_a_message_reaches_exactly_the_holders
+test_a_new_set_takes_effect_at_once = test_tags.test_a_new_set_takes_effect_at_once
+test_following = test_tags.test_following
 
 
 async def once_it_waits(stack: Stack, http: aiohttp.ClientSession) -> None:
