@@ -85,6 +85,14 @@ class Resharder:
             names = ", ".join(sorted(name.decode() for name in propagating))
             raise CannotReshard(f"the holders of {names} are still being changed: start the service until that is done")
 
+        for shard in self._old.others:
+            redis = self._old[shard]
+            waiting: list[Any] = [await redis.xlen(redis.key(name)) for name in (keys.EVENTS, keys.EVENTS_OF_USERS)]
+            if sum(waiting):
+                raise CannotReshard(
+                    f"{sum(waiting)} batches of events wait in shard {shard}: start the service to deliver them"
+                )
+
     async def _move_seen(self, lease: Lease, progress: Callable[[str], object]) -> None:
         """Moves when users were seen to their new shards."""
         moved = 0

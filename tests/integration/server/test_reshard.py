@@ -142,6 +142,21 @@ async def test_it_refuses_beside_a_running_process(store: Store) -> None:
         await store.assert_complete(app)
 
 
+async def test_events_that_wait_elsewhere_are_delivered_first(store: Store) -> None:
+    """The home keeps its own; those of another shard would go with it."""
+    async with store.running(3) as app:
+        await store.begin(app)
+        await store.send(app)
+    async with connected(store.redis.url, 3) as shards:
+        await shards[2].xadd(shards[2].key(keys.EVENTS_OF_USERS), {"d": "event"})
+        status, said = await store.reshard(1)
+        assert status == 1
+        assert "wait in shard 2: start the service" in said
+        await shards[2].delete(shards[2].key(keys.EVENTS_OF_USERS))
+    async with store.running(3) as app:
+        await store.assert_complete(app)
+
+
 async def test_there_is_nothing_to_do_for_the_same_number(store: Store) -> None:
     async with store.running(1) as app:
         await store.begin(app)
