@@ -107,15 +107,7 @@ class Carrier:
     Its calls raise StoreAway, StoreEmpty, StoreBehind.
     """
 
-    def __init__(
-        self,
-        home: RedisClient,
-        target: RedisClient,
-        shard: int,
-        *,
-        window_us: int,
-        replicas: int,
-    ) -> None:
+    def __init__(self, home: RedisClient, target: RedisClient, shard: int, *, window_us: int, replicas: int) -> None:
         """replicas: how many must have what is applied."""
         self._home = home
         self._shard = shard
@@ -263,13 +255,7 @@ class Carrier:
 class Links:
     """The links from the home to all other shards. Its calls raise StoreAway, StoreEmpty, StoreBehind."""
 
-    def __init__(
-        self,
-        shards: Shards[RedisClient],
-        *,
-        window_us: int,
-        replicas: int = 0,
-    ) -> None:
+    def __init__(self, shards: Shards[RedisClient], *, window_us: int, replicas: int = 0) -> None:
         self._home = shards.home
         self._carriers = {
             shard: Carrier(shards.home, shards[shard], shard, window_us=window_us, replicas=replicas)
