@@ -107,7 +107,6 @@ class HealthApi:
             self._metrics.outbox_length.set(await self._outbox.length())
             self._metrics.outbox_bytes.set(await self._outbox.size())
             self._metrics.archive_lag.set(await self._archiver.lag_seconds())
-            await self._event_figures.update()
             await self._shard_figures.update()
         except StoreAway:
             self._metrics.redis_up.set(0)
@@ -117,6 +116,7 @@ class HealthApi:
             users, devices = await self._presence.counts()
             self._metrics.online_users.set(users)
             self._metrics.online_devices.set(devices)
+            await self._event_figures.update()
         return web.Response(
             body=self._metrics.exposition(),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},

@@ -131,7 +131,7 @@ async def test_a_shard_that_is_away_is_named_and_all_others_are_served(tmp_path:
 
             async def arrived() -> bool:
                 answer = await app.publish(f"single/{uids[1]}", {"id": "waits"}, SENDER)
-                return answer.status == 204
+                return answer.status == 204 and (await app.pull(uids[1])).status == 200
 
             await until(arrived, 30)
             assert await ids(app, uids[1]) == ["waits"]
