@@ -18,7 +18,7 @@ from store.operations.audit import Audit, AuditedCall
 PUBLISH = "POST /admin/publish"
 _BY_BACK_ENDS = ("/admin/groups", "/admin/groups/{gid}/members", "/admin/tags/{tag}/users")
 _PREVIEW, _REPLACE = "POST /admin/tags/{tag}/preview", "PUT /admin/tags/{tag}/users"
-"""What takes a file, which may be long; the first changes nothing."""
+"""Paths that take a file, which may be long; the first changes nothing."""
 _MAX_BODY, _MAX_VALUE, _MAX_VALUES = 2048, 160, 10
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -27,8 +27,8 @@ log = structlog.get_logger(__name__)
 
 
 class AuditApi:
-    """What back ends do all day with the token alone is not noted, or the list would grow with their users: messages
-    to users and groups, holders of tags, new groups and their members."""
+    """Leaves out what back ends do all day with the token alone, or the list would grow with their users: messages to
+    users and groups, holders of tags, new groups and their members."""
 
     def __init__(self, audit: Audit) -> None:
         self._audit = audit

@@ -15,7 +15,7 @@ from store.redis.lease import Lease
 from store.workers import Backoff, Worker
 
 MOST_EVENTS, MOST_BYTES = 100, 1024 * 1024
-"""What a batch may have."""
+"""The largest batch."""
 
 _KEEP_SECONDS = 3.0
 _IDLE_SECONDS = 0.1
@@ -51,7 +51,7 @@ class EventDelivery:
         self._pause = 0.0
         self._known: EventCounts | None = None
         self._ahead: dict[str, list[QueueEntry]] = {USERS: [], OTHERS: []}
-        """What was read of each queue and is not delivered yet."""
+        """Events that were read from each queue and are not delivered yet."""
 
     async def run(self, worker: Worker) -> None:
         retry = Backoff(_FIRST_PAUSE, _MOST_PAUSE)

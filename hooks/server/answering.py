@@ -97,7 +97,7 @@ def make_parts(
 
 
 def _webhook(settings: Settings, store: Storing, messaging: Messaging, metrics: Metrics) -> Webhook:
-    """What EMQX posts, by the name of its hook."""
+    """Returns the handlers of what EMQX posts, by the names of the hooks."""
     operators, max_payload = settings.messages.operators, settings.messages.max_payload
     acknowledgements, sync = messaging.acknowledgements, messaging.sync
     return Webhook(

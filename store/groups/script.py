@@ -99,7 +99,7 @@ class Succession(NamedTuple):
 
 
 class CommandOutcome(StrEnum):
-    """What became of a command. SUCCESSION: nothing; the notice must say that the first of the uids becomes owner."""
+    """The outcome of a command. SUCCESSION: nothing was done; the notice must say that the first uid becomes owner."""
 
     DONE = "DONE"
     REPEATED = "REPEATED"
@@ -122,7 +122,7 @@ class GroupReply(NamedTuple):
 
 
 class ModerationOutcome(StrEnum):
-    """What became of a command of those who moderate a group."""
+    """The outcome of a command of those who moderate a group."""
 
     DONE = "DONE"
     REPEATED = "REPEATED"

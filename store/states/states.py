@@ -30,7 +30,7 @@ _AWAY_SECONDS = 5.0
 
 
 class StateOutcome(StrEnum):
-    """What became of a command. UNKNOWN: nothing, as the archive has to be asked."""
+    """The outcome of a command. UNKNOWN: nothing was done, as the archive has to be asked."""
 
     DONE = "DONE"
     REPEATED = "REPEATED"
@@ -57,7 +57,7 @@ class StateChange(NamedTuple):
 
 
 class _Change(NamedTuple):
-    """What a user asks. peers: what the peer of a private conversation may be told."""
+    """A user's command. peers: what the peer of a private conversation may be told."""
 
     uid: int
     to: Address

@@ -88,7 +88,7 @@ class Propagator:
         self._tags = tags
 
     async def run(self, worker: Worker) -> None:
-        """Propagates what there is. What is left when it is stopped is another's."""
+        """Propagates changes, one after another. When it is stopped, another process goes on."""
         await worker.every(_LOOK_SECONDS, partial(self._propagate_all, worker), finishes=True)
 
     async def _propagate_all(self, worker: Worker) -> None:

@@ -1,4 +1,4 @@
-"""What one body for all receivers saves: memory for a week of messages, a message to a large group, a rebuild.
+"""Measures what one body for all receivers saves: memory for a week of messages, a message to a large group, a rebuild.
 
 A week is written by the script that stores messages, with its clock set back, into inboxes of users who were all seen:
 50 messages a day each, to one other, or 20 of them to groups of 20 in write mode. What a million users need is computed

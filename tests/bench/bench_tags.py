@@ -37,7 +37,7 @@ BEFORE_SECONDS = 10.0
 LOOK_SECONDS = 0.1
 MAX_SECONDS = 900
 P99_MILLISECONDS = 100.0
-"""What nobody minds: an answer that takes longer is noticed."""
+"""A pause that nobody minds: an answer that takes longer is noticed."""
 
 
 class Waits(NamedTuple):

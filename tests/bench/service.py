@@ -162,7 +162,7 @@ def wrk_script(directory: Path, first: int = 1000, people: int = 1000) -> Path:
 
 
 timed_out: list[str] = []
-"""What load generators waited for in vain or longer than their limit, a sentence each, for the page."""
+"""Sentences for the page about what load generators waited for in vain, or longer than their limit."""
 
 
 def wrk(script: Path, port: int, connections: int, seconds: float) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Who must see a message, who must not, and of whom that cannot be told from outside."""
+"""Decides who must see a message, who must not, and for whom that cannot be told from outside."""
 
 from collections import defaultdict
 from collections.abc import Iterable

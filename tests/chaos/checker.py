@@ -10,7 +10,7 @@ from tests.chaos.history import NEVER, SERVICE, Chain, Change, Given, History, M
 
 
 class Promise(StrEnum):
-    """What can be broken; the value says how."""
+    """A promise that can be broken; the value says how."""
 
     LOST = "acknowledged, and missing from a pull that began later"
     SKIPPED = "given below a cursor that the device already held"
@@ -211,7 +211,7 @@ class _JudgedChain:
 
 
 class _Contents:
-    """What a message may look like at a time, as it is recalled and edited."""
+    """Knows what a message may look like at a time, as it is recalled and edited."""
 
     def __init__(self, history: History) -> None:
         self.changes = history.changes
@@ -244,7 +244,7 @@ class _Contents:
 
 
 class _Ids:
-    """Which id each message has, for whoever gets it."""
+    """Holds the id that each message has, for everybody who gets it."""
 
     def __init__(self, history: History) -> None:
         self._losses = history.losses

@@ -40,7 +40,7 @@ _DISK = "512m"
 _CLONE_NEWNS = 0x20000
 _databases = itertools.count(1)
 _UNFORESEEN = ("hook_failed", "request_failed", "Traceback")
-"""What stands in a log when something happened that nobody thought of."""
+"""Words in a log that tell of something that nobody thought of."""
 
 
 def own_mounts() -> bool:
@@ -255,7 +255,7 @@ class Filler:
         self._file = disk / "filler"
 
     def fill(self) -> None:
-        """Takes everything that is free, whoever else writes meanwhile."""
+        """Takes everything that is free, even if others write meanwhile."""
         piece = bytes(2**20)
         with self._file.open("wb", buffering=0) as file:
             try:

@@ -1,8 +1,8 @@
-"""What happened in a round, as those saw it who stood outside: what was sent and answered, and what was pulled.
+"""Notes what happened in a round, as it was seen from outside: what was sent and answered, and what was pulled.
 
 All times are seconds of one monotonic clock. `begun` is when the first attempt set out, `acknowledged` when the first
-answer came that promises something, and infinity if none did. What was asked for took effect somewhere between the two,
-if it did.
+answer came that promises something, and infinity if none did. A request took effect somewhere between the two, if it
+did.
 """
 
 import math

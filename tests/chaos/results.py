@@ -1,4 +1,4 @@
-"""What all rounds of all sessions have found so far, kept in one file beside the page, so that sessions add up."""
+"""Keeps what all rounds of all sessions have found so far in one file beside the page, so that sessions add up."""
 
 import json
 from collections import Counter
@@ -22,7 +22,7 @@ def _plain(value: Any) -> Any:
 
 @dataclass
 class Played:
-    """What is known of one fault. Rounds with two faults count for both; times are only taken from rounds with one."""
+    """The results of one fault. Rounds with two faults count for both; times are only taken from rounds with one."""
 
     times: int = 0
     alone: int = 0

@@ -28,7 +28,7 @@ _RECOVERY_SECONDS = 180.0
 
 @dataclass
 class Outcome:
-    """What came of a round. first_204, first_pull, full_speed: seconds after the last fault was over, None if it never
+    """The result of a round. first_204, first_pull, full_speed: seconds after the last fault was over, None if it never
     came. silent: the longest time without any 204 from the first fault on.
 
     broken: promises that were not kept, and everything else that must not be, by what it was.

@@ -1,4 +1,4 @@
-"""What the workloads of a round share: its users, its history, and the ways to the deployment."""
+"""Holds what the workloads of a round share: its users, its history, and the ways to the deployment."""
 
 import asyncio
 import random

@@ -25,7 +25,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 class Operator:
-    """Who sits before a console. What a page says of errors, or of a breach of its policy, fails the test."""
+    """A person before a console. A page that reports an error, or a breach of its policy, fails the test."""
 
     def __init__(self, page: Page, stack: Stack) -> None:
         self.page = page

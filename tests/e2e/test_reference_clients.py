@@ -59,7 +59,7 @@ class Client:
         await self._adapter.answer(number)
 
     def heard(self, *confirmed: bool) -> list[Any]:
-        """What was received, in order: what was pulled (`True`), what came live (`False`), or all."""
+        """Returns what was received, in order: what was pulled (`True`), what came live (`False`), or all."""
         events = [event for event in list(self._adapter.events.get("a", [])) if event["kind"] == "received"]
         return [event["body"] for event in events if not confirmed or event["confirmed"] in confirmed]
 

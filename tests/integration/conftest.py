@@ -14,7 +14,7 @@ from tests.servers import RedisServer, program
 
 @pytest.fixture(scope="session", autouse=True)
 def logs_as_served() -> None:
-    """What structlog writes by itself, tracebacks with all variables, takes a second each."""
+    """Keeps structlog from writing tracebacks with all variables, each of which takes a second."""
     logs.configure("info")
 
 

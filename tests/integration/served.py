@@ -82,7 +82,7 @@ class Served:
         return await self.ended()
 
     def kill(self) -> None:
-        """Whatever is left of it."""
+        """Kills whatever is left of it."""
         for pid in [*self.children(), self._process.pid] if self._process.poll() is None else []:
             os.kill(pid, signal.SIGKILL)
         self._process.wait()

@@ -32,7 +32,7 @@ export interface Options {
   broker: string;
   /** The service's address, without `/pull`. */
   url: string;
-  /** What the device must not forget: one storage for each device. */
+  /** Keeps what the device must not forget. Each device needs its own. */
   storage: Storage;
   /** A name that all tabs that share this device and its storage have in common. */
   share?: string;
@@ -103,7 +103,7 @@ export class Device extends Commands implements AsyncIterable<DeviceEvent> {
     return device;
   }
 
-  /** Ends the device. What is not answered is kept for the next run; what waits for it is told. */
+  /** Ends the device. Messages without an answer are kept for the next run, and callers that wait for one are told. */
   async close(): Promise<void> {
     globalThis.removeEventListener?.('online', this.#hurry);
     this.#end.abort();

@@ -5,7 +5,7 @@ import type { Health } from './health.js';
 import { PullFailed, type Puller } from './pull.js';
 import { times } from './times.js';
 
-/** What pulling needs of those who hear: live messages wait behind what is pulled. */
+/** Hands over what is pulled; live messages wait behind it. */
 export interface Pulled {
   hold(): void;
   release(): void;

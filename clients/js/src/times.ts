@@ -20,7 +20,7 @@ export const times = {
   pullEvery: [240_000, 360_000] as [number, number],
   /** At most until a pull that a hint of anybody's asks for: many devices hear the same hint. */
   hint: 1_000,
-  /** What one SUBSCRIBE should take. */
+  /** How long one SUBSCRIBE should take. */
   subscribe: 3_000,
   /** Until refused topics are asked for again, and until that is tried on another connection. */
   subscribeAgain: [30_000, 600_000] as [number, number],

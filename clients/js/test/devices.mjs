@@ -1,4 +1,4 @@
-// What both programs have that run devices as the conformance cases say: in Node, and in a page of a browser.
+// Runs devices as the conformance cases say, for both programs that do so: in Node, and in a page of a browser.
 import { Device } from '../build/device.js';
 import { times } from '../build/times.js';
 

@@ -1,4 +1,4 @@
-"""What is kept of messages that were dealt with: states, what is unread, and which changes of messages are known."""
+"""Keeps states, what is unread, and which changes of messages are known, after the messages were dealt with."""
 
 import asyncio
 import re
@@ -131,11 +131,12 @@ class Kept:
         if command is None:
             return None
         about, verb = command.groups()
-        match verb, orjson.loads(outgoing.payload):
+        payload = orjson.loads(outgoing.payload)
+        match verb, payload:
             case "recall", {"mid": int(mid)}:
                 return Recalled(about, mid, self._uid)
-            case "edit", {"mid": int(mid), **fields}:
-                return Edited(about, mid, fields.get("type"), fields.get("body"))
+            case "edit", {"mid": int(mid)}:
+                return Edited(about, mid, payload.get("type"), payload.get("body"))
             case "read", {"mid": int(mid)}:
                 return {"kind": "read", "topic": about, "mid": mid}
             case "set", {"key": str(key), "value": value}:

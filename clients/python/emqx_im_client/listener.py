@@ -1,4 +1,4 @@
-"""What is heard live: users' messages for the application, the service's own for the device."""
+"""Hears live messages: users' are for the application, the service's own for the device."""
 
 import logging
 from collections import deque

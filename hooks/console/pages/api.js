@@ -1,4 +1,4 @@
-// Calls of the service. Whatever changes something carries the session's token against cross-site requests.
+// Calls of the service. Every call that changes something carries the session's token against cross-site requests.
 export let session = null;
 const listeners = { away: () => {}, out: () => {} };
 

@@ -1,4 +1,4 @@
-// What pages are made of: tables and their paging, forms, dialogs, plots, and what is shown meanwhile.
+// The parts of pages: tables and their paging, forms, dialogs, plots, and what is shown while something loads.
 import { mayChange } from './api.js';
 import { h, icon, svg } from './dom.js';
 import { count, t } from './texts.js';

@@ -17,7 +17,7 @@ ON DUPLICATE KEY UPDATE id = id
 -- replace_message --
 -- A message that was edited or recalled, in whatever order its changes and the message itself come: the newest edit
 -- counts, and once it is recalled (form 2) nothing changes it any more.
--- What is compared is set last: `replaced` while `form` is as it was, `form` by what became of `replaced`.
+-- Columns that are compared are set last: `replaced` while `form` is as it was, `form` by what became of `replaced`.
 INSERT INTO message (conversation, id, sender, client_id, ts, form, payload, replaced)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 ON DUPLICATE KEY UPDATE
@@ -133,7 +133,7 @@ INSERT INTO aggregate_month (month, edge) VALUES (%s, %s) ON DUPLICATE KEY UPDAT
 SELECT conversation, last_id, messages, blocks, bytes, replaced FROM aggregate_month WHERE month = %s
 
 -- count_month --
--- What the two queries below give for a month: first what inboxes' conversations begin with, twice; then two ids, the
+-- The parameters of the two queries below, for a month: the start of inboxes' conversations, twice; then two ids, the
 -- upper excluded.
 SELECT COUNT(*) + COALESCE(SUM(sender <> '0' AND conversation LIKE CONCAT(%s, '%%')
                                AND conversation <> CONCAT(%s, sender)), 0)
@@ -269,7 +269,7 @@ SELECT uid, joined_id, left_id, sources, changed FROM tag_holder
 WHERE tag = %s AND (uid > %s OR (uid = %s AND joined_id > %s)) ORDER BY uid, joined_id LIMIT %s
 
 -- holding --
--- Who holds the tag now.
+-- The users who hold the tag now.
 SELECT uid, joined_id, left_id, sources, changed FROM tag_holder
 WHERE tag = %s AND uid > %s AND left_id = 0 ORDER BY uid LIMIT %s
 

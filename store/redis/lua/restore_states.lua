@@ -1,4 +1,4 @@
--- Puts archived states of users back. What Redis holds stays where it is newer; doing it twice changes nothing.
+-- Puts archived states of users back, unless what Redis holds is newer. Doing it twice changes nothing.
 --
 -- Per state: the user, its name, the id of its change, and its value.
 --

@@ -1,4 +1,4 @@
-"""What is done to a deployment: one function for each fault, in a module for each thing that is broken.
+"""The faults of a campaign: one function for each, in a module for each thing that is broken.
 
 A fault returns once everything works again as far as it is concerned. Its docstring is its line on the page. To add
 one, decorate a function of a new or an old module of this folder with `@fault`: all modules are imported, and the

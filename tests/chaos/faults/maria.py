@@ -1,4 +1,4 @@
-"""What MariaDB meets besides the end of its process: locks, limits, a full disk, and rights that are taken away."""
+"""Faults of MariaDB besides the end of its process: locks, limits, a full disk, and rights that are taken away."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What Redis meets: a disk that is full or lost, memory that is full, a long start, and clocks that step."""
+"""Faults of Redis: a disk that is full or lost, memory that is full, a long start, and clocks that step."""
 
 import asyncio
 import shutil

@@ -1,4 +1,4 @@
-"""What users and operators do while something fails: one class for each kind, in a module of its own.
+"""The work of users and operators while something fails: one class for each kind, in a module of its own.
 
 A workload prepares what it needs while nothing fails, goes on until the round stops it, and writes down in the
 scene's history what was asked for and answered. Its docstring is its line on the page. To add one, write a subclass of

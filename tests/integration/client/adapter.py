@@ -62,7 +62,7 @@ TIMES: dict[str, list[tuple[Any, str]]] = {
     "rate": [(outbox, "RATE_PAUSE")],
     "login": [(health, "LOGIN_PATIENCE")],
 }
-"""What the cases call a time, and where it stands."""
+"""The times by the names that cases give them, and where each stands."""
 
 DEFAULTS = {(module, name): getattr(module, name) for places in TIMES.values() for module, name in places}
 
@@ -153,7 +153,7 @@ class Adapter:
         time.time = lambda: self._real_time() + shift
 
     async def times(self, seconds: dict[str, Any]) -> None:
-        """What a case does not name is as ever."""
+        """Sets the times that a case names; all others are as ever."""
         for (module, name), value in DEFAULTS.items():
             setattr(module, name, value)
         for key, value in seconds.items():

@@ -45,7 +45,7 @@ class Adapter:
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=ROOT, env=environment)
         self.events: dict[str, list[dict[str, Any]]] = {}
-        """What each device has told and the case has not looked at yet."""
+        """Events of each device that the case has not looked at yet."""
         self._answers: dict[int, dict[str, Any]] = {}
         self._asked = 0
         self._reading = threading.Thread(target=self._read, daemon=True)

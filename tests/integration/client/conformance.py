@@ -120,7 +120,7 @@ class Play:
             setattr(self._service, name, set(value) if isinstance(getattr(self._service, name), set) else value)
 
     async def trouble(self, given: dict[str, Any]) -> None:
-        """What the next pulls are answered, `times` of them."""
+        """Answers the next pulls so, `times` of them."""
         self._service.trouble += [self._service.trouble_named(given["answer"])] * given.get("times", 1)
 
     async def no_trouble(self, given: None) -> None:
@@ -227,7 +227,7 @@ class Play:
         assert {name: event.get(name) for name in expected} == expected, event
 
     async def reports(self, given: dict[str, Any] | list[str]) -> None:
-        """What the device says of itself, in this order, whatever comes between."""
+        """Waits until the device has said this of itself, in this order, whatever comes between."""
         name, expected = (given.get("by", "a"), given["reports"]) if isinstance(given, dict) else ("a", given)
         for each in expected:
             kind, _, part = each.partition(": ")

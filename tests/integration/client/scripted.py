@@ -23,7 +23,7 @@ FROM
 WHERE
   qos > 0 AND is_not_null(username)
 """
-"""What the rules of the project select of commands about conversations."""
+"""The columns that the project's rules select of commands about conversations."""
 
 
 class Scripted(Service):

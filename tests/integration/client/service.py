@@ -52,7 +52,7 @@ class Service:
         self.epoch = "first"
         self.deaf = False
         self.writes_wait = False
-        """What pages say: with `deaf` a store that is full."""
+        """The state of the store that pages report: with `deaf` it is full."""
         self.page = 200
         self.trouble: list[tuple[int, dict[str, str]] | Answer] = []
         self.refuse: set[str] = set()
@@ -63,7 +63,7 @@ class Service:
         self.refused_logins = 0
         self.groups: dict[str, list[str]] = {}
         self.question_seconds = 0.0
-        """What the authorizer needs for each question; it answers one at a time."""
+        """The time that the authorizer needs for each question; it answers one at a time."""
         self._answering = asyncio.Lock()
         self.pulls: list[dict[str, str]] = []
         self.published: list[dict[str, Any]] = []
@@ -125,7 +125,7 @@ class Service:
         return str(jwt.decode(token, SECRET, algorithms=["HS256"])["sub"])
 
     def page_for(self, request: web.Request) -> web.Response:
-        """What a service without trouble answers."""
+        """Answers as a service without trouble does."""
         try:
             return web.json_response(self.answer_for(request))
         except jwt.InvalidTokenError:

@@ -1,4 +1,4 @@
-"""What goes wrong on the way: it is told and tried again, and only what can never mend itself ends a device."""
+"""Tests trouble on the way: it is told and tried again, and only what can never mend itself ends a device."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Whatever happens, and however a back end and those who deliver fail, each event comes, in order, and tells the truth.
+"""Tests that each event comes, in order, and tells the truth, however a back end and those who deliver fail.
 
 A state machine stores, recalls and edits messages, changes groups, brings devices and takes them away, and lets events
 be delivered by processes that die; plain lists say what the back end must have heard.

@@ -6,7 +6,7 @@ from tests.servers import RedisServer, ServerMissing, valkey_program
 
 
 class ClockedRedis(RedisServer):
-    """Runs with libfaketime. What measures spans of time, the monotonic clock, stays true."""
+    """Runs with libfaketime. The monotonic clock, which measures spans of time, stays true."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory, valkey_program())

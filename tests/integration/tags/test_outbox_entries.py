@@ -1,4 +1,4 @@
-"""What the scripts write into the outbox is what this build reads: every kind, each with its version."""
+"""Tests that this build reads what the scripts write into the outbox: every kind, each with its version."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Tests dead letters: operators list, page, replay and delete them, and they stay bounded whoever fills them."""
+"""Tests dead letters: operators list, page, replay and delete them, and nobody can make them grow without bound."""
 
 from base64 import b64decode
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whatever a device pulled, and when: what is unread on it is what messages and read marks say."""
+"""Tests that what is unread follows from messages and read marks, whatever a device pulled, and when."""
 
 from collections import Counter
 from collections.abc import Sequence
