@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from hooks.server import logs
 from tests.cluster import TestCluster
+from tests.integration import archives
 from tests.integration.app import App, new_uid, running_app
 from tests.servers import RedisServer, program
 
@@ -20,7 +21,9 @@ def logs_as_served() -> None:
 
 @pytest.fixture(scope="session")
 def common_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """The Redis of all services that need no special one, and with it their archive."""
     server = RedisServer(tmp_path_factory.mktemp("common_redis"), program("redis-server"))
+    archives.share(server.url, server.directory)
     server.start()
     yield server
     server.stop()

@@ -22,6 +22,7 @@ from hooks.dev.login import EmbeddedLogin
 from hooks.dev.packets import NOT_AUTHORIZED, ConnectRefused
 from hooks.dev.rules import EvaluatedRules
 from hooks.dev.webhook import WebhookCaller
+from tests import webserver
 from tests.servers import free_port
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -240,12 +241,9 @@ async def serving(service: S) -> AsyncIterator[S]:
     application.router.add_get("/pull", service.pull)
     application.router.add_post("/hooks/authz", service.authorize)
     application.router.add_post("/hooks/{hook}", service.hear)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", service.http_port).start()
-    await service.start_broker()
-    try:
-        yield service
-    finally:
-        await service.stop_broker()
-        await runner.cleanup()
+    async with webserver.serving(application, service.http_port, shutdown_seconds=0.1):
+        await service.start_broker()
+        try:
+            yield service
+        finally:
+            await service.stop_broker()

@@ -9,6 +9,8 @@ import orjson
 from aiohttp import web
 from standardwebhooks.webhooks import Webhook
 
+from tests.webserver import serving
+
 SECRET = "whsec_" + "c2VjcmV0IG9mIHRoZSB0ZXN0cyBvZiBldmVudHM="
 
 
@@ -58,13 +60,9 @@ async def running_back_end() -> AsyncIterator[BackEnd]:
     end = BackEnd()
     application = web.Application(client_max_size=2**24)
     application.add_routes([web.post("/events/", end.receive)])
-    runner = web.AppRunner(application, shutdown_timeout=1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    end.url = f"http://127.0.0.1:{site.port}/events/"
-    try:
-        yield end
-    finally:
-        end.gone.set()
-        await runner.cleanup()
+    async with serving(application) as address:
+        end.url = f"{address}/events/"
+        try:
+            yield end
+        finally:
+            end.gone.set()
