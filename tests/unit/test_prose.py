@@ -41,7 +41,7 @@ _DASHES, _HASH = re.compile(r"(?:^|\s)--+\s+(.*)"), re.compile(r"(?:^|\s)#+\s+(.
 _SLASHES = re.compile(r"(?:^|\s)(?://+|/\*+|\*)\s+(.*?)(?:\s*\*/)?$")
 COMMENTS = {
     **dict.fromkeys((".lua", ".sql"), _DASHES),
-    **dict.fromkeys((".yaml", ".yml", ".toml", ".hocon", ".sh", ".in", ".tpl"), _HASH),
+    **dict.fromkeys((".yaml", ".toml", ".hocon", ".in", ".tpl"), _HASH),
     **dict.fromkeys((".ts", ".js", ".mjs", ".css"), _SLASHES),
     ".conf": re.compile(r"(?:^|\s)(?:#+|%%+)\s+(.*)"),
     # Scripts, Dockerfile and Makefile, in which the help of each verb is a comment, too.
