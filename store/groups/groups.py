@@ -78,6 +78,7 @@ class Groups:
     ) -> None:
         """redis: answers questions. write_connection: a client of one connection, `connect(…, single=True)`."""
         self._redis = redis
+        self.limits = limits
         self._script = GroupScript(
             write_connection,
             window_us=window_us,

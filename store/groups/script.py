@@ -36,6 +36,10 @@ class Limits(NamedTuple):
     made: int
     known: bool
 
+    def members(self, mode: str) -> int:
+        """Returns how many members a group of a mode may have."""
+        return self.read if mode == "read" else self.write
+
 
 class Changed(NamedTuple):
     """id: at which the change took effect, 0 if there was nothing to change. repeated: it was done before.

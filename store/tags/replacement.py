@@ -13,13 +13,10 @@ from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.lease import Lease, propagating
 from store.tags.script import PropagateReply
-from store.tags.tags import Tags
+from store.tags.tags import PAGE, Tags
 from store.workers import Worker
 
 _STAGED_AT_ONCE = 1000
-_PAGE = 250
-"""Users that are looked at together."""
-
 _KEPT_SECONDS = 3600
 """How long staged users stay without another one following."""
 
@@ -73,7 +70,7 @@ class Replacement:
         self._waiting.clear()
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.sadd(staged, *uids)
-        pipeline.rpush(pages, *(" ".join(uids[start : start + _PAGE]) for start in range(0, len(uids), _PAGE)))
+        pipeline.rpush(pages, *(" ".join(uids[start : start + PAGE]) for start in range(0, len(uids), PAGE)))
         pipeline.expire(staged, _KEPT_SECONDS)
         pipeline.expire(pages, _KEPT_SECONDS)
         added, *_ = await pipeline.execute()

@@ -24,6 +24,8 @@ PROFILE = "profile"
 FOLLOW = "follow"
 SOURCES = (MANUAL, PROFILE, FOLLOW)
 
+PAGE = 250
+"""Users in an element of `keys.pages`: they are looked at together."""
 _CHANGED_AT_ONCE = 250
 _LOOKED_AT_ONCE = 500
 """Users a step of propagating changes and looks at: everybody else waits for it, some milliseconds."""
@@ -35,7 +37,7 @@ _OUTBOX_SHARE = 2
 class TagInfo(NamedTuple):
     """holders: how many; while a change of many is being propagated, those whose maps say so. propagating: it is.
 
-    sources: how many each of SOURCES gave it to.
+    sources: how many each of SOURCES gave it to. left: users, about, that propagating still has to look at.
     """
 
     tag: str
@@ -44,6 +46,7 @@ class TagInfo(NamedTuple):
     holders: int
     propagating: bool
     sources: dict[str, int]
+    left: int
 
 
 class Holding(NamedTuple):
@@ -205,12 +208,18 @@ class Tags:
             pipeline.hexists(keys.PROPAGATING, tag)
             for source in SOURCES:
                 pipeline.scard(keys.holders(source, tag))
+            pipeline.llen(keys.pages(tag))
+            for source in SOURCES:
+                pipeline.scard(keys.former(source, tag))
         replies = iter(await self._replies(pipeline) if tags else ())
         found: list[TagInfo | None] = []
-        for tag, fields, propagating, *counts in zip(tags, *[replies] * (2 + len(SOURCES)), strict=True):
+        for tag, fields, propagating, *counts in zip(tags, *[replies] * (3 + 2 * len(SOURCES)), strict=True):
             made, deleted, title, followable, holders = fields
-            sources = dict(zip(SOURCES, counts, strict=True))
-            known = (tag, (title or b"").decode(), followable == b"1", int(holders or 0), bool(propagating), sources)
+            held, pages, former = counts[: len(SOURCES)], counts[len(SOURCES)], counts[len(SOURCES) + 1 :]
+            sources = dict(zip(SOURCES, held, strict=True))
+            left = min(pages * PAGE, sources[PROFILE]) + sum(former)
+            title = (title or b"").decode()
+            known = (tag, title, followable == b"1", int(holders or 0), bool(propagating), sources, left)
             found.append(None if made is None or deleted else TagInfo(*known))
         return found
 

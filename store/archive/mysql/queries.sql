@@ -213,8 +213,11 @@ ON DUPLICATE KEY UPDATE left_id = GREATEST(VALUES(left_id), left_id), kicked = G
 SELECT gid, owner, mode, is_open, made, dismissed, changed, name FROM im_group WHERE gid > %s ORDER BY gid LIMIT %s
 
 -- living_groups --
+-- Those with a text in their names, '' for any.
 SELECT gid, owner, mode, is_open, made, dismissed, changed, name FROM im_group
-WHERE gid > %s AND dismissed = 0 ORDER BY gid LIMIT %s
+WHERE gid > %s AND dismissed = 0
+    AND (%s = '' OR LOCATE(%s, CONVERT(name USING utf8mb4) COLLATE utf8mb4_unicode_520_ci) > 0)
+ORDER BY gid LIMIT %s
 
 -- members_page --
 SELECT gid, uid, joined_id, left_id, kicked FROM group_member

@@ -183,8 +183,9 @@ WHERE excluded.left_id > group_member.left_id
 SELECT gid, owner, mode, is_open, made, dismissed, changed, name FROM im_group WHERE gid > ? ORDER BY gid LIMIT ?
 
 -- living_groups --
+-- Those with a text in their names, '' for any.
 SELECT gid, owner, mode, is_open, made, dismissed, changed, name FROM im_group
-WHERE gid > ? AND dismissed = 0 ORDER BY gid LIMIT ?
+WHERE gid > ? AND dismissed = 0 AND (? = '' OR instr(folded(name), ?) > 0) ORDER BY gid LIMIT ?
 
 -- members_page --
 SELECT gid, uid, joined_id, left_id, kicked FROM group_member
