@@ -27,6 +27,7 @@ _KINDS = {
     "js": "text/javascript",
     "json": "application/json",
     "svg": "image/svg+xml",
+    "md": "text/markdown",
 }
 _POLICY = "; ".join(
     (

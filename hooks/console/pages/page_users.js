@@ -2,9 +2,10 @@
 import { at, get, post, put, remove } from './api.js';
 import { h } from './dom.js';
 import { count, t, when, whenStored } from './texts.js';
-import { ask, badge, badges, button, card, empty, facts, field, form, head, input, loading, problem, select, table, toast, uidInput } from './ui.js';
+import { ask, badge, badges, button, card, empty, facts, field, form, head, input, loading, problem, redraw, select, table, toast, uidInput } from './ui.js';
 import { refusalTable } from './page_refusals.js';
 
+const SHOWN = 20;
 const DURATIONS = [3600, 86400, 7 * 86400, 30 * 86400, 365 * 86400];
 
 export function users(place) {
@@ -16,8 +17,8 @@ export async function user(place, uid) {
   const body = h('div', { class: 'page-body' }, loading());
   place.append(head(t('user_title', { uid }), '', h('a', { class: 'button', href: '#/users' }, t('users_other')), h('a', { class: 'button', href: `#/send/${encodeURIComponent(`single/${uid}`)}` }, t('send_message'))), body);
   async function show() {
-    const [known, refused] = await Promise.all([get(at('users', uid)), get('deadletters', { sender: uid, limit: 20 })]);
-    body.replaceChildren(...cards(uid, known, refused.deadletters, show));
+    const [known, refused] = await Promise.all([get(at('users', uid)), get('deadletters', { sender: uid, limit: 1000 })]);
+    redraw(body, ...cards(uid, known, refused.deadletters.slice(-SHOWN).reverse(), show));
   }
   try {
     await show();
