@@ -43,7 +43,7 @@ class Banned(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.model: dict[int, int] = {}
-        """Who is banned, and until when, milliseconds: as the store had it after the last change."""
+        """Banned users, and until when, milliseconds: as the store had it after the last change."""
         self.run(self._start())
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
