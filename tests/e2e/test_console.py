@@ -171,7 +171,11 @@ async def test_a_device_is_kicked_and_a_user_banned(zoe: Operator, stack: Stack,
         with pytest.raises(aiomqtt.MqttError):
             await hears(client, "nothing")
     await expect(zoe.page.get_by_text("No device is online.")).to_be_visible()
-    assert not (await service.admin(f"users/{uid}"))["online"]
+
+    async def offline() -> bool:
+        return not (await service.admin(f"users/{uid}"))["online"]
+
+    await until(offline)
 
     await zoe.press("Ban")
     await zoe.page.get_by_role("dialog").get_by_label("Reason").fill("<b>spam</b>")
@@ -545,9 +549,9 @@ async def test_two_operators_at_one_group_and_one_tag(
         for who in (ann, bob):
             await who.press("Save", who.card("Settings"))
 
-        async def both() -> bool | None:
+        async def both() -> bool:
             shown = await service.admin(f"tags/{tag}")
-            return True if (shown["title"], shown["followable"]) == ("new", True) else None
+            return (shown["title"], shown["followable"]) == ("new", True)
 
         await until(both)
 
@@ -574,8 +578,15 @@ async def test_languages_themes_and_the_keyboard(browser: Browser, stack: Stack)
         assert await zoe.page.evaluate("document.documentElement.lang") == "zh-CN"
         await zoe.page.reload()
         await zoe.sees("概览")
-        width = await zoe.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-        assert width[0] <= width[1]
+        await zoe.press("菜单")
+        await zoe.page.get_by_role("button", name="English").click()
+        for path, title in PAGES.items():
+            await zoe.go(path, title)
+            await expect(zoe.page.locator(".loading")).to_have_count(0)
+            width = await zoe.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+            assert width[0] <= width[1], path
+        await zoe.page.goto(f"{stack.url}/console/#/users/%E0%A4%A")
+        await expect(zoe.page.get_by_role("alert").filter(has_text="not_found")).to_be_visible()
 
 
 async def test_every_page_with_the_keyboard_alone(browser: Browser, stack: Stack, service: Service, uid: int) -> None:
@@ -686,6 +697,7 @@ async def test_every_page_with_the_keyboard_alone(browser: Browser, stack: Stack
 
 PAGES = {
     "help/alarms": "Alarms",
+    "help/rules": "Rules: EMQX's side",
     "overview": "Overview",
     "users/1001": "User 1001",
     "groups": "Groups",

@@ -40,9 +40,19 @@ function theme() {
   return chosen;
 }
 
-const route = () => location.hash.replace(/^#\/?/, '').split('/').map(decodeURIComponent);
+const route = () => location.hash.replace(/^#\/?/, '').split('/').map(decoded);
 
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part; // Not of our making: no page has it.
+  }
+}
+
+let turn = 0;
 async function show({ focus = false } = {}) {
+  const mine = ++turn;
   end?.();
   end = null;
   // A question of the page that was left: what is under way is told all the same.
@@ -60,10 +70,14 @@ async function show({ focus = false } = {}) {
   const place = h('div', { class: 'page' });
   main.replaceChildren(place);
   try {
-    end = (await page(place, id, part)) ?? null;
+    const ends = (await page(place, id, part)) ?? null;
+    // Another page was opened while this one was being fetched.
+    if (mine !== turn) ends?.();
+    else end = ends;
   } catch (error) {
     place.replaceChildren(problem(error), h('div', { class: 'actions' }, h('button', { type: 'button', onclick: () => show() }, t('try_again'))));
   }
+  if (mine !== turn) return;
   document.title = `${t(`nav_${known}`)} · ${t('title')}`;
   if (focus) (place.querySelector('[data-focus]') ?? place.querySelector('h1'))?.focus();
 }

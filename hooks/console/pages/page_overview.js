@@ -3,7 +3,7 @@ import { get } from './api.js';
 import { h } from './dom.js';
 import { linked, manual } from './page_help.js';
 import { bytes, count, t } from './texts.js';
-import { badge, card, facts, head, loading, plot, poll, problem, redraw } from './ui.js';
+import { badge, card, facts, head, loading, plot, poll, problem, redraw, said } from './ui.js';
 
 const ORDER = ['fail', 'warn', 'not checked', 'ok'];
 const bad = (each) => ['fail', 'warn'].includes(each.state);
@@ -26,7 +26,8 @@ export function overview(place) {
       rest.show({ now, findings: findings.filter((each) => !bad(each)) });
       if (!figures.place.isConnected) shown.replaceChildren(wrong.place, figures.place, rest.place);
     } catch (error) {
-      if (!figures.place.isConnected) shown.replaceChildren(problem(error));
+      if (figures.place.isConnected) state.replaceChildren(badge(said(error), 'bad'));
+      else shown.replaceChildren(problem(error));
     }
   }, 5);
 }

@@ -77,7 +77,14 @@ export async function tag(place, name) {
   draw();
   body.replaceChildren(summary, h('div', { class: 'columns' }, card(t('tag_few'), few), card(t('tag_file'), h('p', { class: 'muted' }, t('tag_file_text')), fileForm(name, refresh)), card(t('settings'), settings)), h('h2', {}, t('holders')), holders.element);
   // While a change is carried through many users the number of holders grows.
-  return poll(async () => { if (known.propagating) await refresh().catch(() => {}); }, 2);
+  return poll(async () => {
+    if (!known.propagating) return;
+    try {
+      await refresh();
+    } catch (error) {
+      redraw(summary, problem(error));
+    }
+  }, 2);
 }
 
 function fileForm(name, done) {

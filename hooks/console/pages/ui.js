@@ -200,15 +200,22 @@ export function poll(work, seconds) {
   let ended = false;
   let timer;
   let running = false;
+  let due = 0;
   async function step() {
     clearTimeout(timer);
     if (ended || document.hidden || running) return;
+    // A tab that is hidden and shown again does not ask any sooner.
+    if (Date.now() < due) {
+      timer = setTimeout(step, due - Date.now());
+      return;
+    }
     running = true;
     try {
       await work();
     } finally {
       running = false;
-      if (!ended && !document.hidden) timer = setTimeout(step, Math.max(seconds, 2) * 1000);
+      due = Date.now() + Math.max(seconds, 2) * 1000;
+      step();
     }
   }
   document.addEventListener('visibilitychange', step);
