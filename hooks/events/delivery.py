@@ -14,12 +14,12 @@ from store.events.queues import OTHERS, USERS, EventCounts, EventQueues, QueueEn
 from store.redis.lease import Lease
 from store.workers import Backoff, Worker
 
-MOST_EVENTS, MOST_BYTES = 100, 1024 * 1024
+MAX_EVENTS, MAX_BYTES = 100, 1024 * 1024
 """The largest batch."""
 
 _KEEP_SECONDS = 3.0
 _IDLE_SECONDS = 0.1
-_FIRST_PAUSE, _MOST_PAUSE = 1.0, 60.0
+_FIRST_PAUSE, _MAX_PAUSE = 1.0, 60.0
 """Between two attempts at a batch that is not taken."""
 _GRACE_SECONDS = 5.0
 """For the batch that is on its way when the service is stopped."""
@@ -54,7 +54,7 @@ class EventDelivery:
         """Events that were read from each queue and are not delivered yet."""
 
     async def run(self, worker: Worker) -> None:
-        retry = Backoff(_FIRST_PAUSE, _MOST_PAUSE)
+        retry = Backoff(_FIRST_PAUSE, _MAX_PAUSE)
         delivering = worker.every(lambda: self._pause, self.step, retry=retry, finishes=True)
         await worker.until_stopped(delivering, grace=_GRACE_SECONDS)
         if self._leads:
@@ -115,7 +115,7 @@ class EventDelivery:
     async def _read(self) -> None:
         """Reads on, of each queue of which less than a batch is there."""
         for queue, ahead in self._ahead.items():
-            if sum(len(entry.items) for entry in ahead) < MOST_EVENTS:
+            if sum(len(entry.items) for entry in ahead) < MAX_EVENTS:
                 ahead += await self._queues.waiting(queue, ahead[-1].id if ahead else "")
 
 
@@ -129,7 +129,7 @@ def batch(queues: Sequence[Sequence[QueueEntry]]) -> tuple[list[QueueEntry], lis
     for entry in (entry for turn in zip_longest(*queues) for entry in turn if entry is not None):
         rendered = render(entry)
         size += sum(map(len, rendered)) + len(rendered)
-        if taken and (len(events) + len(rendered) > MOST_EVENTS or size > MOST_BYTES):
+        if taken and (len(events) + len(rendered) > MAX_EVENTS or size > MAX_BYTES):
             break
         taken.append(entry)
         events += rendered

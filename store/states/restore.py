@@ -13,7 +13,7 @@ _ROWS = 1000
 
 
 async def restore_states(redis: RedisClient, tables: StateTables, keep_lock: Callable[[], Awaitable[object]]) -> None:
-    """Restores all of them, unless what is in Redis is newer. `keep_lock` is called time and again.
+    """Restores all of them. What is newer in Redis stays. `keep_lock` is called time and again.
 
     Raises StoreAway, ArchiveAway.
     """

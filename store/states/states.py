@@ -30,7 +30,7 @@ _AWAY_SECONDS = 5.0
 
 
 class StateOutcome(StrEnum):
-    """The outcome of a command. UNKNOWN: nothing was done, as the archive has to be asked."""
+    """What became of a command. UNKNOWN: nothing, as the archive has to be asked."""
 
     DONE = "DONE"
     REPEATED = "REPEATED"

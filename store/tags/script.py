@@ -7,7 +7,7 @@ from store.redis.scripts import script
 
 
 class TagOutcome(StrEnum):
-    """The outcome of a change. PROPAGATING: nothing was done; an earlier change has to be propagated first."""
+    """What became of a change. PROPAGATING: nothing; an earlier change of the tag has to be propagated first."""
 
     DONE = "DONE"
     REPEATED = "REPEATED"

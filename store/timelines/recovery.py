@@ -97,8 +97,8 @@ class StoreRecovery:
                 raise StoreEmpty("another process is rebuilding")
             await self._look()
             await self._redis.delete(keys.EPOCH)
-            # From here on nothing is written. Messages that dormant users missed are in the outbox alone until they are
-            # archived, so only then is it forgotten who is dormant.
+            # From here on nothing is written. What dormant users missed is nowhere but in the outbox until it is
+            # archived, so only then is it forgotten who they are.
             converted = await self._archive_outbox(lease)
             await self._redis.delete(keys.DORMANT, keys.UNSEEN)
             highest = max(await self._archive.highest_id(), known)

@@ -131,12 +131,13 @@ class Kept:
         if command is None:
             return None
         about, verb = command.groups()
-        payload = orjson.loads(outgoing.payload)
+        payload: dict[str, Any] = orjson.loads(outgoing.payload)
         match verb, payload:
             case "recall", {"mid": int(mid)}:
                 return Recalled(about, mid, self._uid)
-            case "edit", {"mid": int(mid)}:
-                return Edited(about, mid, payload.get("type"), payload.get("body"))
+            case "edit", {"mid": int(mid), **fields}:
+                kind = fields.get("type")
+                return Edited(about, mid, kind if isinstance(kind, str) else None, fields.get("body"))
             case "read", {"mid": int(mid)}:
                 return {"kind": "read", "topic": about, "mid": mid}
             case "set", {"key": str(key), "value": value}:

@@ -12,27 +12,43 @@ import pytest
 
 from hooks.api.pull import render
 from store.addresses import GLOBAL, Address, Group, Inbox, Tag
-from store.archive.archive import Archive
+from store.archive.archive import Archive, open_archive
+from store.archive.archiver import Archiver
+from store.archive.handlers import handlers
+from store.archive.outbox import Outbox
 from store.errors import ChannelRefused, SenderOverBudget
+from store.operations.dead_letters import DeadLetters
 from store.redis import keys
 from store.redis.budget import Budget
 from store.redis.client import RedisClient
+from store.redis.connection import connect
 from store.states import states as module
 from store.states.states import MAX_SETTINGS, StateChange, States
 from store.timelines.append import Appender
-from store.timelines.pull import MAX_BYTES, Pulled
+from store.timelines.pull import MAX_BYTES, Pulled, Puller
 from store.timelines.recovery import StoreRecovery
 from store.timelines.summary import Timelines
 from store.timelines.sweep import Sweeper
-from tests.integration.bare_store import WINDOW_US, BareStore, running_store
 from tests.servers import RedisServer
 
+WINDOW_US = 7 * 86_400_000_000
 
-class Store(BareStore):
+
+class Store:
     def __init__(self, redis: RedisClient, server: RedisServer, archive: Archive) -> None:
-        super().__init__(redis, server, archive)
+        self.redis = redis
+        self.archive = archive
+        self.outbox = Outbox(redis)
+        self.archiver = Archiver(self.outbox, handlers(archive), DeadLetters(redis))
+        self.recovery = StoreRecovery(redis, archive, self.archiver, window_us=WINDOW_US, sync_sender=True)
+        self.bounds: dict[str, Any] = {"window_us": WINDOW_US, "repeat_seconds": 3600, "outbox_limit": 2**30}
+        self.appender = Appender(redis, **self.bounds)
+        self.writing = connect(server.url, single=True)
         self.states = States(self.writing, archive, **self.bounds)
         self._ids = itertools.count()
+
+    def puller(self, window_us: int = WINDOW_US, roaming_us: int = WINDOW_US) -> Puller:
+        return Puller(self.redis, self.archive, self.outbox, window_us=window_us, roaming_us=roaming_us)
 
     def command(self, **given: Any) -> dict[str, Any]:
         return {"command_id": f"c{next(self._ids)}", **given}
@@ -58,11 +74,23 @@ class Store(BareStore):
         as_json = orjson.loads(orjson.dumps([state.fields() for state in found]))
         return [{name: value for name, value in state.items() if name != "at"} for state in as_json]
 
+    async def archive_all(self) -> None:
+        while await self.outbox.length():
+            await self.archiver.step()
+
 
 @pytest.fixture
 async def store(redis: RedisClient, redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[Store]:
-    async with running_store(Store, redis, redis_server, tmp_path) as running:
-        yield running
+    archive = open_archive(f"sqlite:///{tmp_path}/im.db")
+    await archive.migrate()
+    made = Store(redis, redis_server, archive)
+    await made.recovery.ensure()
+    await redis.zadd(keys.SEEN, {str(uid): time.time_ns() // 1_000_000 for uid in range(1, 10)})
+    made.appender.start()
+    yield made
+    await made.appender.stop()
+    await made.writing.aclose()
+    await archive.close()
 
 
 async def test_the_newest_of_each_counts(store: Store) -> None:

@@ -22,7 +22,7 @@ TAG = "female"
 
 
 class Store(GroupStore):
-    """The store as a service has it, with tags."""
+    """What a service has of the store, with tags."""
 
     def __init__(self, url: str, directory: Path, limits: Limits, **settings: Any) -> None:
         super().__init__(url, directory, limits, **settings)
