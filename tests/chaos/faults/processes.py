@@ -60,19 +60,19 @@ async def service_hangs(scene: Scene) -> None:
     await _hang(scene, scene.deployment.service)
 
 
-@fault("Redis: killed")
+@fault("Redis: killed", single=True)
 async def redis_killed(scene: Scene) -> None:
     """kill -9 of Redis, and a start up to two seconds later."""
     await _kill(scene, scene.deployment.redis)
 
 
-@fault("Redis: restarted")
+@fault("Redis: restarted", single=True)
 async def redis_restarted(scene: Scene) -> None:
     """SIGTERM, and a start as soon as it has ended."""
     await scene.deployment.restart(scene.deployment.redis)
 
 
-@fault("Redis: stopped", holds_answers=True)
+@fault("Redis: stopped", single=True, holds_answers=True)
 async def redis_hangs(scene: Scene) -> None:
     """SIGSTOP for seconds to a minute."""
     await _hang(scene, scene.deployment.redis)
@@ -124,6 +124,18 @@ async def broker_restarted(scene: Scene) -> None:
 async def broker_hangs(scene: Scene) -> None:
     """SIGSTOP for seconds to a minute."""
     await _hang(scene, scene.deployment.broker)
+
+
+@fault("back end: killed")
+async def back_end_killed(scene: Scene) -> None:
+    """kill -9 of the operator's back end that gets events, and a start up to two seconds later."""
+    await _kill(scene, scene.deployment.back_end)
+
+
+@fault("back end: stopped")
+async def back_end_hangs(scene: Scene) -> None:
+    """SIGSTOP for seconds to a minute, with whatever batch it is taking."""
+    await _hang(scene, scene.deployment.back_end)
 
 
 def _files(pid: int) -> int:

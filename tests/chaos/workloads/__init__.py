@@ -10,9 +10,10 @@ import contextlib
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from tests.chaos.pulls import Puller
 from tests.chaos.scene import Scene
 
 
@@ -37,12 +38,21 @@ class Workload(ABC):
     def work(self) -> list[Coroutine[Any, Any, None]]:
         """Returns what goes on until the scene is stopping."""
 
+    async def ready_devices(self, uids: Sequence[str]) -> list[Puller]:
+        """Returns a device of each user, which has pulled everything that there is."""
+        devices = [self.scene.puller(uid) for uid in uids]
+        await asyncio.gather(*(device.to_the_end() for device in devices))
+        return devices
+
     def start(self) -> None:
         self._tasks = [asyncio.create_task(each) for each in self.work()]
 
     async def finish(self) -> None:
         """Waits until everything begun is answered. Raises what a task met."""
         await asyncio.gather(*self._tasks)
+
+    async def compare(self) -> None:  # noqa: B027, most have nothing beside the checker
+        """Once everything is archived: looks at what the checker does not see, and notes what is wrong with it."""
 
     @property
     def unfinished(self) -> bool:
