@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.bench.report import machine, today
-from tests.chaos.deployment import Deployment
+from tests.chaos.deployment import CLOCKED, Deployment
 from tests.chaos.faults import Fault, faults
 from tests.chaos.results import Kept, Results, Session
 from tests.chaos.rounds import Outcome, play
@@ -80,15 +80,16 @@ class Campaign:
                 for _ in range(_ROUNDS_ON_ONE):
                     number += 1
                     sound = await self._round(deployment, number, logs, ends)
-                    if not sound or time.monotonic() >= ends or until(self._kept.results):
-                        # Whatever is wrong in it shall not be blamed on the rounds that follow.
+                    # Whatever is wrong in it shall not be blamed on the rounds that follow.
+                    over = not sound or time.monotonic() >= ends or until(self._kept.results)
+                    if over or not self.is_of_use(deployment):
                         break
             finally:
                 await deployment.stop()
 
     async def _round(self, deployment: Deployment, number: int, logs: dict[str, int], ends: float) -> bool:
         """Plays a round and keeps what came of it; returns whether nothing was broken."""
-        chain = self._choose(deployment)
+        chain = self.choose(deployment)
         name = f"r{number}-{self._dice.randrange(10**6)}"
         kinds = self._work(short=deployment.short)
         try:
@@ -106,20 +107,28 @@ class Campaign:
 
     def _deployment(self) -> Deployment:
         """Returns one that the fault which was played least can be played on."""
-        kind = self._least()[0].kind or self._dice.choice(("redis", "valkey"))
+        kind = self._least()[0].kind or self._dice.choice(("redis", CLOCKED))
         short = self._dice.random() < 0.4
         directory = Path(tempfile.mkdtemp(prefix="emqx-im-chaos-"))
         return Deployment(directory, kind, disks=self._disks, short=short, **(_SHORT if short else {}))
 
+    def _count(self, fault: Fault) -> int:
+        played = self._kept.results.of(fault.name)
+        return played.alone if self._alone else played.times
+
     def _least(self) -> list[Fault]:
-        """Returns the faults that can be played, what was played least first."""
+        """Returns the faults that can be played and are still due, what was played least first; if none is due, all."""
         possible = [each for each in self._faults if self._disks or not each.disks]
         self._dice.shuffle(possible)
-        results = self._kept.results
-        possible.sort(key=lambda each: results.of(each.name).alone if self._alone else results.of(each.name).times)
-        return possible
+        possible.sort(key=self._count)
+        return [each for each in possible if self._count(each) < (MEASURED if self._alone else PLAYS)] or possible
 
-    def _choose(self, deployment: Deployment) -> list[list[Fault]]:
+    def is_of_use(self, deployment: Deployment) -> bool:
+        """Says whether something can be played on the deployment that no other was played less than."""
+        least = self._least()
+        return any(each.possible_on(deployment) and self._count(each) == self._count(least[0]) for each in least)
+
+    def choose(self, deployment: Deployment) -> list[list[Fault]]:
         """Returns what a round plays: the fault that was played least, and others behind it and beside them."""
         possible = [each for each in self._least() if each.possible_on(deployment)]
         first = possible[0]

@@ -24,7 +24,7 @@ from tests.chaos.network import Network
 from tests.cluster import TestCluster
 from tests.integration.app import JWT_SECRET, SECRETS, until
 from tests.integration.events.back_end import SECRET
-from tests.integration.faults.clocked import ClockedRedis
+from tests.integration.faults.clocked import Clock, ClockedRedis
 from tests.integration.faults.world import start
 from tests.servers import MariaServer, RedisServer, Server, children, free_port, program
 
@@ -38,6 +38,8 @@ LINKS = {
     "events": "service to back end",
 }
 
+CLOCKED = "valkey"
+"""The kind of a deployment whose clocks can be set, which Debian's Redis does not stand."""
 CLUSTER = "cluster"
 """The kind of a deployment on a Redis Cluster."""
 
@@ -62,7 +64,7 @@ def own_mounts() -> bool:
 class Deployment:
     """Redis or Valkey, MariaDB, `emqx-im serve` with several workers, `emqx-im archive`, a broker, and a back end.
 
-    kind: `redis`; `valkey`, whose clock can be set; or `CLUSTER`, three masters with a replica each, which the service
+    kind: `redis`, `CLOCKED` or `CLUSTER`, three masters with a replica each, which the service
     reaches past the network, and where a replica has whatever was answered. disks: whether Redis and MariaDB have small
     disks that can be filled. short: whether the window is. settings: of the service, on top of what the campaign needs.
     """
@@ -88,6 +90,8 @@ class Deployment:
             self._redis = ClockedRedis(directory / "redis" / "data")
         self.maria = MariaServer(directory / "maria" / "server")
         self.database = f"chaos_{next(_databases)}"
+        self.clock = Clock(directory / "clock", cached=True) if kind == CLOCKED else None
+        """Of service and archiver."""
         self.broadcasts: set[Message] = set()
         """What earlier rounds sent to everybody."""
         http, public, mqtt, ws, api, events = (free_port() for _ in range(6))
@@ -123,6 +127,7 @@ class Deployment:
             "IM_EVENTS_URL": f"{self.url('events')}{PATH}",
             "IM_EVENTS_SECRET": SECRET,
             "IM_EVENTS": "message.stored,message.recalled,message.edited",
+            **(self.clock.settings if self.clock else {}),
             **settings,
         }
         broker = {

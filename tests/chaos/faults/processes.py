@@ -6,6 +6,7 @@ import resource
 import signal
 from pathlib import Path
 
+from tests.chaos.deployment import CLOCKED
 from tests.chaos.faults import fault
 from tests.chaos.scene import Scene
 from tests.integration.faults.world import start
@@ -58,6 +59,31 @@ async def service_restarted(scene: Scene) -> None:
 async def service_hangs(scene: Scene) -> None:
     """SIGSTOP for seconds to a minute: connections stay, and nobody answers."""
     await _hang(scene, scene.deployment.service)
+
+
+_MOST_STEP = 240
+"""Seconds. Back ends take no event whose signature is five minutes old, and tokens of users last ten."""
+
+
+async def _step(scene: Scene, seconds: int) -> None:
+    assert scene.deployment.clock is not None
+    scene.deployment.clock.set(seconds)
+    try:
+        await asyncio.sleep(scene.dice.uniform(2, 6))
+    finally:
+        scene.deployment.clock.set(0)
+
+
+@fault("service: clock set back", kind=CLOCKED)
+async def clock_back(scene: Scene) -> None:
+    """The clock of service and archiver steps back by up to four minutes, and right again."""
+    await _step(scene, -scene.dice.randint(5, _MOST_STEP))
+
+
+@fault("service: clock set ahead", kind=CLOCKED)
+async def clock_ahead(scene: Scene) -> None:
+    """The clock of service and archiver steps ahead by up to four minutes, and right again."""
+    await _step(scene, scene.dice.randint(5, _MOST_STEP))
 
 
 @fault("Redis: killed", single=True)

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import time
 
+from tests.chaos.deployment import CLOCKED
 from tests.chaos.faults import fault
 from tests.chaos.history import Loss
 from tests.chaos.scene import Scene
@@ -142,13 +143,13 @@ async def _step(scene: Scene, seconds: int) -> None:
     redis.set_clock(0)
 
 
-@fault("Redis: clock set back", single=True, kind="valkey")
+@fault("Redis: clock set back", single=True, kind=CLOCKED)
 async def clock_back(scene: Scene) -> None:
     """The clock of its host steps back by up to an hour, and right again; half the times with a kill -9 between."""
     await _step(scene, -scene.dice.randint(5, 3600))
 
 
-@fault("Redis: clock set ahead", single=True, kind="valkey")
+@fault("Redis: clock set ahead", single=True, kind=CLOCKED)
 async def clock_ahead(scene: Scene) -> None:
     """The clock of its host steps ahead by up to an hour, and right again; half the times with a kill -9 between."""
     await _step(scene, scene.dice.randint(5, 3600))
