@@ -91,7 +91,7 @@ class Deployment:
         self.maria = MariaServer(directory / "maria" / "server")
         self.database = f"chaos_{next(_databases)}"
         self.clock = Clock(directory / "clock", cached=True) if kind == CLOCKED else None
-        """Of service and archiver."""
+        """Service and archiver have it."""
         self.broadcasts: set[Message] = set()
         """What earlier rounds sent to everybody."""
         http, public, mqtt, ws, api, events = (free_port() for _ in range(6))

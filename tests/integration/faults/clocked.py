@@ -6,7 +6,7 @@ from tests.servers import RedisServer, ServerMissing, valkey_program
 
 
 class Clock:
-    """The clock of processes that run with libfaketime. What measures spans of time, the monotonic clock, stays true.
+    """The clock of processes that run with libfaketime. The monotonic clock, which measures spans of time, stays true.
 
     settings: the environment of such a process. cached: whether it looks only once a second how its clock is set, for
     processes that ask for the time all the while.
