@@ -26,8 +26,9 @@ export function overview(place) {
       rest.show({ now, findings: findings.filter((each) => !bad(each)) });
       if (!figures.place.isConnected) shown.replaceChildren(wrong.place, figures.place, rest.place);
     } catch (error) {
-      if (figures.place.isConnected) state.replaceChildren(badge(said(error), 'bad'));
-      else shown.replaceChildren(problem(error));
+      // That the service is away is said above every page.
+      if (!figures.place.isConnected) shown.replaceChildren(problem(error));
+      else if (error.code !== 'away') state.replaceChildren(badge(said(error), 'bad'));
     }
   }, 5);
 }

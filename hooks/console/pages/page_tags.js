@@ -82,7 +82,7 @@ export async function tag(place, name) {
     try {
       await refresh();
     } catch (error) {
-      redraw(summary, problem(error));
+      if (error.code !== 'away') redraw(summary, problem(error));
     }
   }, 2);
 }
