@@ -30,7 +30,7 @@ from hooks.dev.bans import BanList
 from hooks.dev.events import Columns, EventClient, EventMessage
 from hooks.dev.faults import Faults
 from hooks.dev.login import EmbeddedLogin
-from hooks.dev.outgoing import Outgoing
+from hooks.dev.packet_writer import PacketWriter
 from hooks.dev.packets import Connect, ConnectRefused, Ended, Will
 from hooks.dev.rate import Pace
 from hooks.dev.session import Session
@@ -48,7 +48,7 @@ _MAX_INCOMING = 16
 _STEP_DOWN_SECONDS = {"kicked": 5, "discarded": 5, "takenover": 15}
 
 
-class Broker(Protocol):
+class ServingBroker(Protocol):
     """The broker, as its connections use it."""
 
     @property
@@ -72,12 +72,12 @@ class Broker(Protocol):
 
 
 class Connection:
-    def __init__(self, broker: Broker, transport: Transport) -> None:
+    def __init__(self, broker: ServingBroker, transport: Transport) -> None:
         self._broker = broker
         self._transport = transport
         self._incoming: asyncio.Queue[Any] = asyncio.Queue()
         self._room = asyncio.Semaphore(_MAX_INCOMING)
-        self._outgoing = Outgoing(transport, self.end)
+        self._writer = PacketWriter(transport, self.end)
         self._end: str | None = None
         self._finished = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
@@ -89,7 +89,7 @@ class Connection:
     async def serve(self) -> None:
         """Returns when the connection is closed and everybody concerned has been told."""
         self._serving = asyncio.current_task()
-        writing = asyncio.create_task(self._outgoing.write())
+        writing = asyncio.create_task(self._writer.write())
         self._greeting = asyncio.create_task(packets.receive_connect(self._transport))
         try:
             connect = await self._greeted()
@@ -103,7 +103,7 @@ class Connection:
         except Exception:
             log.exception("connection_failed", peer=self._transport.peer)
         finally:
-            self._outgoing.close()
+            self._writer.close()
             await asyncio.wait({writing}, timeout=1)
             writing.cancel()
             await self._transport.close()
@@ -134,10 +134,10 @@ class Connection:
             await self._finished.wait()
 
     def send(self, data: bytes) -> None:
-        self._outgoing.send(data)
+        self._writer.send(data)
 
     def send_or_drop(self, data: bytes) -> None:
-        if not self._outgoing.send_if_room(data):
+        if not self._writer.send_if_room(data):
             log.warning("reads_too_slowly", clientid=self.client.clientid)
 
     async def _greeted(self) -> Connect:

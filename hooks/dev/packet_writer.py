@@ -12,7 +12,7 @@ _MAX_UNSENT_BYTES_QOS_0 = 8 * 1024 * 1024
 _MAX_WAITING = 10_000
 
 
-class Outgoing:
+class PacketWriter:
     """end: called with the reason why the connection has to end."""
 
     def __init__(self, transport: Transport, end: Callable[[str], None]) -> None:
