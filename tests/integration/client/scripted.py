@@ -1,6 +1,5 @@
 """The service that the conformance cases script: what it stores, tells, refuses and breaks is in their steps."""
 
-import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -12,6 +11,7 @@ from aiohttp import web
 
 from hooks.dev.rules import EvaluatedRules, parse
 from tests.integration.client.service import Answer, Service, key, serving
+from tests.integration.client.slow_pages import cutting, dripping
 
 COMMANDS = """
 SELECT
@@ -116,9 +116,9 @@ class Scripted(Service):
         """Makes an answer of what a case says of it: `status`, `text`, `json`, `headers`, or one of the words below."""
         match trouble:
             case {"cut": int(longest)}:
-                return self._cutting(longest)
+                return cutting(self, longest)
             case {"drip": float() | int() as pause}:
-                return self._dripping(float(pause))
+                return dripping(self, float(pause))
             case {"page": dict(fields)}:
                 return self._page(fields)
             case {"endless": True}:
@@ -129,38 +129,6 @@ class Scripted(Service):
 
         async def answer(request: web.Request) -> web.Response:
             return web.Response(status=trouble["status"], text=text, content_type=kind, headers=headers)
-
-        return answer
-
-    def _cutting(self, longest: int) -> Answer:
-        """Cuts a page where more messages are asked for than the way carries."""
-
-        async def answer(request: web.Request) -> web.StreamResponse:
-            page = self.page_for(request)
-            assert isinstance(page.body, bytes)
-            if int(request.query["limit"]) <= longest:
-                return page
-            response = web.StreamResponse(headers={"Content-Length": str(len(page.body))})
-            await response.prepare(request)
-            await response.write(page.body[: len(page.body) // 2])
-            assert request.transport is not None
-            request.transport.close()
-            return response
-
-        return answer
-
-    def _dripping(self, pause: float) -> Answer:
-        """Gives the page a few bytes at a time."""
-
-        async def answer(request: web.Request) -> web.StreamResponse:
-            content = self.page_for(request).body
-            assert isinstance(content, bytes)
-            response = web.StreamResponse(headers={"Content-Length": str(len(content))})
-            await response.prepare(request)
-            for start in range(0, len(content), 100):
-                await response.write(content[start : start + 100])
-                await asyncio.sleep(pause)
-            return response
 
         return answer
 

@@ -1,47 +1,11 @@
 """Links that are slow, or cut what is long: pages come through all the same."""
 
-import asyncio
-
 import pytest
-from aiohttp import web
 
 from emqx_im_client import Recovered, Trouble, pull
 from tests.integration.client.conftest import device, received, told, until
-from tests.integration.client.service import Answer, Service
-
-
-def dripping(service: Service, pause: float) -> Answer:
-    """Returns the page that is asked for, a few bytes at a time."""
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        content = service.page_for(request).body
-        assert isinstance(content, bytes)
-        response = web.StreamResponse(headers={"Content-Length": str(len(content))})
-        await response.prepare(request)
-        for start in range(0, len(content), 100):
-            await response.write(content[start : start + 100])
-            await asyncio.sleep(pause)
-        return response
-
-    return answer
-
-
-def cutting(service: Service, longest: int) -> Answer:
-    """Returns the page that is asked for, cut where more messages are asked for than the way carries."""
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        page = service.page_for(request)
-        assert isinstance(page.body, bytes)
-        if int(request.query["limit"]) <= longest:
-            return page
-        response = web.StreamResponse(headers={"Content-Length": str(len(page.body))})
-        await response.prepare(request)
-        await response.write(page.body[: len(page.body) // 2])
-        assert request.transport is not None
-        request.transport.close()
-        return response
-
-    return answer
+from tests.integration.client.service import Service
+from tests.integration.client.slow_pages import cutting, dripping
 
 
 async def test_a_page_may_take_any_time_while_it_comes(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
