@@ -153,6 +153,8 @@ class Inbox:
                 return item.event
             if item.reset:
                 self.kept.forget_states()
+                # What is restored comes again, and may be more than is remembered.
+                self._state.saved.given = max(self._state.saved.given, self._state.saved.position.cursor)
             if item.position is not None:
                 self._state.saved.position = item.position
                 self._save()
@@ -218,7 +220,7 @@ class Inbox:
             case _:
                 return False
         if said is None:
-            return False
+            return message.mid is not None and message.mid <= self._state.saved.given
         if message.mid is None or said == "":
             return True
         self.remember(message, stored=True)
