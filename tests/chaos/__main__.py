@@ -7,6 +7,7 @@ then several deployments go on side by side. With --scratch nothing is written.
 
 import argparse
 import logging
+import os
 import random
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tests.chaos.deployment import own_mounts
 from tests.chaos.faults import faults
 from tests.chaos.page import write_page
 from tests.chaos.results import Kept, Results
+from tests.servers import die_with_parent
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -42,6 +44,8 @@ def main(arguments: list[str]) -> int:
     print(f"--seed {asked.seed}", flush=True)
     # Libraries of clients report every connection that breaks, which is what happens here.
     logging.disable()
+    # What is installed has bytecode. Without it each start of a process takes seconds of a core.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     ends = time.monotonic() + asked.seconds
     data = DOCS / "reliability.json"
     only = chosen(asked.faults)
@@ -68,9 +72,11 @@ def main(arguments: list[str]) -> int:
 
 
 def _lane(asked: argparse.Namespace, number: int, ends: float) -> subprocess.Popen[bytes]:
-    """Starts a session of its own beside the others."""
+    """Starts a session of its own beside the others, which ends with this one."""
     options = ["--lane", f"--seed={asked.seed}.{number}", f"--seconds={ends - time.monotonic():.0f}"]
-    return subprocess.Popen([sys.executable, "-m", "tests.chaos", *options, "--", *asked.faults])
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.chaos", *options, "--", *asked.faults], preexec_fn=die_with_parent
+    )
 
 
 def _ended(lane: subprocess.Popen[bytes]) -> int:
