@@ -82,9 +82,11 @@ def serving(directory: Path, redis: RedisServer, workers: int = 1, /, **settings
         "IM_JWT_SECRET": JWT_SECRET,
         "IM_SECRET": "bench-secret",
         "IM_LOG_LEVEL": "error",
-        # A few senders stand for very many.
+        # A few users stand for very many.
         "IM_SEND_BYTES": str(2**50),
         "IM_SEND_RATE": str(2**40),
+        "IM_PULL_RATE": str(2**40),
+        "IM_OPEN_PULLS": str(2**20),
         **settings,
     }
     command = [sys.executable, "-m", "hooks.cli", "serve", "--workers", str(workers)]
@@ -103,13 +105,12 @@ def archive_away() -> str:
 
 
 def unarchived(stack: contextlib.ExitStack, directory: Path, workers: int = 1) -> tuple[RedisServer, Serving]:
-    """Returns a Redis and a service on it that end with the stack; its archive is away, and pulls are not limited."""
+    """Returns a Redis and a service on it that end with the stack; its archive is away."""
     redis = RedisServer(directory / "redis", program("redis-server"))
     redis.start()
     stack.callback(redis.stop)
     begin(redis)
-    settings = {"IM_ARCHIVE_URL": archive_away(), "IM_PULL_RATE": "1000000"}
-    return redis, stack.enter_context(serving(directory, redis, workers, **settings))
+    return redis, stack.enter_context(serving(directory, redis, workers, IM_ARCHIVE_URL=archive_away()))
 
 
 @contextlib.contextmanager
