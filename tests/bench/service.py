@@ -16,6 +16,7 @@ from typing import NamedTuple
 from redis import Redis
 
 from store.redis import keys
+from store.redis.lua_source import FOLDER, LuaSource
 from tests.bench.usage import listeners
 from tests.servers import RedisServer, die_with_parent, free_port, program
 
@@ -50,9 +51,15 @@ def process(arguments: list[str], port: int, environment: dict[str, str] | None 
 
 
 def begin(redis: RedisServer) -> None:
-    """A store that is in use: a service takes it as it is, though its archive is away."""
+    """A store that is in use: a service takes it as it is, though its archive is away.
+
+    Redis has all scripts: what they take is its own, however many users there are.
+    """
     redis_client = Redis.from_url(redis.url)
     redis_client.mset({keys.EPOCH: "bench", keys.WINDOW: 7 * 86_400_000_000})
+    for file in FOLDER.iterdir():
+        if file.is_file():
+            redis_client.script_load(LuaSource(file.name.removesuffix(".lua")).text)
     redis_client.close()
 
 
