@@ -65,13 +65,12 @@ class EventDelivery:
         await worker.every(_KEEP_SECONDS, self.keep)
 
     async def keep(self) -> None:
-        """Keeps the lease, or takes it; and looks whether what waited was lost with Redis."""
+        """Keeps the lease, or takes it. Who has it counts what was lost with Redis since this process looked last: with
+        Redis goes the lease, too, and any process may take the new one.
+        """
         if not self._leads:
-            self._known = None
             self._ahead = {USERS: [], OTHERS: []}
             self._leads = await self._lease.take()
-            if not self._leads:
-                return
         else:
             try:
                 await self._lease.keep()
@@ -79,7 +78,7 @@ class EventDelivery:
                 self._leads = False
                 raise
         counts = await self._queues.counts()
-        if self._known is not None and (lost := counts.lost_since(self._known)):
+        if self._leads and self._known is not None and (lost := counts.lost_since(self._known)):
             log.error("events_lost", events=lost, reason="Redis was emptied, or restored to an older state")
             await self._queues.count_lost(lost)
         self._known = counts

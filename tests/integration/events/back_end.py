@@ -17,7 +17,8 @@ SECRET = "whsec_" + "c2VjcmV0IG9mIHRoZSB0ZXN0cyBvZiBldmVudHM="
 class BackEnd:
     """events: those it has taken, in the order they came. status: its answer; 0: none, until `gone` is set.
 
-    before: statuses of the next requests. dies: whether it takes the next batch, and breaks the connection.
+    before: statuses of the next requests. ready: it answers nothing while this is clear. dies: whether it takes the
+    next batch, and breaks the connection.
     """
 
     def __init__(self) -> None:
@@ -25,6 +26,8 @@ class BackEnd:
         self.before: list[int] = []
         self.dies = False
         self.gone = asyncio.Event()
+        self.ready = asyncio.Event()
+        self.ready.set()
         self.events: list[dict[str, Any]] = []
         self.requests: list[tuple[str, int]] = []
         self.url = ""
@@ -37,6 +40,7 @@ class BackEnd:
         assert len(events) <= 100
         assert len(raw) <= 1024 * 1024 + 100
         self.requests.append((request.headers["webhook-id"], len(events)))
+        await self.ready.wait()
         status = self.before.pop(0) if self.before else self.status
         if status == 0:
             await self.gone.wait()
@@ -66,3 +70,4 @@ async def running_back_end() -> AsyncIterator[BackEnd]:
             yield end
         finally:
             end.gone.set()
+            end.ready.set()
