@@ -65,8 +65,8 @@ class EventDelivery:
         await worker.every(_KEEP_SECONDS, self.keep)
 
     async def keep(self) -> None:
-        """Keeps the lease, or takes it. Who has it counts what was lost with Redis since this process looked last: with
-        Redis goes the lease, too, and any process may take the new one.
+        """Keeps the lease, or takes it. The process that has it counts what was lost with Redis since it looked last:
+        with Redis goes the lease, too, and any process may take the new one.
         """
         if not self._leads:
             self._ahead = {USERS: [], OTHERS: []}

@@ -130,7 +130,7 @@ class Events(RuleBasedStateMachine):
         self.redis, self.writing = connect(self.server.url), connect(self.server.url, single=True)
         await self.redis.flushall()
         asked = WantedEvents(EventKind, 2**24)
-        self.archive = open_archive("sqlite:///:memory:")
+        self.archive = open_archive(f"sqlite:///{tempfile.mkdtemp(dir=self.directory)}/archive.db")
         await self.archive.migrate()
         outbox = Outbox(self.redis)
         self.archiver = Archiver(outbox, handlers(self.archive), DeadLetters(self.redis))
