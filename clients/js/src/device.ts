@@ -180,11 +180,7 @@ export class Device extends Commands implements AsyncIterable<DeviceEvent> {
 
   /** Returns how many messages of others each conversation has above the user's read mark. */
   async unread(): Promise<Map<string, number>> {
-    const counts = new Map<string, number>();
-    const records = await this.#options.storage.read('u/', 'u/\uffff');
-    const names = records.map(([key]) => key.slice(2, key.indexOf('\n')));
-    for (const name of [...names, ...this.#reader.claims()]) counts.set(name, (counts.get(name) ?? 0) + 1);
-    return counts;
+    return this.#book.unread(this.#reader.claims());
   }
 
   /** Returns read marks, settings and blocks, the newest of each. */

@@ -97,7 +97,9 @@ export class Listener implements Pulled {
       // One that cannot be kept comes by the next pull.
       if (isState(body)) book.takeState(body as unknown as State).then(() => this.tell(), () => pulling.ask());
     } else if (type !== 'im.sync') return false;
-    if (type !== 'im.unsubscribe' && isInteger(body['head'])) pulling.askUpTo(body['head']);
+    // What another device has read came live, perhaps, and is unread here until it is pulled.
+    const head = type === 'im.state' && !body['by'] ? body['mid'] : body['head'];
+    if (type !== 'im.unsubscribe' && isInteger(head)) pulling.askUpTo(head);
     return true;
   }
 

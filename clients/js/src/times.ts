@@ -16,6 +16,8 @@ export const times = {
   maxRetryAfter: 300_000,
   /** After the first pull of a connection: what was routed just before the SUBACK is stored by then. */
   pullAgain: 2_000,
+  /** How long live messages wait for a pull that fails: what it brings is earlier. */
+  hold: 10_000,
   /** Between pulls that nothing asked for. */
   pullEvery: [240_000, 360_000] as [number, number],
   /** At most until a pull that a hint of anybody's asks for: many devices hear the same hint. */

@@ -51,6 +51,7 @@ TIMES: dict[str, list[tuple[Any, str]]] = {
     "silence": [(pull, "SILENCE")],
     "maxRetryAfter": [(pull, "MAX_RETRY_AFTER")],
     "pullAgain": [(pulling, "AGAIN_AFTER")],
+    "hold": [(pulling, "HOLD")],
     "pullEvery": [(pulling, "PULL_EVERY")],
     "hint": [(pulling, "HINT")],
     "subscribe": [(subscriptions, "SECONDS")],
@@ -133,7 +134,9 @@ class Adapter:
         return await getattr(self._open[device][0], method)(*args)
 
     async def group(self, device: str, gid: int, method: str, args: list[Any]) -> Any:
-        return await getattr(self._open[device][0].group(gid), method)(*args)
+        """An object at the end are the arguments that have names."""
+        named = args.pop() if args and isinstance(args[-1], dict) else {}
+        return await getattr(self._open[device][0].group(gid), method)(*args, **named)
 
     async def flood(self, device: str, to: str, count: int) -> None:
         """Sends so many messages, one after the other."""

@@ -4,26 +4,11 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.resources import files
 from typing import Any
 
 from aiohttp import web
 
-from hooks.dev.rules import EvaluatedRules, parse
-from tests.integration.client.service import Answer, Service, key, serving
-from tests.integration.client.slow_pages import cutting, dripping
-
-COMMANDS = """
-SELECT
-  'group' AS hook,
-  event, node, timestamp, id, clientid, username, is_null(username) AS rest,
-  topic, qos, base64_encode(payload) AS payload_b64, publish_received_at
-FROM
-  "single/+/+", "business/+/read"
-WHERE
-  qos > 0 AND is_not_null(username)
-"""
-"""The columns that the project's rules select of commands about conversations."""
+from tests.integration.client.service import Service, key, serving
 
 
 class Scripted(Service):
@@ -41,12 +26,6 @@ class Scripted(Service):
         self.truncated = False
         self.lost_acks = 0
         self.members: dict[str, list[str]] = {}
-
-    def rules(self) -> EvaluatedRules:
-        rules = super().rules()
-        if any('"single/+/+"' in file.read_text() for file in (files("hooks") / "rules").iterdir() if file.is_file()):
-            return rules
-        return EvaluatedRules((*rules.rules, parse("commands.sql", COMMANDS)))
 
     def put(self, uid: str, entry: dict[str, Any]) -> int:
         """Stores an entry of the pull as it is, at the next place."""
@@ -111,40 +90,6 @@ class Scripted(Service):
             for uid in self.members.get(topic, []):
                 self.timelines.setdefault(uid, []).append(self.timelines[topic][-1])
         self.tell(sender, "im.ack", {"id": message["id"], "mid": mid})
-
-    def trouble_named(self, trouble: dict[str, Any]) -> Answer:
-        """Makes an answer of what a case says of it: `status`, `text`, `json`, `headers`, or one of the words below."""
-        match trouble:
-            case {"cut": int(longest)}:
-                return cutting(self, longest)
-            case {"drip": float() | int() as pause}:
-                return dripping(self, float(pause))
-            case {"page": dict(fields)}:
-                return self._page(fields)
-            case {"endless": True}:
-                return self._endless
-        text = json.dumps(trouble["json"]) if "json" in trouble else trouble.get("text", "")
-        kind = "application/json" if "json" in trouble else "text/html"
-        headers = {name: str(value) for name, value in trouble.get("headers", {}).items()}
-
-        async def answer(request: web.Request) -> web.Response:
-            return web.Response(status=trouble["status"], text=text, content_type=kind, headers=headers)
-
-        return answer
-
-    def _page(self, fields: dict[str, Any]) -> Answer:
-        """Answers the page with some fields changed."""
-
-        async def answer(request: web.Request) -> web.Response:
-            return web.json_response(self.answer_for(request) | fields)
-
-        return answer
-
-    async def _endless(self, request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        await response.prepare(request)
-        while True:
-            await response.write(b" " * 1_000_000)
 
 
 @asynccontextmanager

@@ -19,7 +19,8 @@ from emqx_im_client import (
     health,
 )
 from tests.integration.client.conftest import device, received, told, until
-from tests.integration.client.service import Answer, Service, token
+from tests.integration.client.pulls import Answer
+from tests.integration.client.service import Service, token
 
 
 def says(status: int, body: str, kind: str = "text/html", **headers: str) -> Answer:
