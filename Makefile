@@ -47,6 +47,7 @@ bench: measuring install ## the benchmarks, half an hour, written to docs/benchm
 	$(VENV)/bin/python -m tests.bench $(ARGS)
 
 screenshots: servers install ## docs/console: each page of the console at three widths
+	@.ci/need fonts
 	$(VENV)/bin/python -m tests.console_screenshots
 
 docs: install ## compares docs/ with the code

@@ -1,4 +1,4 @@
-"""What kinds of values settings have, and how they are checked."""
+"""Defines the kinds of values that settings have, and how they are checked."""
 
 from base64 import b64decode
 from binascii import Error as Base64Error

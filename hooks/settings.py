@@ -257,7 +257,7 @@ class LogSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the service takes: every concern. Raises SettingsError if they do not fit together."""
+    """Loads every concern, for the service. Raises SettingsError if they do not fit together."""
 
     http: HttpSettings
     redis: RedisSettings

@@ -17,12 +17,12 @@ FIRST_LEVELS = frozenset(["single", "group", "business", "send", "im"])
 """The first levels of all topics that mean something."""
 
 TAG_CHANNELS = "tag_"
-"""What the names of tags' channels begin with; the tag follows."""
+"""The start of the names of tags' channels; the tag follows."""
 
 _TAG_AT = len(TAG_CHANNELS)
 
 INBOX_CONVERSATIONS = "single/"
-"""What the names of inboxes' conversations begin with; the uid follows. No other conversation's name begins so."""
+"""The start of the names of inboxes' conversations; the uid follows. No other conversation's name starts so."""
 
 _GLOBAL = "global"
 _GROUP_CHANNELS = "group:"
@@ -107,7 +107,7 @@ class Tag:
 
 
 Channel = Group | Global | Tag
-"""What many read."""
+"""An address whose messages many users read."""
 
 Address = Inbox | Channel
 
@@ -115,7 +115,7 @@ GLOBAL = Global()
 
 
 class CommandTopic(NamedTuple):
-    """What a user asks of an address."""
+    """A user's command to an address."""
 
     address: Address
     verb: str

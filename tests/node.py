@@ -22,7 +22,7 @@ def node() -> str:
 
 @functools.cache
 def javascript() -> Path:
-    """Returns the folder of the client. It is installed and built once, whoever of the tests' processes comes first."""
+    """Returns the folder of the client. The first of the tests' processes that asks installs and builds it."""
     with (CLIENT / ".tests.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (CLIENT / "node_modules" / ".package-lock.json").exists():

@@ -13,9 +13,10 @@ const compiler = join(dirname(createRequire(import.meta.url).resolve('typescript
 // Names that only the modules themselves use: of nothing that is kept, sent, or for applications.
 const INTERNAL = new RegExp(
   `^(${[
-    'acknowledged|answeredAt|arrived|askUpTo|deleteAll|doubts|hurry|isOpen|isSet|keepConnected|keepOnly|keepPulling|keepSending',
-    'keepSubscribing|loadUnsent|maxRetryAfter|nextTime|onOutcome|pullAgain|pullEvery|pulledUpTo|puller|retryAfter',
-    'subscribeAgain|subscribeAnew|subscriptions|takeState|unsent|wiring|writesWait',
+    'accepted|acknowledged|answeredAt|arrived|askUpTo|claims|deleteAll|doubts|goodbye|hint|hurry|idle|isOpen|isSet|keepConnected',
+    'keepOnly|keepPulling|keepSending|keepSubscribing|learn|loadUnsent|maxRetryAfter|nextTime|offer|onOutcome|pullAgain|pullEvery',
+    'pulledUpTo|puller|retryAfter|sends|silence|steady|subscribeAgain|subscribeAnew|subscriptions|takeState|unsent|wiring|works',
+    'writesWait',
   ].join('|')})$`,
 );
 

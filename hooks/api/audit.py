@@ -14,11 +14,12 @@ from store.addresses import Address, Global, Tag, parse
 from store.archive.tables.operators import AuditRow
 from store.errors import StoreError
 from store.operations.audit import Audit, AuditedCall
+from store.record import Message
 
 PUBLISH = "POST /admin/publish"
 _BY_BACK_ENDS = ("/admin/groups", "/admin/groups/{gid}/members", "/admin/tags/{tag}/users")
 _PREVIEW, _REPLACE = "POST /admin/tags/{tag}/preview", "PUT /admin/tags/{tag}/users"
-"""What takes a file, which may be long; the first changes nothing."""
+"""Paths that take a file, which may be long; the first changes nothing."""
 _MAX_BODY, _MAX_VALUE, _MAX_VALUES = 2048, 160, 10
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -27,8 +28,8 @@ log = structlog.get_logger(__name__)
 
 
 class AuditApi:
-    """What back ends do all day with the token alone is not noted, or the list would grow with their users: messages
-    to users and groups, holders of tags, new groups and their members."""
+    """Leaves out what back ends do all day with the token alone, or the list would grow with their users: messages to
+    users and groups, holders of tags, new groups and their members."""
 
     def __init__(self, audit: Audit) -> None:
         self._audit = audit
@@ -47,7 +48,8 @@ class AuditApi:
         return answer({"sent": [await self._sent(row) for row in await self._audit.page(after, limit, PUBLISH)]})
 
     async def _sent(self, row: AuditRow) -> dict[str, Any]:
-        """Returns a message as it is now: its text is kept with the message alone, so that a recall takes it away."""
+        """Returns a message as it is now: the text of a stored one is kept with the message alone, so that a recall
+        takes it away."""
         detail = orjson.loads(row.detail)
         given, mid = detail.get("given") or {}, (detail.get("answer") or {}).get("mid")
         to = parse(str(given.get("topic")))
@@ -57,7 +59,7 @@ class AuditApi:
             **{"id": row.id, "at": row.id // 1000, "name": row.name, "status": row.status},
             **{name: given.get(name) for name in ("topic", "qos", "type")},
             **{"mid": mid, "recalled": recalled},
-            "body": None if stored is None or recalled else (_object(stored.payload) or {}).get("body"),
+            "body": given.get("body") if stored is None else _body(stored),
         }
 
     async def noted(self, request: web.Request, caller: Caller, handler: Handler) -> web.StreamResponse:
@@ -66,7 +68,9 @@ class AuditApi:
         name = f"{request.method} {resource.canonical if resource else ''}"
         if name == _PREVIEW:
             return await handler(request)
-        body = None if name == _REPLACE else _short(_object(await request.read()))
+        given = None if name == _REPLACE else _object(await request.read())
+        # What is live only is not stored as a message, so its text is kept here: no recall has to take it away.
+        body = _short(given, text=name == PUBLISH and given is not None and given.get("qos") == 0)
         status, answered = 500, None
         try:
             response = await handler(request)
@@ -91,11 +95,17 @@ class AuditApi:
             log.warning("operator_call_not_stored", call=path, error=str(error))
 
 
-def _short(found: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Returns what is kept of an object: no text of messages, and of a long one what is short in it."""
+def _body(stored: Message) -> Any:
+    """Returns None for one that was recalled."""
+    return None if stored.recalled_by else (_object(stored.payload) or {}).get("body")
+
+
+def _short(found: dict[str, Any] | None, *, text: bool = False) -> dict[str, Any] | None:
+    """Returns what is kept of an object: of a long one what is short in it, and the text of a message only if asked
+    for."""
     if found is None:
         return None
-    kept = {name: value for name, value in found.items() if name != "body"}
+    kept = {name: value for name, value in found.items() if text or name != "body"}
     if len(orjson.dumps(kept)) <= _MAX_BODY:
         return kept
     short = {name: value for name, value in kept.items() if len(orjson.dumps(value)) <= _MAX_VALUE}

@@ -5,10 +5,11 @@ from typing import Any
 
 from aiohttp import web
 
-from hooks.api.arguments import answer, named, page
+from hooks.api.arguments import answer, integer, named, page
 from hooks.errors import Problem
 from hooks.webhook.dispatcher import Webhook
-from store.operations.dead_letters import DeadLetters
+from store.addresses import MAX_ID
+from store.operations.dead_letters import DeadLetters, LetterKind
 
 
 class DeadLettersApi:
@@ -27,7 +28,7 @@ class DeadLettersApi:
 
     async def list(self, request: web.Request) -> web.Response:
         after, limit = page(request)
-        return answer({"deadletters": await self._dead_letters.find(after, limit, *_kind(request))})
+        return answer({"deadletters": await self._dead_letters.find(after, limit, _kind(request))})
 
     async def replay(self, request: web.Request) -> web.Response:
         """Handles the letter's body again. If that succeeds the letter is deleted; otherwise the answer says what
@@ -43,7 +44,7 @@ class DeadLettersApi:
         """Replays a page of letters of a kind; returns how many succeeded, how many are still refused, and the last
         one."""
         after, limit = page(request)
-        letters = await self._dead_letters.find(after, limit, *_kind(request))
+        letters = await self._dead_letters.find(after, limit, _kind(request))
         replayed = 0
         for letter in letters:
             try:
@@ -59,7 +60,7 @@ class DeadLettersApi:
     async def drop_all(self, request: web.Request) -> web.Response:
         """Deletes a page of letters of a kind; returns how many, and the last one."""
         after, limit = page(request)
-        letters = await self._dead_letters.find(after, limit, *_kind(request))
+        letters = await self._dead_letters.find(after, limit, _kind(request))
         dropped = sum([await self._dead_letters.drop(letter["n"]) for letter in letters])
         return answer({"deleted": dropped, "last": letters[-1]["n"] if letters else None})
 
@@ -77,6 +78,9 @@ class DeadLettersApi:
         return web.Response(status=204)
 
 
-def _kind(request: web.Request) -> tuple[str, str]:
-    """Returns the reason and the sender that are asked for; "" for any."""
-    return request.query.get("reason", ""), request.query.get("sender", "")
+def _kind(request: web.Request) -> LetterKind:
+    """Returns what is asked for: of a reason or a sender, and between two times. Raises Problem `bad_argument`."""
+    return LetterKind(
+        *(request.query.get("reason", ""), request.query.get("sender", "")),
+        *(integer(request, "since", 0, 0, MAX_ID), integer(request, "until", MAX_ID, 0, MAX_ID)),
+    )

@@ -15,7 +15,7 @@ from hooks.messaging.notices import new_id
 from store.addresses import MAX_ID, Inbox, parse
 from store.errors import ChannelRefused
 from store.groups.groups import OPERATOR, Changed, GroupInfo, Groups
-from store.groups.moderation import Moderators
+from store.groups.moderation import MAX_NAME, Moderators
 from store.operations.listing import Listing
 
 CHANGES = ("update", "transfer", "admin", "mute", "mode")
@@ -40,9 +40,12 @@ class GroupsApi:
         ]
 
     async def page(self, request: web.Request) -> web.Response:
-        """Returns a page of groups, in the order of their gids."""
+        """Returns a page of groups, in the order of their gids: of all, or of those with `name` in their names."""
         after, limit = page(request)
-        found = [await self._groups.info(row.gid) for row in await self._listing.groups(after, limit)]
+        name = request.query.get("name", "").strip()
+        if len(name) > MAX_NAME:
+            raise Problem("bad_argument", f"`name` is longer than {MAX_NAME} characters")
+        found = [await self._groups.info(row.gid) for row in await self._listing.groups(after, limit, name)]
         return answer({"groups": [_brief(group) for group in found if group is not None]})
 
     async def create(self, request: web.Request) -> web.Response:
@@ -104,6 +107,7 @@ class GroupsApi:
         group, moderation = await self._found(gid), await self._moderators.of(gid)
         return {
             **_brief(group),
+            "member_limit": self._groups.limits.members(group.mode),
             "admins": [str(admin) for admin in moderation.admins],
             "notice": moderation.notice,
             "muted_until": moderation.muted_until if moderation.muted_until > time.time() * 1000 else None,

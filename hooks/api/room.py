@@ -11,7 +11,7 @@ from hooks.errors import Problem
 from store.timelines.pull import MAX_BYTES
 
 PAGE_BYTES = 2 * MAX_BYTES
-"""What the largest page takes: itself, and once more in the buffer of its connection."""
+"""The memory of the largest page: itself, and once more in the buffer of its connection."""
 
 
 class Room:
@@ -21,7 +21,7 @@ class Room:
         self._max_of_user = max_of_user
         self._free = max_bytes
         self._spare = max_bytes
-        """What unread answers leave: free but for the pages that are being built."""
+        """Memory that unread answers leave: free but for the pages that are being built."""
         self._open: dict[int, int] = {}
         self._line: deque[asyncio.Future[None]] = deque()
 

@@ -14,24 +14,8 @@ from rich.console import Console
 from hooks.cli.rules import management
 from hooks.cli.token import checked_uid, mint
 from hooks.dev.directory import DEFAULT_DIRECTORY, Running, find_running
-from hooks.doctor import (
-    CheckState,
-    Finding,
-    around,
-    broker,
-    clock,
-    denials,
-    events,
-    fail,
-    service,
-    skipped,
-    stores,
-)
-from hooks.doctor import (
-    security_checks as holes,
-)
+from hooks.doctor import CheckState, Finding, emqx, events, service, skipped, stores
 from hooks.doctor.probe import PROBE, probe
-from hooks.emqx.rest import BrokerAway, BrokerRefused
 from hooks.emqx.rules.render import HOOK_URL_MISSING, Parameters, Rules
 from hooks.mqtt_address import mqtt_address
 from hooks.setting_sources import SettingsError
@@ -126,7 +110,8 @@ def _embedded(running: Running, url: str, mqtt: str) -> _Target:
 
 async def _examine(target: _Target, rules: Rules, uid: int | None, token: str) -> list[Finding]:
     with console.status("checking EMQX") if console.is_terminal else contextlib.nullcontext():
-        found = await _broker(target, rules)
+        async with management(target.broker) as api:
+            found = await emqx.examine(api, rules)
         found += await service.webhook(target.url, target.hooks.hook_token, trusted_send=target.broker.trusted_send)
         if target.stores is None:
             found.append(skipped(stores.REDIS, "belongs to emqx-im dev, like the archive; the service reports on both"))
@@ -136,33 +121,6 @@ async def _examine(target: _Target, rules: Rules, uid: int | None, token: str) -
             found += await stores.archive(archive_url)
             found += await events.events(target.events, redis.redis_url, redis.shards)
         return found + await _probe(target, uid, token)
-
-
-async def _broker(target: _Target, rules: Rules) -> list[Finding]:
-    async with management(target.broker) as api:
-        nodes, found = await broker.nodes(api)
-        if not nodes:
-            return found
-        try:
-            found += await broker.license_needed(api, nodes)
-            found += await holes.against_the_files(api, rules)
-            found += await holes.authentication(api)
-            found += await holes.authorization(api)
-            found += await holes.sending(api, rules)
-            found += await around.examine(api)
-            found += await denials.kept_denials(api)
-            found += await broker.actions(api, rules)
-        except (BrokerAway, BrokerRefused) as error:
-            found.append(
-                fail(
-                    broker.EMQX,
-                    f"REST API fails: {error}",
-                    "use an API key with the role administrator, and see EMQX's log",
-                )
-            )
-        if api.offset is not None:
-            found.append(clock(broker.EMQX, api.offset, precision=1.0))
-    return found
 
 
 async def _probe(target: _Target, uid: int | None, token: str) -> list[Finding]:

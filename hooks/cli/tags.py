@@ -38,7 +38,7 @@ class HolderSource(StrEnum):
 
 
 class Users(NamedTuple):
-    """What a file says. uids: in its order, each once. wrong: line number and what is wrong with it."""
+    """The uids of a file. uids: in its order, each once. wrong: line number and what is wrong with it."""
 
     uids: Sequence[int]
     wrong: Sequence[tuple[int, str]]

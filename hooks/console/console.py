@@ -27,6 +27,7 @@ _KINDS = {
     "js": "text/javascript",
     "json": "application/json",
     "svg": "image/svg+xml",
+    "md": "text/markdown",
 }
 _POLICY = "; ".join(
     (
@@ -125,7 +126,7 @@ class Console:
         )
 
     async def login(self, request: web.Request) -> web.Response:
-        """Begins a session for whoever presents a token, or a link's code that was not used yet."""
+        """Begins a session for an operator with a token, or with a link's code that was not used yet."""
         same_origin(request)
         given = await fields(request)
         name, token, once = (given.get(each, "") for each in ("name", "token", "once"))

@@ -18,7 +18,7 @@ class Banned(NamedTuple):
 
 
 class BanList:
-    """What EMQX asks before it authenticates a client."""
+    """The list of banned clients, which EMQX asks before it authenticates one."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], Banned] = {}

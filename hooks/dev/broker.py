@@ -139,9 +139,8 @@ class EmbeddedBroker:
         session = self.sessions[client.clientid] = Session(client)
         return session, False
 
-    def release_session(self, connection: Connection, reason: str) -> None:
-        """Ends a connection. A kept session waits for its client, as long as in EMQX."""
-        session = connection.session
+    def release_session(self, session: Session, reason: str) -> None:
+        """Takes a session from its connection. A kept session waits for its client, as long as in EMQX."""
         session.connection = None
         if reason in _TAKEN_OVER:
             return

@@ -4,7 +4,8 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
 
 import structlog
 from amqtt.mqtt import (
@@ -24,41 +25,59 @@ from amqtt.mqtt import (
 )
 
 from hooks.dev import events, packets
-from hooks.dev.authorization import Permissions, Question
-from hooks.dev.events import EventClient, EventMessage
+from hooks.dev.authorization import Authorizer, Permissions, Question
+from hooks.dev.bans import BanList
+from hooks.dev.events import Columns, EventClient, EventMessage
+from hooks.dev.faults import Faults
+from hooks.dev.login import EmbeddedLogin
+from hooks.dev.packet_writer import PacketWriter
 from hooks.dev.packets import Connect, ConnectRefused, Ended, Will
 from hooks.dev.rate import Pace
 from hooks.dev.session import Session
 from hooks.dev.topics import valid_filter, valid_name
 from hooks.dev.transport import Transport
 
-if TYPE_CHECKING:
-    from hooks.dev.broker import EmbeddedBroker
-
 log = structlog.get_logger(__name__)
 
 CONNECT_SECONDS = 15
-SEND_SECONDS = 15
-"""A client that reads nothing for this long is gone."""
 KILLED = "killed"
 MAX_QOS = 1
 _REFUSED_FILTERS = ("$share/", "$queue/", "$exclusive/")
 _NOT_GRANTED = 0x80
 _MAX_INCOMING = 16
 _STEP_DOWN_SECONDS = {"kicked": 5, "discarded": 5, "takenover": 15}
-_MAX_OUTGOING_QOS_0 = 1000
-_MAX_UNSENT_BYTES_QOS_0 = 8 * 1024 * 1024
-_MAX_OUTGOING = 10_000
+
+
+class ServingBroker(Protocol):
+    """The broker, as its connections use it."""
+
+    @property
+    def authorizer(self) -> Authorizer: ...
+    @property
+    def bans(self) -> BanList: ...
+    @property
+    def bytes_rate(self) -> int | None: ...
+    @property
+    def faults(self) -> Faults: ...
+    @property
+    def login(self) -> EmbeddedLogin: ...
+
+    def emit(self, columns: Columns) -> None: ...
+    def publish(self, message: EventMessage) -> int: ...
+    def subscribe(self, session: Session, pattern: str, qos: int) -> int: ...
+    def unsubscribe(self, session: Session, pattern: str) -> None: ...
+    def opening(self, clientid: str) -> AbstractAsyncContextManager[object]: ...
+    async def open_session(self, client: EventClient) -> tuple[Session, bool]: ...
+    def release_session(self, session: Session, reason: str) -> None: ...
 
 
 class Connection:
-    def __init__(self, broker: "EmbeddedBroker", transport: Transport) -> None:
+    def __init__(self, broker: ServingBroker, transport: Transport) -> None:
         self._broker = broker
         self._transport = transport
         self._incoming: asyncio.Queue[Any] = asyncio.Queue()
         self._room = asyncio.Semaphore(_MAX_INCOMING)
-        self._outgoing: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._unsent_bytes = 0
+        self._writer = PacketWriter(transport, self.end)
         self._end: str | None = None
         self._finished = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
@@ -70,7 +89,7 @@ class Connection:
     async def serve(self) -> None:
         """Returns when the connection is closed and everybody concerned has been told."""
         self._serving = asyncio.current_task()
-        writing = asyncio.create_task(self._write())
+        writing = asyncio.create_task(self._writer.write())
         self._greeting = asyncio.create_task(packets.receive_connect(self._transport))
         try:
             connect = await self._greeted()
@@ -84,7 +103,7 @@ class Connection:
         except Exception:
             log.exception("connection_failed", peer=self._transport.peer)
         finally:
-            self._outgoing.put_nowait(None)
+            self._writer.close()
             await asyncio.wait({writing}, timeout=1)
             writing.cancel()
             await self._transport.close()
@@ -115,16 +134,10 @@ class Connection:
             await self._finished.wait()
 
     def send(self, data: bytes) -> None:
-        if self._outgoing.qsize() >= _MAX_OUTGOING:
-            self.end("mailbox_overflow")
-        else:
-            self._unsent_bytes += len(data)
-            self._outgoing.put_nowait(data)
+        self._writer.send(data)
 
     def send_or_drop(self, data: bytes) -> None:
-        if self._outgoing.qsize() < _MAX_OUTGOING_QOS_0 and self._unsent_bytes < _MAX_UNSENT_BYTES_QOS_0:
-            self.send(data)
-        else:
+        if not self._writer.send_if_room(data):
             log.warning("reads_too_slowly", clientid=self.client.clientid)
 
     async def _greeted(self) -> Connect:
@@ -188,7 +201,7 @@ class Connection:
                     action()
             if reason != KILLED:
                 self._broker.emit(events.disconnected(client, reason))
-            self._broker.release_session(self, reason)
+            self._broker.release_session(self.session, reason)
             self._finished.set()
 
     async def _converse(self, keepalive: int, expires_at: int | None) -> str:
@@ -219,17 +232,6 @@ class Connection:
             self._incoming.put_nowait("keepalive_timeout")
         except Ended as ended:
             self._incoming.put_nowait(str(ended))
-
-    async def _write(self) -> None:
-        try:
-            while (data := await self._outgoing.get()) is not None:
-                async with asyncio.timeout(SEND_SECONDS):
-                    await self._transport.send(data)
-                self._unsent_bytes -= len(data)
-        except TimeoutError:
-            self.end("enotconn")
-        except OSError:
-            self.end("tcp_closed")
 
     async def _handle_all(self) -> str:
         """Takes packets and actions in turn until the connection ends; returns the reason."""

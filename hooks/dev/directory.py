@@ -5,6 +5,7 @@ import os
 import secrets
 import time
 import tomllib
+from base64 import b64encode
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -32,6 +33,7 @@ class Secrets:
     secret: str
     emqx_api_key: str
     emqx_api_secret: str
+    events_secret: str
     redis_password: str
 
 
@@ -129,13 +131,20 @@ def _kept_secrets(path: Path) -> Secrets:
         kept: dict[str, str] = orjson.loads(read_private(file)) if os.path.lexists(file) else {}
         missing = [field.name for field in fields(Secrets) if field.name not in kept]
         if missing:
-            kept |= {name: secrets.token_urlsafe(32) for name in missing}
+            kept |= {name: _new_secret(name) for name in missing}
             _write(file, kept)
     except OSError as error:
         raise EmbeddedError(f"{file} cannot be written: {error.strerror}") from None
     except orjson.JSONDecodeError:
         raise EmbeddedError(f"{file} is damaged: delete it, and new secrets are made") from None
     return _overlaid(kept)
+
+
+def _new_secret(name: str) -> str:
+    if name == "events_secret":
+        # As Standard Webhooks write a key.
+        return "whsec_" + b64encode(secrets.token_bytes(32)).decode()
+    return secrets.token_urlsafe(32)
 
 
 def _overlaid(kept: dict[str, str]) -> Secrets:

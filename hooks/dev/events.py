@@ -17,7 +17,7 @@ PRODUCED = {
     "$events/session_subscribed": "session.subscribed",
     "$events/session_unsubscribed": "session.unsubscribed",
 }
-"""What a rule's FROM may name, and the events it then gets."""
+"""Maps what a rule's FROM may name to the events that it then gets."""
 
 NEVER_FIRED = frozenset(
     f"$events/{name}"

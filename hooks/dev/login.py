@@ -9,7 +9,7 @@ from hooks.tokens.jwks import JwksKeys
 from hooks.tokens.jwts import BadToken, Claims, Jwt
 
 _FURTHEST_SECONDS = 2**63 // 10**9
-"""How far ahead EMQX can set a timer. What expires later, such as a time in milliseconds, ends its connection."""
+"""How far ahead EMQX can set a timer. A later expiry, such as a time in milliseconds, ends the connection."""
 
 
 class EmbeddedLogin:

@@ -3,19 +3,34 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import structlog
 from amqtt.mqtt import PublishPacket
 
+from hooks.dev.authorization import Permissions
 from hooks.dev.events import RECEIVE_MAXIMUM, EventClient, EventMessage
-
-if TYPE_CHECKING:
-    from hooks.dev.connection import Connection
 
 log = structlog.get_logger(__name__)
 
 MAX_QUEUED = 1000
+
+
+class ClientConnection(Protocol):
+    """The connection of a session's client."""
+
+    permissions: Permissions
+
+    def act(self, action: Callable[[], object]) -> None:
+        """Runs an operator's action in its turn."""
+
+    def send(self, data: bytes) -> None: ...
+
+    def send_or_drop(self, data: bytes) -> None:
+        """Sends, unless too much waits already."""
+
+    async def step_down(self, reason: str) -> None:
+        """Ends the connection; returns when its session is free."""
 
 
 class Session:
@@ -23,7 +38,7 @@ class Session:
 
     def __init__(self, client: EventClient) -> None:
         self.client = client
-        self.connection: Connection | None = None
+        self.connection: ClientConnection | None = None
         self.subscriptions: dict[str, int] = {}
         self.expiry: asyncio.TimerHandle | None = None
         self._queue: deque[EventMessage] = deque()
@@ -59,7 +74,7 @@ class Session:
         if self._in_flight.pop(packet_id, None) is not None:
             self._dequeue()
 
-    def resume(self, connection: "Connection") -> None:
+    def resume(self, connection: ClientConnection) -> None:
         """Attaches the connection: what it has not acknowledged comes again, then what has waited."""
         self.connection = connection
         for packet_id, message in self._in_flight.items():
@@ -76,7 +91,7 @@ class Session:
         while self.connection and self._queue and len(self._in_flight) < RECEIVE_MAXIMUM:
             self._send_next(self.connection, self._queue.popleft())
 
-    def _send_next(self, connection: "Connection", message: EventMessage) -> None:
+    def _send_next(self, connection: ClientConnection, message: EventMessage) -> None:
         self._packet_id = self._packet_id % 65_535 + 1
         while self._packet_id in self._in_flight:
             self._packet_id = self._packet_id % 65_535 + 1

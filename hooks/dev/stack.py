@@ -108,6 +108,7 @@ def _settings(directory: DataDirectory, ports: Ports, redis_url: str) -> Setting
         admin_token=kept.admin_token,
         jwt_secret=kept.jwt_secret,
         secret=kept.secret,
+        events_secret=kept.events_secret,
     )
 
 

@@ -18,24 +18,25 @@ class CheckState(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One result of a check. subject: what it is about. mend: what to do about it."""
+    """One result of a check. subject: what it is about. mend: what to do about it. alarm: the one that tells of it."""
 
     state: CheckState
     subject: str
     what: str
     mend: str = ""
+    alarm: str = ""
 
 
 def ok(subject: str, what: str) -> Finding:
     return Finding(CheckState.OK, subject, what)
 
 
-def warn(subject: str, what: str, mend: str) -> Finding:
-    return Finding(CheckState.WARN, subject, what, mend)
+def warn(subject: str, what: str, mend: str, alarm: str = "") -> Finding:
+    return Finding(CheckState.WARN, subject, what, mend, alarm)
 
 
-def fail(subject: str, what: str, mend: str) -> Finding:
-    return Finding(CheckState.FAIL, subject, what, mend)
+def fail(subject: str, what: str, mend: str, alarm: str = "") -> Finding:
+    return Finding(CheckState.FAIL, subject, what, mend, alarm)
 
 
 def skipped(subject: str, what: str, mend: str = "") -> Finding:

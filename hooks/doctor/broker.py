@@ -11,6 +11,7 @@ from hooks.emqx.rules.resources import manageable
 from hooks.emqx.versions import NEW_LIMITS, OLDEST, open_at_boot, version_of, versions_of
 
 EMQX = "EMQX"
+API_FAILING = "EmqxImBrokerApiFailing"
 _LICENSED = (5, 9, 0)
 _WAITING = 1000
 
@@ -27,11 +28,12 @@ async def nodes(api: Management) -> tuple[list[Node], list[Finding]]:
                 EMQX,
                 f"REST API does not answer: {error}",
                 "check IM_EMQX_API_URL, that EMQX is running, and that its port 18083 is open",
+                API_FAILING,
             )
         ]
     except BrokerRefused as error:
         mend = "set IM_EMQX_API_KEY and IM_EMQX_API_SECRET to an API key with the role administrator"
-        return [], [fail(EMQX, f"REST API refuses: {error}", mend)]
+        return [], [fail(EMQX, f"REST API refuses: {error}", mend, API_FAILING)]
     if held is None:
         return [], [
             skipped(EMQX, "this is the broker of emqx-im dev: it runs emqx-rules/ by itself, and has no settings")

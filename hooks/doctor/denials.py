@@ -39,7 +39,8 @@ async def kept_denials(api: Management) -> list[Finding]:
     away = [each["node"] for each in status["node_status"] if each["status"] != "connected"]
     if away:
         what = f"{', '.join(away)} has no connection to the authorizer, and denies groups and tags"
-        return [fail(EMQX, what, "start the service, and make IM_HOOK_URL reachable from there")]
+        mend = "start the service, and make IM_HOOK_URL reachable from there"
+        return [fail(EMQX, what, mend, "EmqxImQuestionsUndecided")]
     undecided = _undecided(status)
     if undecided is None:
         return [bad(EMQX, f"{after}: this EMQX does not count them", "upgrade EMQX to 5.8.6 or newer")] if kept else []

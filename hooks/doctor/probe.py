@@ -22,7 +22,7 @@ _LOGIN_REFUSED = (4, 5, 134, 135)
 
 
 class _ProbeFailed(Exception):
-    """What stands in the way, as a sentence."""
+    """Says in a sentence what stands in the way."""
 
 
 async def probe(

@@ -158,7 +158,7 @@ class Rest:
         return there
 
     async def bans(self) -> AsyncIterator[tuple[int, int]]:
-        """Yields the users that this service banned, and until when, seconds. What others banned is theirs."""
+        """Yields the users that this service banned, and until when, seconds. Bans by others are left to them."""
         page, more = 1, True
         while more:
             answer = await self._call("GET", f"/banned?{urlencode({'page': page, 'limit': _PAGE})}")

@@ -14,12 +14,12 @@ from store.events.queues import OTHERS, USERS, EventCounts, EventQueues, QueueEn
 from store.redis.lease import Lease
 from store.workers import Backoff, Worker
 
-MOST_EVENTS, MOST_BYTES = 100, 1024 * 1024
-"""What a batch may have."""
+MAX_EVENTS, MAX_BYTES = 100, 1024 * 1024
+"""The largest batch."""
 
 _KEEP_SECONDS = 3.0
 _IDLE_SECONDS = 0.1
-_FIRST_PAUSE, _MOST_PAUSE = 1.0, 60.0
+_FIRST_PAUSE, _MAX_PAUSE = 1.0, 60.0
 """Between two attempts at a batch that is not taken."""
 _GRACE_SECONDS = 5.0
 """For the batch that is on its way when the service is stopped."""
@@ -51,10 +51,10 @@ class EventDelivery:
         self._pause = 0.0
         self._known: EventCounts | None = None
         self._ahead: dict[str, list[QueueEntry]] = {USERS: [], OTHERS: []}
-        """What was read of each queue and is not delivered yet."""
+        """Events that were read from each queue and are not delivered yet."""
 
     async def run(self, worker: Worker) -> None:
-        retry = Backoff(_FIRST_PAUSE, _MOST_PAUSE)
+        retry = Backoff(_FIRST_PAUSE, _MAX_PAUSE)
         delivering = worker.every(lambda: self._pause, self.step, retry=retry, finishes=True)
         await worker.until_stopped(delivering, grace=_GRACE_SECONDS)
         if self._leads:
@@ -65,13 +65,12 @@ class EventDelivery:
         await worker.every(_KEEP_SECONDS, self.keep)
 
     async def keep(self) -> None:
-        """Keeps the lease, or takes it; and looks whether what waited was lost with Redis."""
+        """Keeps the lease, or takes it. The process that has it counts what was lost with Redis since it looked last:
+        with Redis goes the lease, too, and any process may take the new one.
+        """
         if not self._leads:
-            self._known = None
             self._ahead = {USERS: [], OTHERS: []}
             self._leads = await self._lease.take()
-            if not self._leads:
-                return
         else:
             try:
                 await self._lease.keep()
@@ -79,7 +78,7 @@ class EventDelivery:
                 self._leads = False
                 raise
         counts = await self._queues.counts()
-        if self._known is not None and (lost := counts.lost_since(self._known)):
+        if self._leads and self._known is not None and (lost := counts.lost_since(self._known)):
             log.error("events_lost", events=lost, reason="Redis was emptied, or restored to an older state")
             await self._queues.count_lost(lost)
         self._known = counts
@@ -115,7 +114,7 @@ class EventDelivery:
     async def _read(self) -> None:
         """Reads on, of each queue of which less than a batch is there."""
         for queue, ahead in self._ahead.items():
-            if sum(len(entry.items) for entry in ahead) < MOST_EVENTS:
+            if sum(len(entry.items) for entry in ahead) < MAX_EVENTS:
                 ahead += await self._queues.waiting(queue, ahead[-1].id if ahead else "")
 
 
@@ -129,7 +128,7 @@ def batch(queues: Sequence[Sequence[QueueEntry]]) -> tuple[list[QueueEntry], lis
     for entry in (entry for turn in zip_longest(*queues) for entry in turn if entry is not None):
         rendered = render(entry)
         size += sum(map(len, rendered)) + len(rendered)
-        if taken and (len(events) + len(rendered) > MOST_EVENTS or size > MOST_BYTES):
+        if taken and (len(events) + len(rendered) > MAX_EVENTS or size > MAX_BYTES):
             break
         taken.append(entry)
         events += rendered

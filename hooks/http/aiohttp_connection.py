@@ -68,7 +68,7 @@ class AiohttpConnection(AiohttpHandler):
         self._unread = 0
         self._reading: asyncio.TimerHandle | None = None
         self._head = b""
-        """What came first of a head that is not whole yet."""
+        """The first part of a head that is not whole yet."""
         self._head_length = 0
         self._malformed = False
         self._body: StreamReader = EMPTY_PAYLOAD

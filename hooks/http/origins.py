@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 _PATHS = ("/pull", "/healthz")
-"""What browsers may ask for."""
+"""Paths that pages of other sites may ask for."""
 _HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,32}")
 """The name of a header that a page may send. It is repeated in the answer, and a longer one could be a token."""
 _ORIGIN = re.compile(rb"\r?\norigin:[ \t]*([!-~]{1,256})[ \t]*\r?\n", re.IGNORECASE)

@@ -26,7 +26,7 @@ _LOOK_SECONDS = 3.0
 _WINDOW_MS = 60_000
 """How long a node is watched after it was first seen, if no client with a token comes."""
 _CLOCKS_MS = 60_000
-"""What clocks of nodes and processes may differ by."""
+"""The most by which clocks of nodes and processes may differ."""
 
 _MAX_LOGGED = 10
 
@@ -55,7 +55,7 @@ async def begun(broker: BrokerSessions, boots: Boots) -> list[NodeLife]:
 
 
 class _Beginning:
-    """What is known of a life's beginning.
+    """The beginning of a node's life, as far as it is known.
 
     first: when the first client with a token connected. strangers: clients without one, in the list that is looked
     through. ended: the clientids of those that were disconnected.

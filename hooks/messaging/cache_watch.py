@@ -73,7 +73,7 @@ class CacheWatch:
         self._woken.set()
 
     async def run(self, worker: Worker) -> None:
-        """Runs the watch. What is left at the end is done by another process, or the next: the broker counts."""
+        """Runs the watch. Another process, or the next one, does what is left at the end: the broker counts."""
         await worker.every(_AGAIN_SECONDS, self._watch)
 
     async def _watch(self) -> None:

@@ -39,7 +39,7 @@ class Caches:
         self._due[clientid] = time.monotonic() + _LATER_SECONDS
 
     async def run(self, worker: Worker) -> None:
-        """Drops caches. What waits at the end is left: the caches end with their connections, or after an hour."""
+        """Drops caches. Those that wait at the end are left: they end with their connections, or after an hour."""
         if self._rest is not None:
             await worker.every(_STEP_SECONDS, partial(self._drop_due, self._rest))
 

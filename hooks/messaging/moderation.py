@@ -8,7 +8,7 @@ from store.groups.moderation import MAX_MUTE_SECONDS, MAX_NAME, MAX_NOTICE
 
 
 class Update(NamedTuple):
-    """What is None stays."""
+    """The fields of a group to change; those that are None stay as they are."""
 
     name: str | None
     open: bool | None

@@ -11,7 +11,7 @@ from store.addresses import Address, Inbox
 from store.record import SERVICE
 
 PREFIX = "im."
-"""What the service's ids and types start with, and no user's type."""
+"""The start of the service's ids and types; no user's type starts with it."""
 
 
 def new_id() -> str:

@@ -1,4 +1,4 @@
-"""What the service publishes live, on its way to EMQX: a bounded queue, drained in bulk.
+"""Takes what the service publishes live to EMQX: a bounded queue, drained in bulk.
 
 All of it is told again anyway (a resend brings the `im.ack` again, a pull finds what is stored and what `im.sync`
 points at), so the oldest go when the queue is full; each is counted.

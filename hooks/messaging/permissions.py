@@ -55,7 +55,7 @@ class PermissionWorker:
         self._done = asyncio.Event()
 
     async def run(self, worker: Worker) -> None:
-        """Works on the list. What is not done at the end is left to the next worker, and done again from its start."""
+        """Works on the list. Entries that are not done at the end are left to the next worker, which begins anew."""
         await worker.every(0.0, self._read_or_again, retry=Backoff(*_PAUSES))
         self._stopping = True
         for task in list(self._tasks):

@@ -43,7 +43,7 @@ class StateCommands:
         assert isinstance(to, Inbox)
         if verb == "set":
             if to.uid != uid:
-                raise ValueError("settings are set on one's own topic")
+                raise ValueError("settings are set on your own topic")
             key = given.get("key")
             if type(key) is not str or "value" not in given:
                 raise ValueError("`key` is not a string, or `value` is missing")

@@ -1,4 +1,4 @@
-"""What an archiver did, as metrics: it counts for itself, as the store knows nothing of them."""
+"""Turns the counts of an archiver into metrics, of which the store knows nothing."""
 
 from collections import Counter
 from typing import Protocol

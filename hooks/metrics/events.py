@@ -1,4 +1,4 @@
-"""What waits in the queues of events, as metrics: the store knows nothing of them."""
+"""Turns the lengths of the queues of events into metrics, of which the store knows nothing."""
 
 from hooks.metrics import Metrics
 from store.events.queues import EventQueues

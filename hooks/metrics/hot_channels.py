@@ -1,4 +1,4 @@
-"""What pulls take from hot channels, as metrics: the store knows nothing of them."""
+"""Turns the counts of hot channels into metrics, of which the store knows nothing."""
 
 from collections.abc import Callable, Mapping
 

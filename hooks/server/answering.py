@@ -15,6 +15,8 @@ from hooks.api.room import Room
 from hooks.api.tags import TagsApi
 from hooks.api.users import UsersApi
 from hooks.console.console import Console, why_off
+from hooks.emqx.management import Management
+from hooks.emqx.rules.render import Parameters, Rules
 from hooks.http.origins import Origins
 from hooks.metrics import Metrics
 from hooks.metrics.events import EventFigures
@@ -82,7 +84,10 @@ def make_parts(
         PublishApi(store.appender, messaging.outgoing, max_payload=settings.messages.max_payload),
         RecallApi(messaging.recalls),
         DeadLettersApi(store.dead_letters, webhook),
-        OverviewApi(health, store.presence, store.event_queues, store.minutes, settings.broker),
+        OverviewApi(
+            *(health, store.presence, store.event_queues, store.minutes),
+            *_asked_of_broker(settings),
+        ),
         OpenApi(),
     )
     return Parts(
@@ -97,8 +102,17 @@ def make_parts(
     )
 
 
+def _asked_of_broker(settings: Settings) -> tuple[Management | None, Rules | None]:
+    """Returns how EMQX is asked for what is wrong with it, and what it is compared with."""
+    broker = settings.broker
+    if broker.emqx_api_url is None:
+        return None, None
+    rules = Rules(Parameters.of(broker, settings.hooks, settings.user_tokens)) if broker.hook_url else None
+    return Management(broker.emqx_api_url, broker.emqx_api_key, broker.emqx_api_secret), rules
+
+
 def _webhook(settings: Settings, store: Storing, messaging: Messaging, metrics: Metrics) -> Webhook:
-    """What EMQX posts, by the name of its hook."""
+    """Returns the handlers of what EMQX posts, by the names of the hooks."""
     operators, max_payload = settings.messages.operators, settings.messages.max_payload
     acknowledgements, sync = messaging.acknowledgements, messaging.sync
     return Webhook(

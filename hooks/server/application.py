@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass
 class Parts:
-    """What answers requests, and the applications made of it."""
+    """The handlers of requests, and the applications made of them."""
 
     metrics: Metrics
     origins: Origins

@@ -64,7 +64,7 @@ class Messaging:
 
 @dataclass(frozen=True)
 class _Sessions:
-    """What needs EMQX's REST API."""
+    """The parts that need EMQX's REST API."""
 
     permissions: BrokerPermissions
     banning: Banning

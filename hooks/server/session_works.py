@@ -1,4 +1,4 @@
-"""What looks after the sessions in EMQX, in the background."""
+"""Makes the workers that look after the sessions in EMQX."""
 
 from functools import partial
 

@@ -45,7 +45,7 @@ class Logins:
     def read(self, cookie: str) -> LoggedIn | None:
         """Returns the session of a cookie; None if it is not ours, or over."""
         body, _, signature = cookie.partition(".")
-        if not hmac.compare_digest(signature.encode(), self._signed("session", body).encode()):
+        if not _is(signature, self._signed("session", body)):
             return None
         held = orjson.loads(urlsafe_b64decode(body))
         if held["ends"] <= time.time():
@@ -59,7 +59,7 @@ class Logins:
             raise Problem("unauthorized", "you are not logged in, or your session is over")
         if request.method not in _LOOKING:
             same_origin(request)
-            if not hmac.compare_digest(request.headers.get(CSRF_HEADER, "").encode(), session.csrf.encode()):
+            if not _is(request.headers.get(CSRF_HEADER, ""), session.csrf):
                 raise Problem("forged")
         return session
 
@@ -70,7 +70,12 @@ class Logins:
         return allowed(self.of(request).caller, request)
 
     def _signed(self, purpose: str, text: str) -> str:
-        return hmac.digest(self._key, f"{purpose}\n{text}".encode(), "sha256").hex()
+        return hmac.digest(self._key, f"{purpose}\n{text}".encode("utf-8", "surrogateescape"), "sha256").hex()
+
+
+def _is(given: str, expected: str) -> bool:
+    """Compares what a header says, in which any bytes may stand, in constant time."""
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode())
 
 
 def same_origin(request: web.Request) -> None:

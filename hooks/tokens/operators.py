@@ -1,4 +1,4 @@
-"""Who calls `/admin`: an operator with the admin token, or somebody who may look and change nothing."""
+"""Tells callers of `/admin` apart: operators with the admin token, and viewers, who may look and change nothing."""
 
 from typing import NamedTuple
 

@@ -1,1 +1,1 @@
-"""What EMQX posts: the dispatcher, and one handler for each path."""
+"""Answers what EMQX posts: the dispatcher, and one handler for each path."""

@@ -21,7 +21,7 @@ from store.addresses import CommandTopic, Group, Tag, number, parse
 from store.errors import ChannelRefused, SenderOverBudget
 
 _CODES_OF_USERS = {"aggregated": "too_late"}
-"""What operators are told of a message, and what users are."""
+"""Codes that only operators are told, and what users are told in their place."""
 
 
 class GroupHook:

@@ -17,7 +17,7 @@ from store.record import SERVICE
 from store.timelines.append import Appender, Stored
 
 _TOLD_LIVE = (RECALLED, EDITED)
-"""What the service publishes to `business/…`, and has stored; it comes back through the broker's rule."""
+"""Types of messages that the service stores first and then publishes: they come back through the broker's rule."""
 
 
 class MessageHook:

@@ -29,7 +29,7 @@ OnProgress = Callable[[int, int], object]
 class Aggregator:
     """Any number of them, in any processes, may be started: of those at one month, one goes on.
 
-    window_us: what Redis keeps. What lies in it is read from rows when Redis is rebuilt.
+    window_us: how far back Redis reaches. Messages of that time are read from rows when Redis is rebuilt.
     """
 
     def __init__(self, archive: Archive, outbox: Outbox, *, window_us: int) -> None:

@@ -100,8 +100,8 @@ class Archive(Protocol):
         """
 
     async def replace_messages(self, messages: Sequence[Message]) -> None:
-        """Stores messages as they are after an edit or a recall, with `replaced`; at least one. What each was before
-        is gone, from blocks too. In whatever order they and the messages themselves come, the newest of each counts.
+        """Stores messages as they are after an edit or a recall, with `replaced`; at least one. The earlier version of
+        each is gone, from blocks too. In whatever order they and the messages come, the newest of each counts.
 
         Raises ArchiveRefused as `store_messages` does.
         """

@@ -1,4 +1,4 @@
-"""What each kind of outbox entry means in SQL."""
+"""Brings each kind of outbox entry into the archive."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass

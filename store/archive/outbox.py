@@ -14,7 +14,7 @@ from store.redis.work_list import Item, WorkList
 
 GROUP = "archive"
 ENTRY_BYTES = 64
-"""What an entry counts for in OUTBOX_BYTES on top of its data."""
+"""The bytes that an entry counts for in OUTBOX_BYTES beside its data."""
 _DONE = script("outbox_done", int)
 _WAIT_SECONDS = 2.0
 _SILENCE_SECONDS = 5.0
@@ -42,7 +42,7 @@ class OutboxEntry(NamedTuple):
 
 
 class Outbox:
-    """What one archiver reads, and anybody may measure. Its calls raise StoreAway.
+    """The outbox as one archiver reads it, and as anybody may measure it. Its calls raise StoreAway.
 
     Entries given to it are its own until they are `done`, or it was silent for `idle` seconds.
     """

@@ -17,14 +17,14 @@ class EventKind(StrEnum):
 
 
 class EventArguments(TypedDict):
-    """What `lua/include/events.lua` takes."""
+    """The arguments of `lua/include/events.lua`."""
 
     event_kinds: str
     event_limit: int
 
 
 class WantedEvents:
-    """What scripts are told: which events they are to write, and how many bytes may wait."""
+    """Tells scripts which events they are to write, and how many bytes may wait."""
 
     def __init__(self, kinds: Iterable[EventKind] = (), limit: int = 0) -> None:
         words = "".join(f"{kind} " for kind in sorted(set(kinds)))

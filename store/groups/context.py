@@ -1,4 +1,4 @@
-"""What all commands to groups are given, whatever they do."""
+"""Holds what all commands to groups have in common."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from store.groups.script import CommandCall, ModerationCall
 
 
 class CommandContext(NamedTuple):
-    """Who gives a command to which group, and what builds the control messages that report it.
+    """Says who gives a command to which group, and builds the control messages that report it.
 
     command_id: a command is known again by its actor, kind, gid and this; a refused one leaves no trace.
     received_at: when the broker received a user's command, milliseconds; without it no budget judges the command.

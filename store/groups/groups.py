@@ -84,6 +84,7 @@ class Groups:
         """
         self._shards = as_shards(redis)
         self._redis = self._shards.home
+        self.limits = limits
         self._script = GroupScript(
             write_connection,
             links or Links(self._shards, window_us=window_us),

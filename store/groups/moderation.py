@@ -1,7 +1,7 @@
-"""What owner and admins do with a group beside its members: they update it, hand it over, name admins, and mute.
+"""Carries out what owner and admins do with a group beside its members: update, hand over, name admins, and mute.
 
-Each is one script call: all of it happens, or nothing. A mute outlasts the membership, or leaving an open group and
-joining it again would end it.
+Each is one script call: all of it happens, or nothing. A mute outlasts the membership; otherwise leaving an open group
+and joining it again would end it.
 """
 
 import time

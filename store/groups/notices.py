@@ -1,4 +1,4 @@
-"""What groups and their members are told: the store asks for it, and does not know the content."""
+"""Describes control messages to groups and their members: the store asks for them and does not know their content."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol

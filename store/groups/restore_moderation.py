@@ -19,7 +19,7 @@ _ROWS = 1000
 async def restore_moderation(
     redis: RedisClient, tables: ModerationTables, keep_lock: Callable[[], Awaitable[object]]
 ) -> None:
-    """Restores it for groups that are in Redis. What is newer there stays. `keep_lock` is called time and again.
+    """Restores it for groups that are in Redis, unless what is there is newer. `keep_lock` is called time and again.
 
     Raises StoreAway, ArchiveAway.
     """

@@ -37,6 +37,10 @@ class Limits(NamedTuple):
     made: int
     known: bool
 
+    def members(self, mode: str) -> int:
+        """Returns how many members a group of a mode may have."""
+        return self.read if mode == "read" else self.write
+
 
 class Changed(NamedTuple):
     """id: at which the change took effect, 0 if there was nothing to change. repeated: it was done before.
@@ -100,7 +104,7 @@ class Succession(NamedTuple):
 
 
 class CommandOutcome(StrEnum):
-    """What became of a command. SUCCESSION: nothing; the notice must say that the first of the uids becomes owner."""
+    """The outcome of a command. SUCCESSION: nothing was done; the notice must say that the first uid becomes owner."""
 
     DONE = "DONE"
     REPEATED = "REPEATED"
@@ -128,7 +132,7 @@ class GroupReply(NamedTuple):
 
 
 class ModerationOutcome(StrEnum):
-    """What became of a command of those who moderate a group."""
+    """The outcome of a command of those who moderate a group."""
 
     DONE = "DONE"
     REPEATED = "REPEATED"

@@ -1,1 +1,1 @@
-"""What operators and the broker need of the store: dead letters, permission changes to carry out, health."""
+"""Keeps what operators and the broker need: dead letters, permission changes to carry out, health."""

@@ -1,4 +1,4 @@
-"""What operators did: written to the outbox, read from the archive."""
+"""Notes what operators did: it is written to the outbox, and read from the archive."""
 
 from typing import NamedTuple, Unpack
 

@@ -7,7 +7,7 @@ from store.redis import keys
 from store.redis.client import RedisClient
 
 _SAME_MS = 10_000
-"""What clocks of processes may differ by. A node that began that much later than it was held to has begun anew."""
+"""The most by which clocks of processes may differ. A node that began later than that has begun anew."""
 _YOUNG_MS = 300_000
 """A node that was never seen before is new if it runs no longer than this: else it ran before anybody looked."""
 

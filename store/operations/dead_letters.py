@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from store.addresses import MAX_ID
 from store.events.kinds import NO_EVENTS, WantedEvents
 from store.redis import keys
 from store.redis.client import RedisClient
@@ -37,6 +38,23 @@ class KeptLetter(NamedTuple):
 
 _KEEP = script("deadletter_keep", KeptLetter)
 _DROP = script("deadletter_drop", int)
+
+
+class LetterKind(NamedTuple):
+    """What letters are asked for: those of a reason, of a sender ("": any), and refused from `since` on, but before
+    `until` (milliseconds)."""
+
+    reason: str = ""
+    sender: str = ""
+    since: int = 0
+    until: int = MAX_ID
+
+    def has(self, letter: dict[str, Any]) -> bool:
+        return (
+            self.reason in ("", letter["reason"])
+            and self.sender in ("", letter["sender"])
+            and self.since <= letter["at"] < self.until
+        )
 
 
 class DeadLetters:
@@ -80,10 +98,15 @@ class DeadLetters:
         """Returns whether the sender has not been told of a refusal within the last second; they count as told now."""
         return bool(await self._redis.set(keys.dead_told(sender), b"1", nx=True, ex=1))
 
-    async def page(self, after: int, limit: int) -> list[dict[str, Any]]:
-        """Returns letters with a number above `after`, oldest first: `n`, `at` (ms), `source`, `reason`, `message`,
-        `sender`, `body_b64`, `cut`."""
-        numbers: Any = await self._redis.zrangebyscore(keys.DEAD_NUMBERS, f"({after}", "+inf", start=0, num=limit)
+    async def page(self, after: int, limit: int, sender: str = "") -> list[dict[str, Any]]:
+        """Returns letters with a number above `after`, of one sender if given, oldest first: `n`, `at` (ms), `source`,
+        `reason`, `message`, `sender`, `body_b64`, `cut`."""
+        numbers: Any
+        if sender:
+            kept = await self._redis.lrange(keys.dead_of(sender), 0, -1)
+            numbers = [number for number in kept if int(number) > after][:limit]
+        else:
+            numbers = await self._redis.zrangebyscore(keys.DEAD_NUMBERS, f"({after}", "+inf", start=0, num=limit)
         letters = await self._redis.hmget(keys.DEAD_LETTERS, numbers) if numbers else []
         return [
             {"n": int(number), **orjson.loads(letter)}
@@ -91,11 +114,11 @@ class DeadLetters:
             if letter is not None
         ]
 
-    async def find(self, after: int, limit: int, reason: str = "", sender: str = "") -> list[dict[str, Any]]:
-        """Returns letters as `page` does, of one reason and of one sender where they are given."""
+    async def find(self, after: int, limit: int, kind: LetterKind) -> list[dict[str, Any]]:
+        """Returns letters of a kind, as `page` does."""
         found: list[dict[str, Any]] = []
-        while len(found) < limit and (letters := await self.page(after, _LOOKED_AT)):
-            found += [each for each in letters if reason in ("", each["reason"]) and sender in ("", each["sender"])]
+        while len(found) < limit and (letters := await self.page(after, _LOOKED_AT, kind.sender)):
+            found += filter(kind.has, letters)
             after = letters[-1]["n"]
         return found[:limit]
 

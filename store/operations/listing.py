@@ -25,10 +25,10 @@ class Listing:
         self._archive = archive
         self._outbox = outbox
 
-    async def groups(self, after: int, limit: int) -> list[GroupRow]:
-        """Returns the groups above a gid that live, by gid."""
+    async def groups(self, after: int, limit: int, name: str = "") -> list[GroupRow]:
+        """Returns the groups above a gid that live, by gid: those with `name` in their names, in whatever case."""
         await self._outbox.caught_up_with_now()
-        return await self._archive.groups.living(after, limit)
+        return await self._archive.groups.living(after, limit, name)
 
     async def holders(self, tag: str, after: int, limit: int) -> list[Holder]:
         """Returns the holders of a tag above a uid, by uid; while a change of many is being propagated, those whom it

@@ -1,4 +1,4 @@
-"""What happened in the last minutes, counted by all processes together, for the console's first page."""
+"""Counts what happened in the last minutes, in all processes together, for the console's first page."""
 
 import time
 from collections.abc import Mapping

@@ -51,7 +51,7 @@ Entry = Permission | Ending
 
 
 class PermissionWork:
-    """What one worker reads. Entries given to it are its own until they are `done`, or it has not read for `idle` s.
+    """Hands entries to one worker. They are its own until they are `done`, or it has not read for `idle` s.
 
     Its calls raise StoreAway.
     """

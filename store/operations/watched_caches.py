@@ -1,4 +1,4 @@
-"""What is known, by all processes together, of denials that the broker keeps and nobody decided."""
+"""Shares what all processes know of denials that the broker keeps and nobody decided."""
 
 from typing import NamedTuple
 

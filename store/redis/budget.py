@@ -32,7 +32,7 @@ NOT_JUDGED = -1
 
 
 class _Minute:
-    """What this process knows of one minute. begun: when it first heard of it.
+    """One minute as this process knows it. begun: when it first heard of it.
 
     spent: by sender, what Redis has not been told of; NOT_JUDGED once it is told of everything.
     over: who may write no more.

@@ -1,4 +1,4 @@
-"""redis-py as the store uses it. What the driver raises becomes an error of `store.errors` here, and nowhere else.
+"""redis-py as the store uses it. The driver's errors become errors of `store.errors` here, and nowhere else.
 
 Commands that a caller awaits, pipelines and subscriptions are all that is used of it: its locks and registered scripts
 catch errors of the driver's own, which never leave this client.
@@ -19,7 +19,7 @@ from store.redis import keys
 _SILENCE_SECONDS = 5.0
 
 DRIVER_ERRORS = (redis_errors.RedisError, OSError)
-"""What the driver raises."""
+"""The errors that the driver raises."""
 
 
 _CODES: dict[type[Exception], str] = {
@@ -40,7 +40,7 @@ _ELSEWHERE = ("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "READONLY
 
 
 class Resolver(Protocol):
-    """What knows the node of a shard, and takes the errors that cast doubt on it (`store/redis/resolver.py`)."""
+    """Knows the node of a shard, and takes the errors that cast doubt on it (`store/redis/resolver.py`)."""
 
     generation: int
 

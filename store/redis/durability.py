@@ -10,7 +10,7 @@ ALWAYS = "always"
 
 
 class Durability(NamedTuple):
-    """What is certain at one moment.
+    """How safe writes are at one moment.
 
     aof: `always`, `everysec`, `no` (Redis's `appendfsync`), `off` (no AOF), or `unknown` where Redis does not tell.
     life: names this run of the server and the store's epoch; what was written in another life may be gone.

@@ -26,7 +26,7 @@ class Lease:
     StoreAway."""
 
     def __init__(self, redis: RedisClient, name: bytes, seconds: float = _LEASE_SECONDS) -> None:
-        """name: a key."""
+        """name: a key, which lies in the client's shard."""
         self._redis = redis
         self._name = name
         self._milliseconds = int(seconds * 1000)
@@ -35,7 +35,7 @@ class Lease:
     async def take(self) -> bool:
         """Returns whether this process has it now; another one may, or another task of this one."""
         holder = secrets.token_hex(16)
-        taken = bool(await self._redis.set(self._name, holder, nx=True, px=self._milliseconds))
+        taken = bool(await self._redis.set(self._redis.key(self._name), holder, nx=True, px=self._milliseconds))
         if taken:
             self._holder = holder
         return taken
@@ -72,10 +72,10 @@ class PeriodicLease(Lease):
         """Returns when the work began that was completed last, milliseconds; 0: it never was, or Redis was emptied
         since.
         """
-        return int(await self._redis.get(self._done) or 0)
+        return int(await self._redis.get(self._redis.key(self._done)) or 0)
 
     async def complete(self, began: int) -> None:
-        await self._redis.set(self._done, began)
+        await self._redis.set(self._redis.key(self._done), began)
 
 
 def rebuilding(redis: RedisClient) -> Lease:

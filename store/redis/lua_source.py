@@ -16,7 +16,7 @@ from store.redis.headers import NUMBERS, Header, HeaderError, parse
 FOLDER = files("store.redis").joinpath("lua")
 
 Call = tuple[Any, ...]
-"""What follows the script in EVALSHA: how many keys, the keys, the arguments."""
+"""The arguments of EVALSHA behind the script: how many keys, the keys, the arguments."""
 
 
 class LuaSource:

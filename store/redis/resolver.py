@@ -35,7 +35,7 @@ class NodeAddress(NamedTuple):
 
 
 class _View(NamedTuple):
-    """What one node says. owner: of the slot, None if nobody serves it. claim: the config epoch of the owner."""
+    """One node's answer. owner: of the slot, None if nobody serves it. claim: the config epoch of the owner."""
 
     claim: int
     owner: NodeAddress | None

@@ -26,7 +26,7 @@ Item = tuple[bytes, dict[bytes, bytes]]
 
 
 class WorkList:
-    """What a worker reads. Items given to it are its own until they leave the stream, or it was silent for `idle` s.
+    """Hands items to a worker. They are its own until they leave the stream, or it was silent for `idle` s.
 
     Reading is a sign of life; a worker that may be busy for longer shows others. group: the consumer group, made where
     there is none.

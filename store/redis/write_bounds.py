@@ -1,4 +1,4 @@
-"""What bounds everything that is written: what appending and the commands of groups and tags share."""
+"""Names the bounds of all that is written, which appending and the commands of groups and tags share."""
 
 from typing import NotRequired, TypedDict
 

@@ -1,1 +1,1 @@
-"""What users keep beside messages: read marks, settings, blocks."""
+"""States, which users keep beside messages: read marks, settings, blocks."""

@@ -18,7 +18,7 @@ _GONE = b""
 _ON = b"1"
 
 _FIELDS_BYTES = 80
-"""What a state takes in an answer beside its name and value, at most."""
+"""The most bytes that a state takes in an answer beside its name and value."""
 
 
 class UserState(NamedTuple):

@@ -64,7 +64,7 @@ class StateChange(NamedTuple):
 
 
 class _Change(NamedTuple):
-    """What a user asks. peers: what the peer of a private conversation may be told."""
+    """A user's command. peers: what the peer of a private conversation may be told."""
 
     uid: int
     to: Address

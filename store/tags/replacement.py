@@ -14,13 +14,10 @@ from store.redis.client import RedisClient
 from store.redis.lease import Lease, propagating
 from store.redis.shards import Shards, as_shards
 from store.tags.script import PropagateReply
-from store.tags.tags import Tags
+from store.tags.tags import PAGE, Tags
 from store.workers import Worker
 
 _STAGED_AT_ONCE = 1000
-_PAGE = 250
-"""Users that are looked at together."""
-
 _KEPT_SECONDS = 3600
 """How long staged users stay without another one following."""
 _KEPT_FOR_LINK_SECONDS = 7 * 86_400
@@ -94,7 +91,7 @@ class Replacement:
             uids = [str(uid) for uid in some]
             pipeline = redis.pipeline(transaction=True)
             pipeline.sadd(staged, *uids)
-            pipeline.rpush(pages, *(" ".join(uids[start : start + _PAGE]) for start in range(0, len(uids), _PAGE)))
+            pipeline.rpush(pages, *(" ".join(uids[start : start + PAGE]) for start in range(0, len(uids), PAGE)))
             pipeline.expire(staged, _KEPT_SECONDS)
             pipeline.expire(pages, _KEPT_SECONDS)
             added, *_ = await pipeline.execute()
@@ -122,7 +119,7 @@ class Propagator:
         self._tags = tags
 
     async def run(self, worker: Worker) -> None:
-        """Propagates what there is. What is left when it is stopped is another's."""
+        """Propagates changes, one after another. When it is stopped, another process goes on."""
         await worker.every(_LOOK_SECONDS, partial(self._propagate_all, worker), finishes=True)
 
     async def _propagate_all(self, worker: Worker) -> None:

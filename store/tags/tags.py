@@ -38,6 +38,8 @@ PROFILE = "profile"
 FOLLOW = "follow"
 SOURCES = (MANUAL, PROFILE, FOLLOW)
 
+PAGE = 250
+"""Users in an element of `keys.pages`: they are looked at together."""
 _CHANGED_AT_ONCE = 250
 _LOOKED_AT_ONCE = 500
 """Users a step of propagating changes and looks at: everybody else waits for it, some milliseconds."""
@@ -49,7 +51,7 @@ _OUTBOX_SHARE = 2
 class TagInfo(NamedTuple):
     """holders: how many; while a change of many is being propagated, those whose maps say so. propagating: it is.
 
-    sources: how many each of SOURCES gave it to.
+    sources: how many each of SOURCES gave it to. left: users, about, that propagating still has to look at.
     """
 
     tag: str
@@ -58,6 +60,7 @@ class TagInfo(NamedTuple):
     holders: int
     propagating: bool
     sources: dict[str, int]
+    left: int
 
 
 class Holding(NamedTuple):
@@ -271,21 +274,32 @@ class Tags:
         found: list[TagInfo | None] = []
         for tag, fields, propagating, *counted in zip(tags, replies, replies, *counts, strict=True):
             made, deleted, title, followable = fields
-            holders, *by_source = map(sum, zip(*counted, strict=True))
+            holders, left, *by_source = map(sum, zip(*counted, strict=True))
             sources = dict(zip(SOURCES, by_source, strict=True))
-            known = (tag, (title or b"").decode(), followable == b"1", holders, bool(propagating), sources)
+            title = (title or b"").decode()
+            known = (tag, title, followable == b"1", holders, bool(propagating), sources, left)
             found.append(None if made is None or deleted else TagInfo(*known))
         return found
 
-    async def _counts(self, redis: RedisClient, tags: Iterable[str]) -> list[list[int]]:
-        """Returns of each tag how many users of a shard hold it, and how many by each of SOURCES."""
+    async def _counts(self, redis: RedisClient, tags: Sequence[str]) -> list[list[int]]:
+        """Returns of each tag how many users of a shard hold it, how many of them propagating still has to look at,
+        and how many hold it by each of SOURCES.
+        """
         pipeline = redis.pipeline(transaction=False)
         for tag in tags:
             pipeline.hget(redis.key(keys.tag(tag)), "holders")
+            pipeline.llen(redis.key(keys.pages(tag)))
+            for source in SOURCES:
+                pipeline.scard(redis.key(keys.former(source, tag)))
             for source in SOURCES:
                 pipeline.scard(redis.key(keys.holders(source, tag)))
         replies = iter(await self._replies(pipeline))
-        return [[int(each or 0) for each in of_tag] for of_tag in zip(*[replies] * (1 + len(SOURCES)), strict=True)]
+        found = []
+        for holders, pages, *counts in zip(*[replies] * (2 + 2 * len(SOURCES)), strict=True):
+            former, held = counts[: len(SOURCES)], counts[len(SOURCES) :]
+            left = min(pages * PAGE, held[SOURCES.index(PROFILE)]) + sum(former)
+            found.append([int(holders or 0), left, *held])
+        return found
 
     async def _follow(
         self, tag: str, uid: int, add: Sequence[int], remove: Sequence[int], repeat: bytes, received_at: int | None

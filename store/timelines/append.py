@@ -37,7 +37,7 @@ _SMALLEST_SPLIT = 4
 
 
 class AppendCode(StrEnum):
-    """What the script says of an entry that got no id: the first word of its outcome."""
+    """Why an entry got no id: the first word of what the script replies for it."""
 
     REPEATED = "REPEATED"
     LATER = "LATER"
@@ -216,7 +216,7 @@ class Appender:
                 async with asyncio.timeout(_CALL_SECONDS):
                     reply = await self._write(connection, [entry for entry, _ in batch])
             except Exception as error:
-                # What queued behind a call that failed would only wait for the next one to fail.
+                # Entries that queued behind a call that failed would only wait for the next one to fail.
                 failure = StoreAway("append: Redis is too slow") if isinstance(error, TimeoutError) else error
                 for entry, answer in [*batch, *self._take_all()]:
                     if entry.charge == NOT_JUDGED:

@@ -23,7 +23,7 @@ _MEMBERS_ASKED = 10
 """Members of a group that are asked for a message of it."""
 
 _MARGIN_US = 60_000_000
-"""What is so near to the window's edge may have been trimmed meanwhile."""
+"""Messages so near to the window's edge may have been trimmed meanwhile."""
 
 
 class Comparison:

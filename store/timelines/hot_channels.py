@@ -1,8 +1,8 @@
 """Hot channels: the newest messages of channels that many pull from, held by this process.
 
 A channel is hot while so many pulls a second take news from it; then pulls take them from here, and Redis reads only
-what is newer than what is held, for the first pull that meets it. What is held never changes: it is replaced by what
-holds more, so a pull may go on with what it told the script it had.
+what is newer than what is held, for the first pull that meets it. The cached messages of a channel never change: they
+are replaced by a longer list, so a pull may go on with the one that it told the script of.
 """
 
 import time
@@ -24,9 +24,9 @@ SECONDS = 1.0
 MAX_CHANNELS = 64
 CHANNEL_BYTES = 2 * 1024 * 1024
 _SYNC_BYTES = 4 * 1024 * 1024
-"""What one call takes from Redis, about: everybody else waits for it."""
+"""About how much one call takes from Redis: everybody else waits for it."""
 _BESIDE_BYTES = 1024
-"""What a message takes in memory beside its payload, about."""
+"""About how much memory a message takes beside its payload."""
 
 log = structlog.get_logger(__name__)
 
@@ -90,7 +90,7 @@ class NewestRecords(NamedTuple):
 
 
 class HotReply(NamedTuple):
-    """What `hot.lua` read. channels: in the order in which they were asked for; None: it was not reached."""
+    """The reply of `hot.lua`. channels: in the order in which they were asked for; None: it was not reached."""
 
     epoch: str
     channels: list[NewestRecords | None]
@@ -108,7 +108,7 @@ _SCRIPT = script("hot", HotReply)
 
 
 class CacheSnapshot(NamedTuple):
-    """What a pull tells the script that it has. text: as the script wants it."""
+    """The cached messages that a pull tells the script of. text: as the script wants it."""
 
     epoch: str
     text: bytes
@@ -116,7 +116,7 @@ class CacheSnapshot(NamedTuple):
 
 
 class CacheStats(NamedTuple):
-    """What happened since the last one. hits: channels with news that pulls took from what is held. cold, older: that
+    """Counts since the last one. hits: channels with news that pulls took from the cache. cold, older: that
     they read from Redis, as the channel is not hot, or as they began below what is held.
 
     rates: hot channels, by hits a second.

@@ -2,7 +2,7 @@
 
 The number of the layout is a key in Redis. Without it Redis is empty, or holds the layout in which timelines held
 records: its outbox is archived and its timelines are dropped, for a rebuild to put the messages back as they lie now.
-Processes that know only that layout are shut out first. What has a number that this version does not know is left
+Processes that know only that layout are shut out first. A layout with a number that this version does not know is left
 alone.
 """
 

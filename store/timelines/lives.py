@@ -7,6 +7,7 @@ where they stand, and goes on above all that they have; and what is still on its
 import time
 from typing import Any, NamedTuple
 
+from store.addresses import Group
 from store.errors import StoreBehind
 from store.redis import keys
 from store.redis.client import RedisClient
@@ -42,21 +43,21 @@ async def begin_life(shards: Shards[RedisClient], lowest: int, *, all_groups: bo
     if any(fence.life > life for fence in fences.values()):
         raise StoreBehind("a shard knows a later life of the home")
     tails: Any = await shards.home.hgetall(keys.LINKS)
-    lost, told = False, list[tuple[int, int, int]]()
+    lost, told = False, list[tuple[int, int, int, str]]()
     for shard, fence in fences.items():
         redis, tail = shards[shard], int(tails.get(b"%d" % shard, 0))
         lost = lost or fence.applied > tail
-        told.append((shard, fence.applied, _NO_GROUP))
+        told.append((shard, fence.applied, _NO_GROUP, ""))
         unknown: Any = await redis.zrangebyscore(
             redis.key(keys.CHANGED_GROUPS), "-inf" if all_groups else f"({tail}", "+inf"
         )
-        told += [(shard, fence.applied, int(gid)) for gid in unknown]
+        told += [(shard, fence.applied, gid, Group(gid).channel) for gid in map(int, unknown)]
     lowest = max([lowest, *(fence.clock for fence in fences.values())])
     for start in range(0, len(told), _GROUPS_AT_ONCE):
         some = told[start : start + _GROUPS_AT_ONCE]
         await _BEGIN.run(
             shards.home,
-            more_keys=[keys.members(gid) for _, _, gid in some],
+            more_keys=[keys.members(gid) for _, _, gid, _ in some],
             more_arguments=[each for one in some for each in one],
             shard_count=shards.count,
             life=life,

@@ -1,7 +1,7 @@
 """Read diffusion: one user's sequence, merged from sources.
 
 Each source is complete up to a watermark that was read before its data; one that was cut is complete up to its last
-message. What lies in (cursor, lowest watermark] is returned, so nothing is skipped and nothing comes twice.
+message. Messages in (cursor, lowest watermark] are returned, so nothing is skipped and nothing comes twice.
 
 One id is the boundary of a pull: from it on Redis answers, below it the archive. It is the edge of Redis's window, or
 where the user's inbox began to be written again after they had been dormant.
@@ -28,7 +28,7 @@ from store.timelines.hot_channels import HotChannels
 MAX_BYTES = 2 * 1024 * 1024
 """Bytes of messages one answer holds, unless a single one is larger."""
 MESSAGE_BYTES = 200
-"""What a message takes in an answer beside its payload, at most."""
+"""The most bytes that a message takes in an answer beside its payload."""
 
 _SEEN_MILLISECONDS = 3_600_000
 
@@ -57,7 +57,7 @@ class Pulled(NamedTuple):
 
 
 class PullReply(NamedTuple):
-    """What `pull.lua` read; its header has the meanings. oldest: 0 for none.
+    """The reply of `pull.lua`; its header has the meanings. oldest: 0 for none.
 
     merged: 1 if it was cut, and the records. read: names of channels. hot: of each channel at hand its name, the id of
     its newest message, intervals, and the newer records. seen: name and intervals of each channel, one after the other.

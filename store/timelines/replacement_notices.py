@@ -1,4 +1,4 @@
-"""What clients are told of a recall or an edit, and what an edited message holds: the store is handed both."""
+"""Describes what clients are told of a recall or an edit, and what an edited message holds; callers provide both."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -22,7 +22,7 @@ class ReplacementNotices(Protocol):
 
 
 class ChangeReport(NamedTuple):
-    """What a control message tells of the message `mid`. recalled_by: "" if that was edited.
+    """The change of the message `mid` that a control message reports. recalled_by: "" if it was edited.
 
     payload: makes the payload of the edited message from its client id.
     """

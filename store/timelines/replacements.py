@@ -44,7 +44,8 @@ class Replaced(NamedTuple):
 
 
 class ReplaceOutcome(StrEnum):
-    """What became of a command. AUTHOR: nothing, as the author has to be told. UNKNOWN: the archive may have it."""
+    """The outcome of a command. AUTHOR: nothing was done, as the author has to be told. UNKNOWN: the archive may have
+    the message."""
 
     DONE = "DONE"
     REPEATED = "REPEATED"
@@ -69,7 +70,7 @@ class ReplaceReply(NamedTuple):
 
 
 class _Change(NamedTuple):
-    """What is asked. oldest: the lowest id the message may have. notice: builds the control message to an address.
+    """A recall or an edit. oldest: the lowest id the message may have. notice: builds the message to an address.
 
     payload: what is before and behind the client id in the payload of an edited message.
     """

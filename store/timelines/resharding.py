@@ -14,7 +14,6 @@ from typing import Any
 
 from store.archive.archive import Archive
 from store.archive.archiver import Archiver
-from store.errors import StoreError
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.lease import Lease, rebuilding
@@ -39,7 +38,7 @@ _RESTORED = frozenset(
 )
 
 
-class CannotReshard(StoreError):
+class CannotReshard(Exception):
     """Something has to be done first; the message says what."""
 
 

@@ -1,4 +1,4 @@
-"""What one user's timelines hold, without reading them."""
+"""Counts what one user's timelines hold, without reading them."""
 
 import time
 from collections.abc import Sequence

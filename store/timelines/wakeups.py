@@ -74,7 +74,7 @@ class Wakeups:
         try:
             async for names in self._redis.messages(self._redis.key(keys.WAKEUPS)):
                 if names is None:
-                    # What came before this subscription is found by looking.
+                    # Messages that came before this subscription are found by looking.
                     self._worker.worked()
                     self._listening.set()
                     self.wake_all()

@@ -1,4 +1,4 @@
-"""What one body for all receivers saves: memory for a week of messages, a message to a large group, a rebuild.
+"""Measures what one body for all receivers saves: memory for a week of messages, a message to a large group, a rebuild.
 
 A week is written by the script that stores messages, with its clock set back, into inboxes of users who were all seen:
 50 messages a day each, to one other, or 20 of them to groups of 20 in write mode. What a million users need is computed
@@ -66,7 +66,7 @@ def run(report: Report) -> None:
 
 async def a_week(report: Report, server: RedisServer, title: str, in_groups: int) -> None:
     # With so many the tables of the hashes of bodies are as full as with a million.
-    people = report.choose(quick=60, usual=240, full=2000)
+    people = report.choose(quick=60, usual=960, full=1920)
     client = _emptied(server, people)
     for number in range(people // MEMBERS):
         _make_group(client, number, range(FIRST + number * MEMBERS, FIRST + (number + 1) * MEMBERS))

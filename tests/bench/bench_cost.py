@@ -103,7 +103,7 @@ def run(report: Report) -> None:
 
 async def _messages(report: Report, store: Redis) -> dict[str, float]:
     """Returns bytes of a message by what it leaves: in its timelines, as a mark of a repeat, in the outbox."""
-    count = report.choose(quick=2_000, usual=40_000, full=200_000)
+    count = report.choose(quick=2_000, usual=160_000, full=320_000)
     people = max(count // (A_DAY * DAYS), 2)
     store.empty()
     store.see(people)

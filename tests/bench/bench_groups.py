@@ -55,8 +55,8 @@ def run(report: Report) -> None:
         finding(report, redis)
         redis.flushall()
         (directory / "held").mkdir()
-        plain = stack.enter_context(serving(directory, server, IM_PULL_RATE="1000000", IM_HOT_HITS=NEVER)).port
-        held = stack.enter_context(serving(directory / "held", server, IM_PULL_RATE="1000000", IM_HOT_HITS="5")).port
+        plain = stack.enter_context(serving(directory, server, IM_HOT_HITS=NEVER)).port
+        held = stack.enter_context(serving(directory / "held", server, IM_HOT_HITS="5")).port
         many_groups(report, redis, plain)
         hot_group(report, directory, redis, {"without": plain, "hot": held})
 

@@ -39,6 +39,8 @@ FLAT = 0.85
 PULLING = 1000
 TAIL = 10
 """Messages of a long timeline that are pulled."""
+APART = 60_000_000
+"""Microseconds between the first messages of timelines of different lengths, more than any length has messages."""
 AT_ONCE = 20
 """Broadcasts to one population before the next."""
 
@@ -99,7 +101,8 @@ def timelines(stack: contextlib.ExitStack, directory: Path, lengths: Mapping[int
     loads = {}
     for place, (length, people) in enumerate(lengths.items()):
         first = FIRST * (place + 2)
-        since = time.time_ns() // 1000 - DAY
+        # No two messages of a store have the same id.
+        since = time.time_ns() // 1000 - DAY + place * APART
         fill(
             redis,
             (

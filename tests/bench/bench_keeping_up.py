@@ -19,7 +19,7 @@ LOOKS = 6
 
 
 def run(report: Report) -> None:
-    """What waits in the outbox while the load lasts, and how long the rest takes after it has ended."""
+    """Measures what waits in the outbox while the load lasts, and how long the rest takes after it has ended."""
     seconds = report.choose(quick=2, usual=30, full=300)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)

@@ -55,10 +55,10 @@ ARCHIVED = {
 }
 
 Rates = dict[str, float]
-"""What a contestant's round gave, by name; `messages` is how many there were."""
+"""The figures of a contestant's round, by name; `messages` is how many there were."""
 
 Contestant = Callable[[int], Rates]
-"""One round with so many connections."""
+"""One round with this number of connections."""
 
 
 class Contest:

@@ -42,7 +42,7 @@ def run(report: Report) -> None:
         server.start()
         stack.callback(server.stop)
         redis = Redis.from_url(server.url)
-        service = stack.enter_context(serving(directory, server, IM_PULL_RATE="1000000", IM_HOT_HITS="1e9"))
+        service = stack.enter_context(serving(directory, server, IM_HOT_HITS="1e9"))
         one_call_port = free_port()
         one_call = [sys.executable, "-m", "tests.bench.one_call", str(one_call_port), server.url]
         other = Serving(one_call_port, stack.enter_context(process(one_call, one_call_port)))

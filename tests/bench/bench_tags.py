@@ -37,7 +37,7 @@ BEFORE_SECONDS = 10.0
 LOOK_SECONDS = 0.1
 MAX_SECONDS = 900
 P99_MILLISECONDS = 100.0
-"""What nobody minds: an answer that takes longer is noticed."""
+"""A pause that nobody minds: an answer that takes longer is noticed."""
 
 
 class Waits(NamedTuple):
@@ -57,7 +57,7 @@ def run(report: Report) -> None:
         redis = Redis.from_url(server.url)
         redis.config_set("slowlog-log-slower-than", 1000)
         redis.config_set("slowlog-max-len", 100_000)
-        port = stack.enter_context(serving(directory, server, IM_PULL_RATE="1000000")).port
+        port = stack.enter_context(serving(directory, server)).port
         ask(port, "PUT", f"/admin/tags/{TAG}", json.dumps({"title": "bench"}).encode())
         with probing(port) as before:
             time.sleep(report.choose(quick=1.0, usual=BEFORE_SECONDS, full=BEFORE_SECONDS))

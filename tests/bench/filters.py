@@ -5,7 +5,7 @@ from array import array
 from hashlib import blake2b
 
 FALSE_RATE = 0.01
-"""What a Bloom filter is sized for."""
+"""The size for which a Bloom filter is made."""
 
 
 def _hashes(uid: int) -> tuple[int, int]:

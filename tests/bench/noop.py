@@ -1,4 +1,4 @@
-"""What the webhook is measured against: aiohttp reading the same body on the same route, and doing nothing."""
+"""Reads the same body on the same route with aiohttp, and does nothing: the webhook is measured against it."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""What an empty pull is measured against: aiohttp that reads the user's timeline with one call of Redis, no more."""
+"""Reads a user's timeline with one call of Redis, and does no more: an empty pull is measured against it."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""What a benchmark found: figures with their runs, kept as JSON; `page.py` makes the page of them.
+"""Keeps what a benchmark found: figures with their runs, as JSON; `page.py` makes the page of them.
 
 A benchmark is a module `bench_NAME` with `run(report)`. Its docstring is the introduction of its section; each thing it
 measures is one `report.figure(…)`, and `report.chart(…)` shows some of them side by side. Sizes depend on how long it

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from redis import Redis
 
 from store.redis import keys
+from store.redis.lua_source import FOLDER, LuaSource
 from tests.bench.usage import listeners
 from tests.servers import RedisServer, die_with_parent, free_port, program
 
@@ -50,9 +51,15 @@ def process(arguments: list[str], port: int, environment: dict[str, str] | None 
 
 
 def begin(redis: RedisServer) -> None:
-    """A store that is in use: a service takes it as it is, though its archive is away."""
+    """A store that is in use: a service takes it as it is, though its archive is away.
+
+    Redis has all scripts: what they take is its own, however many users there are.
+    """
     redis_client = Redis.from_url(redis.url)
     redis_client.mset({keys.EPOCH: "bench", keys.WINDOW: 7 * 86_400_000_000})
+    for file in FOLDER.iterdir():
+        if file.is_file():
+            redis_client.script_load(LuaSource(file.name.removesuffix(".lua")).text)
     redis_client.close()
 
 
@@ -82,9 +89,11 @@ def serving(directory: Path, redis: RedisServer, workers: int = 1, /, **settings
         "IM_JWT_SECRET": JWT_SECRET,
         "IM_SECRET": "bench-secret",
         "IM_LOG_LEVEL": "error",
-        # A few senders stand for very many.
+        # A few users stand for very many.
         "IM_SEND_BYTES": str(2**50),
         "IM_SEND_RATE": str(2**40),
+        "IM_PULL_RATE": str(2**40),
+        "IM_OPEN_PULLS": str(2**20),
         **settings,
     }
     command = [sys.executable, "-m", "hooks.cli", "serve", "--workers", str(workers)]
@@ -103,13 +112,12 @@ def archive_away() -> str:
 
 
 def unarchived(stack: contextlib.ExitStack, directory: Path, workers: int = 1) -> tuple[RedisServer, Serving]:
-    """Returns a Redis and a service on it that end with the stack; its archive is away, and pulls are not limited."""
+    """Returns a Redis and a service on it that end with the stack; its archive is away."""
     redis = RedisServer(directory / "redis", program("redis-server"))
     redis.start()
     stack.callback(redis.stop)
     begin(redis)
-    settings = {"IM_ARCHIVE_URL": archive_away(), "IM_PULL_RATE": "1000000"}
-    return redis, stack.enter_context(serving(directory, redis, workers, **settings))
+    return redis, stack.enter_context(serving(directory, redis, workers, IM_ARCHIVE_URL=archive_away()))
 
 
 @contextlib.contextmanager
@@ -162,7 +170,7 @@ def wrk_script(directory: Path, first: int = 1000, people: int = 1000) -> Path:
 
 
 timed_out: list[str] = []
-"""What load generators waited for in vain or longer than their limit, a sentence each, for the page."""
+"""Sentences for the page about what load generators waited for in vain, or longer than their limit."""
 
 
 def wrk(script: Path, port: int, connections: int, seconds: float) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""What processes use, as the kernel counts it."""
+"""Reads what processes use, as the kernel counts it."""
 
 import os
 from pathlib import Path

@@ -24,7 +24,7 @@ _STREAM = (
 _BIND = b"<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>r</resource></bind></iq>"
 _END = b"</message>"
 SILENT_SECONDS = 30
-"""What is on the way is waited for as long as something of it comes: a slow server is slow, and has not failed."""
+"""Messages on the way are waited for as long as some of them come: a slow server is slow, and has not failed."""
 
 
 class Client(asyncio.Protocol):

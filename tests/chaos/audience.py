@@ -1,9 +1,9 @@
-"""Who must see a message, who must not, and of whom that cannot be told from outside."""
+"""Decides who must see a message, who must not, and for whom that cannot be told from outside."""
 
 from collections import defaultdict
 from collections.abc import Iterable
 
-from tests.chaos.history import History, Loss, Membership, Message, Sent
+from tests.chaos.history import NEVER, History, Loss, Membership, Message, Sent
 
 GLOBAL = "business/global"
 _PRIVATE = "single/"
@@ -14,9 +14,22 @@ class Audience:
 
     def __init__(self, history: History) -> None:
         self._losses = history.losses
+        self._private: defaultdict[str, list[Sent]] = defaultdict(list)
+        self._others: list[Sent] = []
+        for sent in history.sent.values():
+            if sent.message.topic.startswith(_PRIVATE):
+                for uid in {sent.message.topic.removeprefix(_PRIVATE), sent.message.sender}:
+                    self._private[uid].append(sent)
+            else:
+                self._others.append(sent)
         self._by_user: defaultdict[tuple[str, str], list[Membership]] = defaultdict(list)
         for each in history.memberships:
             self._by_user[each.topic, each.uid].append(each)
+
+    def due(self, uid: str) -> list[Sent]:
+        """Returns what the user must see, of all that was acknowledged."""
+        candidates = self._private.get(uid, []) + self._others
+        return [sent for sent in candidates if sent.acknowledged < NEVER and self.sees(uid, sent)]
 
     def sees(self, uid: str, sent: Sent) -> bool | None:
         """None: it may be either, as the user came or left while it was sent."""

@@ -28,14 +28,13 @@ GIVEN_UP = Answer(0)
 
 
 class Calls:
-    """statuses: how often each was answered. broken: connections that broke. answered: when each 204 came."""
+    """answered: when each 204 came."""
 
     def __init__(self, port: int, token: str) -> None:
         self._port = port
         self._token = token
         self._queues = [_Queue(self) for _ in range(_QUEUES)]
-        self.statuses: Counter[int] = Counter()
-        self.broken = 0
+        self._statuses: Counter[str] = Counter()
         self.answered: list[float] = []
         self.given_up = asyncio.Event()
 
@@ -46,10 +45,8 @@ class Calls:
         async with queue.turn:
             while not self.given_up.is_set():
                 answer = await queue.ask(request)
-                if answer is None:
-                    self.broken += 1
-                else:
-                    self.statuses[answer.status] += 1
+                self._statuses["broken connection" if answer is None else str(answer.status)] += 1
+                if answer is not None:
                     if answer.status == 204:
                         self.answered.append(time.monotonic())
                     if answer.status not in _AGAIN:
@@ -57,6 +54,11 @@ class Calls:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.given_up.wait(), _PAUSE_SECONDS)
         return GIVEN_UP
+
+    def take_statuses(self) -> Counter[str]:
+        """Returns how often each status was answered since this was asked last, and how many connections broke."""
+        taken, self._statuses = self._statuses, Counter()
+        return taken
 
     def close(self) -> None:
         for queue in self._queues:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from tests.chaos.audience import Audience, may_be_lost
-from tests.chaos.history import NEVER, SERVICE, Chain, Change, Given, History, Message, Page, Sent
+from tests.chaos.history import NEVER, NOTHING, SERVICE, Chain, Change, Given, History, Message, Page, Sent
 
 
 class Promise(StrEnum):
-    """What can be broken; the value says how."""
+    """A promise that can be broken; the value says how."""
 
     LOST = "acknowledged, and missing from a pull that began later"
     SKIPPED = "given below a cursor that the device already held"
@@ -21,6 +21,7 @@ class Promise(StrEnum):
     ALTERED = "given with another content than it had then"
     RECALLED = "given with its content by a pull that began after its recall was answered"
     UNTOLD = "recalled or edited after a device had pulled it, and the device was not told"
+    STALE = "a read mark, a setting or a block that is not the newest one, or is missing"
     RENUMBERED = "given with different ids to different receivers, or with the id of another message"
     CURSOR = "a cursor that falls, or lies below a message of its page"
     EPOCH = "a reset without a new epoch, a new epoch without a reset or without a loss"
@@ -88,6 +89,7 @@ class _JudgedChain:
         self._audience = audience
         self._contents = contents
         self._ids = ids
+        self._settings = [each for each in history.settings if each.uid == chain.uid]
         self.gone: set[Message] = set()
         self.again: set[Message] = set()
 
@@ -98,10 +100,12 @@ class _JudgedChain:
         numbers: dict[str, int] = {}
         previous: Page | None = None
         due = self._due()
+        states: dict[str, str] = {}
         for page in self._chain.pages:
             yield from self._of_page(page, previous)
             if page.reset:
-                since_reset, numbers = set(), {}
+                since_reset, numbers, states = set(), {}, {}
+            states |= dict(page.states)
             last = 0 if page.reset else page.cursor
             for given in page.messages:
                 if given.last_id <= last:
@@ -121,6 +125,7 @@ class _JudgedChain:
             highest = max(highest, page.last_id)
             if not page.more:
                 yield from self._missing(due, page, held)
+                yield from self._stale(page, states)
             previous = page
         yield from self._untold()
 
@@ -164,13 +169,8 @@ class _JudgedChain:
         yield from self._contents.findings(given, sent, page, self._uid)
 
     def _due(self) -> list[Sent]:
-        """Returns what the user must see, in the order in which it was acknowledged."""
-        ours = (
-            sent
-            for sent in self._history.sent.values()
-            if sent.acknowledged < NEVER and self._audience.sees(self._uid, sent)
-        )
-        return sorted(ours, key=lambda sent: sent.acknowledged, reverse=True)
+        """Returns what the user must see, the last one acknowledged first."""
+        return sorted(self._audience.due(self._uid), key=lambda sent: sent.acknowledged, reverse=True)
 
     def _missing(self, due: list[Sent], page: Page, held: dict[Message, int]) -> Iterator[Finding]:
         """Says what was acknowledged before this pull began, and has not come although there is no more."""
@@ -183,6 +183,20 @@ class _JudgedChain:
             else:
                 detail = f"{sent.message} acknowledged {page.begun - sent.acknowledged:.3f} s before"
                 yield Finding(Promise.LOST, self._uid, detail, sent.message)
+
+    def _stale(self, page: Page, states: dict[str, str]) -> Iterator[Finding]:
+        """Says which states are not what they were when this pull began, or became until it ended."""
+        allowed: defaultdict[str, set[str]] = defaultdict(lambda: {NOTHING})
+        for setting in self._settings:
+            if setting.begun > page.ended:
+                continue
+            if setting.acknowledged < page.begun and not may_be_lost(self._history.losses, setting.acknowledged):
+                allowed[setting.about] = {setting.value}
+            else:
+                allowed[setting.about].add(setting.value)
+        for about in allowed.keys() | states.keys():
+            if (value := states.get(about, NOTHING)) not in allowed[about]:
+                yield self._found(Promise.STALE, None, f"{about}: {value!r}, not {sorted(allowed[about])}")
 
     def _excused(self, sent: Sent) -> bool:
         return any(
@@ -211,7 +225,7 @@ class _JudgedChain:
 
 
 class _Contents:
-    """What a message may look like at a time, as it is recalled and edited."""
+    """Knows what a message may look like at a time, as it is recalled and edited."""
 
     def __init__(self, history: History) -> None:
         self.changes = history.changes
@@ -244,7 +258,7 @@ class _Contents:
 
 
 class _Ids:
-    """Which id each message has, for whoever gets it."""
+    """Holds the id that each message has, for everybody who gets it."""
 
     def __init__(self, history: History) -> None:
         self._losses = history.losses

@@ -18,10 +18,13 @@ import orjson
 
 from store.redis.client import RedisClient
 from store.redis.connection import connect
+from tests.chaos.back_end import PATH
 from tests.chaos.history import Message
 from tests.chaos.network import Network
+from tests.cluster import TestCluster
 from tests.integration.app import JWT_SECRET, SECRETS, until
-from tests.integration.faults.clocked import ClockedRedis
+from tests.integration.events.back_end import SECRET
+from tests.integration.faults.clocked import Clock, ClockedRedis
 from tests.integration.faults.world import start
 from tests.servers import MariaServer, RedisServer, Server, children, free_port, program
 
@@ -32,15 +35,23 @@ LINKS = {
     "api": "service to broker's API",
     "redis": "service to Redis",
     "maria": "service to MariaDB",
+    "events": "service to back end",
 }
+
+CLOCKED = "valkey"
+"""The kind of a deployment whose clocks can be set, which Debian's Redis does not stand."""
+CLUSTER = "cluster"
+"""The kind of a deployment on a Redis Cluster."""
 
 WORKERS = 2
 
 _DISK = "512m"
 _CLONE_NEWNS = 0x20000
+_END_SECONDS = 0.2
+"""In which a server ends that does not stand a full disk."""
 _databases = itertools.count(1)
 _UNFORESEEN = ("hook_failed", "request_failed", "Traceback")
-"""What stands in a log when something happened that nobody thought of."""
+"""Words in a log that tell of something that nobody thought of."""
 
 
 def own_mounts() -> bool:
@@ -51,34 +62,47 @@ def own_mounts() -> bool:
 
 
 class Deployment:
-    """Redis or Valkey, MariaDB, `emqx-im serve` with several workers, `emqx-im archive`, and a broker.
+    """Redis or Valkey, MariaDB, `emqx-im serve` with several workers, `emqx-im archive`, a broker, and a back end.
 
-    kind: `redis`, or `valkey`, whose clock can be set. disks: whether Redis and MariaDB have small disks that can be
-    filled. settings: of the service, on top of what the campaign needs.
+    kind: `redis`, `CLOCKED` or `CLUSTER`, three masters with a replica each, which the service
+    reaches past the network, and where a replica has whatever was answered. disks: whether Redis and MariaDB have small
+    disks that can be filled. short: whether the window is. settings: of the service, on top of what the campaign needs.
     """
 
-    def __init__(self, directory: Path, kind: str, *, disks: bool, **settings: str) -> None:
+    def __init__(self, directory: Path, kind: str, *, disks: bool, short: bool = False, **settings: str) -> None:
         self.directory = directory
         self.kind = kind
         self.disks = disks
+        self.short = short
+        self._disks = [directory / name for name in ("redis", "maria")] if disks else []
         if disks:
-            for name in ("redis", "maria"):
-                (directory / name).mkdir(parents=True)
-                subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_DISK}", "tmpfs", directory / name], check=True)
-        if kind == "redis":
-            self.redis = RedisServer(directory / "redis" / "data", program("redis-server"))
+            for disk in self._disks:
+                disk.mkdir(parents=True)
+                subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_DISK}", "tmpfs", disk], check=True)
+        self.cluster: TestCluster | None = None
+        if kind == CLUSTER:
+            self.cluster = TestCluster(directory / "redis", program("redis-server"))
+            for node in self.cluster.nodes:
+                node.arguments[node.arguments.index("everysec")] = "always"
+        elif kind == "redis":
+            self._redis = RedisServer(directory / "redis" / "data", program("redis-server"))
         else:
-            self.redis = ClockedRedis(directory / "redis" / "data")
+            self._redis = ClockedRedis(directory / "redis" / "data")
         self.maria = MariaServer(directory / "maria" / "server")
         self.database = f"chaos_{next(_databases)}"
-        http, public, mqtt, ws, api = (free_port() for _ in range(5))
+        self.clock = Clock(directory / "clock", cached=True) if kind == CLOCKED else None
+        """Service and archiver have it."""
+        self.broadcasts: set[Message] = set()
+        """What earlier rounds sent to everybody."""
+        http, public, mqtt, ws, api, events = (free_port() for _ in range(6))
         targets = {
             "hooks": http,
             "pulls": public,
             "mqtt": mqtt,
             "api": api,
-            "redis": self.redis.port,
             "maria": self.maria.port,
+            "events": events,
+            **({} if self.cluster else {"redis": self.redis.port}),
         }
         self.ports = {name: free_port() for name in targets}
         self.network = Network({name: (self.ports[name], target) for name, target in targets.items()})
@@ -87,7 +111,8 @@ class Deployment:
             **{f"IM_{name.upper()}": value for name, value in SECRETS.items()},
             "IM_HTTP_PORT": str(http),
             "IM_PUBLIC_PORT": str(public),
-            "IM_REDIS_URL": f"redis://127.0.0.1:{self.ports['redis']}/0",
+            "IM_REDIS_URL": self.cluster.url if self.cluster else f"redis://127.0.0.1:{self.ports['redis']}/0",
+            "IM_REDIS_WAIT": "1" if self.cluster else "0",
             "IM_ARCHIVE_URL": f"mysql://im:im@127.0.0.1:{self.ports['maria']}/{self.database}",
             "IM_EMQX_API_URL": f"http://127.0.0.1:{self.ports['api']}",
             "IM_EMQX_API_KEY": "key",
@@ -99,6 +124,10 @@ class Deployment:
             "IM_GROUPS_PER_DAY": "1000",
             "IM_RECALL_SECONDS": "3600",
             "IM_RECONCILE_SECONDS": "5",
+            "IM_EVENTS_URL": f"{self.url('events')}{PATH}",
+            "IM_EVENTS_SECRET": SECRET,
+            "IM_EVENTS": "message.stored,message.recalled,message.edited",
+            **(self.clock.settings if self.clock else {}),
             **settings,
         }
         broker = {
@@ -107,8 +136,17 @@ class Deployment:
         }
         module = [sys.executable, "-m", "tests.chaos.broker", orjson.dumps(broker).decode()]
         self.broker = Server(module, mqtt, directory / "broker.log", lambda: True)
+        self._events = directory / "events"
+        module = [sys.executable, "-m", "tests.chaos.back_end", str(events), str(self._events)]
+        self.back_end = Server(module, events, directory / "back_end.log", lambda: True)
         self.service = self._process("serve", f"--workers={WORKERS}")
         self.archiver = self._process("archive")
+
+    @property
+    def redis(self) -> RedisServer:
+        """Returns the one server of a deployment that is not on a cluster."""
+        assert self.cluster is None
+        return self._redis
 
     def url(self, link: str) -> str:
         return f"http://127.0.0.1:{self.ports[link]}"
@@ -122,25 +160,31 @@ class Deployment:
     async def start(self) -> None:
         """Returns once the service is ready."""
         await self.network.start()
-        await start(self.redis)
+        if self.cluster is None:
+            await start(self.redis)
+        else:
+            await asyncio.to_thread(self.cluster.start)
         await start(self.maria)
         await self.sql(
             f"CREATE DATABASE {self.database}",
             "CREATE USER im@'%' IDENTIFIED BY 'im'",
             f"GRANT ALL ON {self.database}.* TO im@'%'",
         )
-        for server in (self.broker, self.service):
+        for server in (self.back_end, self.broker, self.service):
             await start(server)
         await self.ready()
         await start(self.archiver)
 
     async def stop(self) -> None:
-        for server in (self.archiver, self.service, self.broker, self.redis, self.maria):
+        for server in (self.archiver, self.service, self.broker, self.back_end, self.maria):
             self.kill(server)
+        if self.cluster is None:
+            self.kill(self.redis)
+        else:
+            self.cluster.stop()
         await self.network.stop()
-        for name in ("redis", "maria"):
-            if self.disks:
-                await (await asyncio.create_subprocess_exec("umount", "-l", self.directory / name)).wait()
+        for disk in self._disks:
+            await (await asyncio.create_subprocess_exec("umount", "-l", disk)).wait()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     async def ready(self, seconds: float = 180) -> None:
@@ -226,6 +270,16 @@ class Deployment:
         rows = await self.sql(query)
         return [Message(topic.decode(), sender.decode(), name.decode()) for topic, sender, name in rows]
 
+    def events_size(self) -> int:
+        """Returns how many bytes of events the back end has taken."""
+        return self._events.stat().st_size if self._events.exists() else 0
+
+    def events_since(self, place: int) -> list[dict[str, Any]]:
+        """Returns the events that the back end took after so many bytes, as often as it took them."""
+        with self._events.open("rb") as file:
+            file.seek(place)
+            return [event for batch in file for event in orjson.loads(batch)["events"]]
+
     def unforeseen(self, since: dict[str, int]) -> list[str]:
         """Returns lines of the logs that should never be there, from these places on, and moves the places."""
         found = []
@@ -244,26 +298,26 @@ class Deployment:
         process = await asyncio.create_subprocess_exec(*arguments, env=environment, stdout=quiet, stderr=quiet)
         return await process.wait()
 
-    def filler(self, name: str) -> "Filler":
-        return Filler(self.directory / name)
+    async def fill_disk(self, server: Server, disk: str, seconds: float) -> None:
+        """Fills the disk of a server, `redis` or `maria`, for so long, and starts the server again if it has ended."""
+        filler = self.directory / disk / "filler"
+        fill(filler)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            filler.unlink()
+        await asyncio.sleep(_END_SECONDS)
+        if not server.running:
+            await start(server)
 
 
-class Filler:
-    """Fills a small disk, and empties it again."""
-
-    def __init__(self, disk: Path) -> None:
-        self._file = disk / "filler"
-
-    def fill(self) -> None:
-        """Takes everything that is free, whoever else writes meanwhile."""
-        piece = bytes(2**20)
-        with self._file.open("wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(piece)
-            except OSError as error:
-                if error.errno != errno.ENOSPC:
-                    raise
-
-    def free(self) -> None:
-        self._file.unlink(missing_ok=True)
+def fill(file: Path) -> None:
+    """Takes everything that is free on the disk of the file, even if others write meanwhile."""
+    piece = bytes(2**20)
+    with file.open("wb", buffering=0) as filler:
+        try:
+            while True:
+                filler.write(piece)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise

@@ -1,8 +1,8 @@
-"""What happened in a round, as those saw it who stood outside: what was sent and answered, and what was pulled.
+"""Notes what happened in a round, as it was seen from outside: what was sent and answered, and what was pulled.
 
 All times are seconds of one monotonic clock. `begun` is when the first attempt set out, `acknowledged` when the first
-answer came that promises something, and infinity if none did. What was asked for took effect somewhere between the two,
-if it did.
+answer came that promises something, and infinity if none did. A request took effect somewhere between the two, if it
+did.
 """
 
 import math
@@ -13,6 +13,9 @@ SERVICE = "0"
 """The sender of control messages."""
 
 NEVER = math.inf
+
+NOTHING = ""
+"""The value of a state that there is not: of a user, for instance, who is not blocked."""
 
 
 class Message(NamedTuple):
@@ -63,6 +66,19 @@ class Change:
 
 
 @dataclass(slots=True)
+class Setting:
+    """A read mark, a setting or a block that a user asked for. about: which of them. value: what it says, NOTHING if
+    there is none.
+    """
+
+    uid: str
+    about: str
+    value: str
+    begun: float
+    acknowledged: float = NEVER
+
+
+@dataclass(slots=True)
 class Loss:
     """The store lost what it had and the archive had not, as a disk does: what was acknowledged before `ended` may be
     gone, unless it was seen in the archive.
@@ -97,7 +113,7 @@ class Given(NamedTuple):
 
 @dataclass(slots=True)
 class Page:
-    """An answered pull: what was asked for, and the answer."""
+    """An answered pull: what was asked for, and the answer. states: about what, and its value."""
 
     begun: float
     ended: float
@@ -110,6 +126,7 @@ class Page:
     more: bool = False
     truncated: bool = False
     reset: bool = False
+    states: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -125,13 +142,14 @@ class Chain:
 class History:
     """Everything that is known of a round.
 
-    memberships, changes: in the order in which they were asked for, one after the other for the same user of an
-    audience and for the same message. window: seconds that a pull reaches back.
+    memberships, changes, settings: in the order in which they were asked for, one after the other for the same user of
+    an audience, for the same message, and for the same state of a user. window: seconds that a pull reaches back.
     """
 
     sent: dict[Message, Sent] = field(default_factory=dict)
     memberships: list[Membership] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
+    settings: list[Setting] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     chains: list[Chain] = field(default_factory=list)
     window: float = NEVER

@@ -76,7 +76,7 @@ def _summary(results: Results) -> str:
         ("pulls answered", results.pages),
         ("rounds", results.rounds),
         ("faults played", played),
-        ("rounds with two faults at once", results.pairs),
+        ("times that two were played at once", results.pairs),
         (
             "lost with a disk of Redis that was wiped or restored, not archived yet, as documented",
             results.lost_with_disk,
@@ -98,8 +98,9 @@ def _promises(results: Results) -> str:
 def _faults(results: Results) -> str:
     lines = [
         "## Faults\n",
-        "Times are seconds from the end of the fault, median and longest, in rounds that played it alone. *Silence* is",
-        "the longest time without any 204, the fault itself included.\n",
+        "Times are seconds from the end of the fault, median and longest, where it was played alone and nothing else",
+        "ran on the machine. *Silence* is the longest time without any 204, the fault itself included. What was broken",
+        "in a round counts for each fault of it.\n",
         "| fault | played | acknowledged | lost | repeated | out of order | other "
         "| first 204 | first pull | full speed | silence |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -128,7 +129,8 @@ def _times(values: list[float]) -> str:
 def _clients(results: Results) -> str:
     lines = [
         "## What callers saw meanwhile\n",
-        "Answers to hook calls in the rounds of each fault. Everything but 204 was tried again until 204 came.\n",
+        "Answers to hook calls from the begin of each fault to that of the next one. Everything but 204 was tried",
+        "again until 204 came.\n",
         "| fault | 204 | 503 | 429 | broken connections | others |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
@@ -156,8 +158,8 @@ def _found(results: Results) -> str:
 
 def _missing(results: Results) -> str:
     lines = []
-    unplayed = [name for name in faults() if results.times(name) == 0]
-    seldom = [name for name in faults() if 0 < results.times(name) < PLAYS]
+    unplayed = [name for name in faults() if results.of(name).times == 0]
+    seldom = [name for name in faults() if 0 < results.of(name).times < PLAYS]
     if results.not_possible:
         names = ", ".join(results.not_possible)
         lines.append(

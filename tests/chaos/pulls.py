@@ -9,7 +9,7 @@ import aiohttp
 import orjson
 
 from tests.chaos.audience import GLOBAL
-from tests.chaos.history import SERVICE, Chain, Given, Page
+from tests.chaos.history import NOTHING, SERVICE, Chain, Given, Page
 from tests.integration.app import token
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ class Puller:
             *(begun, ended, self.cursor, self.epoch, limit),
             [given for each in said["messages"] if (given := _given(each)) and self._ours(given)],
             *(said["last_id"], said["epoch"], said["more"], said["truncated"], said.get("reset", False)),
+            [_state(each) for each in said.get("states", ()) if "by" not in each],
         )
         self.cursor, self.epoch = page.last_id, page.epoch
         self.chain.pages.append(page)
@@ -90,7 +91,7 @@ class Puller:
 
     def _ours(self, given: Given) -> bool:
         """Leaves out what earlier rounds sent to everybody."""
-        return given.topic != GLOBAL or given.mid > self._scene.began_at
+        return given.topic != GLOBAL or given.message not in self._scene.deployment.broadcasts
 
 
 def _given(message: dict[str, Any]) -> Given:
@@ -108,3 +109,13 @@ def _given(message: dict[str, Any]) -> Given:
         edited and not recalled,
         told,
     )
+
+
+def _state(state: dict[str, Any]) -> tuple[str, str]:
+    """Returns what it is about, and what it says."""
+    match state:
+        case {"kind": "read", "topic": topic, "mid": mid}:
+            return f"read {topic}", str(mid)
+        case {"kind": "setting", "key": key, "value": value}:
+            return f"setting {key}", str(value)
+    return f"block {state['uid']}", "on" if state["on"] else NOTHING

@@ -1,4 +1,6 @@
-"""One round: workloads go on, one or two faults are played, everything works again, and the checker judges."""
+"""One round: workloads go on, faults are played one after the other or two at once, everything works again, and the
+checker judges.
+"""
 
 import asyncio
 import time
@@ -10,6 +12,7 @@ from itertools import pairwise
 
 import aiohttp
 
+from tests.chaos.audience import GLOBAL
 from tests.chaos.checker import Verdict, check
 from tests.chaos.deployment import Deployment
 from tests.chaos.faults import Fault
@@ -17,38 +20,56 @@ from tests.chaos.history import NEVER, Message
 from tests.chaos.scene import Scene
 from tests.chaos.workloads import Workload
 
-WARM_SECONDS = 1.5
+_WARM_SECONDS = 1.5
+"""The load goes on for this long before the first fault."""
+_BETWEEN_SECONDS = 0.5
+"""The load goes on at full speed for this long between two faults."""
 _SPEED_SECONDS = 0.5
 """Over which the rate of answers is taken."""
 _FULL_SPEED = 0.8
-"""A share of the rate before the fault."""
+"""A share of the rate before the first fault."""
 _RECOVERY_SECONDS = 180.0
 """How long the load may take to be answered again, and to be archived, after the last fault is over."""
 
 
 @dataclass
-class Outcome:
-    """What came of a round. first_204, first_pull, full_speed: seconds after the last fault was over, None if it never
-    came. silent: the longest time without any 204 from the first fault on.
+class Episode:
+    """The result of one fault, or of two at once. acknowledged: messages, from its begin to that of the next one.
 
-    broken: promises that were not kept, and everything else that must not be, by what it was.
+    first_204, first_pull, full_speed: seconds after it was over, None if it never came. silent: the longest time
+    without any 204 from its begin on.
     """
 
     faults: list[str]
+    acknowledged: int = 0
+    first_204: float | None = None
+    first_pull: float | None = None
+    full_speed: float | None = None
+    silent: float = 0.0
+    statuses: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class Outcome:
+    """The result of a round. broken: promises that were not kept, and everything else that must not be, by what it
+    was.
+    """
+
     workloads: list[str]
+    episodes: list[Episode] = field(default_factory=list)
     seconds: float = 0.0
     acknowledged: int = 0
     given: int = 0
     pages: int = 0
     lost_with_disk: int = 0
     stored_again: int = 0
-    first_204: float | None = None
-    first_pull: float | None = None
-    full_speed: float | None = None
-    silent: float = 0.0
-    statuses: Counter[str] = field(default_factory=Counter)
     broken: Counter[str] = field(default_factory=Counter)
     details: list[str] = field(default_factory=list)
+
+    @property
+    def faults(self) -> list[str]:
+        """Returns what was played, in its order."""
+        return [fault for episode in self.episodes for fault in episode.faults]
 
     def add(self, kind: str, details: Sequence[str]) -> None:
         """Notes things that must not be."""
@@ -61,16 +82,18 @@ async def play(
     deployment: Deployment,
     name: str,
     first_uid: int,
-    faults: Sequence[Fault],
+    chain: Sequence[Sequence[Fault]],
     kinds: Sequence[type[Workload]],
     logs: dict[str, int],
 ) -> Outcome:
-    """Plays one round. logs: how far each log was read."""
-    outcome = Outcome([each.name for each in faults], [kind.name for kind in kinds])
+    """Plays one round. chain: what is played one after the other, each one fault or two at once. logs: how far each
+    log was read.
+    """
+    outcome = Outcome([kind.name for kind in kinds])
+    every = [fault for faults in chain for fault in faults]
     started = time.monotonic()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
-        scene = Scene(deployment, http, name, first_uid, lossy=any(each.loses for each in faults))
-        scene.began_at = time.time_ns() // 1000
+        scene = Scene(deployment, http, name, first_uid, lossy=any(each.loses for each in every))
         running = [kind(scene) for kind in kinds]
         try:
             async with asyncio.timeout(_RECOVERY_SECONDS):
@@ -79,8 +102,8 @@ async def play(
             await deployment.drained(30)
             for each in running:
                 each.start()
-            await asyncio.sleep(WARM_SECONDS)
-            await _break(scene, faults, outcome)
+            await asyncio.sleep(_WARM_SECONDS)
+            begins = await _break(scene, chain, outcome)
             await _recover(scene, running, outcome)
         finally:
             scene.calls.given_up.set()
@@ -88,15 +111,36 @@ async def play(
                 await each.cancel()
             await asyncio.gather(*(puller.stop() for puller in scene.pullers))
             scene.calls.close()
-        await _judge(scene, outcome, noisy=any(each.noisy for each in faults), logs=logs)
+            deployment.broadcasts |= {message for message in scene.history.sent if message.topic == GLOBAL}
+        await _judge(scene, outcome, noisy=any(each.noisy for each in every), logs=logs)
+    _share(outcome, scene, begins)
     outcome.seconds = time.monotonic() - started
     return outcome
 
 
-async def _break(scene: Scene, faults: Sequence[Fault], outcome: Outcome) -> None:
-    """Plays the faults, the second at any moment of the first."""
+async def _break(scene: Scene, chain: Sequence[Sequence[Fault]], outcome: Outcome) -> list[float]:
+    """Plays the chain, each link once the load is at full speed again; returns when each began."""
+    before = _rate(scene.calls.answered, time.monotonic(), _WARM_SECONDS / 2)
+    begins = []
+    for number, faults in enumerate(chain):
+        if number:
+            await asyncio.sleep(_BETWEEN_SECONDS)
+            outcome.episodes[-1].statuses = scene.calls.take_statuses()
+        begins.append(time.monotonic())
+        episode = await _episode(scene, faults, before)
+        outcome.episodes.append(episode)
+        if episode.full_speed is None:
+            # Whatever is wrong is not to be blamed on what would follow.
+            detail = f"{_RECOVERY_SECONDS:.0f} s after {' and '.join(episode.faults)}"
+            outcome.add("not at full speed again", [detail])
+            break
+    return begins
+
+
+async def _episode(scene: Scene, faults: Sequence[Fault], before: float) -> Episode:
+    """Plays one fault, or two: then the second at any moment of the first. before: the rate to come back to."""
+    episode = Episode([each.name for each in faults])
     begun = time.monotonic()
-    before = _rate(scene.calls.answered, begun)
 
     async def one(fault: Fault, pause: float) -> None:
         await asyncio.sleep(pause)
@@ -106,26 +150,27 @@ async def _break(scene: Scene, faults: Sequence[Fault], outcome: Outcome) -> Non
     await asyncio.gather(*playing)
     over = time.monotonic()
     fast = await _watch(scene, over, before)
-    outcome.full_speed = None if fast is None else fast - over
-    outcome.first_204 = _after(scene.calls.answered, over)
-    outcome.first_pull = _after(scene.pulled, over)
+    episode.full_speed = None if fast is None else fast - over
+    episode.first_204 = _after(scene.calls.answered, over)
+    episode.first_pull = _after(scene.pulled, over)
     times = [begun, *scene.calls.answered[bisect_right(scene.calls.answered, begun) :], time.monotonic()]
-    outcome.silent = max(later - earlier for earlier, later in pairwise(times))
+    episode.silent = max(later - earlier for earlier, later in pairwise(times))
+    return episode
 
 
 async def _watch(scene: Scene, over: float, before: float) -> float | None:
     """Returns when the load was first answered at full speed again; None if it was not in time."""
     while time.monotonic() < over + _RECOVERY_SECONDS:
         now = time.monotonic()
-        if now > over + _SPEED_SECONDS and _rate(scene.calls.answered, now) >= _FULL_SPEED * before:
+        if now > over + _SPEED_SECONDS and _rate(scene.calls.answered, now, _SPEED_SECONDS) >= _FULL_SPEED * before:
             return now - _SPEED_SECONDS
         await asyncio.sleep(0.1)
     return None
 
 
-def _rate(answered: list[float], until: float) -> float:
-    """Returns answers a second over the last half of a second."""
-    return (bisect_right(answered, until) - bisect_right(answered, until - _SPEED_SECONDS)) / _SPEED_SECONDS
+def _rate(answered: list[float], until: float, seconds: float) -> float:
+    """Returns answers a second over the last so many seconds."""
+    return (bisect_right(answered, until) - bisect_right(answered, until - seconds)) / seconds
 
 
 def _after(times: list[float], since: float) -> float | None:
@@ -135,14 +180,13 @@ def _after(times: list[float], since: float) -> float | None:
 
 async def _recover(scene: Scene, running: list[Workload], outcome: Outcome) -> None:
     """Stops the load, has everything answered, archived and pulled."""
-    if outcome.full_speed is None:
-        outcome.add("not at full speed again", [f"{_RECOVERY_SECONDS:.0f} s after the last fault"])
     scene.stopping.set()
     try:
         async with asyncio.timeout(_RECOVERY_SECONDS):
             await asyncio.gather(*(each.finish() for each in running))
             if not await scene.deployment.drained(_RECOVERY_SECONDS):
                 outcome.add("not archived", [str(await scene.deployment.state())])
+            await asyncio.gather(*(each.compare() for each in running))
             await asyncio.gather(*(puller.stop() for puller in scene.pullers))
             await asyncio.gather(*(puller.to_the_end() for puller in scene.pullers))
             uids = sorted({puller.uid for puller in scene.pullers})
@@ -155,18 +199,24 @@ async def _recover(scene: Scene, running: list[Workload], outcome: Outcome) -> N
 
 async def _judge(scene: Scene, outcome: Outcome, *, noisy: bool, logs: dict[str, int]) -> None:
     verdict: Verdict = await asyncio.to_thread(check, scene.history)
-    outcome.acknowledged = verdict.acknowledged + scene.acknowledged_otherwise
+    outcome.acknowledged = verdict.acknowledged + len(scene.acknowledged_otherwise)
     outcome.given, outcome.pages = verdict.given, verdict.pages
     outcome.lost_with_disk, outcome.stored_again = verdict.lost_with_disk, verdict.stored_again
     outcome.broken.update({promise.name: count for promise, count in verdict.counts().items()})
     outcome.details += [f"{each.promise.name}: {each.uid}: {each.detail}" for each in verdict.findings[:20]]
     outcome.add("unexpected answer", scene.unexpected)
-    outcome.statuses.update({str(status): count for status, count in scene.calls.statuses.items()})
-    outcome.statuses["broken connection"] = scene.calls.broken
+    outcome.episodes[-1].statuses = scene.calls.take_statuses()
     unforeseen = scene.deployment.unforeseen(logs)
     if not noisy:
         outcome.add("unforeseen error", unforeseen)
     outcome.add("in the archive twice", await _twice(scene))
+
+
+def _share(outcome: Outcome, scene: Scene, begins: Sequence[float]) -> None:
+    """Counts for each episode what was acknowledged in it, for the first one also what was before it."""
+    times = [each.acknowledged for each in scene.history.sent.values() if each.acknowledged < NEVER]
+    for at in times + scene.acknowledged_otherwise:
+        outcome.episodes[max(0, bisect_right(begins, at) - 1)].acknowledged += 1
 
 
 async def _twice(scene: Scene) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the workloads of a round share: its users, its history, and the ways to the deployment."""
+"""Holds what the workloads of a round share: its users, its history, and the ways to the deployment."""
 
 import asyncio
 import random
@@ -42,12 +42,14 @@ class Scene:
         """When each pull was answered (monotonic)."""
         self.unexpected: list[str] = []
         self.stopping = asyncio.Event()
-        self.acknowledged_otherwise = 0
-        """Messages that a client was told are stored, and that are compared by their workload."""
+        self.acknowledged_otherwise: list[float] = []
+        """When a client was told that a message is stored that is compared by its workload (monotonic)."""
         self._uids = iter(range(first_uid, first_uid + 10_000))
         self._numbers = iter(range(1, 2**53))
-        self.began_at = 0
-        """The highest id that there was when the round began."""
+        self.began_at = time.time_ns() // 1000
+        """No message of this round has a lower id."""
+        self.events_begin = deployment.events_size()
+        """Where in the back end's file the round begins."""
 
     def new_uid(self) -> str:
         return str(next(self._uids))
@@ -63,7 +65,7 @@ class Scene:
     def compose(self, topic: str, sender: str, stream: str, body: dict[str, Any] | None = None) -> tuple[Sent, bytes]:
         """Returns a new message that is noted as begun, and its payload; one in twenty has no id of its own."""
         number = self.number()
-        content = f"{number} " + "x" * self.dice.choice((0, 20, 200))
+        content = f"{self.name} {number} " + "x" * self.dice.choice((0, 20, 200))
         payload: dict[str, Any] = {"type": "text", "body": {"t": content}, **(body or {})}
         identity = f"{self.name}-{number}"
         if self.dice.random() < 0.95 or "ack" in payload:

@@ -1,4 +1,4 @@
-"""What one ordinary account can do to others: each move goes to its limit, and says by what it was stopped.
+"""Attacks others with one ordinary account: each move goes to its limit, and says by what it was stopped.
 
 A move returns once the limit was met; an honest pair talks meanwhile.
 """

@@ -9,6 +9,9 @@ from playwright.async_api import Browser, BrowserContext, Locator, Page, async_p
 
 from tests.e2e.stack import Stack
 
+MOST_CONTROLS = 120
+"""On one page of the tests."""
+
 expect.set_options(timeout=20_000)
 
 
@@ -25,7 +28,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 class Operator:
-    """Who sits before a console. What a page says of errors, or of a breach of its policy, fails the test."""
+    """A person before a console. A page that reports an error, or a breach of its policy, fails the test."""
 
     def __init__(self, page: Page, stack: Stack) -> None:
         self.page = page
@@ -71,6 +74,24 @@ class Operator:
         """Fills in the fields by their labels, `_` being a space."""
         for label, value in fields.items():
             await self.page.get_by_label(label.replace("_", " "), exact=True).first.fill(value)
+
+    async def tab_to(self, name: str, role: Any) -> None:
+        """Presses the Tab key until the control has the keyboard; in a dialog, if there is one."""
+        dialog = self.page.get_by_role("dialog")
+        within = dialog if await dialog.count() else self.page
+        await self.tab_to_locator(within.get_by_role(role, name=name, exact=True).first)
+
+    async def tab_to_locator(self, control: Locator) -> None:
+        await expect(control).to_be_visible()
+        for _ in range(MOST_CONTROLS):
+            if await control.evaluate("each => each === document.activeElement"):
+                return
+            await self.page.keyboard.press("Tab")
+        raise AssertionError(f"the keyboard does not come to {control}")
+
+    async def is_lost(self) -> bool:
+        """Returns whether nothing has the keyboard, so that Tab would begin anew."""
+        return bool(await self.page.evaluate("document.activeElement === document.body"))
 
     def card(self, title: str) -> Locator:
         return self.page.locator("section.card", has=self.page.get_by_role("heading", name=title))

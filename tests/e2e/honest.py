@@ -155,7 +155,7 @@ class Pair:
             assert {(str(sender), client_id) for sender, _, _, client_id in sent} == set(theirs[-len(sent) :])
 
     async def pull(self, uid: int) -> None:
-        """What is new."""
+        """Returns what is new."""
         async with self._pulling:
             more = True
             while more:

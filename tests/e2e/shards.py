@@ -10,6 +10,7 @@ import orjson
 from hooks.dev.directory import Secrets
 from tests.cluster import TestCluster
 from tests.e2e.stack import Stack
+from tests.integration.events.back_end import SECRET
 from tests.servers import Server
 
 SHARDS = 3
@@ -21,6 +22,7 @@ _SECRETS = Secrets(
     secret="hmac-secret",
     emqx_api_key="key",
     emqx_api_secret="api-secret",
+    events_secret=SECRET,
     redis_password="",
 )
 

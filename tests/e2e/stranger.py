@@ -1,4 +1,4 @@
-"""What can be done to others without an account, or with no more of one than a token: pulls, tokens, files.
+"""Attacks others without an account, or with no more of one than a token: pulls, tokens, files.
 
 A move returns once the limit was met, and holds what it has until the ground is left.
 """

@@ -191,7 +191,7 @@ def test_a_token_says_who_and_until_when() -> None:
 
 
 def unread(stack: Stack, uid: int, machine: Path, *lines: str) -> list[str]:
-    """What a user's device on this machine has not read, after it did what these lines say."""
+    """Returns what a user's device on this machine has not read, after it did what these lines say."""
     addresses = ("--mqtt", f"127.0.0.1:{stack.mqtt_port}", "--url", stack.url, "--token", stack.token(uid))
     arguments = ("chat", "--uid", str(uid), *addresses, "--data-dir", str(machine))
     ended = run(*arguments, lines="".join(f"{line}\n" for line in [*lines, "/unread"]))

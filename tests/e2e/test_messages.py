@@ -1,4 +1,4 @@
-"""What users see of one running stack, with MQTT clients that know nothing of it."""
+"""Uses one running stack as users do, with MQTT clients that know nothing of it."""
 
 import asyncio
 import json

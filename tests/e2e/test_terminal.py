@@ -1,4 +1,4 @@
-"""What a person sees at a terminal, and what programs get instead."""
+"""Tests what a person sees at a terminal, and what programs get instead."""
 
 import json
 import os

@@ -56,7 +56,7 @@ class Chat:
 
 
 class Person:
-    """Who sits before a page."""
+    """A person before a page."""
 
     def __init__(self, browser: Adapter, page: str, chat: Chat, uid: int) -> None:
         self._browser = browser

@@ -8,8 +8,8 @@ T = TypeVar("T")
 
 
 async def until(check: Callable[[], Awaitable[T | None]], seconds: float = 30) -> T:
-    """Returns what `check` gives once that is not None. Raises TimeoutError."""
+    """Returns what `check` gives once that is neither None nor False. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
-        while (found := await check()) is None:  # noqa: ASYNC110
+        while (found := await check()) is None or found is False:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         return found

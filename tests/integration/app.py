@@ -17,6 +17,7 @@ import orjson
 
 from hooks.server.service import running_service
 from hooks.settings import load_all
+from tests.integration.archives import archive_for
 from tests.integration.emqx.sessions import EmqxApi, Session, running_emqx_api
 from tests.integration.openapi import conforms
 from tests.recorded import recorded
@@ -192,7 +193,7 @@ async def running_app(redis_url: str, directory: Path, **settings: Any) -> Async
     await asyncio.to_thread(directory.mkdir, exist_ok=True)
     async with running_emqx_api() as emqx, aiohttp.ClientSession() as http, aiohttp.ClientSession() as broker:
         given = {
-            **{"http_port": 0, "redis_url": redis_url, "archive_url": f"sqlite:///{directory / 'archive.db'}"},
+            **{"http_port": 0, "redis_url": redis_url, "archive_url": archive_for(redis_url, directory)},
             **{
                 "emqx_api_url": emqx.url,
                 "emqx_api_key": "key",

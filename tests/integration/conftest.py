@@ -8,19 +8,22 @@ import pytest_asyncio
 
 from hooks.server import logs
 from tests.cluster import TestCluster
+from tests.integration import archives
 from tests.integration.app import App, new_uid, running_app
 from tests.servers import RedisServer, program
 
 
 @pytest.fixture(scope="session", autouse=True)
 def logs_as_served() -> None:
-    """What structlog writes by itself, tracebacks with all variables, takes a second each."""
+    """Keeps structlog from writing tracebacks with all variables, each of which takes a second."""
     logs.configure("info")
 
 
 @pytest.fixture(scope="session")
 def common_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """The Redis of all services that need no special one, and with it their archive."""
     server = RedisServer(tmp_path_factory.mktemp("common_redis"), program("redis-server"))
+    archives.share(server.url, server.directory)
     server.start()
     yield server
     server.stop()

@@ -1,4 +1,4 @@
-"""What lies in users' inboxes, whatever spans of time it lies in."""
+"""Reads users' inboxes, over all spans of time."""
 
 import time
 from typing import Any

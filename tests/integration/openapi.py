@@ -26,8 +26,7 @@ answered: set[tuple[str, str, int]] = set()
 def conforms(method: str, path: str, status: int, raw: bytes, given: Any = None) -> None:
     """Raises AssertionError unless the document says that this may be answered, and, where it was done, asked for.
 
-    given: the JSON of the request, if it had any. What is at no path says nothing, and the console
-    is not described.
+    given: the JSON of the request, if it had any. An unknown path says nothing, and the console is not described.
     """
     if path.startswith("/console"):
         return

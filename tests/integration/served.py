@@ -12,6 +12,7 @@ from pathlib import Path
 import orjson
 
 from tests.integration.app import SECRETS
+from tests.integration.archives import archive_for
 from tests.servers import children, die_with_parent, free_port
 
 _DEADLINE = 30.0
@@ -26,7 +27,7 @@ class Served:
             **{
                 "http_port": free_port(),
                 "redis_url": redis_url,
-                "archive_url": f"sqlite:///{directory / 'archive.db'}",
+                "archive_url": archive_for(redis_url, directory),
             },
             **{"pull_rate": 10_000, "send_rate": 10**6, "send_bytes": 2**40, **SECRETS, **settings},
         }
@@ -82,7 +83,7 @@ class Served:
         return await self.ended()
 
     def kill(self) -> None:
-        """Whatever is left of it."""
+        """Kills whatever is left of it."""
         for pid in [*self.children(), self._process.pid] if self._process.poll() is None else []:
             os.kill(pid, signal.SIGKILL)
         self._process.wait()

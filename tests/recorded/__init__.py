@@ -1,4 +1,4 @@
-"""What a real EMQX 5.8.9 sent: all columns of its events, the authorizer's questions, the REST answers.
+"""Recordings of a real EMQX 5.8.9: all columns of its events, the authorizer's questions, the REST answers.
 
 `earlier/` has scripts as they were in the version before, whole.
 """

@@ -1,4 +1,4 @@
-"""What topics, channels, conversations and ids name, and that one module alone knows how they are written."""
+"""Tests what topics, channels, conversations and ids name, and that one module alone knows how they are written."""
 
 import ast
 import re
@@ -269,7 +269,7 @@ def test_what_a_user_sent_lies_in_a_conversation_of_its_own() -> None:
 # The border
 
 GRAMMAR = re.compile(r"(?:single|group|business|send|sent)/|im/will|tag_$|group:(?! )|(?:single|business|global)$")
-"""What a literal begins with if it is part of a topic, a channel or a conversation. Sentences begin otherwise."""
+"""The start of a literal that is part of a topic, a channel or a conversation. Sentences begin otherwise."""
 
 SPLITS = {"split", "rsplit", "partition", "rpartition"}
 

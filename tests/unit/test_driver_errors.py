@@ -8,7 +8,7 @@ import pytest
 from tests.unit.test_imports import MODULES
 
 DRIVERS = {
-    "redis": {"store.redis.client", "store.redis.connection", "store.redis.resolver"},
+    "redis": {f"store.redis.{name}" for name in ("client", "connection", "keys", "resolver")},
     "hiredis": {"store.redis.pipelined"},
     "asyncmy": {"store.archive.mysql.connections", "store.archive.mysql.rows"},
     "sqlite3": {"store.archive.sqlite.connection"},

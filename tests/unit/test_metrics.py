@@ -1,4 +1,4 @@
-"""What the service counts, and how the counts of several workers come together."""
+"""Tests what the service counts, and how the counts of several workers come together."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What `make` and `.ci/run` do about system packages that are missing, with commands that only pretend."""
+"""Tests what `make` and `.ci/run` do about missing system packages, with commands that only pretend."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ MEANT = {
     "faketime": "faketime",
     "curl": "curl",
 }
-"""What each command of the set `servers` is installed from."""
+"""The package of each command of the set `servers`."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What is used of libraries beyond their documentation: in three places, and of the shape it has there."""
+"""Tests that private parts of libraries are used in three places only, and still have the shape used there."""
 
 import ast
 import re

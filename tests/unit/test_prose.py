@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("clients", "deploy", "docs", "emqx-rules", "hooks", "store", "tests")
+ROOMS = (".ci", "clients", "deploy", "docs", "emqx-rules", "hooks", "store", "tests")
 NOT_OURS = (
     *("node_modules", ".venv", "clients/js/build", "clients/js/dist"),
     *("tests/recorded", "deploy/helm/emqx-im/charts", "tests/unit/test_prose.py"),
@@ -41,22 +41,24 @@ _DASHES, _HASH = re.compile(r"(?:^|\s)--+\s+(.*)"), re.compile(r"(?:^|\s)#+\s+(.
 _SLASHES = re.compile(r"(?:^|\s)(?://+|/\*+|\*)\s+(.*?)(?:\s*\*/)?$")
 COMMENTS = {
     **dict.fromkeys((".lua", ".sql"), _DASHES),
-    **dict.fromkeys((".yaml", ".yml", ".toml", ".hocon", ".sh", ".in", ".tpl"), _HASH),
+    **dict.fromkeys((".yaml", ".toml", ".hocon", ".in", ".tpl"), _HASH),
     **dict.fromkeys((".ts", ".js", ".mjs", ".css"), _SLASHES),
     ".conf": re.compile(r"(?:^|\s)(?:#+|%%+)\s+(.*)"),
+    # Scripts, Dockerfile and Makefile, in which the help of each verb is a comment, too.
+    "": _HASH,
 }
-"""What a line has behind the mark of a comment, by the kind of file."""
+"""The part of a line behind the mark of a comment, by the suffix of the file."""
 
 
 def files(*suffixes: str) -> Iterator[Path]:
-    found = [ROOT.glob("*.md"), *(ROOT.joinpath(room).rglob("*") for room in ROOMS)]
+    found = [ROOT.glob("*.md"), ROOT.glob("Makefile"), *(ROOT.joinpath(room).rglob("*") for room in ROOMS)]
     for path in sorted({path for each in found for path in each if path.suffix in suffixes}):
         if not any(part in path.relative_to(ROOT).as_posix() for part in NOT_OURS) and path.is_file():
             yield path
 
 
 SENTENCE = re.compile(r"[A-Za-z`][^\n]* [^\n]* [^\n]* ")
-"""What a string looks like that somebody reads: help, descriptions, errors, and what the log says."""
+"""A string that somebody reads: help, descriptions, errors, and lines of the log."""
 
 
 def prose_of_python(text: str, with_texts: bool) -> Iterator[tuple[int, str]]:
@@ -100,6 +102,7 @@ def wrong(lines: Iterator[tuple[int, str]]) -> list[str]:
 @pytest.mark.parametrize("suffix", [".md", ".py", *COMMENTS])
 def test_prose_is_plain(suffix: str) -> None:
     looked_at = list(files(suffix))
+    assert looked_at
     assert [f"{path.relative_to(ROOT)}:{each}" for path in looked_at for each in wrong(prose(path))] == []
 
 

@@ -1,4 +1,4 @@
-"""What clients are told is written in `hooks/messaging`, and handed to the store."""
+"""Tests that texts for clients are written in `hooks/messaging`, and handed to the store."""
 
 import re
 from pathlib import Path

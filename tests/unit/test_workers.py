@@ -41,7 +41,7 @@ def fails(times: int, error: Exception | None = None) -> Callable[[], Coroutine[
 
 @pytest.fixture
 def told() -> Iterator[list[EventDict]]:
-    """What the log was told."""
+    """Yields the lines of the log."""
     with capture_logs() as lines:
         yield lines
 

@@ -1,4 +1,4 @@
-/** What a device keeps, in one storage: its place, messages, states, what is not answered yet, and what happened. */
+/** Keeps all that a device knows in one storage: its place, messages, states, unanswered messages, and events. */
 import {
   canonical,
   conversationOf,
@@ -44,7 +44,7 @@ export interface Page {
   writes_wait: boolean;
 }
 
-/** What happened, in the order in which applications read it. tab: who knows of it already. */
+/** Events, in the order in which applications read them. tab: the one that knows of it already. */
 export type Logged =
   | { kind: 'message'; key: string; tab?: string }
   | { kind: 'event'; event: DeviceEvent; tab?: string }
@@ -96,10 +96,10 @@ class Draft {
 export class Book {
   device = '';
   position: Position = { cursor: 0, epoch: '' };
-  /** What is not answered yet, in the order of sending, with the keys under which it is kept. */
+  /** Messages that are not answered yet, in the order of sending, with the keys under which they are kept. */
   readonly unsent = new Map<string, Outgoing & { key: string }>();
   readonly #turns = new Turns();
-  /** What is answered, though that could not be written. */
+  /** Messages that are answered, though that could not be written. */
   readonly #answered = new Set<string>();
   readonly #settling = new Map<string, Outgoing>();
   #seq = 0;
@@ -169,6 +169,15 @@ export class Book {
   /** Takes a state that came live: the same will come in a pull. */
   takeState(state: State): Promise<void> {
     return this.#change((draft) => this.#takeState(draft, state));
+  }
+
+  /** Returns how many messages of others each conversation has above the user's read mark. claims: those of live ones. */
+  async unread(claims: string[] = []): Promise<Map<string, number>> {
+    const counts = new Map<string, number>();
+    const records = await this.storage.read('u/', `u/${END}`);
+    const names = records.map(([key]) => key.slice(2, key.indexOf('\n')));
+    for (const name of [...names, ...claims]) counts.set(name, (counts.get(name) ?? 0) + 1);
+    return counts;
   }
 
   /** Forgets the log but its end; for tabs that share it, as nobody knows what each has read. */
@@ -250,7 +259,7 @@ export class Book {
     draft.log({ kind: 'event', event: { kind: 'state', state }, ...(tab !== undefined && { tab }) });
   }
 
-  /** What the user's own message changed once it is stored, which no other message tells this device. */
+  /** Takes over what the user's own message changed once it is stored: no other message tells this device of it. */
   async #takeOwn(draft: Draft, { id, topic, payload, created, tab }: Outgoing, mid: number): Promise<void> {
     const fields = JSON.parse(payload) as JsonObject;
     const command = COMMAND.exec(topic);

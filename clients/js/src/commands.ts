@@ -9,7 +9,7 @@ export interface GroupSettings {
   open?: boolean;
 }
 
-/** What one may do with a group. Each resolves when the service has done it, and rejects with Refused. */
+/** Commands to one group. Each resolves when the service has done it, and rejects with Refused. */
 export interface Group {
   create(fields: GroupSettings & { members?: Uid[] }): Promise<number>;
   invite(members: Uid[]): Promise<number>;

@@ -32,7 +32,7 @@ export interface Options {
   broker: string;
   /** The service's address, without `/pull`. */
   url: string;
-  /** What the device must not forget: one storage for each device. */
+  /** Keeps what the device must not forget. Each device needs its own. */
   storage: Storage;
   /** A name that all tabs that share this device and its storage have in common. */
   share?: string;
@@ -103,7 +103,7 @@ export class Device extends Commands implements AsyncIterable<DeviceEvent> {
     return device;
   }
 
-  /** Ends the device. What is not answered is kept for the next run; what waits for it is told. */
+  /** Ends the device. Messages without an answer are kept for the next run, and callers that wait for one are told. */
   async close(): Promise<void> {
     globalThis.removeEventListener?.('online', this.#hurry);
     this.#end.abort();
@@ -180,11 +180,7 @@ export class Device extends Commands implements AsyncIterable<DeviceEvent> {
 
   /** Returns how many messages of others each conversation has above the user's read mark. */
   async unread(): Promise<Map<string, number>> {
-    const counts = new Map<string, number>();
-    const records = await this.#options.storage.read('u/', 'u/\uffff');
-    const names = records.map(([key]) => key.slice(2, key.indexOf('\n')));
-    for (const name of [...names, ...this.#reader.claims()]) counts.set(name, (counts.get(name) ?? 0) + 1);
-    return counts;
+    return this.#book.unread(this.#reader.claims());
   }
 
   /** Returns read marks, settings and blocks, the newest of each. */

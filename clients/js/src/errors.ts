@@ -1,4 +1,4 @@
-/** What a device can be refused. Whatever may pass by itself is tried again instead, a refused login too. */
+/** Refusals that are final. Whatever may pass by itself, such as a refused login, is tried again instead. */
 
 /** The device cannot go on, or its message was not accepted. */
 export class DeviceError extends Error {

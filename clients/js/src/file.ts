@@ -67,7 +67,7 @@ export class FileStorage implements Storage {
     await new Promise((closed) => this.#lock.close(closed));
   }
 
-  /** Reads the lines. What follows the last whole one was never promised to anybody. */
+  /** Reads the lines, without a last one that is not whole: its write was never confirmed to anybody. */
   #load(): void {
     let content: Buffer;
     try {

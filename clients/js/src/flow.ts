@@ -1,6 +1,6 @@
 /** Waiting: for a time, for something that happens, and for whichever ends first. */
 
-/** What loops that are told to end throw. */
+/** Thrown by loops that are told to end. */
 export class Ended extends Error {}
 
 /** Is set and cleared; loops wait for it. */

@@ -1,4 +1,4 @@
-/** What stands between the device and being up to date, told to the application when it changes. */
+/** Tells the application why the device is not up to date, whenever the reason changes. */
 import { now } from './flow.js';
 import type { Report } from './messages.js';
 import { times } from './times.js';

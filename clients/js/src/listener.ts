@@ -1,4 +1,4 @@
-/** What is heard live: users' messages for the application, the service's own for the device. */
+/** Hears live messages: users' are for the application, the service's own for the device. */
 import type { Book } from './book.js';
 import { type Entry, isInteger, isObject, isTheServices, live, type State } from './messages.js';
 import { isState } from './pull.js';
@@ -7,7 +7,7 @@ import type { Sender } from './sending.js';
 import type { Subscriptions } from './subscriptions.js';
 import { delivered } from './trusted.js';
 
-/** Live messages that wait for a page. What is above it comes by a later pull. */
+/** How many live messages wait for a page. The rest comes by a later pull. */
 const ROOM = 1000;
 
 /** A message that came live. confirmed: its sender is the truth. */
@@ -83,7 +83,7 @@ export class Listener implements Pulled {
     }
   }
 
-  /** Returns false for what is for the application. What a service of another version says is passed over. */
+  /** Returns false for messages to the application. Types of other versions of the service are passed over. */
   #obey(type: string, body: Entry['payload'] & object): boolean {
     const { pulling, sender, subscriptions, book } = this.parts;
     const topics = Array.isArray(body['topics'])
@@ -97,7 +97,9 @@ export class Listener implements Pulled {
       // One that cannot be kept comes by the next pull.
       if (isState(body)) book.takeState(body as unknown as State).then(() => this.tell(), () => pulling.ask());
     } else if (type !== 'im.sync') return false;
-    if (type !== 'im.unsubscribe' && isInteger(body['head'])) pulling.askUpTo(body['head']);
+    // What another device has read came live, perhaps, and is unread here until it is pulled.
+    const head = type === 'im.state' && !body['by'] ? body['mid'] : body['head'];
+    if (type !== 'im.unsubscribe' && isInteger(head)) pulling.askUpTo(head);
     return true;
   }
 

@@ -1,4 +1,4 @@
-/** What a device is told: messages, as they come live or pulled, and the few other events. */
+/** Events of a device: messages, as they come live or pulled, and a few others. */
 import type { Refused, Unanswered } from './errors.js';
 
 export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
@@ -40,7 +40,7 @@ export interface Message {
   edited?: number;
 }
 
-/** What is kept until it changes: a read mark (`by`: of somebody else), a setting, a block. */
+/** A read mark (`by`: of somebody else), a setting or a block, which holds until it changes. */
 export type State =
   | { kind: 'read'; topic: string; by?: string; mid: number; at: number }
   | { kind: 'setting'; key: string; value: Json; at: number }
@@ -60,7 +60,7 @@ export type DeviceEvent =
   | { kind: 'state'; state: State }
   /** The device was away for longer than messages are kept: what follows starts at the window's edge. */
   | { kind: 'truncated' }
-  /** What became of a message that nobody waits for any more; outcome: its `mid`, or why it has none. */
+  /** Tells what became of a message that nobody waits for any more; outcome: its `mid`, or why it has none. */
   | { kind: 'settled'; id: string; topic: string; outcome: number | Refused | Unanswered }
   | Report;
 

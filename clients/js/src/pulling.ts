@@ -5,7 +5,7 @@ import type { Health } from './health.js';
 import { PullFailed, type Puller } from './pull.js';
 import { times } from './times.js';
 
-/** What pulling needs of those who hear: live messages wait behind what is pulled. */
+/** Hands over what is pulled; live messages wait behind it. */
 export interface Pulled {
   hold(): void;
   release(): void;
@@ -68,10 +68,11 @@ export class Pulling {
     }
   }
 
-  /** Live messages wait behind the pages, but not for a service that is away. */
+  /** Live messages wait behind the pages, but not for long where the service is away. */
   async #pullToTheEnd(signal: AbortSignal): Promise<void> {
     const pauses = new Backoff(times.pauses);
     const startedAt = Date.now();
+    const heldUntil = now() + times.hold;
     for (let more = true; more; ) {
       this.pulled.hold();
       try {
@@ -87,8 +88,11 @@ export class Pulling {
       } catch (error) {
         if (!(error instanceof PullFailed)) throw error;
         this.health.failed('pull', error.message, error.refused);
-        this.pulled.release();
-        await sleep(Math.max(error.retryAfter, pauses.pause()), signal);
+        const pause = Math.max(error.retryAfter, pauses.pause());
+        const held = Math.min(pause, heldUntil - now());
+        await sleep(held, signal);
+        if (held < pause) this.pulled.release();
+        await sleep(pause - held, signal);
       }
     }
     this.health.works('pull');

@@ -190,7 +190,7 @@ export class Reader {
     if (this.#shown.delete(name) && !this.tab) this.#changes.set(SHOWN + name, undefined);
   }
 
-  /** Keeps how far it is. What cannot be kept now is kept with what follows: a crash shows it again. */
+  /** Keeps how far it is. If that fails, the next call keeps it too; after a crash in between events come again. */
   async #keep(): Promise<void> {
     if (this.tab || !this.#changes.size) return;
     const changes = this.#changes;

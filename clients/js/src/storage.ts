@@ -1,6 +1,6 @@
 /** Where a device keeps what it must not forget. */
 
-/** What one key holds: anything that JSON can say. */
+/** A key and its value: anything that JSON can say. */
 export type Record = [key: string, value: unknown];
 
 /**

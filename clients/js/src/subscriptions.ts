@@ -40,7 +40,7 @@ export class Subscriptions {
     this.#changed.set();
   }
 
-  /** The service names topics. What is granted or asked for already is not asked for again. */
+  /** Takes topics that the service names. Those that are granted or asked for already are not asked for again. */
   add(topics: unknown[]): void {
     for (const topic of topics) {
       if (!isTopic(topic) || this.#granted.has(topic) || this.#asked.has(topic)) continue;

@@ -16,11 +16,13 @@ export const times = {
   maxRetryAfter: 300_000,
   /** After the first pull of a connection: what was routed just before the SUBACK is stored by then. */
   pullAgain: 2_000,
+  /** How long live messages wait for a pull that fails: what it brings is earlier. */
+  hold: 10_000,
   /** Between pulls that nothing asked for. */
   pullEvery: [240_000, 360_000] as [number, number],
   /** At most until a pull that a hint of anybody's asks for: many devices hear the same hint. */
   hint: 1_000,
-  /** What one SUBSCRIBE should take. */
+  /** How long one SUBSCRIBE should take. */
   subscribe: 3_000,
   /** Until refused topics are asked for again, and until that is tried on another connection. */
   subscribeAgain: [30_000, 600_000] as [number, number],

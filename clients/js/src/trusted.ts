@@ -6,12 +6,12 @@ const RECEIVER = /^(single|group)\/[^/]+$/;
 /** Where a message for the receiver's topic is published; commands and business topics stay as they are. */
 export const sendingTopic = (topic: string): string => (RECEIVER.test(topic) ? `send/${topic}` : topic);
 
-/** Whose topic it is, where a message was published to `send/…`. */
+/** Returns the receiver's topic of a message that may have been published to `send/…`. */
 export const receiverTopic = (topic: string): string => topic.replace(/^send\//, '');
 
 /**
  * Returns the user's message in what the broker delivers; undefined where it is none: the service's own, a business
- * message. What came without an `id` of its own has the broker's, as in the pull.
+ * message. A message without an `id` of its own has the broker's, as in the pull.
  */
 export function delivered(topic: string, payload: Uint8Array, qos: number): Entry | undefined {
   const wrapped = RECEIVER.test(topic) ? objectIn(payload) : undefined;

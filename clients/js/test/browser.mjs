@@ -1,5 +1,6 @@
 // Runs devices in pages of Chromium: commands come as lines of JSON, answers and events go the same way.
-// A command may name its `page`, one of a context's; `offline` cuts a page off, `shut` closes it. Started with CHROMIUM, the command.
+// A command may name its `page`, one of a context's; `offline` cuts a page off, `quota` says how many bytes it may keep (null: as many as
+// ever), `shut` closes it. Started with CHROMIUM, the command.
 import { createServer } from 'node:http';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -57,7 +58,11 @@ async function pageOf(name) {
 async function obey({ page: name = 'page', ...command }) {
   const page = await pageOf(name);
   if (command.do === 'offline') await page.context().setOffline(command.on);
-  else if (command.do === 'shut') {
+  else if (command.do === 'quota') {
+    const session = await page.context().newCDPSession(page);
+    const bytes = command.bytes === null ? {} : { quotaSize: command.bytes };
+    await session.send('Storage.overrideQuotaForOrigin', { origin: new URL(page.url()).origin, ...bytes });
+  } else if (command.do === 'shut') {
     pages.delete(name);
     await page.close();
   } else return page.evaluate((line) => window.obey(line), command);

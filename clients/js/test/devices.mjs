@@ -1,5 +1,6 @@
-// What both programs have that run devices as the conformance cases say: in Node, and in a page of a browser.
+// Runs devices as the conformance cases say, for both programs that do so: in Node, and in a page of a browser.
 import { Device } from '../build/device.js';
+import { firstFree } from '../build/tabs.js';
 import { times } from '../build/times.js';
 
 const devices = new Map();
@@ -93,7 +94,11 @@ const run = {
   },
   async messages({ device, conversation, limit }) {
     const messages = await devices.get(device).device.messages(conversation, { limit });
-    return messages.map(({ body }) => body);
+    return messages.map(({ sender, body }) => ({ sender, body }));
+  },
+  /** In pages only. */
+  async firstFree({ name }) {
+    return (await firstFree(name)).name;
   },
   async unread({ device }) {
     return Object.fromEntries(await devices.get(device).device.unread());

@@ -27,7 +27,7 @@ class Message:
     mid: int | None = None
     last_id: int | None = None
     recalled: dict[str, Any] | None = None
-    """Who took the message back, and when: it has no payload any more."""
+    """Says by whom and when the message was taken back: it has no payload any more."""
     edited: int | None = None
     """The id of the newest edit, which the payload has."""
 
@@ -112,7 +112,7 @@ class Truncated:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What became of a message that nobody waits for: an earlier run sent it, or `send` was cancelled.
+    """The end of a message that nobody waits for: an earlier run sent it, or `send` was cancelled.
 
     outcome: its `mid`, or why it has none.
     """
@@ -139,7 +139,7 @@ class LoginRefused(Trouble):
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What the last Trouble or LoginRefused told of is over: the device is up to date again."""
+    """The device is up to date again: the last Trouble or LoginRefused is over."""
 
 
 Event = Received | Recalled | Edited | StateChanged | Truncated | Settled | Trouble | Recovered

@@ -53,7 +53,7 @@ class Inbox:
     def __init__(self, uid: str, state: State) -> None:
         self.kept = Kept(uid, state)
         self.position = state.saved.position
-        """What is pulled up to here; the saved position follows it."""
+        """How far the device has pulled; the saved position follows."""
         self.caught_up = asyncio.Event()
         """Set once everything of a first pull to the end is dealt with."""
         self.on_saved: Callable[[OSError | None], None] = lambda error: None
@@ -153,6 +153,8 @@ class Inbox:
                 return item.event
             if item.reset:
                 self.kept.forget_states()
+                # What is restored comes again, and may be more than is remembered.
+                self._state.saved.given = max(self._state.saved.given, self._state.saved.position.cursor)
             if item.position is not None:
                 self._state.saved.position = item.position
                 self._save()
@@ -178,7 +180,7 @@ class Inbox:
         self._save()
 
     def _save(self) -> None:
-        """Saves the state. What cannot be saved now is saved with what follows; after a crash it comes again."""
+        """Saves the state. If that fails, the next call saves it too; after a crash in between messages come again."""
         try:
             self._state.save()
         except OSError as error:
@@ -218,7 +220,7 @@ class Inbox:
             case _:
                 return False
         if said is None:
-            return False
+            return message.mid is not None and message.mid <= self._state.saved.given
         if message.mid is None or said == "":
             return True
         self.remember(message, stored=True)

@@ -1,4 +1,4 @@
-"""What is kept of messages that were dealt with: states, what is unread, and which changes of messages are known."""
+"""Keeps states, what is unread, and which changes of messages are known, after the messages were dealt with."""
 
 import asyncio
 import re

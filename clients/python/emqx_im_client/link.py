@@ -54,7 +54,7 @@ class LinkDown(Exception):
 
 
 class Link:
-    """Connected from `async with` to its end. Whatever breaks raises LinkDown."""
+    """A connection to the broker, from `async with` to its end. Raises LinkDown if it breaks."""
 
     def __init__(self, broker: Broker, username: str, password: str, clientid: str, *, clean_session: bool) -> None:
         self._where = f"{broker.host}:{broker.port}"
@@ -87,7 +87,7 @@ class Link:
             self._hang_up()
             raise LinkDown(f"the broker at {self._where} cannot be reached: {error}") from error
         except asyncio.CancelledError:
-            # A thread is connecting. What it gets must not go on as a connection that nobody knows of.
+            # A thread is connecting. Its connection must not go on when nobody knows of it.
             self._hang_up()
             opening.add_done_callback(self._hang_up)
             raise

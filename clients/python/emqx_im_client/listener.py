@@ -1,4 +1,4 @@
-"""What is heard live: users' messages for the application, the service's own for the device."""
+"""Hears live messages: users' are for the application, the service's own for the device."""
 
 import logging
 from collections import deque
@@ -91,6 +91,9 @@ class Listener:
             case "im.state":
                 if is_state(body):
                     self._inbox.offer_state(body)
+                    if body["kind"] == "read" and body.get("by") is None:
+                        # What another device has read came live, perhaps, and is unread here until it is pulled.
+                        self._pulling.ask_up_to(body["mid"])
             case _:
                 self._offer(Received(message, confirmed=True))
 

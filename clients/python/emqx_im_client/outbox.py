@@ -25,7 +25,7 @@ _ABOUT_ONE_MESSAGE = frozenset(
 
 
 class Outbox:
-    """What is not answered yet, and who waits for the answer.
+    """Holds messages that are not answered yet, and the callers that wait for the answer.
 
     patience: seconds until a message is given up, less than the service recognises repeats.
     """
@@ -137,7 +137,7 @@ class Outbox:
             await self._settled.wait()
 
     def fail(self, failure: Exception) -> None:
-        """Gives up: whoever waits is told, and the messages stay for the next run."""
+        """Gives up: callers that wait are told, and the messages stay for the next run."""
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(failure)

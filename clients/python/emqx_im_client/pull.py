@@ -124,7 +124,7 @@ class Puller:
         """Raises PullFailed for what no service of ours says."""
         start = content[:100].decode(errors="replace")
         try:
-            page = _page(orjson.loads(content))
+            page = page_of(orjson.loads(content))
         except (ValueError, KeyError, TypeError) as error:
             raise PullFailed(f"{self._url} answered what is not a page: {start}") from error
         if not _goes_on(page, asked):
@@ -132,7 +132,7 @@ class Puller:
         return page
 
 
-def _page(answer: dict[str, Any]) -> Page:
+def page_of(answer: dict[str, Any]) -> Page:
     """Raises KeyError, TypeError, ValueError."""
     last_id, epoch, messages, key = answer["last_id"], answer["epoch"], answer["messages"], answer["key"]
     states = answer.get("states", [])

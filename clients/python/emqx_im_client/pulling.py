@@ -20,6 +20,9 @@ subscription, and the service stored just after that pull, is there by then, or 
 HINT = 1.0
 """Seconds at most until a pull that a hint asks for: anybody can give one, and many devices hear it at once."""
 
+HOLD = 10.0
+"""Seconds for which live messages wait for a pull that fails: what it brings is earlier."""
+
 PAUSES = (0.5, 60.0)
 """Seconds until a pull that failed is tried again: the first pause, and the longest."""
 
@@ -88,7 +91,7 @@ class Pulling:
                 continue
 
     async def _pull_to_the_end(self) -> None:
-        """Pulls to the end. Live messages wait behind the pages, but not for a service that is away."""
+        """Pulls to the end. Live messages wait behind the pages, but not for long where the service is away."""
         pauses = Backoff(*PAUSES)
         begun_at = _now()
         more = True
@@ -98,8 +101,7 @@ class Pulling:
                 page = await self._puller.page(self._inbox.position)
             except PullFailed as failed:
                 self._health.failed("pull", str(failed), refused=failed.refused)
-                self._inbox.release()
-                await asyncio.sleep(max(failed.retry_after, pauses.pause()))
+                await self._pause(max(failed.retry_after, pauses.pause()), begun_at + HOLD)
                 continue
             pauses.reset()
             self._health.accepted("pull")
@@ -112,6 +114,13 @@ class Pulling:
         self._inbox.pulled_up_to(begun_at)
         self._begun_at = begun_at
         self._ended.set()
+
+    async def _pause(self, seconds: float, held_until: float) -> None:
+        until = _now() + seconds
+        if held_until < until:
+            await asyncio.sleep(held_until - _now())
+            self._inbox.release()
+        await asyncio.sleep(until - _now())
 
 
 def _now() -> float:

@@ -40,7 +40,7 @@ class Saved:
     """device: names this device among all of the user's; seen: identity → digest of a message that is a mere claim, or
     "" for one that is known to be true; states: read marks, settings and blocks, the newest of each; unread: the `mid`s
     of others' messages above the read mark, for each conversation; changed: the newest change of messages, by topic and
-    `mid`.
+    `mid`; given: the place of the device when the store was restored last: it has all messages with a `mid` up to it.
     """
 
     device: str = field(default_factory=new_device_id)
@@ -50,6 +50,7 @@ class Saved:
     states: dict[str, dict[str, Any]] = field(default_factory=dict)
     unread: dict[str, list[int]] = field(default_factory=dict)
     changed: dict[str, int] = field(default_factory=dict)
+    given: int = 0
 
 
 class State(Protocol):
@@ -154,4 +155,5 @@ def _decode(content: bytes) -> Saved:
         fields.get("states", {}),
         fields.get("unread", {}),
         fields.get("changed", {}),
+        fields.get("given", 0),
     )

@@ -8,6 +8,7 @@ from hooks.api.openapi.schema_helpers import (
     FLAG,
     GIVEN_UID,
     MICROSECONDS,
+    MILLISECONDS,
     MODE,
     NOTHING,
     SOURCES_HELD,
@@ -28,7 +29,7 @@ from store.groups.moderation import MAX_MUTE_SECONDS, MAX_NAME, MAX_NOTICE
 
 _MEMBERS = list_of(GIVEN_UID, maxItems=MAX_MEMBERS)
 _NAME = {"type": "string", "maxLength": MAX_NAME}
-_KIND = {**page(COUNT), "reason": TEXT, "sender": TEXT}
+_KIND = {**page(COUNT), "reason": TEXT, "sender": TEXT, "since": MILLISECONDS, "until": MILLISECONDS}
 _HOLDERS = list_of(GIVEN_UID, maxItems=MAX_USERS)
 
 PATHS: dict[str, dict[str, Any]] = {
@@ -171,10 +172,10 @@ PATHS: dict[str, dict[str, Any]] = {
     },
     "/admin/groups": {
         "get": operation(
-            "A page of groups, in the order of their gids.",
+            "A page of groups, in the order of their gids; of those with `name` in their names, if given.",
             {200: object_of({"groups": list_of(ref("ListedGroup"))})},
             *(400, 503),
-            arguments=page(COUNT),
+            arguments={**page(COUNT), "name": _NAME},
         ),
         "post": operation(
             "Creates a group, with all rights and within the usual limits.",
@@ -276,13 +277,13 @@ PATHS: dict[str, dict[str, Any]] = {
     },
     "/admin/deadletters": {
         "get": operation(
-            "A page of refused messages with the reasons, oldest first; of one `reason` or `sender`, if given.",
+            "A page of refused messages with the reasons, oldest first; of one `reason`, `sender` or time, if given.",
             {200: object_of({"deadletters": list_of(ref("DeadLetter"))})},
             *(400, 503),
             arguments=_KIND,
         ),
         "delete": operation(
-            "Deletes a page of dead letters, of one `reason` or `sender`, if given; answers how many, and the last.",
+            "Deletes a page of dead letters, of one `reason`, `sender` or time, if given; answers how many, and last.",
             {200: object_of({"deleted": COUNT, "last": nullable(COUNT)})},
             *(400, 503),
             arguments=_KIND,
@@ -290,7 +291,7 @@ PATHS: dict[str, dict[str, Any]] = {
     },
     "/admin/deadletters/replay": {
         "post": operation(
-            "Processes a page of dead letters again, of one `reason` or `sender`, if given; deletes what succeeds.",
+            "Processes a page of dead letters again, of one `reason`, `sender` or time, if given; deletes what works.",
             {200: object_of({"replayed": COUNT, "refused": COUNT, "last": nullable(COUNT)})},
             *(400, 413, 503),
             arguments=_KIND,

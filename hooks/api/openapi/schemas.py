@@ -54,13 +54,16 @@ SCHEMAS: dict[str, Schema] = {
     "Holding": object_of({"tag": TAG, "title": TEXT, "sources": SOURCES_HELD}),
     "Tag": object_of(
         {
-            **{"tag": TAG, "title": TEXT, "followable": FLAG, "holders": COUNT, "propagating": FLAG},
+            **{"tag": TAG, "title": TEXT, "followable": FLAG, "holders": COUNT, "propagating": FLAG, "left": COUNT},
             "sources": object_of({"manual": COUNT, "profile": COUNT, "follow": COUNT}),
         }
     ),
     "ListedGroup": object_of(_GROUP),
     "Group": object_of(
-        {**_GROUP, "admins": list_of(UID), "notice": TEXT, "muted_until": nullable(MILLISECONDS)},
+        {
+            **{**_GROUP, "member_limit": COUNT, "admins": list_of(UID), "notice": TEXT},
+            "muted_until": nullable(MILLISECONDS),
+        },
         {"members": list_of(UID), "mutes": list_of(object_of({"uid": UID, "until": MILLISECONDS}))},
     ),
     "AuditedCall": object_of({**_CALL, "address": TEXT, "call": TEXT, "detail": {"type": "object"}}),

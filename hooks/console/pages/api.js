@@ -1,4 +1,4 @@
-// Calls of the service. Whatever changes something carries the session's token against cross-site requests.
+// Calls of the service. Every call that changes something carries the session's token against cross-site requests.
 export let session = null;
 const listeners = { away: () => {}, out: () => {} };
 
@@ -36,6 +36,16 @@ function search(query) {
 }
 
 export async function call(method, path, body) {
+  return read(...(await asked(method, path, body)));
+}
+
+/** Returns the text of one of the console's own files. */
+export async function file(path) {
+  const [status, text] = await asked('GET', path);
+  return status < 300 ? text : read(status, text);
+}
+
+async function asked(method, path, body) {
   const headers = method === 'GET' ? {} : { 'X-CSRF-Token': session?.csrf ?? '', 'Content-Type': 'application/json' };
   let answer;
   try {
@@ -45,7 +55,7 @@ export async function call(method, path, body) {
     throw new ApiError(0, 'away', '');
   }
   listeners.away(answer.status === 502 || answer.status === 504);
-  return read(answer.status, await answer.text());
+  return [answer.status, await answer.text()];
 }
 
 /** Sends a file, and tells how much of it is there (0 to 1). */

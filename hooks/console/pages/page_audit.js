@@ -1,4 +1,4 @@
-// Who did what.
+// The page of what operators did.
 import { get } from './api.js';
 import { h } from './dom.js';
 import { t, when } from './texts.js';

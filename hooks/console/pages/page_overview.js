@@ -1,48 +1,78 @@
 // How the service is, and what is wrong with it.
 import { get } from './api.js';
 import { h } from './dom.js';
+import { linked, manual } from './page_help.js';
 import { bytes, count, t } from './texts.js';
-import { badge, card, facts, head, loading, plot, poll, problem } from './ui.js';
+import { badge, card, facts, head, loading, plot, poll, problem, redraw, said } from './ui.js';
 
-const BAD = ['fail', 'warn'];
 const ORDER = ['fail', 'warn', 'not checked', 'ok'];
+const bad = (each) => ['fail', 'warn'].includes(each.state);
 
 export function overview(place) {
-  const shown = h('div', { class: 'page-body' }, loading());
   const state = h('span', {});
+  const shown = h('div', { class: 'page-body' }, loading());
+  const wrong = part((findings) => findings.length > 0 && card(t('overview_wrong'), h('div', { class: 'findings' }, findings.map(finding))));
+  const figures = part((now) => h('div', { class: 'figures' }, figuresOf(now)));
+  const rest = part(({ now, findings }) => card(t('overview_parts'), facts(partsOf(now)), h('div', { class: 'findings' }, findings.map(finding))));
   place.append(head(t('overview_title'), t('overview_text'), state), shown);
   return poll(async () => {
     try {
-      const now = await get('overview');
-      const bad = now.findings.filter((each) => BAD.includes(each.state)).length;
-      state.replaceChildren(bad ? badge(t('overview_bad', { count: bad }), 'bad') : badge(t('overview_good'), 'good'));
-      shown.replaceChildren(...body(now));
+      const { findings, ...now } = await get('overview');
+      findings.sort((one, other) => ORDER.indexOf(one.state) - ORDER.indexOf(other.state));
+      const number = findings.filter(bad).length;
+      state.replaceChildren(number ? badge(t('overview_bad', { count: number }), 'bad') : badge(t('overview_good'), 'good'));
+      wrong.show(findings.filter(bad));
+      figures.show(now);
+      rest.show({ now, findings: findings.filter((each) => !bad(each)) });
+      if (!figures.place.isConnected) shown.replaceChildren(wrong.place, figures.place, rest.place);
     } catch (error) {
-      if (!shown.querySelector('.figures')) shown.replaceChildren(problem(error));
+      // That the service is away is said above every page.
+      if (!figures.place.isConnected) shown.replaceChildren(problem(error));
+      else if (error.code !== 'away') state.replaceChildren(badge(said(error), 'bad'));
     }
   }, 5);
 }
 
-function body(now) {
+/** A part of the page that is drawn anew only when it changes, so that one can mark its text, or stand at its links. */
+function part(draw) {
+  const place = h('div', {});
+  let before;
+  return {
+    place,
+    show: (now) => {
+      const all = JSON.stringify(now);
+      if (all === before) return;
+      before = all;
+      redraw(place, draw(now) || '');
+      place.hidden = !place.firstElementChild;
+    },
+  };
+}
+
+function figuresOf(now) {
   const of = (name) => now.minutes.map((minute) => minute[name]);
   // The minute that runs is not over yet: what happened is told of the last whole one.
   const whole = (name) => of(name).at(-2) ?? 0;
-  const findings = [...now.findings].sort((one, other) => ORDER.indexOf(one.state) - ORDER.indexOf(other.state));
-  const wrong = findings.filter((each) => BAD.includes(each.state));
   const { archive } = now;
   return [
-    wrong.length > 0 && card(t('overview_wrong'), h('div', { class: 'findings' }, wrong.map(finding))),
-    h('div', { class: 'figures' },
-      figure(t('online_users'), count(now.online_users), '', of('online_users')),
-      figure(t('online_devices'), count(now.online_devices), '', of('online_devices')),
-      figure(t('messages'), count(whole('messages')), t('a_minute'), of('messages').slice(0, -1)),
-      figure(t('pulls'), count(whole('pulls')), t('a_minute'), of('pulls').slice(0, -1)),
-      figure(t('refused'), count(whole('refused')), t('a_minute'), of('refused').slice(0, -1)),
-      figure(t('outbox'), bytes(archive.outbox_bytes ?? 0), '', of('outbox_bytes')),
-      figure(t('events'), count(now.events_waiting), '', of('events_waiting')),
-      figure(t('lag'), count(archive.lag_seconds ?? 0), t('seconds'), of('lag_ms').map((each) => each === null ? null : each / 1000))),
-    card(t('overview_parts'), facts([[t('part_redis'), t(`redis_${now.redis}`)], [t('part_disk'), now.aof], [t('part_archive'), archive.state === 'ok' ? t('redis_ok') : archive.state], [t('part_outbox'), count(archive.outbox_length ?? 0)]]), h('div', { class: 'findings' }, findings.filter((each) => !BAD.includes(each.state)).map(finding))),
-  ].filter(Boolean);
+    figure(t('online_users'), count(now.online_users), '', of('online_users')),
+    figure(t('online_devices'), count(now.online_devices), '', of('online_devices')),
+    figure(t('messages'), count(whole('messages')), t('a_minute'), of('messages').slice(0, -1)),
+    figure(t('pulls'), count(whole('pulls')), t('a_minute'), of('pulls').slice(0, -1)),
+    figure(t('refused'), count(whole('refused')), t('a_minute'), of('refused').slice(0, -1)),
+    figure(t('outbox'), bytes(archive.outbox_bytes ?? 0), '', of('outbox_bytes')),
+    figure(t('events'), count(now.events_waiting), '', of('events_waiting')),
+    figure(t('lag'), count(archive.lag_seconds ?? 0), t('seconds'), of('lag_ms').map((each) => each === null ? null : each / 1000)),
+  ];
+}
+
+function partsOf({ redis, aof, archive }) {
+  return [
+    [t('part_redis'), t(`redis_${redis}`)],
+    [t('part_disk'), aof],
+    [t('part_archive'), archive.state === 'ok' ? t('redis_ok') : archive.state],
+    [t('part_outbox'), count(archive.outbox_length ?? 0)],
+  ];
 }
 
 function figure(name, value, unit, values) {
@@ -52,6 +82,7 @@ function figure(name, value, unit, values) {
 }
 
 function finding(each) {
-  const mend = [each.mend && t('mend', { mend: each.mend }), each.page && t('see', { page: each.page })].filter(Boolean).join(' ');
-  return h('div', { class: 'finding', 'data-state': each.state }, h('div', {}, h('strong', {}, each.subject), ' ', each.what), mend && h('p', { class: 'small' }, mend));
+  const mend = each.mend && h('span', {}, linked(t('mend', { mend: each.mend })));
+  const more = each.page && h('a', { href: manual(each.page), 'aria-label': `${t('read_more')}: ${each.subject}, ${each.what}` }, t('read_more'));
+  return h('div', { class: 'finding', 'data-state': each.state }, h('div', {}, h('strong', {}, each.subject), ' ', linked(each.what), (mend || more) && h('p', { class: 'small' }, mend, mend && more && ' ', more)));
 }

@@ -5,13 +5,13 @@ import { count, t, when } from './texts.js';
 import { ask, badge, button, card, empty, field, form, head, input, pages, said, table, toast } from './ui.js';
 
 export function refusals(place) {
-  let kind = { reason: '', sender: '' };
+  let kind = {};
   const list = pages(async (after, limit) => (await get('deadletters', { after, limit, ...kind })).deadletters, (row) => row.n, (rows) => refusalTable(rows, () => list.show()), () => empty('refusals', t('refusals_none')));
-  const filter = form([field(t('reason'), input('reason', { placeholder: 'bad_json' })), field(t('sender'), input('sender', { placeholder: '1001' }))], t('filter'), async (given) => {
-    kind = { reason: given.reason.trim(), sender: given.sender.trim() };
+  const filter = form([field(t('reason'), input('reason', { placeholder: 'bad_json' })), field(t('sender'), input('sender', { placeholder: '1001' })), field(t('since'), input('since', { type: 'datetime-local' })), field(t('before'), input('until', { type: 'datetime-local' }))], t('filter'), async (given) => {
+    kind = { reason: given.reason.trim(), sender: given.sender.trim(), since: moment(given.since), until: moment(given.until) };
     await list.begin();
   }, { changes: false, inline: true, kind: '' });
-  const named = () => (kind.reason || kind.sender ? [kind.reason, kind.sender].filter(Boolean).join(', ') : t('all_of_them'));
+  const named = () => [kind.reason, kind.sender, kind.since && `${t('since')} ${when(kind.since)}`, kind.until && `${t('before')} ${when(kind.until)}`].filter(Boolean).join(', ') || t('all_of_them');
 
   async function each(work, told) {
     let after = '';
@@ -31,6 +31,9 @@ export function refusals(place) {
   const deleteAll = () => ask(t('delete_all_title', { kind: named() }), { follows: [t('delete_all_follows')], action: t('delete_all'), danger: true, work: () => each((query) => remove('deadletters', query), 'deleted_all') });
   place.append(head(t('refusals_title'), t('refusals_text'), button(t('replay_all'), replayAll), button(t('delete_all'), deleteAll, { kind: 'danger' })), card('', filter), list.element);
 }
+
+/** Returns a time of this place in milliseconds; '' if none is given. */
+const moment = (given) => given && new Date(given).getTime();
 
 export function refusalTable(rows, show) {
   async function replay(letter) {

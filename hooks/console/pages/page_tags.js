@@ -2,7 +2,7 @@
 import { at, get, mayChange, post, put, remove, upload } from './api.js';
 import { h } from './dom.js';
 import { count, t } from './texts.js';
-import { ask, badge, badges, busy, button, card, check, empty, facts, field, form, head, input, loading, pages, poll, problem, said, table, toast } from './ui.js';
+import { ask, badge, badges, button, card, check, empty, facts, field, form, head, input, loading, pages, poll, problem, redraw, said, table, toast } from './ui.js';
 
 const uids = (text) => text.split(/[\s,;]+/).filter(Boolean);
 const tagInput = (name) => input(name, { required: true, pattern: '[A-Za-z0-9_.\\-]{1,64}', title: t('tag_hint') });
@@ -43,23 +43,33 @@ export async function tag(place, name) {
     ['', (each) => each.sources.includes('manual') && button(t('take'), () => change({ remove: [each.uid] }), { kind: 'small', label: `${t('take')}: ${each.uid}` }), 'end'],
   ], rows, t('holders')), () => empty('users', t('holders_none')));
 
+  // Users that a change of many had to look at when it was first seen here.
+  let most = 0;
   function draw() {
-    const carried = known.propagating && h('p', { class: 'note', role: 'status' }, t('propagating_text', { count: count(known.holders) }));
-    summary.replaceChildren(card('', state(known), carried || '', facts([[t('tag_title'), known.title || '–'], [t('holders'), count(known.holders)], [t('sources'), bySource(known)]])));
+    most = known.propagating ? Math.max(most, known.left) : 0;
+    const carried = known.propagating && h('div', { class: 'note' }, h('p', {}, t('propagating_text', { left: count(known.left) })), h('progress', { max: Math.max(most, 1), value: most - known.left, 'aria-label': t('propagating') }));
+    redraw(summary, card('', state(known), carried || '', facts([[t('tag_title'), known.title || '–'], [t('holders'), count(known.holders)], [t('sources'), bySource(known)]])));
   }
   async function refresh() {
     const before = known;
     known = await get(at('tags', name));
     draw();
-    if (JSON.stringify(before) !== JSON.stringify(known)) await holders.begin();
+    if (before.propagating && !known.propagating) toast(t('propagated'));
+    if (JSON.stringify(before) !== JSON.stringify(known)) await holders.show();
   }
   async function change(body) {
     const changed = await post(at('tags', name, 'users'), body);
     toast(t('holders_changed', { added: count(changed.added), removed: count(changed.removed) }));
     await refresh();
   }
+  let before = known;
   const settings = form([field(t('tag_title'), input('title', { maxlength: 255, value: known.title })), check('followable', t('followable_hint'), known.followable)], t('save'), async (given) => {
-    await put(at('tags', name), { title: given.title, followable: given.followable === 'on' });
+    // What another operator has changed meanwhile stays.
+    const mine = { title: given.title, followable: given.followable === 'on' };
+    const now = await get(at('tags', name));
+    const chosen = (field) => (mine[field] === before[field] ? now[field] : mine[field]);
+    await put(at('tags', name), { title: chosen('title'), followable: chosen('followable') });
+    before = mine;
     toast(t('saved'));
     await refresh();
   });
@@ -67,7 +77,14 @@ export async function tag(place, name) {
   draw();
   body.replaceChildren(summary, h('div', { class: 'columns' }, card(t('tag_few'), few), card(t('tag_file'), h('p', { class: 'muted' }, t('tag_file_text')), fileForm(name, refresh)), card(t('settings'), settings)), h('h2', {}, t('holders')), holders.element);
   // While a change is carried through many users the number of holders grows.
-  return poll(async () => { if (known.propagating) await refresh().catch(() => {}); }, 2);
+  return poll(async () => {
+    if (!known.propagating) return;
+    try {
+      await refresh();
+    } catch (error) {
+      if (error.code !== 'away') redraw(summary, problem(error));
+    }
+  }, 2);
 }
 
 function fileForm(name, done) {
@@ -75,12 +92,13 @@ function fileForm(name, done) {
   const found = h('div', { role: 'status' });
   choose.addEventListener('change', () => {
     const [file] = choose.files;
-    if (file) busy(choose, () => look(file)).catch((error) => found.replaceChildren(problem(error)));
+    if (file) look(file).catch((error) => found.replaceChildren(problem(error)));
   });
   async function look(file) {
     const bar = h('progress', { max: 1, value: 0, 'aria-label': t('reading_file') });
     found.replaceChildren(h('p', { class: 'small muted' }, t('reading_file')), bar);
     const seen = await upload('POST', at('tags', name, 'preview'), file, (part) => { bar.value = part; });
+    if (choose.files[0] !== file) return;
     const wrong = seen.first_wrong.length > 0 && h('div', {}, h('p', { class: 'error' }, t('file_wrong', { count: count(seen.wrong) })), table([[t('line'), (each) => count(each.line), 'nums'], [t('what_is_wrong'), (each) => each.message]], seen.first_wrong, t('what_is_wrong')));
     const load = seen.wrong === 0 && seen.users > 0 && button(t('file_load', { count: count(seen.users) }), () => replace(file, seen), { kind: 'primary' });
     found.replaceChildren(...[wrong, seen.wrong === 0 && h('p', {}, seen.users ? t('file_good', { count: count(seen.users) }) : t('file_empty')), load].filter(Boolean));

@@ -2,9 +2,10 @@
 import { at, get, post, put, remove } from './api.js';
 import { h } from './dom.js';
 import { count, t, when, whenStored } from './texts.js';
-import { ask, badge, badges, button, card, empty, facts, field, form, head, input, loading, problem, select, table, toast, uidInput } from './ui.js';
+import { ask, badge, badges, button, card, empty, facts, field, form, head, input, loading, problem, redraw, select, table, toast, uidInput } from './ui.js';
 import { refusalTable } from './page_refusals.js';
 
+const SHOWN = 20;
 const DURATIONS = [3600, 86400, 7 * 86400, 30 * 86400, 365 * 86400];
 
 export function users(place) {
@@ -15,9 +16,12 @@ export function users(place) {
 export async function user(place, uid) {
   const body = h('div', { class: 'page-body' }, loading());
   place.append(head(t('user_title', { uid }), '', h('a', { class: 'button', href: '#/users' }, t('users_other')), h('a', { class: 'button', href: `#/send/${encodeURIComponent(`single/${uid}`)}` }, t('send_message'))), body);
+  // Sessions that were ended here: presence hears of it from EMQX, a moment later.
+  const ended = [];
   async function show() {
-    const [known, refused] = await Promise.all([get(at('users', uid)), get('deadletters', { sender: uid, limit: 20 })]);
-    body.replaceChildren(...cards(uid, known, refused.deadletters, show));
+    const [known, refused] = await Promise.all([get(at('users', uid)), get('deadletters', { sender: uid, limit: 1000 })]);
+    known.devices = known.devices.filter((each) => !ended.includes(session(each)));
+    redraw(body, ...cards(uid, known, refused.deadletters.slice(-SHOWN).reverse(), show, (each) => ended.push(session(each))));
   }
   try {
     await show();
@@ -26,8 +30,11 @@ export async function user(place, uid) {
   }
 }
 
-function cards(uid, known, refused, show) {
-  const presence = known.online ? badge(t('online'), 'good') : badge(t('offline'));
+/** A device that comes back has another session. */
+const session = ({ clientid, connected_at: at }) => `${clientid} ${at}`;
+
+function cards(uid, known, refused, show, leaveOut) {
+  const presence = known.devices.length ? badge(t('online'), 'good') : badge(t('offline'));
   const { timeline } = known;
   return [
     known.ban && h('div', { class: 'error' }, t('banned_until', { when: when(known.ban.until) }), known.ban.reason && ` — ${known.ban.reason}`),
@@ -38,7 +45,7 @@ function cards(uid, known, refused, show) {
       [t('newest'), timeline.newest ? whenStored(timeline.newest) : '–'],
     ])),
     h('div', { class: 'columns' },
-      card(t('devices'), known.devices.length ? table([[t('clientid'), (each) => h('span', { class: 'mono' }, each.clientid)], [t('connected_at'), (each) => when(each.connected_at)], ['', (each) => button(t('kick'), () => kick(uid, each.clientid, show), { kind: 'small danger', label: `${t('kick')}: ${each.clientid}` }), 'end']], known.devices, t('devices')) : empty('users', t('devices_none'))),
+      card(t('devices'), known.devices.length ? table([[t('clientid'), (each) => h('span', { class: 'mono' }, each.clientid)], [t('connected_at'), (each) => when(each.connected_at)], ['', (each) => button(t('kick'), () => kick(uid, each.clientid, async () => { leaveOut(each); await show(); }), { kind: 'small danger', label: `${t('kick')}: ${each.clientid}` }), 'end']], known.devices, t('devices')) : empty('users', t('devices_none'))),
       card(t('tags'), known.tags.length ? table([[t('tag'), (each) => h('a', { href: `#/tags/${encodeURIComponent(each.tag)}` }, each.tag)], [t('sources'), (each) => badges(each.sources.map((source) => badge(t(`source_${source}`))))], ['', (each) => each.sources.includes('manual') && button(t('take'), () => change(uid, each.tag, false, show), { kind: 'small', label: `${t('take')}: ${each.tag}` }), 'end']], known.tags, t('tags')) : empty('tags', t('user_tags_none')), form([field(t('tag'), input('tag', { required: true, pattern: '[A-Za-z0-9_.\\-]{1,64}', title: t('tag_hint') }))], t('give'), (given) => change(uid, given.tag, true, show), { kind: '', inline: true }))),
     card(t('groups'), known.groups.length ? table([[t('gid'), (each) => h('a', { href: `#/groups/${each.gid}` }, each.gid)], [t('name'), (each) => each.name || '–'], [t('mode'), (each) => t(`mode_${each.mode}`)], [t('role'), (each) => badge(t(`role_${each.role}`), each.role === 'member' ? '' : 'accent')]], known.groups, t('groups')) : empty('groups', t('user_groups_none'))),
     card(t('user_refused'), refused.length ? refusalTable(refused, show) : empty('refusals', t('user_refused_none'))),
@@ -49,17 +56,7 @@ async function kick(uid, clientid, show) {
   const done = await ask(t('kick_title', { clientid }), { follows: [t('kick_follows_session'), t('kick_follows_again')], action: t('kick'), danger: true, work: () => remove(at('users', uid, 'devices', clientid)) });
   if (!done) return;
   toast(t('kicked', { clientid }));
-  await gone(uid, clientid);
   await show();
-}
-
-/** Waits until presence has heard that the device is gone, which EMQX tells at once. */
-async function gone(uid, clientid) {
-  for (let tries = 0; tries < 10; tries++) {
-    const known = await get(at('users', uid));
-    if (!known.devices.some((each) => each.clientid === clientid)) return;
-    await new Promise((resolve) => setTimeout(resolve, 300));
-  }
 }
 
 async function ban(uid, show) {

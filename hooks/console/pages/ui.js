@@ -1,4 +1,4 @@
-// What pages are made of: tables and their paging, forms, dialogs, plots, and what is shown meanwhile.
+// The parts of pages: tables and their paging, forms, dialogs, plots, and what is shown while something loads.
 import { mayChange } from './api.js';
 import { h, icon, svg } from './dom.js';
 import { count, t } from './texts.js';
@@ -40,15 +40,37 @@ export function button(text, work, { kind = '', changes = true, label = null } =
   return made;
 }
 
+/** Does the work of a control once at a time. It is not disabled meanwhile: the keyboard would lose its place. */
 export async function busy(control, work) {
-  control.disabled = true;
+  if (isBusy(control)) return undefined;
   control.setAttribute('aria-busy', 'true');
+  control.setAttribute('aria-disabled', 'true');
   try {
     return await work();
   } finally {
-    control.disabled = false;
     control.removeAttribute('aria-busy');
+    control.removeAttribute('aria-disabled');
   }
+}
+
+const isBusy = (control) => control.hasAttribute('aria-busy');
+
+const CONTROLS = 'a[href], button:not(:disabled), input, select, textarea, summary';
+const named = (control) => control.name || control.getAttribute('aria-label') || control.textContent;
+/** What has the keyboard again once the dialog is closed. */
+let opener = null;
+/** Draws a place anew, and leaves the keyboard where it was: at the control of that name, or else of that position. */
+export function redraw(place, ...children) {
+  const controls = () => [...place.querySelectorAll(CONTROLS)];
+  const active = opener ?? document.activeElement;
+  const position = controls().indexOf(active);
+  const name = position < 0 ? '' : named(active);
+  place.replaceChildren(...children);
+  if (position < 0) return;
+  const now = controls();
+  const next = now.find((each) => named(each) === name) ?? now[Math.min(position, now.length - 1)] ?? document.querySelector('h1');
+  if (opener) opener = next;
+  else next?.focus({ preventScroll: true });
 }
 
 let fields = 0;
@@ -100,25 +122,31 @@ export function ask(title, { text = '', follows = [], children = [], action, dan
   return new Promise((resolve) => {
     const trouble = h('div', { role: 'alert' });
     const submit = h('button', { class: danger ? 'danger primary' : 'primary' }, action);
-    const leave = h('button', { type: 'button', onclick: () => box.close() }, t('cancel'));
+    const leave = h('button', { type: 'button', onclick: () => isBusy(submit) || box.close() }, t('cancel'));
     const made = h('form', { method: 'dialog', novalidate: true }, h('h2', { id: 'ask-title' }, title), text && h('p', {}, text), follows.length > 0 && h('ul', {}, follows.map((each) => h('li', {}, each))), ...children, trouble, h('div', { class: 'actions' }, leave, submit));
     const box = document.body.appendChild(h('dialog', { 'aria-labelledby': 'ask-title' }, made));
     let answer = null;
+    let running = null;
     made.addEventListener('submit', (event) => {
       event.preventDefault();
       trouble.replaceChildren();
-      if (!valid(made, trouble)) return;
+      if (isBusy(submit) || !valid(made, trouble)) return;
       const given = Object.fromEntries(new FormData(made));
-      busy(submit, async () => {
+      running = busy(submit, async () => {
         if (work) await work(given);
         answer = given;
         box.close();
-      }).catch((error) => trouble.replaceChildren(h('p', { class: 'error' }, said(error))));
+      }).catch((error) => (box.isConnected ? trouble.replaceChildren(h('p', { class: 'error' }, said(error))) : toast(said(error), 'bad')));
     });
-    box.addEventListener('close', () => {
+    // The Escape key closes it while its work goes on, too: what comes of that is told all the same.
+    box.addEventListener('close', async () => {
       box.remove();
+      opener?.focus({ preventScroll: true });
+      opener = null;
+      await running;
       resolve(answer);
     });
+    opener = document.activeElement;
     box.showModal();
     if (danger && !children.length) leave.focus();
   });
@@ -145,9 +173,9 @@ export function pages(load, last, draw, none, { limit = 25 } = {}) {
       const back = h('button', { type: 'button', class: 'small', disabled: !before.length, onclick: () => go(before.pop()) }, t('previous'));
       const next = h('button', { type: 'button', class: 'small', disabled: !more, onclick: () => { before.push(after); go(last(shown.at(-1))); } }, t('next'));
       const pager = (more || before.length > 0) && h('div', { class: 'pager' }, back, h('span', { class: 'small muted' }, t('page', { number: count(before.length + 1) })), next);
-      place.replaceChildren(...(shown.length ? [draw(shown)] : [none()]), ...(pager ? [pager] : []));
+      redraw(place, ...(shown.length ? [draw(shown)] : [none()]), ...(pager ? [pager] : []));
     } catch (error) {
-      place.replaceChildren(problem(error), h('div', { class: 'actions' }, h('button', { type: 'button', onclick: show }, t('try_again'))));
+      redraw(place, problem(error), h('div', { class: 'actions' }, h('button', { type: 'button', onclick: show }, t('try_again'))));
     } finally {
       place.removeAttribute('aria-busy');
     }
@@ -156,8 +184,7 @@ export function pages(load, last, draw, none, { limit = 25 } = {}) {
     after = to;
     return show();
   }
-  show();
-  return { element: place, show, begin: () => { before.length = 0; return go(''); } };
+  return { element: place, ready: show(), show, begin: () => { before.length = 0; return go(''); } };
 }
 
 /** Returns a small plot of numbers; null where one is not known. */
@@ -173,15 +200,22 @@ export function poll(work, seconds) {
   let ended = false;
   let timer;
   let running = false;
+  let due = 0;
   async function step() {
     clearTimeout(timer);
     if (ended || document.hidden || running) return;
+    // A tab that is hidden and shown again does not ask any sooner.
+    if (Date.now() < due) {
+      timer = setTimeout(step, due - Date.now());
+      return;
+    }
     running = true;
     try {
       await work();
     } finally {
       running = false;
-      if (!ended && !document.hidden) timer = setTimeout(step, Math.max(seconds, 2) * 1000);
+      due = Date.now() + Math.max(seconds, 2) * 1000;
+      step();
     }
   }
   document.addEventListener('visibilitychange', step);

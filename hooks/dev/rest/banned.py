@@ -9,6 +9,7 @@ import orjson
 from aiohttp import web
 
 from hooks.dev.bans import KINDS, Banned
+from hooks.dev.rest.answers import page as page_of
 from hooks.dev.rest.requests import BROKER, ErrorAnswer, answered, bad_request, json_of, number_of
 
 _MAX_LIMIT = 10_000
@@ -16,9 +17,7 @@ _MAX_LIMIT = 10_000
 
 async def page(request: web.Request) -> web.Response:
     number, limit = number_of(request, "page", 1, 2**31), number_of(request, "limit", 100, _MAX_LIMIT)
-    found, start = request.app[BROKER].bans.all(), (number - 1) * limit
-    meta = {"count": len(found), "limit": limit, "page": number, "hasnext": start + limit < len(found)}
-    return answered(200, {"data": [_shown(each) for each in found[start : start + limit]], "meta": meta})
+    return answered(200, page_of(request.app[BROKER].bans.all(), number, limit, _shown))
 
 
 async def put(request: web.Request) -> web.Response:

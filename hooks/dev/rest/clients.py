@@ -2,13 +2,13 @@
 
 import base64
 import heapq
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from hooks.dev import events
+from hooks.dev.rest.answers import iso, page, page_by_cursor
 from hooks.dev.rest.requests import (
     BROKER,
     answered,
@@ -25,16 +25,12 @@ _MAX_LIMIT = 10_000
 
 
 async def clients(request: web.Request) -> web.Response:
-    page = number_of(request, "page", 1, 2**31)
+    number = number_of(request, "page", 1, 2**31)
     limit = number_of(request, "limit", 100, _MAX_LIMIT)
     found = request.app[BROKER].sessions_of(request.query.getall("username", []))
-    start = (page - 1) * limit
-    data = [_client(session) for session in found[start : start + limit]]
-    if (fields := request.query.get("fields", "all")) != "all":
-        wanted = fields.split(",")
-        data = [{name: client[name] for name in wanted if name in client} for client in data]
-    meta = {"count": len(found), "limit": limit, "page": page, "hasnext": start + limit < len(found)}
-    return answered(200, {"data": data, "meta": meta})
+    fields = request.query.get("fields", "all")
+    wanted = None if fields == "all" else fields.split(",")
+    return answered(200, page(found, number, limit, partial(_client, wanted=wanted)))
 
 
 async def clients_by_cursor(request: web.Request) -> web.Response:
@@ -47,11 +43,9 @@ async def clients_by_cursor(request: web.Request) -> web.Response:
     names = heapq.nsmallest(
         limit + 1, (name for name, each in sessions.items() if name > after and each.client.connected_at >= since)
     )
-    page = [_client(sessions[name]) for name in names[:limit]]
-    meta: dict[str, Any] = {"count": len(page)}
-    if len(names) > limit:
-        meta["cursor"] = base64.urlsafe_b64encode(names[limit - 1].encode()).decode()
-    return answered(200, {"data": page, "meta": meta})
+    data = [_client(sessions[name]) for name in names[:limit]]
+    cursor = base64.urlsafe_b64encode(names[limit - 1].encode()).decode() if len(names) > limit else None
+    return answered(200, page_by_cursor(data, cursor))
 
 
 async def kick(request: web.Request) -> web.Response:
@@ -110,14 +104,15 @@ def _unsubscribe(request: web.Request, items: list[Any]) -> None:
         session.act(partial(broker.unsubscribe, session, pattern))
 
 
-def _client(session: Session) -> dict[str, Any]:
+def _client(session: Session, wanted: list[str] | None = None) -> dict[str, Any]:
+    """wanted: the fields that were asked for; None: all."""
     client = session.client
     host, _, port = client.peername.rpartition(":")
-    return {
+    shown = {
         "clientid": client.clientid,
         "username": client.username,
         "connected": session.connection is not None,
-        "connected_at": datetime.fromtimestamp(client.connected_at / 1000, UTC).isoformat(timespec="milliseconds"),
+        "connected_at": iso(client.connected_at),
         "auth_expire_at": client.auth_expire_at,
         "node": events.NODE,
         "ip_address": host,
@@ -132,6 +127,7 @@ def _client(session: Session) -> dict[str, Any]:
         "is_bridge": False,
         "mountpoint": None,
     }
+    return shown if wanted is None else {name: shown[name] for name in wanted if name in shown}
 
 
 def _subscription(session: Session, topic: str, qos: int) -> dict[str, Any]:

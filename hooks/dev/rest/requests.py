@@ -6,10 +6,9 @@ import orjson
 from aiohttp import web
 
 from hooks.dev.broker import EmbeddedBroker
+from hooks.dev.rest.answers import UNKNOWN_CLIENT
 from hooks.dev.session import Session
 from hooks.dev.topics import valid_filter
-
-UNKNOWN_CLIENT = {"code": "CLIENTID_NOT_FOUND", "message": "Client ID not found"}
 
 BROKER = web.AppKey("broker", EmbeddedBroker)
 

@@ -9,12 +9,10 @@ from aiohttp import web
 
 from hooks.dev.broker import EmbeddedBroker
 from hooks.dev.rest import banned, clients, node, publish
+from hooks.dev.rest.answers import NO_KEY, WRONG_KEY
 from hooks.dev.rest.requests import BROKER, ErrorAnswer, answered
 
 _MAX_BODY_BYTES = 16 * 1024 * 1024
-
-NO_KEY = {"code": "AUTHORIZATION_HEADER_ERROR", "message": "Support authorization: basic/bearer "}
-WRONG_KEY = {"code": "BAD_API_KEY_OR_SECRET", "message": "Check api_key/api_secret"}
 
 
 def application(broker: EmbeddedBroker, api_key: str, api_secret: str) -> web.Application:

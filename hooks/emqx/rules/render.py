@@ -24,7 +24,7 @@ HOOK_URL_MISSING = "IM_HOOK_URL (or --hook-url): required; set it to the address
 
 @dataclass(frozen=True)
 class Parameters:
-    """What differs from one installation to the next. hook_token: the one that EMQX sends. One of the two jwt_… is
+    """The values that differ between installations. hook_token: the one that EMQX sends. One of the two jwt_… is
     set, and neither if only the rules are wanted.
 
     trusted_send: with what lies in `trusted/`.

@@ -36,7 +36,8 @@ def is_stock(text: str) -> bool:
 
 
 def allows_all(text: str) -> bool:
-    """Returns whether it allows everything that no line before denies. What cannot be read is held not to."""
+    """Returns whether it allows everything that no line before denies. A file that cannot be read counts as one that
+    does not."""
     try:
         return any(map(_opens, _terms(text)))
     except TermError:

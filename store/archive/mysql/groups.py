@@ -31,12 +31,12 @@ class MySQLGroups:
     async def groups(self, after: int, limit: int) -> list[GroupRow]:
         return await self._groups(_QUERIES["groups_page"], after, limit)
 
-    async def living(self, after: int, limit: int) -> list[GroupRow]:
-        return await self._groups(_QUERIES["living_groups"], after, limit)
+    async def living(self, after: int, limit: int, name: str = "") -> list[GroupRow]:
+        return await self._groups(_QUERIES["living_groups"], after, name, name, limit)
 
-    async def _groups(self, query: str, after: int, limit: int) -> list[GroupRow]:
+    async def _groups(self, query: str, *arguments: object) -> list[GroupRow]:
         async with self._connections.cursor() as cursor:
-            await cursor.execute(query, (after, limit))
+            await cursor.execute(query, arguments)
             return [
                 GroupRow(gid, owner, mode.decode(), bool(is_open), made, dismissed, changed, name.decode())
                 for gid, owner, mode, is_open, made, dismissed, changed, name in await cursor.fetchall()

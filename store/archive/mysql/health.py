@@ -1,4 +1,4 @@
-"""What a MySQL or MariaDB server says of itself."""
+"""Reads what a MySQL or MariaDB server says of itself."""
 
 from store.archive.mysql.connections import MySQLConnections
 from store.archive.mysql.partitions import last_edge

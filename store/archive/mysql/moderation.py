@@ -1,4 +1,4 @@
-"""What moderates groups, in MySQL."""
+"""Keeps admins, mutes and notices of groups in MySQL."""
 
 from collections.abc import Sequence
 

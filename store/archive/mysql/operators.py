@@ -1,4 +1,4 @@
-"""What operators did, and whom they banned, in MySQL."""
+"""Keeps what operators did, and whom they banned, in MySQL."""
 
 from collections.abc import Sequence
 

@@ -24,7 +24,7 @@ ON DUPLICATE KEY UPDATE id = id
 -- replace_message --
 -- A message that was edited or recalled, in whatever order its changes and the message itself come: the newest edit
 -- counts, and once it is recalled (form 2) nothing changes it any more.
--- What is compared is set last: `replaced` while `form` is as it was, `form` by what became of `replaced`.
+-- Columns that are compared are set last: `replaced` while `form` is as it was, `form` by what became of `replaced`.
 INSERT INTO message (conversation, id, sender, client_id, ts, form, payload, replaced)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 ON DUPLICATE KEY UPDATE
@@ -140,7 +140,7 @@ INSERT INTO aggregate_month (month, edge) VALUES (%s, %s) ON DUPLICATE KEY UPDAT
 SELECT conversation, last_id, messages, blocks, bytes, replaced FROM aggregate_month WHERE month = %s
 
 -- count_month --
--- What the two queries below give for a month: first what inboxes' conversations begin with, twice; then two ids, the
+-- The parameters of the two queries below, for a month: the start of inboxes' conversations, twice; then two ids, the
 -- upper excluded.
 SELECT COUNT(*) + COALESCE(SUM(sender <> '0' AND conversation LIKE CONCAT(%s, '%%')
                                AND conversation <> CONCAT(%s, sender)), 0)
@@ -220,8 +220,11 @@ ON DUPLICATE KEY UPDATE left_id = GREATEST(VALUES(left_id), left_id), kicked = G
 SELECT gid, owner, mode, is_open, made, dismissed, changed, name FROM im_group WHERE gid > %s ORDER BY gid LIMIT %s
 
 -- living_groups --
+-- Those with a text in their names, '' for any.
 SELECT gid, owner, mode, is_open, made, dismissed, changed, name FROM im_group
-WHERE gid > %s AND dismissed = 0 ORDER BY gid LIMIT %s
+WHERE gid > %s AND dismissed = 0
+    AND (%s = '' OR LOCATE(%s, CONVERT(name USING utf8mb4) COLLATE utf8mb4_unicode_520_ci) > 0)
+ORDER BY gid LIMIT %s
 
 -- members_page --
 SELECT gid, uid, joined_id, left_id, kicked FROM group_member
@@ -276,7 +279,7 @@ SELECT uid, joined_id, left_id, sources, changed FROM tag_holder
 WHERE tag = %s AND (uid > %s OR (uid = %s AND joined_id > %s)) ORDER BY uid, joined_id LIMIT %s
 
 -- holding --
--- Who holds the tag now.
+-- The users who hold the tag now.
 SELECT uid, joined_id, left_id, sources, changed FROM tag_holder
 WHERE tag = %s AND uid > %s AND left_id = 0 ORDER BY uid LIMIT %s
 

@@ -11,9 +11,9 @@ from asyncmy import errors
 from store.errors import ArchiveRefused
 
 STATEMENT_BYTES = 1024 * 1024
-"""What goes into one statement, unless a row alone is larger: far below the least `max_allowed_packet`."""
+"""The size of one statement, unless a row alone is larger: far below the least `max_allowed_packet`."""
 _VALUE_BYTES = 16
-"""What a value counts for on top of its bytes."""
+"""The bytes that a value counts for beside its own."""
 _NUMBERS = 2**63
 
 Row = tuple[bytes | int, ...]

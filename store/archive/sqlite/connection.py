@@ -85,6 +85,8 @@ class SQLiteConnection:
         try:
             await connection.execute("PRAGMA journal_mode = WAL")
             await connection.execute("PRAGMA synchronous = FULL")
+            # SQLite itself knows the case of ASCII alone.
+            await connection.create_function("folded", 1, str.casefold, deterministic=True)
         except BaseException:
             await connection.close()
             raise

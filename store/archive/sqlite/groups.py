@@ -25,15 +25,16 @@ class SQLiteGroups:
     async def groups(self, after: int, limit: int) -> list[GroupRow]:
         return await self._groups(_QUERIES["groups_page"], after, limit)
 
-    async def living(self, after: int, limit: int) -> list[GroupRow]:
-        return await self._groups(_QUERIES["living_groups"], after, limit)
+    async def living(self, after: int, limit: int, name: str = "") -> list[GroupRow]:
+        folded = name.casefold()
+        return await self._groups(_QUERIES["living_groups"], after, folded, folded, limit)
 
     async def members(self, gid: int, after: tuple[int, int], limit: int) -> list[MemberRow]:
         rows = await self._connection.fetch(_QUERIES["members_page"], (gid, *after, limit))
         return [MemberRow(gid, uid, joined, left, bool(kicked)) for gid, uid, joined, left, kicked in rows]
 
-    async def _groups(self, query: str, after: int, limit: int) -> list[GroupRow]:
+    async def _groups(self, query: str, *arguments: object) -> list[GroupRow]:
         return [
             GroupRow(gid, owner, mode, bool(is_open), *others)
-            for gid, owner, mode, is_open, *others in await self._connection.fetch(query, (after, limit))
+            for gid, owner, mode, is_open, *others in await self._connection.fetch(query, arguments)
         ]

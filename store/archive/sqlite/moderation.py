@@ -1,4 +1,4 @@
-"""What moderates groups, in SQLite."""
+"""Keeps admins, mutes and notices of groups in SQLite."""
 
 from collections.abc import Sequence
 

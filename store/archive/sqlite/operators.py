@@ -1,4 +1,4 @@
-"""What operators did, and whom they banned, in SQLite."""
+"""Keeps what operators did, and whom they banned, in SQLite."""
 
 from collections.abc import Sequence
 

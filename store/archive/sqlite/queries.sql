@@ -110,7 +110,7 @@ INSERT INTO aggregate_month (month, edge) VALUES (?, ?) ON CONFLICT (month) DO N
 SELECT conversation, last_id, messages, blocks, bytes, replaced FROM aggregate_month WHERE month = ?
 
 -- count_month --
--- What the two queries below give for a month: first what inboxes' conversations begin with, twice; then two ids, the
+-- The parameters of the two queries below, for a month: the start of inboxes' conversations, twice; then two ids, the
 -- upper excluded.
 SELECT COUNT(*) + COALESCE(SUM(sender <> '0' AND conversation LIKE ? || '%'
                                AND conversation <> ? || sender), 0)
@@ -190,8 +190,9 @@ WHERE excluded.left_id > group_member.left_id
 SELECT gid, owner, mode, is_open, made, dismissed, changed, name FROM im_group WHERE gid > ? ORDER BY gid LIMIT ?
 
 -- living_groups --
+-- Those with a text in their names, '' for any.
 SELECT gid, owner, mode, is_open, made, dismissed, changed, name FROM im_group
-WHERE gid > ? AND dismissed = 0 ORDER BY gid LIMIT ?
+WHERE gid > ? AND dismissed = 0 AND (? = '' OR instr(folded(name), ?) > 0) ORDER BY gid LIMIT ?
 
 -- members_page --
 SELECT gid, uid, joined_id, left_id, kicked FROM group_member
@@ -238,7 +239,7 @@ SELECT uid, joined_id, left_id, sources, changed FROM tag_holder
 WHERE tag = ? AND (uid, joined_id) > (?, ?) ORDER BY uid, joined_id LIMIT ?
 
 -- holding --
--- Who holds the tag now.
+-- The users who hold the tag now.
 SELECT uid, joined_id, left_id, sources, changed FROM tag_holder
 WHERE tag = ? AND uid > ? AND left_id = 0 ORDER BY uid LIMIT ?
 

@@ -44,8 +44,9 @@ class GroupTables(Protocol):
     async def groups(self, after: int, limit: int) -> list[GroupRow]:
         """Returns the groups above a gid, by gid. Raises ArchiveAway."""
 
-    async def living(self, after: int, limit: int) -> list[GroupRow]:
-        """Returns those of them that were not dismissed. Raises ArchiveAway."""
+    async def living(self, after: int, limit: int, name: str = "") -> list[GroupRow]:
+        """Returns those of them that were not dismissed, and have `name` in their names, in whatever case: all groups
+        are read for that, and no index is kept. Raises ArchiveAway."""
 
     async def members(self, gid: int, after: tuple[int, int], limit: int) -> list[MemberRow]:
         """Returns memberships of a group after one (uid, joined), in that order. Raises ArchiveAway."""

@@ -1,4 +1,4 @@
-"""What moderates groups, as rows and as entries of the outbox."""
+"""Defines admins, mutes and notices of groups as rows and as entries of the outbox."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol

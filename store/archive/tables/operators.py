@@ -1,4 +1,4 @@
-"""What operators did, and whom they banned, as rows and as entries of the outbox."""
+"""Defines what operators did, and whom they banned, as rows and as entries of the outbox."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol

@@ -1,4 +1,4 @@
-"""What operators are shown of the server, or the file, that holds the archive."""
+"""Describes to operators the server, or the file, that holds the archive."""
 
 from typing import NamedTuple
 

@@ -2,15 +2,15 @@
 -- Begins another life of the home, which the other shards know already: it goes on above everything that any of them has,
 -- and where each of them stands.
 --
--- Per shard its number, the id of the newest entry that is applied there, and '0'; and once more with each group (gid) of
--- which the home does not know what it told that shard last: then who is a member comes first in this life. The keys are
--- those of the members of the groups, in the same order, and of any group for '0'.
+-- Per shard its number, the id of the newest entry that is applied there, '0', and ''; and once more with each group (gid)
+-- of which the home does not know what it told that shard last, and its channel: then who is a member comes first in this
+-- life. The keys are those of the members of the groups, in the same order, and of any group for '0'.
 --
 -- The reply: the clock.
 --
 -- include links
 -- KEYS clock (members)...
--- ARGV shard_count:count life:count lowest_clock:us (shard:text applied:id gid:gid)...
+-- ARGV shard_count:count life:count lowest_clock:us (shard:text applied:id gid:gid channel:text)...
 -- REPLY clock
 
 shards = shard_count
@@ -27,16 +27,16 @@ local function members_there(key, shard)
   return found
 end
 
-for index = 0, (#ARGV - FIRST_ARGUMENT + 1) / 3 - 1 do
-  local argument = FIRST_ARGUMENT + index * 3
-  local shard, applied, gid = ARGV[argument], ARGV[argument + 1], ARGV[argument + 2]
+for index = 0, (#ARGV - FIRST_ARGUMENT + 1) / 4 - 1 do
+  local argument = FIRST_ARGUMENT + index * 4
+  local shard, applied, gid, channel = unpack(ARGV, argument, argument + 3)
   if tonumber(applied) > tonumber(redis.call('HGET', links_key, shard) or 0) then
     redis.call('HSET', links_key, shard, applied)
   end
   if gid ~= '0' then
     clock = clock + 1
     local id = string.format('%d', clock)
-    put_on_link(shard, id, { 'members', gid, 'group:' .. gid, id, members_there(KEYS[FIRST_KEY + index], shard) })
+    put_on_link(shard, id, { 'members', gid, channel, id, members_there(KEYS[FIRST_KEY + index], shard) })
   end
 end
 redis.call('SET', clock_key, string.format('%d', clock))

@@ -1,5 +1,4 @@
--- Puts an archived group and memberships of it back. What Redis holds stays where it is newer; doing it twice changes
--- nothing.
+-- Puts an archived group and memberships of it back, unless what Redis holds is newer. Doing it twice changes nothing.
 --
 -- `above` is an id above every id ever given. `dismissed` and `left` are '0' while it lasts.
 --

@@ -1,5 +1,5 @@
--- Puts what moderates an archived group back, once its mutes are. What Redis holds stays where it is newer; doing it
--- twice changes nothing.
+-- Puts what moderates an archived group back, once its mutes are, unless what Redis holds is newer. Doing it twice
+-- changes nothing.
 --
 -- KEYS group
 -- ARGV moderated:id muted_until:ms admins:text notice:text

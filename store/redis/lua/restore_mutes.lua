@@ -1,5 +1,5 @@
--- Puts archived mutes of a group back, before the rest of what moderates it. What Redis holds stays where it is newer:
--- it knows of all changes up to `moderated`. Doing it twice changes nothing.
+-- Puts archived mutes of a group back, before the rest of what moderates it, unless what Redis holds is newer: it knows
+-- of all changes up to `moderated`. Doing it twice changes nothing.
 --
 -- Per mute: the user, until when, and the id of its change.
 --

@@ -1,4 +1,4 @@
--- Puts archived states of users back. What Redis holds stays where it is newer; doing it twice changes nothing.
+-- Puts archived states of users back, unless what Redis holds is newer. Doing it twice changes nothing.
 --
 -- Their timelines lie here if it is their shard (`is_theirs`); who blocks whom does if it is the home (`is_home`). Per
 -- state: the user, its name, the id of its change, and its value.

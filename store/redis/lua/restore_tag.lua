@@ -1,5 +1,5 @@
--- Puts archived holders of a tag back, and with the last of them the tag. What Redis holds stays where it is newer;
--- doing it twice changes nothing.
+-- Puts archived holders of a tag back, and with the last of them the tag, unless what Redis holds is newer. Doing it
+-- twice changes nothing.
 --
 -- An interval that lasts although it began in an earlier life of the tag, or although the tag is deleted, ends with
 -- that life: it was not ended in the archive when Redis was lost.

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Makes users dormant who were not seen for long and have no device online: their inboxes go, and appends skip them.
 --
--- Those are looked at who were not seen `since`, `limit` at once. What they have lies in the spans `first_span` to
--- `last_span`. The reply: users looked at, users made dormant, ids freed, bytes freed.
+-- It looks at users who were not seen since `since`, at most `limit` at once. Their inboxes lie in the spans
+-- `first_span` to `last_span`. The reply: users looked at, users made dormant, ids freed, bytes freed.
 --
 -- KEYS epoch seen dormant inbox_prefix devices_prefix
 -- ARGV since:ms now:ms limit:count first_span:count last_span:count

@@ -1,4 +1,4 @@
-"""What is done to a deployment: one function for each fault, in a module for each thing that is broken.
+"""The faults of a campaign: one function for each, in a module for each thing that is broken.
 
 A fault returns once everything works again as far as it is concerned. Its docstring is its line on the page. To add
 one, decorate a function of a new or an old module of this folder with `@fault`: all modules are imported, and the
@@ -10,7 +10,7 @@ import pkgutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.chaos.deployment import Deployment
+from tests.chaos.deployment import CLUSTER, Deployment
 from tests.chaos.scene import Scene
 
 Play = Callable[[Scene], Awaitable[None]]
@@ -20,8 +20,8 @@ Play = Callable[[Scene], Awaitable[None]]
 class Fault:
     """loses: the store's disk is lost, so what is not archived may be gone. holds_answers: an answer may come long
     after it was true, so that it cannot be told from outside which ones were given before a loss. kind: the
-    deployments it can be played on; None: all. disks: it needs disks that can be filled. noisy: it makes the service
-    meet what it cannot foresee, so its log may tell of it.
+    deployments it can be played on; None: all. single: not on a cluster. disks: it needs disks that can be filled.
+    noisy: it makes the service meet what it cannot foresee, so its log may tell of it.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Fault:
     loses: bool = False
     holds_answers: bool = False
     kind: str | None = None
+    single: bool = False
     disks: bool = False
     noisy: bool = False
 
@@ -36,7 +37,14 @@ class Fault:
     def what(self) -> str:
         return " ".join((self.play.__doc__ or "").split())
 
+    @property
+    def by_itself(self) -> bool:
+        """Whether a round has it alone, or with one other: after it, less can be told from outside."""
+        return self.loses or self.noisy
+
     def possible_on(self, deployment: Deployment) -> bool:
+        if self.single and deployment.kind == CLUSTER:
+            return False
         return self.kind in (None, deployment.kind) and (deployment.disks or not self.disks)
 
     def goes_with(self, other: "Fault") -> bool:
@@ -55,12 +63,13 @@ def fault(
     loses: bool = False,
     holds_answers: bool = False,
     kind: str | None = None,
+    single: bool = False,
     disks: bool = False,
     noisy: bool = False,
 ) -> Callable[[Play], Play]:
     def added(play: Play) -> Play:
         assert name not in _FAULTS, name
-        _FAULTS[name] = Fault(name, play, loses, holds_answers, kind, disks, noisy)
+        _FAULTS[name] = Fault(name, play, loses, holds_answers, kind, single, disks, noisy)
         return play
 
     return added

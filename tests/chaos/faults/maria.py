@@ -1,4 +1,4 @@
-"""What MariaDB meets besides the end of its process: locks, limits, a full disk, and rights that are taken away."""
+"""Faults of MariaDB besides the end of its process: locks, limits, a full disk, and rights that are taken away."""
 
 import asyncio
 import contextlib
@@ -25,15 +25,7 @@ async def read_only(scene: Scene) -> None:
 @fault("MariaDB: disk full", disks=True)
 async def disk_full(scene: Scene) -> None:
     """Its disk is full for some seconds. It is started again if it has ended."""
-    filler = scene.deployment.filler("maria")
-    filler.fill()
-    try:
-        await asyncio.sleep(scene.dice.uniform(1, 5))
-    finally:
-        filler.free()
-    await asyncio.sleep(0.2)
-    if not scene.deployment.maria.running:
-        await asyncio.to_thread(scene.deployment.maria.start)
+    await scene.deployment.fill_disk(scene.deployment.maria, "maria", scene.dice.uniform(1, 5))
 
 
 @fault("MariaDB: table locked")

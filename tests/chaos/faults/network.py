@@ -42,7 +42,7 @@ def _of_link(link: str, where: str) -> None:
     ]
     for kind, what, play, holds in plays:
         play.__doc__ = what
-        fault(f"network, {where}: {kind}", holds_answers=holds)(play)
+        fault(f"network, {where}: {kind}", holds_answers=holds, single=link == "redis")(play)
 
 
 for _link, _where in LINKS.items():

@@ -6,6 +6,7 @@ import resource
 import signal
 from pathlib import Path
 
+from tests.chaos.deployment import CLOCKED
 from tests.chaos.faults import fault
 from tests.chaos.scene import Scene
 from tests.integration.faults.world import start
@@ -60,19 +61,44 @@ async def service_hangs(scene: Scene) -> None:
     await _hang(scene, scene.deployment.service)
 
 
-@fault("Redis: killed")
+_MOST_STEP = 240
+"""Seconds. Back ends take no event whose signature is five minutes old, and tokens of users last ten."""
+
+
+async def _step(scene: Scene, seconds: int) -> None:
+    assert scene.deployment.clock is not None
+    scene.deployment.clock.set(seconds)
+    try:
+        await asyncio.sleep(scene.dice.uniform(2, 6))
+    finally:
+        scene.deployment.clock.set(0)
+
+
+@fault("service: clock set back", kind=CLOCKED)
+async def clock_back(scene: Scene) -> None:
+    """The clock of service and archiver steps back by up to four minutes, and right again."""
+    await _step(scene, -scene.dice.randint(5, _MOST_STEP))
+
+
+@fault("service: clock set ahead", kind=CLOCKED)
+async def clock_ahead(scene: Scene) -> None:
+    """The clock of service and archiver steps ahead by up to four minutes, and right again."""
+    await _step(scene, scene.dice.randint(5, _MOST_STEP))
+
+
+@fault("Redis: killed", single=True)
 async def redis_killed(scene: Scene) -> None:
     """kill -9 of Redis, and a start up to two seconds later."""
     await _kill(scene, scene.deployment.redis)
 
 
-@fault("Redis: restarted")
+@fault("Redis: restarted", single=True)
 async def redis_restarted(scene: Scene) -> None:
     """SIGTERM, and a start as soon as it has ended."""
     await scene.deployment.restart(scene.deployment.redis)
 
 
-@fault("Redis: stopped", holds_answers=True)
+@fault("Redis: stopped", single=True, holds_answers=True)
 async def redis_hangs(scene: Scene) -> None:
     """SIGSTOP for seconds to a minute."""
     await _hang(scene, scene.deployment.redis)
@@ -124,6 +150,18 @@ async def broker_restarted(scene: Scene) -> None:
 async def broker_hangs(scene: Scene) -> None:
     """SIGSTOP for seconds to a minute."""
     await _hang(scene, scene.deployment.broker)
+
+
+@fault("back end: killed")
+async def back_end_killed(scene: Scene) -> None:
+    """kill -9 of the operator's back end that gets events, and a start up to two seconds later."""
+    await _kill(scene, scene.deployment.back_end)
+
+
+@fault("back end: stopped")
+async def back_end_hangs(scene: Scene) -> None:
+    """SIGSTOP for seconds to a minute, with whatever batch it is taking."""
+    await _hang(scene, scene.deployment.back_end)
 
 
 def _files(pid: int) -> int:

@@ -1,9 +1,10 @@
-"""What Redis meets: a disk that is full or lost, memory that is full, a long start, and clocks that step."""
+"""Faults of Redis: a disk that is full or lost, memory that is full, a long start, and clocks that step."""
 
 import asyncio
 import shutil
 import time
 
+from tests.chaos.deployment import CLOCKED
 from tests.chaos.faults import fault
 from tests.chaos.history import Loss
 from tests.chaos.scene import Scene
@@ -22,7 +23,7 @@ async def begun(scene: Scene) -> Loss:
     return loss
 
 
-@fault("Redis: wiped", loses=True)
+@fault("Redis: wiped", single=True, loses=True)
 async def wiped(scene: Scene) -> None:
     """kill -9, and a start with an empty disk."""
     redis = scene.deployment.redis
@@ -35,7 +36,7 @@ async def wiped(scene: Scene) -> None:
     await start(redis)
 
 
-@fault("Redis: flushed", loses=True)
+@fault("Redis: flushed", single=True, loses=True)
 async def flushed(scene: Scene) -> None:
     """FLUSHALL: the same server, with everything gone under its clients' hands."""
     loss = await begun(scene)
@@ -45,7 +46,7 @@ async def flushed(scene: Scene) -> None:
     loss.ended = time.monotonic()
 
 
-@fault("Redis: restored to an older state", loses=True)
+@fault("Redis: restored to an older state", single=True, loses=True)
 async def restored(scene: Scene) -> None:
     """kill -9, and a start with a copy of the disk that is up to three seconds old."""
     redis = scene.deployment.redis
@@ -65,7 +66,7 @@ async def restored(scene: Scene) -> None:
     await start(redis)
 
 
-@fault("Redis: out of memory")
+@fault("Redis: out of memory", single=True)
 async def out_of_memory(scene: Scene) -> None:
     """`maxmemory` is what is used already, for some seconds."""
     async with scene.deployment.client() as redis:
@@ -78,23 +79,15 @@ async def out_of_memory(scene: Scene) -> None:
             await redis.config_set("maxmemory", 0)
 
 
-@fault("Redis: disk full", disks=True)
+@fault("Redis: disk full", single=True, disks=True)
 async def disk_full(scene: Scene) -> None:
     """The disk of Redis is full for some seconds: its log cannot be written, and with `appendfsync always` it ends. It
     is started again when there is room.
     """
-    filler = scene.deployment.filler("redis")
-    filler.fill()
-    try:
-        await asyncio.sleep(scene.dice.uniform(1, 4))
-    finally:
-        filler.free()
-    await asyncio.sleep(0.2)
-    if not scene.deployment.redis.running:
-        await start(scene.deployment.redis)
+    await scene.deployment.fill_disk(scene.deployment.redis, "redis", scene.dice.uniform(1, 4))
 
 
-@fault("Redis: slow start")
+@fault("Redis: slow start", single=True)
 async def loading(scene: Scene) -> None:
     """A restart that takes some seconds, in which Redis answers LOADING."""
     redis = scene.deployment.redis
@@ -119,7 +112,7 @@ async def loading(scene: Scene) -> None:
         await client.config_set("key-load-delay", 0)
 
 
-@fault("Redis: log rewritten")
+@fault("Redis: log rewritten", single=True)
 async def rewritten(scene: Scene) -> None:
     """Its append-only file is rewritten, and it is killed at some moment of that."""
     async with scene.deployment.client() as client:
@@ -129,7 +122,7 @@ async def rewritten(scene: Scene) -> None:
     await start(scene.deployment.redis)
 
 
-@fault("Redis: connections killed")
+@fault("Redis: connections killed", single=True)
 async def connections_killed(scene: Scene) -> None:
     """CLIENT KILL of all connections, several times."""
     for _ in range(scene.dice.randint(1, 6)):
@@ -150,13 +143,13 @@ async def _step(scene: Scene, seconds: int) -> None:
     redis.set_clock(0)
 
 
-@fault("Redis: clock set back", kind="valkey")
+@fault("Redis: clock set back", single=True, kind=CLOCKED)
 async def clock_back(scene: Scene) -> None:
     """The clock of its host steps back by up to an hour, and right again; half the times with a kill -9 between."""
     await _step(scene, -scene.dice.randint(5, 3600))
 
 
-@fault("Redis: clock set ahead", kind="valkey")
+@fault("Redis: clock set ahead", single=True, kind=CLOCKED)
 async def clock_ahead(scene: Scene) -> None:
     """The clock of its host steps ahead by up to an hour, and right again; half the times with a kill -9 between."""
     await _step(scene, scene.dice.randint(5, 3600))

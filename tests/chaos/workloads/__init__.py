@@ -1,4 +1,4 @@
-"""What users and operators do while something fails: one class for each kind, in a module of its own.
+"""The work of users and operators while something fails: one class for each kind, in a module of its own.
 
 A workload prepares what it needs while nothing fails, goes on until the round stops it, and writes down in the
 scene's history what was asked for and answered. Its docstring is its line on the page. To add one, write a subclass of
@@ -10,9 +10,10 @@ import contextlib
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from tests.chaos.pulls import Puller
 from tests.chaos.scene import Scene
 
 
@@ -37,12 +38,21 @@ class Workload(ABC):
     def work(self) -> list[Coroutine[Any, Any, None]]:
         """Returns what goes on until the scene is stopping."""
 
+    async def ready_devices(self, uids: Sequence[str]) -> list[Puller]:
+        """Returns a device of each user, which has pulled everything that there is."""
+        devices = [self.scene.puller(uid) for uid in uids]
+        await asyncio.gather(*(device.to_the_end() for device in devices))
+        return devices
+
     def start(self) -> None:
         self._tasks = [asyncio.create_task(each) for each in self.work()]
 
     async def finish(self) -> None:
         """Waits until everything begun is answered. Raises what a task met."""
         await asyncio.gather(*self._tasks)
+
+    async def compare(self) -> None:  # noqa: B027, most have nothing beside the checker
+        """Once everything is archived: looks at what the checker does not see, and notes what is wrong with it."""
 
     @property
     def unfinished(self) -> bool:

@@ -1,6 +1,5 @@
 """Messages that are recalled and edited."""
 
-import asyncio
 import time
 from collections.abc import Coroutine
 from typing import Any
@@ -23,8 +22,7 @@ class Changes(Workload):
         self._gid = scene.new_uid()
 
     async def prepare(self) -> None:
-        self._devices = {uid: self.scene.puller(uid) for uid in self.users}
-        await asyncio.gather(*(device.to_the_end() for device in self._devices.values()))
+        self._devices = dict(zip(self.users, await self.ready_devices(self.users), strict=True))
         topic, owner = f"group/{self._gid}", self.users[0]
         noted = [Membership(topic, uid, True, time.monotonic()) for uid in self.users]
         self.scene.history.memberships += noted

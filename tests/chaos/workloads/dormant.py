@@ -1,6 +1,5 @@
 """Users who were away for so long that the service no longer keeps their timelines ready, and come back."""
 
-import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
@@ -21,8 +20,7 @@ class Dormant(Workload):
         self.users = [scene.new_uid() for _ in range(USERS)]
 
     async def prepare(self) -> None:
-        self._devices = [self.scene.puller(uid) for uid in self.users]
-        await asyncio.gather(*(device.to_the_end() for device in self._devices))
+        self._devices = await self.ready_devices(self.users)
 
     def work(self) -> list[Coroutine[Any, Any, None]]:
         return [self._sweep(), *(self._come_back(number) for number in range(USERS)), *map(self._write, self.users)]

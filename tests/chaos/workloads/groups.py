@@ -87,8 +87,7 @@ class Groups(Workload):
 
     async def prepare(self) -> None:
         uids = [uid for group in self.groups for uid in group.staying + group.moving]
-        self._devices = [self.scene.puller(uid) for uid in uids]
-        await asyncio.gather(*(device.to_the_end() for device in self._devices))
+        self._devices = await self.ready_devices(uids)
         await asyncio.gather(*(group.create() for group in self.groups))
 
     def work(self) -> list[Coroutine[Any, Any, None]]:

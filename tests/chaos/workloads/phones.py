@@ -33,8 +33,7 @@ class Phones(Workload):
         self._sent: dict[str, Sent] = {}
 
     async def prepare(self) -> None:
-        self._devices = [self.scene.puller(uid) for uid in self.users]
-        await asyncio.gather(*(device.to_the_end() for device in self._devices))
+        self._devices = await self.ready_devices(self.users)
 
     def work(self) -> list[Coroutine[Any, Any, None]]:
         for device in self._devices:

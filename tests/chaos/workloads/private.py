@@ -1,6 +1,5 @@
 """Private messages and broadcasts, as hook calls: the bulk of the messages."""
 
-import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
@@ -26,9 +25,7 @@ class Private(Workload):
         self.users = [scene.new_uid() for _ in range(SENDERS)]
 
     async def prepare(self) -> None:
-        devices = [self.scene.puller(uid) for uid in self.users]
-        await asyncio.gather(*(device.to_the_end() for device in devices))
-        self._readers = devices[:READERS]
+        self._readers = (await self.ready_devices(self.users))[:READERS]
 
     def work(self) -> list[Coroutine[Any, Any, None]]:
         for reader in self._readers:

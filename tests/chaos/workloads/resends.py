@@ -23,8 +23,7 @@ class Resends(Workload):
         self.users = [scene.new_uid() for _ in range(USERS)]
 
     async def prepare(self) -> None:
-        self._devices = [self.scene.puller(uid) for uid in self.users]
-        await asyncio.gather(*(device.to_the_end() for device in self._devices))
+        self._devices = await self.ready_devices(self.users)
 
     def work(self) -> list[Coroutine[Any, Any, None]]:
         for device in self._devices:

@@ -1,6 +1,5 @@
 """Tags whose holders change, and messages to them."""
 
-import asyncio
 import time
 from collections.abc import Coroutine
 from typing import Any
@@ -26,8 +25,7 @@ class Tags(Workload):
         self._holders: dict[str, set[str]] = {kind: set() for kind in self._names}
 
     async def prepare(self) -> None:
-        self._devices = [self.scene.puller(uid) for uid in self.users]
-        await asyncio.gather(*(device.to_the_end() for device in self._devices))
+        self._devices = await self.ready_devices(self.users)
         for kind, name in self._names.items():
             status = await self.scene.admin("PUT", f"tags/{name}", json={"title": kind, "followable": kind == "follow"})
             assert status == 204, status

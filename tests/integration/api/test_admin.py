@@ -34,6 +34,7 @@ async def test_a_group_is_made_shown_filled_and_dismissed(app: App) -> None:
     gid = made.json["gid"]
     group = (await app.admin("GET", f"/groups/{gid}")).json
     expected = {"gid": gid, "owner": owner, "name": "Räder", "mode": "read", "open": True, "member_count": 2}
+    expected["member_limit"] = 100_000
     assert {name: group[name] for name in expected} == expected
     assert set(group["members"]) == {owner, first}
 

@@ -102,3 +102,22 @@ async def test_of_a_long_body_what_is_short_is_kept(app: App) -> None:
     await app.admin("POST", f"/groups/{gid}/mute", json={"members": list(range(1, 600)), "seconds": 5})
     [noted] = await audited(app, limit=1)
     assert noted["detail"] == {"given": {"seconds": 5, "cut": True}}
+
+
+async def test_the_text_of_what_is_live_only_is_kept_with_the_call(app: App) -> None:
+    given = {"topic": "business/global", "qos": 0, "type": "text", "body": {"text": "<i>now</i>"}}
+    assert (await app.admin("POST", "/publish", json=given)).json == {"mid": None}
+    [sent] = (await app.admin("GET", "/sent?limit=1")).json["sent"]
+    assert {name: sent[name] for name in (*given, "mid", "recalled")} == {**given, "mid": None, "recalled": False}
+    assert (await app.admin("POST", "/publish", json={**given, "body": "b" * 9000})).status == 200
+    [long] = (await app.admin("GET", "/sent?limit=1")).json["sent"]
+    assert (long["type"], long["body"]) == ("text", None)
+
+
+async def test_groups_are_found_by_their_names(app: App) -> None:
+    owner, word = new_uid(), f"w{new_uid()}"
+    gids = sorted([await app.group(owner, name=f"Of {word} {number}") for number in range(3)], key=int)
+    listed = (await app.admin("GET", f"/groups?name={word.upper()}&after={gids[0]}")).json["groups"]
+    assert [each["gid"] for each in listed] == gids[1:]
+    assert (await app.admin("GET", f"/groups?name={word}-")).json == {"groups": []}
+    assert (await app.admin("GET", f"/groups?name={'n' * 129}")).code == "bad_argument"

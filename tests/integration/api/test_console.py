@@ -122,6 +122,12 @@ async def test_it_is_served_where_phones_do_not_come(
         assert app.login_code is None
 
 
+async def test_the_manual_is_served_with_the_pages(app: App) -> None:
+    page = await app.request("GET", "/console/docs/alarms.md")
+    assert (page.status, page.headers["Content-Type"]) == (200, "text/markdown; charset=utf-8")
+    assert b"### EmqxImRedisAway" in page.raw
+
+
 async def test_the_overview_counts_what_happened(app: App) -> None:
     uid = new_uid()
     for number in range(3):

@@ -1,4 +1,4 @@
-"""What an operator's program sends to `/admin` is done or refused for what it is: no request makes the service fail."""
+"""Sends odd requests to `/admin`: each is done or refused for what it is, and none makes the service fail."""
 
 from typing import Any
 from urllib.parse import quote, urlencode

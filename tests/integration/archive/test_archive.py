@@ -1,4 +1,4 @@
-"""What every archive does, on MariaDB and on SQLite."""
+"""Tests what every archive does, on MariaDB and on SQLite."""
 
 import asyncio
 import logging

@@ -44,3 +44,25 @@ async def test_moderation_in_any_order(archive: Archive) -> None:
     assert await archive.moderation.mutes((0, 0), 10) == [another, ended, elsewhere]
     assert await archive.moderation.mutes((7, 4), 1) == [ended]
     assert await archive.moderation.mutes((7, 5), 10) == [elsewhere]
+
+
+async def test_living_groups_are_found_by_a_part_of_the_name(archive: Archive) -> None:
+    names = ["Cycling", "cycling ÜBER alles", "100%", "100 of 200", "a_b", "axb", "骑行俱乐部", "😀", "😁"]
+    rows = [GroupRow(gid, 1, "read", False, 100, 0, 100, name) for gid, name in enumerate(names, 1)]
+    gone = GroupRow(50, 0, "read", False, 100, 200, 200, "cycling")
+    await archive.groups.store_groups([*rows, gone])
+
+    async def found(name: str, after: int = 0, limit: int = 10) -> list[str]:
+        return [row.name for row in await archive.groups.living(after, limit, name)]
+
+    assert await found("") == names
+    assert await found("CYCL") == names[:2]
+    assert await found("cycl", after=1) == [names[1]]
+    assert await found("cycl", limit=1) == [names[0]]
+    assert await found("über") == [names[1]]
+    # No character of it stands for another.
+    assert await found("0%") == ["100%"]
+    assert await found("a_b") == ["a_b"]
+    assert await found("俱乐") == ["骑行俱乐部"]
+    assert await found("😀") == ["😀"]
+    assert await found("'") == await found("\\") == []

@@ -1,4 +1,4 @@
-"""What only MySQL has: partitions, and a server that goes away."""
+"""Tests what only MySQL has: partitions, and a server that goes away."""
 
 import asyncio
 import os

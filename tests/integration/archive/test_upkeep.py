@@ -1,4 +1,4 @@
-"""What keeps the tables in order, and the two commands, as processes."""
+"""Tests the upkeep of the tables, and the two commands, as processes."""
 
 import asyncio
 import os

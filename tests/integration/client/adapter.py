@@ -51,6 +51,7 @@ TIMES: dict[str, list[tuple[Any, str]]] = {
     "silence": [(pull, "SILENCE")],
     "maxRetryAfter": [(pull, "MAX_RETRY_AFTER")],
     "pullAgain": [(pulling, "AGAIN_AFTER")],
+    "hold": [(pulling, "HOLD")],
     "pullEvery": [(pulling, "PULL_EVERY")],
     "hint": [(pulling, "HINT")],
     "subscribe": [(subscriptions, "SECONDS")],
@@ -62,7 +63,7 @@ TIMES: dict[str, list[tuple[Any, str]]] = {
     "rate": [(outbox, "RATE_PAUSE")],
     "login": [(health, "LOGIN_PATIENCE")],
 }
-"""What the cases call a time, and where it stands."""
+"""The times by the names that cases give them, and where each stands."""
 
 DEFAULTS = {(module, name): getattr(module, name) for places in TIMES.values() for module, name in places}
 
@@ -133,7 +134,9 @@ class Adapter:
         return await getattr(self._open[device][0], method)(*args)
 
     async def group(self, device: str, gid: int, method: str, args: list[Any]) -> Any:
-        return await getattr(self._open[device][0].group(gid), method)(*args)
+        """An object at the end are the arguments that have names."""
+        named = args.pop() if args and isinstance(args[-1], dict) else {}
+        return await getattr(self._open[device][0].group(gid), method)(*args, **named)
 
     async def flood(self, device: str, to: str, count: int) -> None:
         """Sends so many messages, one after the other."""
@@ -153,7 +156,7 @@ class Adapter:
         time.time = lambda: self._real_time() + shift
 
     async def times(self, seconds: dict[str, Any]) -> None:
-        """What a case does not name is as ever."""
+        """Sets the times that a case names; all others are as ever."""
         for (module, name), value in DEFAULTS.items():
             setattr(module, name, value)
         for key, value in seconds.items():

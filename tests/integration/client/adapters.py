@@ -30,22 +30,24 @@ class Failed(Exception):
         self.code = code
 
 
-async def until(condition: Callable[[], object], what: str) -> None:
-    deadline = asyncio.get_running_loop().time() + PATIENCE
+async def until(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
+    deadline = asyncio.get_running_loop().time() + seconds
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, f"did not come: {what}"
         await asyncio.sleep(0.01)
 
 
 class Adapter:
-    """One program with the devices of one case."""
+    """One program with the devices of one case. patience: seconds for an answer."""
+
+    patience = PATIENCE
 
     def __init__(self, command: list[str], **environment: str) -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=ROOT, env=environment)
         self.events: dict[str, list[dict[str, Any]]] = {}
-        """What each device has told and the case has not looked at yet."""
+        """Events of each device that the case has not looked at yet."""
         self._answers: dict[int, dict[str, Any]] = {}
         self._asked = 0
         self._reading = threading.Thread(target=self._read, daemon=True)
@@ -73,7 +75,7 @@ class Adapter:
 
     async def answer(self, number: int) -> Any:
         """Raises Failed."""
-        await until(lambda: self.answered(number), f"the answer to command {number}")
+        await until(lambda: self.answered(number), f"the answer to command {number}", self.patience)
         answer = self._answers.pop(number)
         if "error" in answer:
             raise Failed(answer["error"], answer.get("code"), answer["message"])
@@ -84,10 +86,20 @@ class Adapter:
 
     def halt(self) -> None:
         """Stops all of its timers, as a machine does that sleeps."""
-        self._process.send_signal(signal.SIGSTOP)
+        for pid in self._sleepers():
+            os.kill(pid, signal.SIGSTOP)
 
     def go_on(self) -> None:
-        self._process.send_signal(signal.SIGCONT)
+        for pid in self._sleepers():
+            os.kill(pid, signal.SIGCONT)
+
+    def _sleepers(self) -> list[int]:
+        return [self._process.pid]
+
+    async def die(self, start: Callable[[], "Adapter"]) -> "Adapter":
+        """Ends all devices as kill -9 does. Returns the program that goes on with what they have kept."""
+        self.kill()
+        return start()
 
     def kill(self) -> None:
         self._process.kill()
@@ -103,6 +115,25 @@ class Adapter:
         return self._process.poll() is None
 
 
+class Browser(Adapter):
+    """A browser has what its pages keep for as long as it lives, so only a page dies, and only the browser sleeps."""
+
+    # It has to start, and to open pages.
+    patience = 4 * PATIENCE
+
+    def _sleepers(self) -> list[int]:
+        """All processes of the browser; the program goes on."""
+        found = [self._process.pid]
+        for pid in found:
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                found += [int(child) for child in (task / "children").read_text().split()]
+        return found[1:]
+
+    async def die(self, start: Callable[[], Adapter]) -> Adapter:
+        await self.ask("shut")
+        return self
+
+
 def python() -> Adapter:
     return Adapter([sys.executable, "-m", "tests.integration.client.adapter"])
 
@@ -115,7 +146,7 @@ def chromium() -> Adapter:
     """The JavaScript client in pages of the browser that Debian has."""
     command = shutil.which("chromium")
     assert command, "chromium is missing: .ci/need clients installs it"
-    return Adapter([node(), str(javascript() / "test" / "browser.mjs")], CHROMIUM=command)
+    return Browser([node(), str(javascript() / "test" / "browser.mjs")], CHROMIUM=command)
 
 
-CLIENTS = {"python": python, "js": js}
+CLIENTS = {"python": python, "js": js, "chromium": chromium}

@@ -1,6 +1,7 @@
 """Plays the cases of `clients/conformance/`: data that say what happens to a client and what it must make of that."""
 
 import asyncio
+from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -9,9 +10,7 @@ from typing import Any
 import yaml
 
 from hooks.dev.events import EventMessage
-from tests.integration.client.adapters import Adapter, Failed, until
-from tests.integration.client.scripted import Scripted
-from tests.integration.client.service import token
+from tests.integration.client.adapters import CLIENTS, Adapter, Failed, until
 
 CASES = Path(__file__).parents[3] / "clients" / "conformance"
 
@@ -34,10 +33,37 @@ def cases() -> dict[str, dict[str, Any]]:
     return found
 
 
+class Programs:
+    """One program for each client, for all cases that leave it alive."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, Adapter] = {}
+
+    async def play(self, client: str, prepare: Callable[[Adapter], "Play"]) -> None:
+        """Plays a case. prepare: makes it of a program with no device."""
+
+        def start() -> Adapter:
+            self._running[client] = CLIENTS[client]()
+            return self._running[client]
+
+        try:
+            await prepare(self._running.get(client) or start()).run(start)
+            await self._running[client].ask("reset")
+            self._running[client].events.clear()
+        except BaseException:
+            self._running.pop(client).kill()
+            raise
+
+    def close(self) -> None:
+        for program in self._running.values():
+            program.kill()
+
+
 class Play:
     """One case. Each step is a map of one entry: a method of this class, and what it is given."""
 
-    def __init__(self, case: dict[str, Any], service: Scripted, adapter: Adapter, folder: Path) -> None:
+    def __init__(self, case: dict[str, Any], service: Any, adapter: Adapter, folder: Path) -> None:
+        """service: a Scripted, or what stands for it."""
         self._case = case
         self._service = service
         self._adapter = adapter
@@ -120,7 +146,7 @@ class Play:
             setattr(self._service, name, set(value) if isinstance(getattr(self._service, name), set) else value)
 
     async def trouble(self, given: dict[str, Any]) -> None:
-        """What the next pulls are answered, `times` of them."""
+        """Answers the next pulls so, `times` of them."""
         self._service.trouble += [self._service.trouble_named(given["answer"])] * given.get("times", 1)
 
     async def no_trouble(self, given: None) -> None:
@@ -140,6 +166,7 @@ class Play:
     async def open(self, given: dict[str, Any]) -> None:
         name, uid = given.get("as", "a"), given["uid"]
         self._uids[name] = uid
+        token = self._service.token
         kinds = {"good": token(uid), "none": None, "expired": token(uid, -60), "odd": "two words"}
         tokens = [kinds.get(kind) if kind in kinds else token(int(kind)) for kind in given.get("tokens", ["good"])]
         names = ("clientid", "clean", "trusted", "patience")
@@ -155,8 +182,7 @@ class Play:
 
     async def kill(self, given: None) -> None:
         """The program that runs all devices ends, and another begins."""
-        self._adapter.kill()
-        self._adapter = self._start()
+        self._adapter = await self._adapter.die(self._start)
         await self._adapter.ask("times", seconds=self._times)
 
     async def sleep(self, given: float) -> None:
@@ -227,7 +253,7 @@ class Play:
         assert {name: event.get(name) for name in expected} == expected, event
 
     async def reports(self, given: dict[str, Any] | list[str]) -> None:
-        """What the device says of itself, in this order, whatever comes between."""
+        """Waits until the device has said this of itself, in this order, whatever comes between."""
         name, expected = (given.get("by", "a"), given["reports"]) if isinstance(given, dict) else ("a", given)
         for each in expected:
             kind, _, part = each.partition(": ")

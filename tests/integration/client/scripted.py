@@ -1,29 +1,14 @@
 """The service that the conformance cases script: what it stores, tells, refuses and breaks is in their steps."""
 
-import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.resources import files
 from typing import Any
 
 from aiohttp import web
 
-from hooks.dev.rules import EvaluatedRules, parse
-from tests.integration.client.service import Answer, Service, key, serving
-
-COMMANDS = """
-SELECT
-  'group' AS hook,
-  event, node, timestamp, id, clientid, username, is_null(username) AS rest,
-  topic, qos, base64_encode(payload) AS payload_b64, publish_received_at
-FROM
-  "single/+/+", "business/+/read"
-WHERE
-  qos > 0 AND is_not_null(username)
-"""
-"""What the rules of the project select of commands about conversations."""
+from tests.integration.client.service import Service, key, serving
 
 
 class Scripted(Service):
@@ -41,12 +26,6 @@ class Scripted(Service):
         self.truncated = False
         self.lost_acks = 0
         self.members: dict[str, list[str]] = {}
-
-    def rules(self) -> EvaluatedRules:
-        rules = super().rules()
-        if any('"single/+/+"' in file.read_text() for file in (files("hooks") / "rules").iterdir() if file.is_file()):
-            return rules
-        return EvaluatedRules((*rules.rules, parse("commands.sql", COMMANDS)))
 
     def put(self, uid: str, entry: dict[str, Any]) -> int:
         """Stores an entry of the pull as it is, at the next place."""
@@ -111,72 +90,6 @@ class Scripted(Service):
             for uid in self.members.get(topic, []):
                 self.timelines.setdefault(uid, []).append(self.timelines[topic][-1])
         self.tell(sender, "im.ack", {"id": message["id"], "mid": mid})
-
-    def trouble_named(self, trouble: dict[str, Any]) -> Answer:
-        """Makes an answer of what a case says of it: `status`, `text`, `json`, `headers`, or one of the words below."""
-        match trouble:
-            case {"cut": int(longest)}:
-                return self._cutting(longest)
-            case {"drip": float() | int() as pause}:
-                return self._dripping(float(pause))
-            case {"page": dict(fields)}:
-                return self._page(fields)
-            case {"endless": True}:
-                return self._endless
-        text = json.dumps(trouble["json"]) if "json" in trouble else trouble.get("text", "")
-        kind = "application/json" if "json" in trouble else "text/html"
-        headers = {name: str(value) for name, value in trouble.get("headers", {}).items()}
-
-        async def answer(request: web.Request) -> web.Response:
-            return web.Response(status=trouble["status"], text=text, content_type=kind, headers=headers)
-
-        return answer
-
-    def _cutting(self, longest: int) -> Answer:
-        """Cuts a page where more messages are asked for than the way carries."""
-
-        async def answer(request: web.Request) -> web.StreamResponse:
-            page = self.page_for(request)
-            assert isinstance(page.body, bytes)
-            if int(request.query["limit"]) <= longest:
-                return page
-            response = web.StreamResponse(headers={"Content-Length": str(len(page.body))})
-            await response.prepare(request)
-            await response.write(page.body[: len(page.body) // 2])
-            assert request.transport is not None
-            request.transport.close()
-            return response
-
-        return answer
-
-    def _dripping(self, pause: float) -> Answer:
-        """Gives the page a few bytes at a time."""
-
-        async def answer(request: web.Request) -> web.StreamResponse:
-            content = self.page_for(request).body
-            assert isinstance(content, bytes)
-            response = web.StreamResponse(headers={"Content-Length": str(len(content))})
-            await response.prepare(request)
-            for start in range(0, len(content), 100):
-                await response.write(content[start : start + 100])
-                await asyncio.sleep(pause)
-            return response
-
-        return answer
-
-    def _page(self, fields: dict[str, Any]) -> Answer:
-        """Answers the page with some fields changed."""
-
-        async def answer(request: web.Request) -> web.Response:
-            return web.json_response(self.answer_for(request) | fields)
-
-        return answer
-
-    async def _endless(self, request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        await response.prepare(request)
-        while True:
-            await response.write(b" " * 1_000_000)
 
 
 @asynccontextmanager

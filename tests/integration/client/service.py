@@ -5,7 +5,7 @@ import json
 import socket
 import time
 from base64 import b64decode
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any, TypeVar
@@ -22,9 +22,9 @@ from hooks.dev.login import EmbeddedLogin
 from hooks.dev.packets import NOT_AUTHORIZED, ConnectRefused
 from hooks.dev.rules import EvaluatedRules
 from hooks.dev.webhook import WebhookCaller
+from tests import webserver
+from tests.integration.client.pulls import Pulls
 from tests.servers import free_port
-
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SECRET = "a secret of the tests that is long enough"
 
@@ -37,8 +37,8 @@ def token(uid: int, seconds: int = 600) -> str:
     return jwt.encode({"sub": str(uid), "exp": int(time.time()) + seconds}, SECRET, "HS256")
 
 
-class Service:
-    """Stores what is published to `single/+` and groups unless it is deaf; the next pulls are answered with `trouble`.
+class Service(Pulls):
+    """Stores what is published to `single/+` and groups unless it is deaf.
 
     refuse: receivers to whom nothing is stored; budget: the next messages are refused with `rate` and so many seconds;
     denied: topics that the authorizer denies; questions: what it was asked. refused_logins: how many of the next ones
@@ -46,15 +46,15 @@ class Service:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.mqtt_port = free_port()
         self.ws_port = free_port()
         self.http_port = free_port()
         self.epoch = "first"
         self.deaf = False
         self.writes_wait = False
-        """What pages say: with `deaf` a store that is full."""
+        """The state of the store that pages report: with `deaf` it is full."""
         self.page = 200
-        self.trouble: list[tuple[int, dict[str, str]] | Answer] = []
         self.refuse: set[str] = set()
         self.budget: list[float] = []
         self.denied: set[str] = set()
@@ -63,13 +63,10 @@ class Service:
         self.refused_logins = 0
         self.groups: dict[str, list[str]] = {}
         self.question_seconds = 0.0
-        """What the authorizer needs for each question; it answers one at a time."""
+        """The time that the authorizer needs for each question; it answers one at a time."""
         self._answering = asyncio.Lock()
-        self.pulls: list[dict[str, str]] = []
         self.published: list[dict[str, Any]] = []
         self.timelines: dict[str, list[dict[str, Any]]] = {}
-        self.pull_gate = asyncio.Event()
-        self.pull_gate.set()
         self._clock = 0
 
     @property
@@ -79,6 +76,9 @@ class Service:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.http_port}"
+
+    def token(self, uid: int, seconds: int = 600) -> str:
+        return token(uid, seconds)
 
     def store(self, uid: str, sender: str, client_id: str, *, topic: str | None = None, **fields: Any) -> int:
         """Stores a message in the timeline of `uid`, without live delivery. topic: of a message that `uid` sent."""
@@ -109,23 +109,11 @@ class Service:
             EventMessage(topic=topic, payload=json.dumps(message).encode(), qos=qos, clientid="http_api")
         )
 
-    async def pull(self, request: web.Request) -> web.StreamResponse:
-        await self.pull_gate.wait()
-        self.pulls.append(dict(request.query))
-        if self.trouble:
-            trouble = self.trouble.pop(0)
-            if not isinstance(trouble, tuple):
-                return await trouble(request)
-            status, headers = trouble
-            return web.json_response({"error": {"code": "x", "message": "trouble"}}, status=status, headers=headers)
-        return self.page_for(request)
-
     def uid_of(self, request: web.Request) -> str:
         token = request.headers["Authorization"].removeprefix("Bearer ")
         return str(jwt.decode(token, SECRET, algorithms=["HS256"])["sub"])
 
-    def page_for(self, request: web.Request) -> web.Response:
-        """What a service without trouble answers."""
+    async def page_for(self, request: web.Request) -> web.Response:
         try:
             return web.json_response(self.answer_for(request))
         except jwt.InvalidTokenError:
@@ -237,15 +225,12 @@ S = TypeVar("S", bound=Service)
 @asynccontextmanager
 async def serving(service: S) -> AsyncIterator[S]:
     application = web.Application()
-    application.router.add_get("/pull", service.pull)
+    service.routes(application)
     application.router.add_post("/hooks/authz", service.authorize)
     application.router.add_post("/hooks/{hook}", service.hear)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", service.http_port).start()
-    await service.start_broker()
-    try:
-        yield service
-    finally:
-        await service.stop_broker()
-        await runner.cleanup()
+    async with webserver.serving(application, service.http_port, shutdown_seconds=0.1):
+        await service.start_broker()
+        try:
+            yield service
+        finally:
+            await service.stop_broker()

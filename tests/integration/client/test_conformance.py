@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.client.adapters import CLIENTS, Adapter
-from tests.integration.client.conformance import Play, cases
+from tests.integration.client.adapters import CLIENTS
+from tests.integration.client.conformance import Play, Programs, cases
 from tests.integration.client.scripted import Scripted, scripted
 
 CASES = cases()
@@ -19,28 +19,15 @@ async def script() -> AsyncIterator[Scripted]:
 
 
 @pytest.fixture(scope="module")
-def programs() -> Iterator[dict[str, Adapter]]:
-    """One program for each client, for all cases that leave it alive."""
-    running: dict[str, Adapter] = {}
+def programs() -> Iterator[Programs]:
+    running = Programs()
     yield running
-    for program in running.values():
-        program.kill()
+    running.close()
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("case", CASES)
 async def test_clients_do_what_a_case_says(
-    case: str, client: str, script: Scripted, programs: dict[str, Adapter], tmp_path: Path
+    case: str, client: str, script: Scripted, programs: Programs, tmp_path: Path
 ) -> None:
-    def start() -> Adapter:
-        programs[client] = CLIENTS[client]()
-        return programs[client]
-
-    adapter = programs.get(client) or start()
-    try:
-        await Play(CASES[case], script, adapter, tmp_path).run(start)
-        await programs[client].ask("reset")
-        programs[client].events.clear()
-    except BaseException:
-        programs.pop(client).kill()
-        raise
+    await programs.play(client, lambda adapter: Play(CASES[case], script, adapter, tmp_path))

@@ -1,4 +1,4 @@
-"""What a device does when the service says that its user has sent too much: the budget is the user's, not a topic's."""
+"""Tests a device whose user has sent too much, as the service says: the budget is the user's, not a topic's."""
 
 import asyncio
 import math
@@ -37,7 +37,7 @@ async def refused(sent: "asyncio.Task[int]") -> str:
 
 
 async def test_over_the_budget_nothing_is_sent_whatever_the_topic(service: Service) -> None:
-    """Also where it was another device that used it up. What waits until it is given up was refused."""
+    """Also where it was another device that used it up. A message that waits until it is given up was refused."""
     async with device(service, 1001, patience=0.5) as sender:
         await until(lambda: len(service.pulls) == 1)
         service.tell("1001", "im.error", rate("of another device", 3600))
@@ -92,7 +92,7 @@ class Budgeted:
 async def test_messages_that_were_refused_untold_are_neither_doubted_nor_sent_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The service tells one refusal a second. What it refused says nothing about the connection."""
+    """The service tells one refusal a second. Refusals say nothing about the connection."""
     monkeypatch.setattr(sending, "RESEND", (0.01, 0.02))
     monkeypatch.setattr(doubts, "ANSWER", (0.05, 0.05))
     monkeypatch.setattr(doubts, "PROOF", 0.02)

@@ -1,4 +1,4 @@
-"""What a device sends: again until it is answered, and no longer than that makes sense."""
+"""Tests that a device sends again until it is answered, and no longer than that makes sense."""
 
 import asyncio
 import math

@@ -1,53 +1,16 @@
 """Links that are slow, or cut what is long: pages come through all the same."""
 
-import asyncio
-
 import pytest
-from aiohttp import web
 
 from emqx_im_client import Recovered, Trouble, pull
 from tests.integration.client.conftest import device, received, told, until
-from tests.integration.client.service import Answer, Service
-
-
-def dripping(service: Service, pause: float) -> Answer:
-    """Returns the page that is asked for, a few bytes at a time."""
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        content = service.page_for(request).body
-        assert isinstance(content, bytes)
-        response = web.StreamResponse(headers={"Content-Length": str(len(content))})
-        await response.prepare(request)
-        for start in range(0, len(content), 100):
-            await response.write(content[start : start + 100])
-            await asyncio.sleep(pause)
-        return response
-
-    return answer
-
-
-def cutting(service: Service, longest: int) -> Answer:
-    """Returns the page that is asked for, cut where more messages are asked for than the way carries."""
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        page = service.page_for(request)
-        assert isinstance(page.body, bytes)
-        if int(request.query["limit"]) <= longest:
-            return page
-        response = web.StreamResponse(headers={"Content-Length": str(len(page.body))})
-        await response.prepare(request)
-        await response.write(page.body[: len(page.body) // 2])
-        assert request.transport is not None
-        request.transport.close()
-        return response
-
-    return answer
+from tests.integration.client.service import Service
 
 
 async def test_a_page_may_take_any_time_while_it_comes(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pull, "SILENCE", 2.0)
     service.store("1002", "1001", "m1", body="x" * 3000)
-    service.trouble = [dripping(service, 0.1)]
+    service.trouble = [service.dripping(0.1)]
     async with device(service, 1002) as reader:
         assert (await received(reader)).message.id == "m1"
     assert len(service.pulls) == 1
@@ -56,7 +19,7 @@ async def test_a_page_may_take_any_time_while_it_comes(service: Service, monkeyp
 async def test_a_page_that_does_not_go_on_is_given_up(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pull, "SILENCE", 0.2)
     service.store("1002", "1001", "m1")
-    service.trouble = [dripping(service, 3600)]
+    service.trouble = [service.dripping(3600)]
     async with device(service, 1002) as reader:
         assert isinstance(await told(reader), Trouble)
         assert (await received(reader)).message.id == "m1"
@@ -65,7 +28,7 @@ async def test_a_page_that_does_not_go_on_is_given_up(service: Service, monkeypa
 async def test_pages_get_smaller_until_they_come_through_and_then_larger(service: Service) -> None:
     for number in range(40):
         service.store("1002", "1001", f"m{number}")
-    service.trouble = [cutting(service, 10)] * 1000
+    service.trouble = [service.cutting(10)] * 1000
     async with device(service, 1002) as reader:
         assert [(await received(reader)).message.id for _ in range(40)] == [f"m{number}" for number in range(40)]
         limits = [int(asked["limit"]) for asked in service.pulls]
@@ -82,7 +45,7 @@ async def test_pages_get_smaller_until_they_come_through_and_then_larger(service
 async def test_a_page_that_the_end_of_the_connection_cuts_is_asked_for_in_smaller_ones(service: Service) -> None:
     """On a slow link the page itself may be why the broker is not heard in time."""
     service.store("1002", "1001", "m1")
-    service.trouble = [dripping(service, 3600)]
+    service.trouble = [service.dripping(3600)]
     async with device(service, 1002) as reader:
         await until(lambda: len(service.pulls) == 1)
         await service.stop_broker()

@@ -1,4 +1,4 @@
-"""What goes wrong on the way: it is told and tried again, and only what can never mend itself ends a device."""
+"""Tests trouble on the way: it is told and tried again, and only what can never mend itself ends a device."""
 
 import asyncio
 import json
@@ -19,7 +19,8 @@ from emqx_im_client import (
     health,
 )
 from tests.integration.client.conftest import device, received, told, until
-from tests.integration.client.service import Answer, Service, token
+from tests.integration.client.pulls import Answer
+from tests.integration.client.service import Service, token
 
 
 def says(status: int, body: str, kind: str = "text/html", **headers: str) -> Answer:

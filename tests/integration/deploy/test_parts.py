@@ -1,4 +1,4 @@
-"""What image and compose file are made of, run for real: wheel, Redis's configuration, commands that run once."""
+"""Runs the parts of the image and the compose file: wheel, Redis's configuration, commands that run once."""
 
 import os
 import re

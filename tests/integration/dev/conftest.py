@@ -21,6 +21,7 @@ from amqtt.mqtt.connect import ConnectPacket, ConnectPayload, ConnectVariableHea
 from hooks.dev.acl import Acl
 from hooks.dev.authorization import Authorizer
 from hooks.dev.broker import EmbeddedBroker
+from hooks.dev.connection import Connection
 from hooks.dev.faults import Faults
 from hooks.dev.login import EmbeddedLogin
 from hooks.dev.packets import Will
@@ -28,6 +29,7 @@ from hooks.dev.rest import application
 from hooks.dev.rules import EvaluatedRules
 from hooks.dev.webhook import WebhookCaller
 from tests.servers import free_port
+from tests.webserver import serving
 
 SECRET = "a secret for tests that is long enough"
 TOKEN = "hook-token"
@@ -136,6 +138,12 @@ class Embedded:
         """Returns what EMQX was seen to do wrong; a test may switch it on at any time."""
         return self.broker.faults
 
+    def connection(self, clientid: str) -> Connection:
+        """Returns the connection of a client that is there."""
+        held = self.broker.sessions[clientid].connection
+        assert isinstance(held, Connection)
+        return held
+
     async def raw(self, username: str, device: str = "raw", **options: Any) -> "RawClient":
         """Logged in, over a bare socket."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.mqtt_port)
@@ -195,32 +203,16 @@ async def embedded() -> AsyncIterator[Embedded]:
     service = FakeService()
     application_of_service = web.Application()
     application_of_service.router.add_post("/hooks/{hook}", service.hook)
-    runner = web.AppRunner(application_of_service)
-    await runner.setup()
     service_socket, mqtt, websocket, api = bound(), bound(), bound(), bound()
-    await web.SockSite(runner, service_socket).start()
     service_port = service_socket.getsockname()[1]
     directory = files("hooks") / "rules"
-    url = f"http://127.0.0.1:{service_port}"
-    async with aiohttp.ClientSession() as http:
+    async with serving(application_of_service, service_socket) as url, aiohttp.ClientSession() as http:
         webhook = WebhookCaller(http, url, TOKEN)
         authorizer = Authorizer(Acl.parse((directory / "acl.conf").read_text()), http, url, TOKEN)
         broker = EmbeddedBroker(EvaluatedRules.load(directory), webhook, EmbeddedLogin(SECRET), authorizer)
         await broker.start(mqtt, websocket)
-        api_runner = web.AppRunner(application(broker, "key", "secret"))
-        await api_runner.setup()
-        await web.SockSite(api_runner, api).start()
-        yield Embedded(
-            broker,
-            webhook,
-            service,
-            http,
-            service_port,
-            mqtt.getsockname()[1],
-            websocket.getsockname()[1],
-            f"http://127.0.0.1:{api.getsockname()[1]}/api/v5",
-        )
-        await broker.stop()
-        await webhook.drain(1)
-        await api_runner.cleanup()
-        await runner.cleanup()
+        async with serving(application(broker, "key", "secret"), api) as address:
+            ports = mqtt.getsockname()[1], websocket.getsockname()[1]
+            yield Embedded(broker, webhook, service, http, service_port, *ports, f"{address}/api/v5")
+            await broker.stop()
+            await webhook.drain(1)

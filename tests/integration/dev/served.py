@@ -20,9 +20,11 @@ from hooks.dev.webhook import WebhookCaller
 from hooks.server.service import running_service
 from hooks.settings import load_all
 from tests.integration.app import SECRETS, App
+from tests.integration.archives import archive_for
 from tests.integration.dev.conftest import SECRET, Embedded, FakeService, bound
 from tests.integration.emqx.sessions import EmqxApi
 from tests.servers import free_port
+from tests.webserver import serving
 
 
 @dataclass
@@ -49,7 +51,7 @@ async def served(redis_url: str, directory: Path, **settings: Any) -> AsyncItera
     rules, url = files("hooks") / "rules", f"http://127.0.0.1:{http_port}"
     api_url = f"http://127.0.0.1:{api.getsockname()[1]}"
     given = {
-        **{"http_port": http_port, "redis_url": redis_url, "archive_url": f"sqlite:///{directory / 'archive.db'}"},
+        **{"http_port": http_port, "redis_url": redis_url, "archive_url": archive_for(redis_url, directory)},
         **{"emqx_api_url": api_url, "emqx_api_key": "key", **SECRETS, "emqx_api_secret": "secret"},
         **{"jwt_secret": SECRET, **settings},
     }
@@ -59,14 +61,10 @@ async def served(redis_url: str, directory: Path, **settings: Any) -> AsyncItera
         broker = EmbeddedBroker(EvaluatedRules.load(rules), webhook, EmbeddedLogin(SECRET), authorizer)
         api_application = application(broker, "key", "secret")
         api_application.middlewares.append(record)
-        runner = web.AppRunner(api_application)
-        await runner.setup()
-        await web.SockSite(runner, api).start()
-        async with running_service(load_all(**given)):
+        async with serving(api_application, api), running_service(load_all(**given)):
             await broker.start(mqtt, websocket)
             ports = mqtt.getsockname()[1], websocket.getsockname()[1]
             embedded = Embedded(broker, webhook, FakeService(), http, http_port, *ports, f"{api_url}/api/v5")
             yield Served(embedded, App(http, hooks, http_port, None, EmqxApi()), calls)
             await broker.stop()
             await webhook.drain(5)
-        await runner.cleanup()

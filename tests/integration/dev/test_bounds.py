@@ -1,4 +1,4 @@
-"""What one client can make the broker hold."""
+"""Tests how much one client can make the broker hold."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from amqtt.mqtt import PublishPacket, SubscribePacket
 
-from hooks.dev import connection
+from hooks.dev import packet_writer
 from hooks.dev.connection import Connection
 from hooks.dev.events import EventMessage
 from tests.integration.dev.conftest import Embedded, RawClient, until
@@ -20,9 +20,7 @@ async def _deaf(embedded: Embedded) -> tuple[RawClient, Connection]:
     await client.send(SubscribePacket.build([("single/1002", 1)], 1).to_bytes())
     assert await client.receive() == bytes([0x90, 0, 1, 1])
     client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-    held = embedded.broker.sessions["1002-deaf"].connection
-    assert held is not None
-    return client, held
+    return client, embedded.connection("1002-deaf")
 
 
 async def _fill(embedded: Embedded, held: Connection) -> None:
@@ -30,11 +28,11 @@ async def _fill(embedded: Embedded, held: Connection) -> None:
     for _ in range(300):
         embedded.broker.publish(EventMessage("single/1002", b"x" * 100_000, 0, "http_api"))
         await asyncio.sleep(0)
-    assert held._unsent_bytes > 0
+    assert held._writer.unsent_bytes > 0
 
 
 async def test_a_client_that_takes_nothing_is_gone(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "SEND_SECONDS", 0.3)
+    monkeypatch.setattr(packet_writer, "SEND_SECONDS", 0.3)
     client, held = await _deaf(embedded)
     await _fill(embedded, held)
     await until(lambda: not embedded.broker.sessions)
@@ -46,7 +44,7 @@ async def test_what_waits_for_a_slow_client_is_bounded_in_bytes(embedded: Embedd
     client, held = await _deaf(embedded)
     for _ in range(10):
         await _fill(embedded, held)
-    assert held._unsent_bytes < connection._MAX_UNSENT_BYTES_QOS_0 + 200_000
+    assert held._writer.unsent_bytes < packet_writer._MAX_UNSENT_BYTES_QOS_0 + 200_000
     for _ in range(2000):
         embedded.broker.publish(EventMessage("single/1002", b"y" * 100_000, 1, "http_api"))
     session = embedded.broker.sessions["1002-deaf"]

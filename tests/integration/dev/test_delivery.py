@@ -1,4 +1,4 @@
-"""What the embedded broker delivers, and keeps for clients that are away."""
+"""Tests what the embedded broker delivers, and keeps for clients that are away."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Who may log in to the embedded broker, with which token, version and clientid."""
+"""Tests who may log in to the embedded broker, with which token, version and clientid."""
 
 import asyncio
 import time

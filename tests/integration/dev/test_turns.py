@@ -1,4 +1,4 @@
-"""What operators do to a client is done in its turn, behind the packets that have come; EMQX's process does so too."""
+"""Tests that what operators do to a client is done in its turn, behind the packets that have come, as in EMQX."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -87,7 +87,7 @@ async def test_a_dropped_cache_takes_the_answer_in_hand_with_it(judged: Judged) 
 
 async def test_a_kick_waits_for_its_turn(judged: Judged) -> None:
     kicking = asyncio.create_task(judged.call("DELETE"))
-    await until(lambda: judged.embedded.broker.sessions["1001-raw"].connection._end == "kicked")  # type: ignore[union-attr]
+    await until(lambda: judged.embedded.connection("1001-raw")._end == "kicked")
     assert not kicking.done()
     judged.answer.set()
     assert await judged.client.receive() == bytes([0x90, 0, 7, 1])
@@ -111,7 +111,7 @@ async def test_who_does_not_come_to_a_kick_is_killed(judged: Judged, monkeypatch
 
 async def test_what_is_done_while_a_client_leaves_is_done_to_its_session(judged: Judged) -> None:
     judged.client.abort()
-    await until(lambda: not judged.embedded.broker.sessions["1001-raw"].connection._incoming.empty())  # type: ignore[union-attr]
+    await until(lambda: not judged.embedded.connection("1001-raw")._incoming.empty())
     assert await judged.call("POST", "/unsubscribe", TOPIC) == 204
     assert await judged.call("POST", "/subscribe", OTHER) == 200
     judged.answer.set()

@@ -1,4 +1,4 @@
-"""What the webhook does with each kind of answer."""
+"""Tests what the webhook does with each kind of answer."""
 
 import asyncio
 from collections import Counter

@@ -1,5 +1,5 @@
-"""EMQX's REST API for what operators do, on loopback, with the state of a freshly started 5.8.9. What the service does
-with clients and messages is in `sessions.py`.
+"""EMQX's REST API for what operators do, on loopback, with the state of a freshly started 5.8.9. The part about clients
+and messages, which the service uses, is in `sessions.py`.
 
 The error for a missing key and lists of pages are recorded (`tests/recorded/rest_answers.json`); statuses and bodies
 of the configuration calls follow EMQX 5.8.9's handlers: emqx_connector_api, emqx_bridge_v2_api, emqx_rule_engine_api,
@@ -15,10 +15,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from hooks.dev.acl import Acl
+from hooks.dev.rest.answers import WRONG_KEY, page, running_node, source_status
 from hooks.emqx.rules.difference import overlaid
 from hooks.emqx.versions import UNKNOWN, Version, version_of
 from tests.integration.emqx.shapes import METRICS, STATUS, STOCK_ACL, redacted, revealed
-from tests.integration.emqx.status import listed_nodes, node_names, source_status
 from tests.recorded import recorded
 
 KEY, SECRET = "key", "secret"
@@ -124,9 +124,7 @@ class FakeEmqx:
         if "Authorization" not in request.headers:
             return web.json_response(recorded("rest_answers")["publish_without_key"]["body"], status=401)
         if request.headers["Authorization"] != f"Basic {given}":
-            return web.json_response(
-                {"code": "BAD_API_KEY_OR_SECRET", "message": "Check api_key/api_secret"}, status=401
-            )
+            return web.json_response(WRONG_KEY, status=401)
         path = request.path.removeprefix("/api/v5")
         if request.method != "GET":
             self.calls.append(f"{request.method} {path}")
@@ -141,8 +139,11 @@ class FakeEmqx:
         except web.HTTPNotFound:
             return web.json_response({"code": "API_NOT_EXIST", "message": "Request Path Not Found"}, status=404)
 
+    def _node_names(self) -> list[str]:
+        return [f"emqx@10.0.0.{number}" for number in range(self.nodes)]
+
     async def _nodes(self, request: web.Request) -> web.Response:
-        nodes = listed_nodes(dict.fromkeys(node_names(self.nodes), self.uptime), self.version)
+        nodes = [running_node(name, self.version, self.uptime) for name in self._node_names()]
         if self.newest is not None:
             nodes[0]["version"] = self.newest
         return web.json_response(nodes)
@@ -153,10 +154,8 @@ class FakeEmqx:
         return web.json_response(self.license)
 
     async def _list_rules(self, request: web.Request) -> web.Response:
-        data = [{"id": name, **rule} for name, rule in self.rules.items()]
         limit = int(request.query.get("limit", 100))
-        meta = {"count": len(data), "limit": limit, "page": 1, "hasnext": len(data) > limit}
-        return web.json_response({"data": data[:limit], "meta": meta})
+        return web.json_response(page(list(self.rules.items()), 1, limit, lambda each: {"id": each[0], **each[1]}))
 
     def _items(self, kind: str, held: dict[str, Object]) -> list[web.RouteDef]:
         rule = kind == "rules"
@@ -263,9 +262,9 @@ class FakeEmqx:
 
     async def _source_status(self, request: web.Request) -> web.Response:
         self._source(request)
-        nodes = node_names(self.nodes)
+        nodes, requests = self._node_names(), {"success": self.answers["total"], "failed": 0}
         statuses, answers = dict.fromkeys(nodes, self.source_status), dict.fromkeys(nodes, self.answers)
-        return web.json_response(source_status(statuses, answers))
+        return web.json_response(source_status(statuses, answers, dict.fromkeys(nodes, requests)))
 
     async def _put_source(self, request: web.Request) -> web.Response:
         position, body = self._source(request), await request.json()

@@ -1,4 +1,4 @@
-"""What the doctor's tests look at in what it found."""
+"""Reads the doctor's findings, for its tests."""
 
 from hooks.doctor import CheckState, Finding
 

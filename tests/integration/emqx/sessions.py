@@ -1,28 +1,28 @@
 """EMQX's REST API for what the service does with clients, sessions and messages, with the state in the test's hands.
 
-Operators' part of it, the configuration, is in `fake.py`; what both answer alike is in `status.py`. The answers have
-the shapes of the embedded broker's API (`hooks/dev/rest`), which a test compares.
+Operators' part of it, the configuration, is in `fake.py`. Both models, and the embedded broker, make their answers by
+`hooks/dev/rest/answers.py`.
 """
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import orjson
 from aiohttp import web
 
-from tests.integration.emqx.status import listed_nodes, source_status
+from hooks.dev.rest.answers import UNKNOWN_CLIENT, iso, page, page_by_cursor, running_node, source_status
 from tests.recorded import recorded
+from tests.webserver import serving
 
 NODE = str(recorded("client_connected")[0]["node"])
 
 
 class Session:
-    """What the broker holds of a client; `connected` is False for one that is kept while its device is away."""
+    """A session in the broker; `connected` is False for one that is kept while its device is away."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Session:
 
 
 class Authorizer:
-    """What one node of EMQX says of the service as its authorizer, and counts of its questions."""
+    """The service as the authorizer of one node of EMQX, with counts of the node's questions."""
 
     def __init__(self) -> None:
         self.status = "connected"
@@ -114,7 +114,7 @@ class EmqxApi:
         if name is not None and self.stuck is not None and name.startswith(self.stuck):
             await self.gone.wait()
         if name is not None and name not in self.sessions:
-            return web.json_response(recorded("rest_answers")["kick_unknown"]["body"], status=404)
+            return web.json_response(UNKNOWN_CLIENT, status=404)
         return await handler(request)
 
     async def publish(self, request: web.Request) -> web.Response:
@@ -124,22 +124,13 @@ class EmqxApi:
 
     async def clients(self, request: web.Request) -> web.Response:
         names = request.query.getall("username")
-        found = [
-            {
-                **{"clientid": clientid, "username": session.username, "connected": session.connected},
-                "connected_at": _iso(session.connected_at),
-            }
-            for clientid, session in self.sessions.items()
-            if session.username in names
-        ]
-        page, limit = int(request.query["page"]), int(request.query["limit"])
-        hasnext = page * limit < len(found)
-        meta = {"count": len(found), "limit": limit, "page": page, "hasnext": hasnext}
-        return web.json_response({"data": found[(page - 1) * limit : page * limit], "meta": meta})
+        found = [(clientid, session) for clientid, session in self.sessions.items() if session.username in names]
+        number, limit = int(request.query["page"]), int(request.query["limit"])
+        return web.json_response(page(found, number, limit, _client))
 
     async def running_nodes(self, request: web.Request) -> web.Response:
         ran = int((time.monotonic() - self._began) * 1000)
-        nodes = listed_nodes({node: uptime + ran for node, uptime in self.uptimes.items()}, self.version)
+        nodes = [running_node(node, self.version, uptime + ran) for node, uptime in self.uptimes.items()]
         return web.json_response([*nodes, {"node": "emqx@stopped", "node_status": "stopped"}])
 
     async def all_clients(self, request: web.Request) -> web.Response:
@@ -147,16 +138,8 @@ class EmqxApi:
         if not self.lists_all:
             return web.json_response({"code": "NODE_DOWN", "message": "trouble"}, status=500)
         names = sorted(name for name in self.sessions if name > request.query.get("cursor", ""))
-        data = [
-            {
-                **{"clientid": name, "username": session.username, "connected": session.connected},
-                **{"connected_at": _iso(session.connected_at), "node": session.node},
-                "auth_expire_at": session.connected_at + 600_000 if session.has_token else None,
-            }
-            for name, session in ((name, self.sessions[name]) for name in names[:2])
-        ]
-        meta = {"count": len(data)} | ({"cursor": names[1]} if len(names) > 2 else {})
-        return web.json_response({"data": data, "meta": meta})
+        data = [_client((name, self.sessions[name])) for name in names[:2]]
+        return web.json_response(page_by_cursor(data, names[1] if len(names) > 2 else None))
 
     async def end_session(self, request: web.Request) -> web.Response:
         del self.sessions[request.match_info["clientid"]]
@@ -164,8 +147,7 @@ class EmqxApi:
 
     async def bans(self, request: web.Request) -> web.Response:
         """One a page, whatever is asked for."""
-        held, page = list(self.banned.values()), int(request.query["page"])
-        return web.json_response({"data": held[page - 1 : page], "meta": {"hasnext": page < len(held)}})
+        return web.json_response(page(list(self.banned.values()), int(request.query["page"]), 1, dict))
 
     async def ban(self, request: web.Request) -> web.Response:
         given = await request.json()
@@ -188,8 +170,10 @@ class EmqxApi:
         return web.Response(status=204)
 
     async def authorizer(self, request: web.Request) -> web.Response:
+        statuses = {node: asked.status for node, asked in self.nodes.items()}
         counts = {node: asked.counts for node, asked in self.nodes.items()}
-        return web.json_response(source_status({node: asked.status for node, asked in self.nodes.items()}, counts))
+        requests = {node: {"success": each["total"], "failed": 0} for node, each in counts.items()}
+        return web.json_response(source_status(statuses, counts, requests))
 
     async def subscriptions(self, request: web.Request) -> web.Response:
         return web.json_response([{"topic": topic} for topic in self.sessions[request.match_info["clientid"]].topics])
@@ -214,8 +198,16 @@ class EmqxApi:
         return [orjson.loads(each["payload"]) for each in self.published if each["topic"] == topic]
 
 
-def _iso(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+def _client(found: tuple[str, Session]) -> dict[str, Any]:
+    clientid, session = found
+    return {
+        "clientid": clientid,
+        "username": session.username,
+        "connected": session.connected,
+        "connected_at": iso(session.connected_at),
+        "auth_expire_at": session.connected_at + 600_000 if session.has_token else None,
+        "node": session.node,
+    }
 
 
 @asynccontextmanager
@@ -223,13 +215,8 @@ async def running_emqx_api() -> AsyncIterator[EmqxApi]:
     api = EmqxApi()
     application = web.Application(middlewares=[api.answer])
     application.add_routes(api.routes())
-    runner = web.AppRunner(application)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    api.url = f"http://127.0.0.1:{site.port}"
-    try:
-        yield api
-    finally:
-        api.gone.set()
-        await runner.cleanup()
+    async with serving(application) as api.url:
+        try:
+            yield api
+        finally:
+            api.gone.set()

@@ -1,4 +1,4 @@
-"""What the fake EMQX answers alike for several things: its own ACL file, counters, secrets as they are shown."""
+"""Parts of several answers of the fake EMQX: its own ACL file, counters, secrets as they are shown."""
 
 import copy
 from typing import Any

@@ -1,4 +1,4 @@
-"""What goes around the rules, told by `emqx-im doctor`."""
+"""Tests that `emqx-im doctor` tells what goes around the rules."""
 
 from collections.abc import Callable
 

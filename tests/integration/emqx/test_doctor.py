@@ -1,4 +1,4 @@
-"""What `emqx-im doctor` finds, on an EMQX that is as it should be and on one that is not."""
+"""Tests what `emqx-im doctor` finds, on an EMQX that is as it should be and on one that is not."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What `emqx-im doctor` finds of the service, and the whole command."""
+"""Tests what `emqx-im doctor` finds of the service, and the whole command."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What `emqx-im doctor` finds of Redis and the archive."""
+"""Tests what `emqx-im doctor` finds of Redis and the archive."""
 
 from pathlib import Path
 

@@ -9,13 +9,16 @@ import orjson
 from aiohttp import web
 from standardwebhooks.webhooks import Webhook
 
+from tests.webserver import serving
+
 SECRET = "whsec_" + "c2VjcmV0IG9mIHRoZSB0ZXN0cyBvZiBldmVudHM="
 
 
 class BackEnd:
     """events: those it has taken, in the order they came. status: its answer; 0: none, until `gone` is set.
 
-    before: statuses of the next requests. dies: whether it takes the next batch, and breaks the connection.
+    before: statuses of the next requests. ready: it answers nothing while this is clear. dies: whether it takes the
+    next batch, and breaks the connection.
     """
 
     def __init__(self) -> None:
@@ -23,6 +26,8 @@ class BackEnd:
         self.before: list[int] = []
         self.dies = False
         self.gone = asyncio.Event()
+        self.ready = asyncio.Event()
+        self.ready.set()
         self.events: list[dict[str, Any]] = []
         self.requests: list[tuple[str, int]] = []
         self.url = ""
@@ -35,6 +40,7 @@ class BackEnd:
         assert len(events) <= 100
         assert len(raw) <= 1024 * 1024 + 100
         self.requests.append((request.headers["webhook-id"], len(events)))
+        await self.ready.wait()
         status = self.before.pop(0) if self.before else self.status
         if status == 0:
             await self.gone.wait()
@@ -58,13 +64,10 @@ async def running_back_end() -> AsyncIterator[BackEnd]:
     end = BackEnd()
     application = web.Application(client_max_size=2**24)
     application.add_routes([web.post("/events/", end.receive)])
-    runner = web.AppRunner(application, shutdown_timeout=1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    end.url = f"http://127.0.0.1:{site.port}/events/"
-    try:
-        yield end
-    finally:
-        end.gone.set()
-        await runner.cleanup()
+    async with serving(application) as address:
+        end.url = f"{address}/events/"
+        try:
+            yield end
+        finally:
+            end.gone.set()
+            end.ready.set()

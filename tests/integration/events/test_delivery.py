@@ -124,6 +124,29 @@ async def test_a_back_end_that_hangs_is_asked_again(sender: Sender, back_end: Ba
         await all_taken(back_end, sender)
 
 
+async def test_a_slow_back_end_is_waited_for_and_asked_once(
+    redis: RedisClient, sender: Sender, back_end: BackEnd, delivering: Deliver
+) -> None:
+    """However long it takes: nobody else delivers meanwhile, and what is stored meanwhile comes after it."""
+    await sender.send(3)
+    back_end.ready.clear()
+    async with delivering(lease=0.5), delivering(lease=0.5):
+        await until(lambda: _asked(back_end))
+        await sender.send(3)
+        ttl = await redis.pttl(keys.EVENTS_LOCK)
+        # The lease is kept past its end.
+        await until(lambda: _lasts(redis, ttl), 5)
+        assert len(back_end.requests) == 1
+        assert back_end.events == []
+        back_end.ready.set()
+        await all_taken(back_end, sender)
+    assert len(back_end.events) == len(sender.mids), "nothing came twice"
+
+
+async def _lasts(redis: RedisClient, ttl: int) -> bool:
+    return await redis.pttl(keys.EVENTS_LOCK) > ttl
+
+
 async def test_a_back_end_that_dies_with_a_batch_gets_it_again(
     sender: Sender, back_end: BackEnd, delivering: Deliver
 ) -> None:
@@ -244,10 +267,11 @@ async def test_what_was_lost_with_redis_is_counted(
     redis: RedisClient, sender: Sender, back_end: BackEnd, delivering: Deliver
 ) -> None:
     back_end.status = 503
-    async with delivering() as delivery:
+    async with delivering() as one, delivering() as other:
         await sender.send(5)
-        await delivery.keep()
-        await redis.delete(keys.EVENTS, keys.EVENT_COUNTS)
+        await one.keep()
+        await other.keep()
+        await redis.flushall()
 
         async def counted() -> bool:
             return (await EventQueues(redis).counts()).lost == 5

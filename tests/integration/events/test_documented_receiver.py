@@ -17,6 +17,7 @@ from aiohttp import web
 from tests.integration.app import new_uid, running_app, until
 from tests.integration.events.back_end import SECRET
 from tests.servers import RedisServer, die_with_parent, free_port
+from tests.webserver import serving
 
 PAGE = Path(__file__).parents[3] / "docs" / "operators" / "push.md"
 
@@ -44,13 +45,9 @@ async def fcm() -> AsyncIterator[Fcm]:
     standing = Fcm()
     application = web.Application()
     application.add_routes([web.post("/send", standing.send)])
-    runner = web.AppRunner(application)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    standing.url = f"http://127.0.0.1:{site.port}/send"
-    yield standing
-    await runner.cleanup()
+    async with serving(application) as address:
+        standing.url = f"{address}/send"
+        yield standing
 
 
 def started(directory: Path, port: int, held: Path, fcm: Fcm) -> subprocess.Popen[bytes]:

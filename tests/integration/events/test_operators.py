@@ -1,4 +1,4 @@
-"""What operators see of events that wait: the command line, and `doctor`."""
+"""Tests what operators see of events that wait: the command line, and `doctor`."""
 
 import asyncio
 

@@ -11,7 +11,6 @@ from uuid import uuid4
 import aiohttp
 import aiomqtt
 import orjson
-from aiohttp import web
 
 from hooks.dev.acl import Acl
 from hooks.dev.authorization import Authorizer
@@ -22,6 +21,7 @@ from hooks.dev.rules import EvaluatedRules
 from hooks.dev.webhook import WebhookCaller
 from tests.integration.app import JWT_SECRET, SECRETS, token
 from tests.integration.dev.conftest import bound
+from tests.webserver import serving
 
 RESEND_SECONDS = 0.5
 PATIENCE_SECONDS = 10.0
@@ -48,15 +48,12 @@ class Brokered:
             authorizer = Authorizer(Acl.parse((directory / "acl.conf").read_text()), http, url, hook_token)
             self.broker = EmbeddedBroker(EvaluatedRules.load(directory), webhook, EmbeddedLogin(JWT_SECRET), authorizer)
             await self.broker.start(mqtt, websocket)
-            runner = web.AppRunner(application(self.broker, "key", SECRETS["emqx_api_secret"]), access_log=None)
-            await runner.setup()
-            await web.SockSite(runner, api).start()
-            try:
-                yield
-            finally:
-                await self.broker.stop()
-                await webhook.drain(5)
-                await runner.cleanup()
+            async with serving(application(self.broker, "key", SECRETS["emqx_api_secret"]), api):
+                try:
+                    yield
+                finally:
+                    await self.broker.stop()
+                    await webhook.drain(5)
 
 
 class Member:

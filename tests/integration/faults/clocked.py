@@ -1,31 +1,46 @@
-"""A Valkey whose clock a test can set."""
+"""Clocks that a test can set: of a Valkey, and of other processes."""
 
 from pathlib import Path
 
 from tests.servers import RedisServer, ServerMissing, valkey_program
 
 
+class Clock:
+    """The clock of processes that run with libfaketime. The monotonic clock, which measures spans of time, stays true.
+
+    settings: the environment of such a process. cached: whether it looks only once a second how its clock is set, for
+    processes that ask for the time all the while.
+    """
+
+    def __init__(self, file: Path, *, cached: bool) -> None:
+        self._file = file
+        self.set(0)
+        self.settings = {
+            "LD_PRELOAD": str(_library()),
+            "FAKETIME_TIMESTAMP_FILE": str(file),
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            **({"FAKETIME_CACHE_DURATION": "1"} if cached else {"FAKETIME_NO_CACHE": "1"}),
+        }
+
+    def set(self, seconds: int) -> None:
+        """So far ahead of the true time, or behind it."""
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{seconds:+d}\n")
+        new.rename(self._file)
+
+
 class ClockedRedis(RedisServer):
-    """Runs with libfaketime. What measures spans of time, the monotonic clock, stays true."""
+    """A Valkey with a clock of its own."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory, valkey_program())
-        self._clock = directory.with_name("clock")
-        self.set_clock(0)
-        self.arguments = [
-            "/usr/bin/env",
-            f"LD_PRELOAD={_library()}",
-            f"FAKETIME_TIMESTAMP_FILE={self._clock}",
-            "FAKETIME_NO_CACHE=1",
-            "FAKETIME_DONT_FAKE_MONOTONIC=1",
-            *self.arguments,
-        ]
+        self._clock = Clock(directory.with_name("clock"), cached=False)
+        settings = [f"{name}={value}" for name, value in self._clock.settings.items()]
+        self.arguments = ["/usr/bin/env", *settings, *self.arguments]
 
     def set_clock(self, seconds: int) -> None:
         """So far ahead of the true time, or behind it."""
-        new = self._clock.with_suffix(".new")
-        new.write_text(f"{seconds:+d}\n")
-        new.rename(self._clock)
+        self._clock.set(seconds)
 
 
 def _library() -> Path:

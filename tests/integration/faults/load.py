@@ -54,7 +54,7 @@ class Load:
         self._senders = [asyncio.create_task(self._send(sender)) for sender in (*self._users, "ops")]
 
     async def stop(self) -> None:
-        """What is in flight is tried until it is answered."""
+        """Ends the load: requests in flight are tried until they are answered."""
         self._stopping.set()
         await asyncio.gather(*self._senders)
         self._senders = []
@@ -187,7 +187,7 @@ class Device:
         return bool(page["more"])
 
     def _take(self, page: dict[str, Any], limit: int) -> None:
-        """What a client does with an answer; raises AssertionError where the answer breaks a promise."""
+        """Handles an answer as a client does; raises AssertionError where the answer breaks a promise."""
         reset = page.get("reset", False)
         assert reset == (self.epoch != "" and page["epoch"] != self.epoch)
         assert len(page["messages"]) <= limit

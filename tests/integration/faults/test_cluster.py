@@ -19,7 +19,7 @@ from tests.servers import valkey_program
 SLOT = key_slot(keys.PREFIX)
 NEVER = 0.0
 TORN = ("non local key", "hash to the same slot")
-"""What Redis says of a script that touched a key of another node or slot."""
+"""Redis's errors for a script that touched a key of another node or slot."""
 
 
 async def opened(open_world: Open, cluster: TestCluster, **settings: str) -> World:
@@ -51,7 +51,7 @@ async def test_failovers_by_hand(open_world: Open, cluster: TestCluster, chance:
 async def test_a_master_is_replaced_and_nothing_is_lost(
     open_world: Open, cluster: TestCluster, chance: Random, hangs: bool
 ) -> None:
-    """What is answered is in the replica too (IM_REDIS_WAIT). A master that hung still believes that it is one."""
+    """An answered message is in the replica too (IM_REDIS_WAIT). A master that hung still believes that it is one."""
     world = await opened(open_world, cluster, IM_REDIS_WAIT="1")
     async with Traffic(world, chance, repeats=True) as traffic:
         for _ in range(ROUNDS):

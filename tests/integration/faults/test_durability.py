@@ -1,4 +1,4 @@
-"""What an `im.ack` is worth where Redis does not sync at every write."""
+"""Tests what an `im.ack` is worth where Redis does not sync at every write."""
 
 from pathlib import Path
 from random import Random

@@ -19,6 +19,7 @@ import pytest
 
 from hooks.dev.webhook import WebhookCaller
 from tests.integration.app import SECRETS, command_body, message_body, new_uid, until
+from tests.integration.events.back_end import SECRET, BackEnd, running_back_end
 from tests.integration.faults.brokered import Brokered, member
 from tests.integration.faults.load import Device
 from tests.integration.served import Served
@@ -65,8 +66,9 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 class Sender:
     """A user whose broker passes on what they send: to one receiver, and to groups that they create meanwhile."""
 
-    def __init__(self, webhook: WebhookCaller, receiver: str) -> None:
+    def __init__(self, webhook: WebhookCaller, receiver: str, pause: float = PAUSE_SECONDS) -> None:
         self.uid = new_uid()
+        self._pause = pause
         self._webhook = webhook
         self._receiver = receiver
         self._stopping = False
@@ -82,7 +84,7 @@ class Sender:
             client_id = f"{self.uid}-{len(self.sent)}"
             self._put(message_body(topic, {"id": client_id, "body": len(self.sent)}, self.uid))
             self.sent.append(client_id)
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(self._pause)
 
     def stop(self) -> None:
         self._stopping = True
@@ -191,6 +193,65 @@ async def test_a_rolling_restart_loses_and_reorders_nothing(rolling: Rolling, ch
             assert await served.stop() == 0
     sent = [client_id for sender in senders for client_id in sender.sent]
     assert sorted(client_id for client_id in rolling.archived() if not client_id.startswith("im.")) == sorted(sent)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("ends", ["after it left the balancer", "without a word", "by kill -9"])
+async def test_events_come_in_order_over_a_rolling_restart(rolling: Rolling, chance: Random, ends: str) -> None:
+    """The back end hears of every message, and of its receiver who is away; in order, whichever process delivers."""
+    async with AsyncExitStack() as stack:
+        back_end = await stack.enter_async_context(running_back_end())
+        kinds = "message.stored,message.offline"
+        rolling.settings = {"events_url": back_end.url, "events_secret": SECRET, "events": kinds}
+        running = [await rolling.another(), await rolling.another()]
+        stack.callback(_kill, running)
+        balancer = Balancer([served.port for served in running], chance)
+        url = f"http://127.0.0.1:{await balancer.start()}"
+        stack.callback(balancer.stop)
+        http = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
+        webhook = WebhookCaller(http, url, SECRETS["hook_token"].split(",")[0])
+
+        receiver = new_uid()
+        senders = [Sender(webhook, receiver, pause=0.05) for _ in range(2)]
+        sending = [asyncio.create_task(sender.send()) for sender in senders]
+        for old in list(running):
+            await _told(back_end, _count(back_end) + 50)
+            if ends == "by kill -9":
+                old.kill()
+                balancer.ports.remove(old.port)
+                running[running.index(old)] = replacement = await rolling.another()
+                balancer.ports.append(replacement.port)
+            else:
+                await _replace(rolling, balancer, running, old, announced=ends == "after it left the balancer")
+        await _told(back_end, _count(back_end) + 50)
+        for sender in senders:
+            sender.stop()
+        await asyncio.gather(*sending)
+        await webhook.drain(DRAIN_SECONDS)
+
+        sent = sum(len(sender.sent) for sender in senders)
+        await _told(back_end, 2 * sent)
+        for kind in ("message.stored", "message.offline"):
+            told = back_end.taken(kind)
+            assert len(told) == sent
+            for sender in senders:
+                assert [each["payload"]["id"] for each in told if each["from"] == sender.uid] == sender.sent
+        for served in running:
+            assert served.lines("hook_failed") == []
+            assert await served.stop() == 0
+
+
+async def _told(back_end: BackEnd, count: int) -> None:
+    """Returns once so many events were taken, each counted once."""
+
+    async def told() -> bool:
+        return _count(back_end) >= count
+
+    await until(told, 60)
+
+
+def _count(back_end: BackEnd) -> int:
+    return len({each["id"] for each in back_end.events})
 
 
 def _kill(running: list[Served]) -> None:

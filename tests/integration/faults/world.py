@@ -28,7 +28,7 @@ _starter = ThreadPoolExecutor(1)
 """Its thread starts every process: the kernel ends a process with the thread that started it."""
 
 _UNFORESEEN = ("hook_failed", "request_failed", "Traceback")
-"""What stands in the service's log when something happened that nobody thought of."""
+"""Words in the service's log that tell of something that nobody thought of."""
 
 
 class Row(NamedTuple):

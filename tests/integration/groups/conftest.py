@@ -57,7 +57,7 @@ class Control(NamedTuple):
 
 
 class Store:
-    """What a service has of the store. Commands get a new id unless they are given one."""
+    """The store as a service has it. Commands get a new id unless they are given one."""
 
     def __init__(self, url: str, directory: Path, limits: Limits, count: int = 1, **settings: Any) -> None:
         """count: of shards."""
@@ -83,7 +83,7 @@ class Store:
         self.puller = self.new_puller(Shards([self.hot]) if count == 1 else self.shards.map(self._not_hot))
         self.permissions = PermissionWork(self.redis)
         self.last_number = 0
-        """What the last edit said."""
+        """The content of the last edit."""
         self.replacements = Replacements(
             *(self.write_connection, self.archive, self.outbox),
             **{**bounds, "recall_seconds": 3600, "edit_seconds": 3600, "sync_sender": sync_sender},
@@ -175,7 +175,7 @@ class Store:
         return found
 
     async def changes(self) -> list[tuple[int, str, bool]]:
-        """What the list of permissions holds, taken off it."""
+        """Takes what the list of permissions holds off it, and returns it."""
         found: list[Permission] = []
         while await self.redis.xlen(keys.PERMISSIONS):
             entries = await self.permissions.read(1000)
@@ -193,7 +193,7 @@ class Store:
             await self.archiver.step()
 
     async def saved(self) -> dict[bytes, bytes]:
-        """What Redis holds, to be put back by `restore`."""
+        """Returns all that Redis holds, to be put back by `restore`."""
         found = {}
         async for key in self.redis.scan_iter(match=b"im:*"):
             dumped = await self.redis.dump(key)

@@ -1,4 +1,4 @@
-"""What groups are, in plain Python: who may do what, what comes of it, and who sees which message.
+"""A model of groups in plain Python: who may do what, what comes of it, and who sees which message.
 
 Written from the rules that users know, and from nothing else.
 """

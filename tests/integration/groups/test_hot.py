@@ -186,8 +186,9 @@ async def test_one_message_may_be_more_than_a_channel_holds(store: Store, monkey
     assert await store.texts(2) == sent
 
 
-async def test_the_hottest_channels_are_held(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hot_channels, "MAX_CHANNELS", 2)
+async def test_the_hottest_channels_are_held(store: Store) -> None:
+    store.hot = HotChannels(store.redis, 1.0, read_report, channels=2)
+    store.puller = store.new_puller(store.hot)
     for uid, gid in enumerate((1, 2, 3), 11):
         await store.create(uid, gid=gid, mode="read")
         await say(store, gid=gid)
@@ -246,7 +247,7 @@ async def lose(store: Store) -> None:
 
 
 async def lose_nothing(store: Store) -> None:
-    """What was sent in write mode lies in the channel then, among what is held."""
+    """Messages that were sent in write mode lie in the channel then, among what is held."""
     await store.archive_all()
     await lose(store)
 
@@ -329,7 +330,7 @@ async def test_a_redis_that_lacks_what_is_held_is_believed(store: Store) -> None
 
 
 async def test_nothing_below_the_edge_is_given(store: Store) -> None:
-    """What is held may be older than the window; so is what Redis has, until the next write trims it."""
+    """The cache may hold older messages than the window's; so does Redis, until the next write trims it."""
     await store.create(2, mode="read")
     sent = await say(store, 3)
     await heat(store, 2)

@@ -18,7 +18,7 @@ NOW = 1_763_900_000_000
 
 
 class Told:
-    """What was published."""
+    """Notes what was published."""
 
     def __init__(self) -> None:
         self.topics: list[str] = []

@@ -77,7 +77,7 @@ async def test_the_count_follows_every_change(store: Store) -> None:
 
 
 async def test_groups_of_a_user(store: Store) -> None:
-    """Groups of both modes count, whoever created them."""
+    """Groups of both modes count, no matter who created them."""
     for gid in range(1, 5):
         await store.create(2, gid=gid, owner=10 + gid, open=True, mode="write" if gid % 2 else "read")
     await store.create(gid=5, owner=15, open=True)

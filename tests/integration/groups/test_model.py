@@ -351,7 +351,7 @@ class Members(RuleBasedStateMachine):
 
     @rule(process=processes, limit=limits)
     def pull_a_page_for_everybody_from_the_start(self, process: int, limit: int) -> None:
-        """Whatever has messages becomes hot."""
+        """Pulls until every channel that has messages is hot."""
         for device in self.devices[::DEVICES]:
             pulled = self.run(self._pulled(process, device, 0, limit))
             self._check(device, 0, limit, pulled, self._acknowledged(device))

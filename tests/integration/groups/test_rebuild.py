@@ -17,7 +17,7 @@ from tests.integration.groups.conftest import GID, WINDOW_US, Store
 from tests.integration.inboxes import inboxes_of
 
 GROUP_KEYS = (keys.GROUP_PREFIX, keys.CHANNEL_MAP_PREFIX, keys.PREFIX + b"gm:", keys.PREFIX + b"gk:")
-"""What the names of all that is known of groups begin with."""
+"""The start of the names of all keys about groups."""
 
 
 async def test_what_happened_to_a_group_is_archived(store: Store) -> None:
@@ -137,7 +137,7 @@ async def test_an_empty_redis_is_filled_from_the_archive(store: Store) -> None:
 
 @pytest.mark.parametrize("archived", [True, False])
 async def test_a_rebuild_of_a_full_redis_changes_nothing(store: Store, archived: bool) -> None:
-    """What the archive does not have yet stays, and what lies in an inbox and a channel comes once."""
+    """A message that the archive does not have yet stays, and one that lies in an inbox and a channel comes once."""
     await busy(store)
     if archived:
         await store.archive_all()

@@ -192,14 +192,14 @@ async def test_reconciling_believes_nobody_who_was_let_in_unasked(
 async def test_one_process_sweeps_and_another_follows_it(
     redis: RedisClient, redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    async with running_app(redis_server.url, tmp_path / "one") as first:
+    async with running_app(redis_server.url, tmp_path) as first:
         await until(lambda: redis.exists(keys.BOOT_LOCK))
-        async with running_app(redis_server.url, tmp_path / "two") as second:
+        async with running_app(redis_server.url, tmp_path) as second:
             second.emqx.uptimes = first.emqx.uptimes = {}
             owner = await redis.get(keys.BOOT_LOCK)
         assert owner == await redis.get(keys.BOOT_LOCK)
     assert not await redis.exists(keys.BOOT_LOCK)
-    async with running_app(redis_server.url, tmp_path / "three") as app:
+    async with running_app(redis_server.url, tmp_path) as app:
         _, intruder, _ = starting(app)
 
         async def ended() -> bool:

@@ -86,7 +86,7 @@ async def test_decided_questions_change_nothing(watching: App) -> None:
 
 
 async def test_nothing_is_forgotten_while_the_broker_cannot_ask(watching: App) -> None:
-    """What it rightly keeps would go, too, and could not be asked for."""
+    """The permissions that it rightly keeps would go, too, and could not be asked for."""
     node(watching).status = "disconnected"
     node(watching).asked("ignore")
     await looked(watching, 6)

@@ -140,7 +140,7 @@ async def test_many_changes_of_one_user_hold_nobody_else_up(
 
 
 async def test_a_strangers_many_invitations_cost_a_device_few_calls(own_redis: RedisServer, tmp_path: Path) -> None:
-    """What is brought to the broker of one user goes there together; a device forgets its permissions seldom."""
+    """Permission changes of one user are brought to the broker together; a device forgets its permissions seldom."""
     async with running_app(own_redis.url, tmp_path, groups_per_day=1000) as app:
         stranger, victim = new_uid(), new_uid()
         await app.connect(victim)

@@ -18,7 +18,7 @@ CONNECTED, DISCONNECTED, WILL = (
 
 
 class Devices:
-    """What the broker says of one user's devices."""
+    """Reports one user's devices as the broker does."""
 
     def __init__(self, app: App, uid: str) -> None:
         self.app = app

@@ -103,7 +103,7 @@ async def test_a_broker_that_does_not_list_changes_nothing(
 
 
 async def test_one_process_reconciles_for_all(redis: RedisClient, redis_server: RedisServer, tmp_path: Path) -> None:
-    async with running_app(redis_server.url, tmp_path / "one", reconcile_seconds=1) as app:
+    async with running_app(redis_server.url, tmp_path, reconcile_seconds=1) as app:
 
         async def taken() -> bool:
             return bool(await redis.set(keys.RECONCILE_LOCK, "another's", nx=True, ex=60))

@@ -1,4 +1,4 @@
-"""What Redis and its driver raise, as callers of a client see it."""
+"""Tests the errors of Redis and its driver, as callers of a client see them."""
 
 import asyncio
 from pathlib import Path

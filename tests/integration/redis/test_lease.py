@@ -5,9 +5,11 @@ import pytest
 from store.errors import StoreAway
 from store.redis.client import RedisClient
 from store.redis.lease import Lease, PeriodicLease
+from store.redis.shards import on_one_server
+from tests.servers import RedisServer
 
-NAME = b"im{s}:lease"
-OTHER = b"im{s}:done"
+NAME = b"im:{s0}:lease"
+OTHER = b"im:{s0}:done"
 
 
 async def test_one_has_it_at_a_time(redis: RedisClient) -> None:
@@ -50,3 +52,18 @@ async def test_when_the_work_was_done_last_is_known_to_all(redis: RedisClient) -
     assert await second.last() == 0
     await first.complete(1_700_000_000_000)
     assert await second.last() == 1_700_000_000_000
+
+
+async def test_each_shard_has_leases_of_its_own(redis: RedisClient, redis_server: RedisServer) -> None:
+    shards = on_one_server(redis_server.url, 3)
+    leases = [PeriodicLease(client, NAME, OTHER) for client in shards]
+    for shard, lease in enumerate(leases):
+        assert await lease.take()
+        assert not await PeriodicLease(shards[shard], NAME, OTHER).take()
+        await lease.complete(shard + 1)
+    for lease in leases:
+        await lease.keep()
+    assert [await lease.last() for lease in leases] == [1, 2, 3]
+    assert {name async for name in redis.scan_iter()} == {each.key(key) for each in shards for key in (NAME, OTHER)}
+    for client in shards:
+        await client.aclose()

@@ -147,7 +147,7 @@ async def test_a_wiped_redis_begins_a_new_epoch(fragile: App, own_redis: RedisSe
 async def test_an_empty_redis_stores_nothing_before_it_has_an_epoch(
     fragile: App, own_redis: RedisServer, uid: str
 ) -> None:
-    """What came while it was empty is asked again, not half stored."""
+    """Messages that came while it was empty are asked again, not half stored."""
     async with connect(own_redis.url) as redis:
         for _ in range(20):
             await redis.flushall()

@@ -20,6 +20,7 @@ async def test_a_tag_is_made_changed_listed_and_deleted(app: App, uid: str) -> N
     tag = await make(app, title="Früh", followable=True)
     nobody = {"manual": 0, "profile": 0, "follow": 0}
     made = {"tag": tag, "title": "Früh", "followable": True, "holders": 0, "propagating": False, "sources": nobody}
+    made["left"] = 0
     assert await shown(app, tag) == made
     assert (await app.admin("PUT", f"/tags/{tag}", json={"title": "late"})).status == 204
     await change(app, tag, add=[uid])

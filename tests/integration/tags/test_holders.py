@@ -9,7 +9,7 @@ from store.tags.tags import FOLLOW, MANUAL, PROFILE, Holding, TagInfo
 from tests.integration.tags.conftest import TAG, Store, user
 
 NOBODY = {MANUAL: 0, PROFILE: 0, FOLLOW: 0}
-UNKNOWN = TagInfo("", "", False, -1, False, NOBODY)
+UNKNOWN = TagInfo("", "", False, -1, False, NOBODY, 0)
 
 
 async def make(store: Store, *tags: str, followable: bool = False) -> None:
@@ -20,7 +20,7 @@ async def make(store: Store, *tags: str, followable: bool = False) -> None:
 async def test_what_a_tag_is(store: Store) -> None:
     assert await store.tags.info(TAG) is None
     await make(store, "b", "a.1", "C_-")
-    made = [TagInfo(tag, f"T {tag}", False, 0, False, NOBODY) for tag in ("C_-", "a.1", "b")]
+    made = [TagInfo(tag, f"T {tag}", False, 0, False, NOBODY, 0) for tag in ("C_-", "a.1", "b")]
     assert await store.tags.page("", 10) == made
     assert [info.tag for info in await store.tags.page("a.1", 10)] == ["b"]
     assert [info.tag for info in await store.tags.page("", 2)] == ["C_-", "a.1"]
@@ -28,7 +28,7 @@ async def test_what_a_tag_is(store: Store) -> None:
     await make(store, "b")
     assert await store.redis.xlen(keys.OUTBOX) == before
     await store.tags.put("b", title="n\nü", followable=True)
-    assert await store.tags.info("b") == TagInfo("b", "n\nü", True, 0, False, NOBODY)
+    assert await store.tags.info("b") == TagInfo("b", "n\nü", True, 0, False, NOBODY, 0)
 
 
 async def test_a_holder_sees_his_own_time(store: Store) -> None:

@@ -129,6 +129,30 @@ async def test_the_next_one_waits_for_the_first(store: Store) -> None:
     assert await holders(store, 4) == []
 
 
+async def test_what_is_left_of_it_is_told(store: Store) -> None:
+    async def left() -> int:
+        info = await store.tags.info(TAG)
+        assert info is not None
+        assert info.propagating or info.left == 0
+        return info.left
+
+    await store.tags.put(TAG, title="", followable=False)
+    many = store.shards.count
+    await store.load(*range(1, 1200 * many + 1))
+    assert await left() == 1200 * many
+    await store.propagate()
+    assert await left() == 0
+    # Those who hold it now are looked at, and those who did.
+    await store.load(*range(1000 * many + 1, 1900 * many + 1))
+    told = [await left()]
+    assert told == [(900 + 1200) * many]
+    while (await store.tags.propagate_step(TAG)).more:
+        told.append(await left())
+    assert len(told) > 3
+    assert told == sorted(told, reverse=True)
+    assert await left() == 0
+
+
 async def test_a_broken_upload_changes_nothing(store: Store) -> None:
     await store.tags.put(TAG, title="", followable=False)
     await store.give(1, source=PROFILE)

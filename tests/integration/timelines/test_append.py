@@ -1,4 +1,4 @@
-"""What one call of the append script leaves in Redis: messages in timelines, and together in the outbox."""
+"""Tests what one call of the append script leaves in Redis: messages in timelines, and together in the outbox."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""What a user may send in a minute: over it nothing is stored and they are told when to go on; nobody is harmed."""
+"""Tests budgets: over theirs users store nothing and are told when to go on, and nobody else is harmed."""
 
 import asyncio
 import time

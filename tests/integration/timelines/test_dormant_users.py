@@ -152,7 +152,7 @@ async def said(app: App, sender: str, receiver: str) -> str:
 
 
 async def ids(app: App, uid: str) -> list[str]:
-    """What a device that starts from nothing pulls."""
+    """Returns what a device that starts from nothing pulls."""
     return [message["id"] for message in await app.messages(uid)]
 
 

@@ -77,7 +77,7 @@ class Earlier:
         return await self._run("sweep", names, [2**50, 2**50, 100])
 
     async def rebuild(self) -> None:
-        """What its recovery begins with."""
+        """Does what its recovery begins with."""
         taken = await self._redis.set(PREFIX + b"rebuild:lock", "token", nx=True, px=60_000)
         assert not taken
 

@@ -1,4 +1,4 @@
-"""Tests dead letters: operators list, page, replay and delete them, and they stay bounded whoever fills them."""
+"""Tests dead letters: operators list, page, replay and delete them, and nobody can make them grow without bound."""
 
 from base64 import b64decode
 from typing import Any
@@ -42,7 +42,32 @@ async def test_letters_are_listed_by_pages(app: App, uid: str) -> None:
     assert (await app.admin("GET", f"/deadletters?after={numbers[-1]}")).json == {"deadletters": []}
 
 
-@pytest.mark.parametrize("query", ["after=x", "after=-1", "limit=1001", "limit=x", "limit=", "limit=0", "after=1e3"])
+async def test_letters_of_a_kind_are_found(app: App, uid: str) -> None:
+    for number in range(4):
+        await refuse(app, uid, f"m{number}")
+    letters = await app.letters(uid)
+
+    async def found(**query: str | int) -> list[int]:
+        params = {"sender": uid, **{name: str(value) for name, value in query.items()}}
+        answer = await app.admin("GET", "/deadletters", params=params)
+        return [letter["n"] for letter in answer.json["deadletters"]]
+
+    numbers = [letter["n"] for letter in letters]
+    assert await found() == await found(reason="unknown_topic") == numbers
+    assert await found(after=numbers[1], limit=1) == [numbers[2]]
+    assert await found(reason="bad_id") == []
+    middle = letters[2]["at"]
+    assert await found(since=middle) == [letter["n"] for letter in letters if letter["at"] >= middle]
+    assert await found(until=middle) == [letter["n"] for letter in letters if letter["at"] < middle]
+    assert await found(since=middle, until=middle) == []
+    deleted = await app.admin("DELETE", "/deadletters", params={"sender": uid, "until": str(middle)})
+    assert deleted.json["deleted"] == len(numbers) - len(await found(since=middle))
+    assert await found() == await found(since=middle)
+
+
+@pytest.mark.parametrize(
+    "query", ["since=x", "until=-1", "after=x", "after=-1", "limit=1001", "limit=x", "limit=", "limit=0", "after=1e3"]
+)
 async def test_malformed_pages_are_refused(app: App, query: str) -> None:
     answer = await app.admin("GET", f"/deadletters?{query}")
     assert (answer.status, answer.code) == (400, "bad_argument")

@@ -25,7 +25,7 @@ async def done(app: App, topic: str, given: dict[str, Any], uid: str) -> None:
 
 
 async def heard(app: App, uid: str, count: int) -> list[dict[str, Any]]:
-    """What the user's devices were told live, once it is so much."""
+    """Returns what the user's devices were told live, once there is that much."""
 
     async def told() -> list[dict[str, Any]] | None:
         found = app.emqx.told(uid, "im.state")

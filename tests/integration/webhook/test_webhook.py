@@ -1,4 +1,4 @@
-"""What is the same for every webhook path: tokens, sizes, unknown paths, errors nobody foresaw, odd HTTP."""
+"""Tests what is the same for every webhook path: tokens, sizes, unknown paths, errors nobody foresaw, odd HTTP."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""What the outbox holds of tags."""
+"""Tests the outbox's entries about tags."""
 
 import pytest
 

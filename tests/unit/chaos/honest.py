@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-from tests.chaos.history import Chain, Change, Given, History, Loss, Membership, Message, Page, Sent
+from tests.chaos.history import Chain, Change, Given, History, Loss, Membership, Message, Page, Sent, Setting
 
 USERS = ("1", "2", "3", "4")
 GROUP = "group/9"
@@ -38,12 +38,13 @@ class Honest:
         self.history = History(chains=[Chain(uid, device) for uid in USERS for device in ("a", "b")])
         self._stored: list[Stored] = []
         self._members: set[str] = set()
+        self._states: dict[tuple[str, str], tuple[int, str]] = {}
         self._now = 0.0
         self._free: dict[object, float] = {}
         self._epoch = "e0"
 
     def live(self, steps: int, *, with_loss: bool = False) -> History:
-        deeds = [self._send] * 5 + [self._pull] * 4 + [self._move, self._change]
+        deeds = [self._send] * 5 + [self._pull] * 4 + [self._move, self._change, self._set]
         for step in range(steps):
             self._now = step + 1.0
             self._dice.choice(deeds)()
@@ -114,6 +115,15 @@ class Honest:
         else:
             self._store(Message(topic, "0", f"c{self._now}"), audience, "", (kind, stored.mid))
 
+    def _set(self) -> None:
+        uid, about = self._dice.choice(USERS), self._dice.choice(("read single/1", "setting a"))
+        span = self._span(("state", uid, about))
+        if span is None:
+            return
+        at = int(self._now * 1000)
+        self._states[uid, about] = at, str(at)
+        self.history.settings.append(Setting(uid, about, str(at), *span))
+
     def _store(
         self,
         message: Message,
@@ -142,7 +152,12 @@ class Honest:
         page, more = mine[:limit], len(mine) > limit
         end = page[-1].mid if more else int(self._now * 1000) + 1
         given = [each.given() for each in page]
-        chain.pages.append(Page(*span, cursor, known, limit, given, end, self._epoch, more, False, reset))
+        states = [
+            (about, value)
+            for (uid, about), (at, value) in self._states.items()
+            if uid == chain.uid and since < at <= end
+        ]
+        chain.pages.append(Page(*span, cursor, known, limit, given, end, self._epoch, more, False, reset, states))
         return more
 
     def _lose(self) -> None:

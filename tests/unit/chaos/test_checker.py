@@ -148,10 +148,14 @@ def tell_nobody(history: History, dice: random.Random) -> bool:
     for chain in history.chains:
         for page in chain.pages:
             page.messages = [each for each in page.messages if each.told is None]
+    audience = Audience(history)
     return any(
-        message.message == change.message and page.ended < change.begun
+        message.message == change.message
+        and page.ended < change.begun
+        # Who left meanwhile is told nothing.
+        and audience.may_see(chain.uid, change.message, change.begun, change.acknowledged)
         for change in history.changes
-        for _, page, _, message in certain(history)
+        for chain, page, _, message in certain(history)
     )
 
 
@@ -218,6 +222,28 @@ def overfill(history: History, dice: random.Random) -> bool:
     return True
 
 
+def hide_states(history: History, dice: random.Random) -> bool:
+    for chain in history.chains:
+        for page in chain.pages:
+            page.states = []
+    return bool(history.settings)
+
+
+def keep_old_states(history: History, dice: random.Random) -> bool:
+    """Gives the value that was asked for before the newest one."""
+    for chain in history.chains:
+        values: dict[str, list[str]] = {}
+        for each in history.settings:
+            if each.uid == chain.uid:
+                values.setdefault(each.about, []).append(each.value)
+        for page in chain.pages:
+            for about, value in page.states:
+                if len(values[about]) > 1 and value == values[about][-1]:
+                    page.states = [*page.states, (about, values[about][-2])]
+                    return True
+    return False
+
+
 PLANTED: list[tuple[Callable[[History, random.Random], bool], Promise]] = [
     (lose, Promise.LOST),
     (repeat, Promise.REPEATED),
@@ -229,6 +255,8 @@ PLANTED: list[tuple[Callable[[History, random.Random], bool], Promise]] = [
     (alter, Promise.ALTERED),
     (show_recalled, Promise.RECALLED),
     (tell_nobody, Promise.UNTOLD),
+    (hide_states, Promise.STALE),
+    (keep_old_states, Promise.STALE),
     (renumber, Promise.RENUMBERED),
     (fall, Promise.CURSOR),
     (skip, Promise.SKIPPED),

@@ -6,63 +6,83 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.__main__ import DOCS
+from tests.chaos.campaign import MEASURED, MESSAGES, PLAYS, chosen, is_complete, is_measured
 from tests.chaos.faults import faults
 from tests.chaos.page import headline, render, with_line
-from tests.chaos.results import Results, Session
-from tests.chaos.rounds import Outcome
+from tests.chaos.results import Kept, Results, Session
+from tests.chaos.rounds import Episode, Outcome
 from tests.chaos.workloads import workloads
 
 ROUND = Outcome(
-    ["Redis: killed"],
     ["groups"],
+    [
+        Episode(["Redis: killed"], 60, 1.0, 0.5, 2.0, 3.0, Counter({"204": 60, "503": 7})),
+        Episode(["Redis: restarted"], 40, 0.1, 0.1, 0.2, 0.3, Counter({"204": 40})),
+    ],
     seconds=20.0,
     acknowledged=100,
-    first_204=1.0,
-    first_pull=0.5,
-    full_speed=2.0,
-    silent=3.0,
-    statuses=Counter({"204": 100, "503": 7}),
 )
 PAIR = Outcome(
-    ["Redis: killed", "service: killed"], ["tags"], acknowledged=50, broken=Counter({"LOST": 2}), details=["LOST: …"]
+    ["tags"],
+    [Episode(["Redis: killed", "service: killed"], 50, 9.0, 9.0, 9.0, 9.0)],
+    acknowledged=50,
+    broken=Counter({"LOST": 2}),
+    details=["LOST: …"],
 )
 
 
-def session() -> Session:
-    return Session("7", "2026-01-02 03:04", "a machine", "abc")
+def session(seed: str = "7") -> Session:
+    return Session(seed, "2026-01-02 03:04", "a machine", "abc")
 
 
 def test_sessions_add_up(tmp_path: Path) -> None:
-    """Each begins with what is kept of those before it."""
+    """Two that go on side by side, too: each adds to what the other has added meanwhile."""
     file = tmp_path / "reliability.json"
-    for outcome in (ROUND, PAIR):
-        results = Results.read(file)
-        results.sessions.append(session())
-        results.add(results.sessions[-1], "1", outcome)
-        results.write(file)
+    first, second = Kept(file), Kept(file)
+    first.add(session(), "1", ROUND, measured=True, not_possible=[])
+    second.add(session("7.0"), "1", PAIR, measured=False, not_possible=[])
+    first.add(session(), "2", ROUND, measured=False, not_possible=[])
     results = Results.read(file)
-    assert (results.rounds, results.acknowledged, results.pairs, len(results.sessions)) == (2, 150, 1, 2)
-    assert {name: (each.times, each.alone) for name, each in results.faults.items()} == {
-        "Redis: killed": (2, 1),
-        "service: killed": (1, 0),
+    assert (results.rounds, results.acknowledged, results.pairs) == (3, 250, 1)
+    assert [(each.seed, each.rounds, each.acknowledged) for each in results.sessions] == [("7", 2, 200), ("7.0", 1, 50)]
+    assert {name: (each.times, each.alone, each.acknowledged) for name, each in results.faults.items()} == {
+        "Redis: killed": (3, 1, 170),
+        "Redis: restarted": (2, 1, 80),
+        "service: killed": (1, 0, 50),
     }
     assert results.faults["Redis: killed"].measured["first_204"] == [1.0]
-    assert results.rounds_broken == ["2026-01-02 03:04, seed 7, round 1, Redis: killed and service: killed: LOST 2"]
+    assert results.rounds_broken == ["2026-01-02 03:04, seed 7.0, round 1, Redis: killed and service: killed: LOST 2"]
 
 
 def test_what_was_lost_stands_on_the_page_and_in_the_readme() -> None:
     results = Results()
-    results.sessions.append(session())
     for outcome in (ROUND, PAIR):
-        results.add(results.sessions[-1], "1", outcome)
+        results.add(session(), "1", outcome, measured=True)
     page = render(results)
     assert "| lost | acknowledged, and missing from a pull that began later | 2 |" in page
-    assert "| Redis: killed | 2 | 150 | 2 | 0 | 0 | 0 | 1.0, 1.0 |" in page
+    assert "| Redis: killed | 2 | 110 | 2 | 0 | 0 | 0 | 1.0, 1.0 |" in page
     line = headline(results)
     assert "150 messages" in line
     assert "2 were lost" in " ".join(line.split())
     readme = "- **Measured reliability**: old\n  and old\n- next\n"
     assert with_line(readme, results) == f"{line}- next\n"
+
+
+def test_a_campaign_goes_on_until_every_fault_was_played_often_enough() -> None:
+    results, only = Results(), chosen(["Redis: killed", "Redis: restarted"])
+    for _ in range(MEASURED):
+        assert not is_measured(results, only)
+        results.add(session(), "1", ROUND, measured=True)
+    assert is_measured(results, only)
+    results.acknowledged = MESSAGES
+    for _ in range(MEASURED, PLAYS):
+        assert not is_complete(results, only)
+        results.add(session(), "1", ROUND, measured=False)
+    assert is_complete(results, only)
+    results.acknowledged = MESSAGES - 1
+    assert not is_complete(results, only)
+    results.acknowledged, results.not_possible = MESSAGES, ["Redis: flushed"]
+    assert is_complete(results, chosen(["Redis: flushed"]))
 
 
 def test_the_page_and_the_readme_are_made_of_what_is_kept() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from emqx_im_client.errors import Unauthorized
 from emqx_im_client.events import Edited, Event, Message, Received, Truncated, live
-from emqx_im_client.inbox import ROOM, Inbox
+from emqx_im_client.inbox import REMEMBERED, ROOM, Inbox
 from emqx_im_client.outbox import Outbox
 from emqx_im_client.pull import Page
 from emqx_im_client.state import MemoryState, Position
@@ -34,10 +34,11 @@ def page(
     epoch: str = "e",
     more: bool = False,
     truncated: bool = False,
+    reset: bool = False,
 ) -> Page:
     last = messages[-1].last_id if messages else None
     position = Position(end or last or 0, epoch)
-    return Page(list(messages), list(states), position, more, truncated, reset=False, key="secret", writes_wait=False)
+    return Page(list(messages), list(states), position, more, truncated, reset=reset, key="secret", writes_wait=False)
 
 
 async def waiting(inbox: Inbox) -> list[Event]:
@@ -146,6 +147,20 @@ async def test_another_epoch_starts_over_and_shows_nothing_again() -> None:
     await inbox.take(page(stored(1), stored(2), Message("single/1002", "1001", "m3", 1, {}, 3, 3, 3), epoch="f"))
     assert ids(await waiting(inbox)) == ["m3"]
     assert state.saved.position == Position(3, "f")
+
+
+async def test_more_than_is_remembered_is_not_shown_again_either() -> None:
+    """A restored store gives the whole window again, and a restart may come before its end."""
+    state, count = MemoryState(), REMEMBERED + 100
+    inbox = Inbox("1002", state)
+    for first in range(1, count, 500):
+        await inbox.take(page(*map(stored, range(first, min(first + 500, count)))))
+        await waiting(inbox)
+    await inbox.take(page(*map(stored, range(1, 500)), epoch="f", more=True, reset=True))
+    assert ids(await waiting(inbox)) == []
+    inbox = Inbox("1002", state)
+    await inbox.take(page(*map(stored, range(500, 700)), stored(count), epoch="f"))
+    assert ids(await waiting(inbox)) == [f"m{count}"]
 
 
 async def test_a_gap_is_told() -> None:

@@ -126,7 +126,7 @@ def test_the_service_starts_with_its_secrets_and_variables(
 
 @pytest.fixture(scope="module")
 def cluster() -> dict[str, Any]:
-    """What compose.cluster.yaml adds."""
+    """Returns what compose.cluster.yaml adds."""
     loaded: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.cluster.yaml").read_text())
     return loaded
 

@@ -15,7 +15,7 @@ from hooks.metrics import PREFIX, HotChannelHits, Metrics
 ROOT = Path(__file__).parents[3]
 SUFFIXES = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("_total",), "gauge": ("",)}
 OWN_LABELS = {"namespace", "le"}
-"""What Prometheus adds to the labels a metric has."""
+"""Labels that Prometheus adds to those a metric has."""
 
 
 def series() -> dict[str, set[str]]:

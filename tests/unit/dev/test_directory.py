@@ -26,10 +26,11 @@ def test_secrets_are_made_once_and_only_the_owner_reads_them(tmp_path: Path) -> 
     second = DataDirectory.open(tmp_path / "data")
     second.close()
     assert first.secrets == second.secrets
-    assert len(set(asdict(first.secrets).values())) == 7
+    assert len(set(asdict(first.secrets).values())) == 8
     assert min(map(len, asdict(first.secrets).values())) >= 32
     file = tmp_path / "data" / "secrets.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert first.secrets.events_secret.startswith("whsec_")
 
 
 def test_given_secrets_win_and_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Whatever comes over the wire is a packet or a named end of the connection, nothing else."""
+"""Tests that anything that comes over the wire is a packet or a named end of the connection."""
 
 import asyncio
 

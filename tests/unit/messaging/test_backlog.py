@@ -1,4 +1,4 @@
-"""What a worker holds of the list of permissions, without a server."""
+"""Tests what a worker holds of the list of permissions, without a server."""
 
 import itertools
 from collections.abc import Iterable, Sequence

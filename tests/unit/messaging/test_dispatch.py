@@ -42,7 +42,7 @@ class Broker:
 
 
 class Hands:
-    """What is in hand: users."""
+    """Holds users that are in hand."""
 
     def __init__(self) -> None:
         self.uids: list[int] = []

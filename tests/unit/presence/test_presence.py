@@ -1,4 +1,4 @@
-"""What presence asks of Redis for many users, and how it reads the answers."""
+"""Tests what presence asks of Redis for many users, and how it reads the answers."""
 
 from typing import Any
 

@@ -25,6 +25,9 @@ class FakeRedis:
         self._names: dict[str, str] = {}
         self._held: dict[bytes, tuple[Any, float]] = {}
 
+    def key(self, name: bytes) -> bytes:
+        return keys.in_shard(name, self.prefix)
+
     def answers(self, script: Script[Any], answer: Answer) -> None:
         name = script.source.name
         self._names[script.source.digest] = name

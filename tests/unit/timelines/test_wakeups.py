@@ -12,7 +12,7 @@ from store.timelines.wakeups import Wakeups
 
 
 class FakeRedis:
-    """What is put into `published` comes to the subscription: None once it is heard, or an error that ends it.
+    """Hands what is put into `published` to the subscription: None once it is heard, or an error that ends it.
 
     subscriptions: how many were begun; open: how many are.
     """

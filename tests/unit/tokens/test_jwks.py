@@ -24,6 +24,7 @@ from hooks.tokens.bearer import UserTokens
 from hooks.tokens.jwks import JwksKeys
 from store.workers import Worker
 from tests.unit.tokens.jwt_samples import JSON, METRICS, OTHER_SECRET, SECRET, bearer, code_of, encoded
+from tests.webserver import serving
 
 
 class Provider:
@@ -69,13 +70,9 @@ async def provider() -> AsyncIterator[Provider]:
     published = Provider()
     application = web.Application()
     application.router.add_get("/keys", published.answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    published.url = f"http://127.0.0.1:{site.port}/keys"
-    yield published
-    await runner.cleanup()
+    async with serving(application) as address:
+        published.url = f"{address}/keys"
+        yield published
 
 
 @pytest.fixture

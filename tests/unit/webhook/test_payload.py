@@ -1,4 +1,4 @@
-"""What of a payload the service reads, what it refuses, and what it leaves alone."""
+"""Tests which parts of a payload the service reads, which it refuses, and which it leaves alone."""
 
 import json
 from typing import Any

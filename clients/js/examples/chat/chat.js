@@ -1,5 +1,5 @@
-// A small web chat: private conversations and groups, unread counts, recall. What is shown is read from the device's storage,
-// and read again when the device tells of something new.
+// A small web chat: private conversations and groups, unread counts, recall. It shows what is in the device's storage,
+// and reads that again when the device tells of something new.
 import { Device, IndexedDBStorage, newGroupId } from '@emqx-im/client';
 
 const at = (id) => document.getElementById(id);
@@ -7,7 +7,7 @@ const field = (form, name) => at(form).elements.namedItem(name);
 
 let device;
 let current;
-/** What came live and no pull has brought yet, and what is on its way: by conversation. */
+/** Messages that came live and no pull has brought yet, and those that are on their way: by conversation. */
 const claims = new Map();
 const sending = new Map();
 

@@ -1,4 +1,4 @@
--- What one sender may write in a minute: an account of bytes. An account is named by the minute in which the broker
+-- Limits what one sender may write in a minute: an account of bytes. It is named by the minute in which the broker
 -- received the message, and the sender.
 --
 -- include outbox

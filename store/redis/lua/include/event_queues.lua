@@ -1,11 +1,11 @@
--- What waits for an operator's back end, in two queues: events of presence, which go first where there are too many, and
+-- Keeps events for a back end in two queues: events of presence, which go first where there are too many, and
 -- all others. An entry of a queue is events of one kind: `k` the kind, `n` their number, `d` their items behind the lengths.
 --
 -- KEYS -
 -- ARGV -
 -- REPLY -
 
--- What an entry takes beside its items.
+-- The bytes that an entry takes beside its items.
 local EVENT_ENTRY_BYTES = 64
 
 -- Takes an entry of XRANGE out of its queue. Returns its kind, and how many events and bytes it was.

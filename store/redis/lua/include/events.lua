@@ -17,7 +17,7 @@ local function is_asked_for(kind)
   return event_kinds ~= '' and string.find(event_kinds, ' ' .. kind .. ' ', 1, true) ~= nil
 end
 
--- What this call has put: queue, id of the entry, its bytes, its events.
+-- The entries that this call has put: queue, id of the entry, its bytes, its events.
 local events_put = {}
 
 -- Puts items of one kind into a queue, in their order.

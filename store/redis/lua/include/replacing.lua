@@ -10,7 +10,7 @@ local function oldest_in_outbox()
   return first[1] and string.match(first[1][1], '^%d+')
 end
 
--- Whether a change of a message with such an id waits: two bounds of ZRANGEBYSCORE. What waits no more is forgotten.
+-- Whether a change of a message with such an id waits: two bounds of ZRANGEBYSCORE. Forgets changes that wait no more.
 local function is_replacing(low, high, oldest)
   while true do
     local found = redis.call('ZRANGEBYSCORE', replacing_key, low, high, 'LIMIT', 0, 100)

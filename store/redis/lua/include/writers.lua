@@ -6,7 +6,7 @@
 -- REPLY -
 -- ERROR EMPTY
 
--- What is looked at of an inbox.
+-- How much of an inbox is looked at.
 local LOOKED_AT_RECORDS, LOOKED_AT_BYTES = 2000, 1048576
 
 -- Whether each of some users has. topic: of the inbox. missing: a set of them, of which those are taken out who have.
