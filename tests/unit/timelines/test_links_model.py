@@ -196,6 +196,8 @@ class Links(RuleBasedStateMachine):
             if mid not in lost or (user % SHARDS and mid in self.shards[user % SHARDS].inboxes.get(user, ()))
         ]
         self.stored.difference_update(lost)
+        # As good as told: there is nothing to carry, and the process has the reply of the home that was.
+        self.under_way = [(mid, carried) for mid, carried in self.under_way if carried or mid not in lost]
         for user, habit in DEVICES:
             if user % SHARDS == 0:
                 self.received[user, habit] = [mid for mid in self.received[user, habit] if mid not in lost]
