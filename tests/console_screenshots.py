@@ -10,7 +10,7 @@ import aiohttp
 from PIL import Image
 
 from tests.e2e.conftest import running
-from tests.e2e.console import Operator, chromium, operator
+from tests.e2e.console.operators import Operator, chromium, operator
 from tests.e2e.stack import Stack
 from tests.integration.app import message_body
 

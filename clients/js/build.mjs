@@ -14,7 +14,7 @@ const compiler = join(dirname(createRequire(import.meta.url).resolve('typescript
 const INTERNAL = new RegExp(
   `^(${[
     'accepted|acknowledged|answeredAt|arrived|askUpTo|claims|deleteAll|doubts|goodbye|hint|hurry|idle|isOpen|isSet|keepConnected',
-    'keepOnly|keepPulling|keepSending|keepSubscribing|learn|loadUnsent|maxRetryAfter|nextTime|offer|onOutcome|pullAgain|pullEvery',
+    'keepOnly|keepPulling|keepSending|keepSubscribing|learn|loadUnsent|maxRetryAfter|nextTime|offer|onOutcome|onSubscribed|pullAgain|pullEvery',
     'pulledUpTo|puller|retryAfter|sends|silence|steady|subscribeAgain|subscribeAnew|subscriptions|takeState|unsent|wiring|works',
     'writesWait',
   ].join('|')})$`,

@@ -1,4 +1,4 @@
-"""`POST /admin/recall`: operators take back messages of any sender and any age."""
+"""Serves `POST /admin/recall`: operators take back messages of any sender and any age."""
 
 from aiohttp import web
 

@@ -171,7 +171,7 @@ def _rules(hook_url: str | None, name: str, only: Only | None) -> Rules:
 
 
 def _show(findings: list[ResourceFinding]) -> bool:
-    """Prints what differs; whether anything does."""
+    """Prints what differs; returns whether anything does."""
     lines = [line for finding in findings if finding.differences for line in finding.lines]
     for line in lines:
         console.print(line, style=_STYLES.get(line.strip()[:1]), markup=False)

@@ -91,7 +91,9 @@ class EmbeddedBroker:
             self._webhook.put(columns["clientid"], hook, body)
 
     def publish(self, message: EventMessage) -> int:
-        """Runs the rules on the message, and delivers it and what they make of it; the subscriptions it matched."""
+        """Runs the rules on the message, and delivers it and what they make of it. Returns the subscriptions
+        that it matched.
+        """
         columns = events.published(message)
         self.emit(columns)
         for copy in self._rules.copies(columns) if not self.faults.booting else ():

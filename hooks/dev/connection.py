@@ -205,7 +205,7 @@ class Connection:
             self._finished.set()
 
     async def _converse(self, keepalive: int, expires_at: int | None) -> str:
-        """Reads and handles packets until the connection ends; the reason."""
+        """Reads and handles packets until the connection ends; returns the reason."""
         reading = asyncio.create_task(self._read(keepalive))
         expiry = None
         if expires_at is not None:

@@ -42,7 +42,7 @@ async def accept(
     *,
     shared: bool,
 ) -> int:
-    """Makes a protocol of each connection to any address of the host, until the stack ends; the port it listens on.
+    """Makes a protocol of each connection to any address of the host, until the stack ends. Returns the port.
 
     crowd: decides whether there is room for one more. shared: other processes listen there too. Raises OSError.
     """

@@ -1,8 +1,10 @@
 """Limits strangers' connections, so that files are left for hooks and Redis, and memory for answers.  At the limit,
-the connection that has been idle longest makes room for a new one; if all are being answered, new ones wait. The
-bytes of incomplete heads are limited too: the oldest makes room.
+the connection that has been idle longest makes room for a new one; if all are being answered, or have only just come,
+new ones wait. The bytes of incomplete heads are limited too: the oldest makes room.
 """
 
+import asyncio
+import math
 import resource
 import time
 from collections import OrderedDict
@@ -17,6 +19,8 @@ _FEWEST_KEPT = 256
 """Files that are kept for EMQX's connections, Redis, the archive, operators, and connections being accepted."""
 _MAX_HEAD_BYTES = 32 * 1024 * 1024
 _LOG_SECONDS = 10.0
+_SPEAK_SECONDS = 1.0
+"""Within which nobody who is idle has to go: whoever connects can ask, however many connect after them."""
 
 log = structlog.get_logger(__name__)
 
@@ -35,15 +39,17 @@ class Crowd:
         self._connections = metrics.public_connections
         self._coming = 0
         self._present = set[Member]()
-        self._idle = OrderedDict[Member, None]()
+        self._idle = OrderedDict[Member, float]()
+        """The longest idle first, each with the time since when."""
         self._heads = OrderedDict[Member, int]()
         self._head_bytes = 0
         self._waiting: list[Callable[[], None]] = []
+        self._waking: asyncio.TimerHandle | None = None
         self._logged_at = -_LOG_SECONDS
 
     def has_room(self) -> bool:
         """Returns whether one more may come, for which an idle one may have to go."""
-        if len(self._present) + self._coming < self._max_connections or self._idle:
+        if len(self._present) + self._coming < self._max_connections or self._patience() <= 0:
             return True
         if time.monotonic() - self._logged_at >= _LOG_SECONDS:
             self._logged_at = time.monotonic()
@@ -51,8 +57,9 @@ class Crowd:
         return False
 
     def call_when_room(self, callback: Callable[[], None]) -> None:
-        """Calls `callback` once, when a connection has ended or is idle."""
+        """Calls `callback` once, when a connection has ended or can be ended."""
         self._waiting.append(callback)
+        self._wake_later()
 
     def accepted(self) -> None:
         """Counts a connection that is about to come."""
@@ -70,9 +77,8 @@ class Crowd:
         if member not in self._present:
             self._coming -= 1
             self._present.add(member)
-            self._idle[member] = None
             self._connections.inc()
-            self._wake()
+            self.idle(member)
 
     def replace(self, member: Member, other: Member) -> None:
         """Notes that another object now looks after the same connection."""
@@ -80,7 +86,7 @@ class Crowd:
             self.busy(member)
             self._present.remove(member)
             self._present.add(other)
-            self._idle[other] = None
+            self.idle(other)
 
     def began(self, member: Member, length: int) -> None:
         """Notes that `length` bytes of a head have arrived."""
@@ -98,8 +104,8 @@ class Crowd:
 
     def idle(self, member: Member) -> None:
         if member in self._present:
-            self._idle[member] = None
-            self._wake()
+            self._idle[member] = time.monotonic()
+            self._wake_later()
 
     def gone(self, member: Member) -> None:
         """Notes that a connection has ended, or is not a stranger's any more; calling it again does nothing."""
@@ -112,6 +118,23 @@ class Crowd:
     def _end(self, member: Member, reason: str) -> None:
         self.gone(member)
         member.make_room(reason)
+
+    def _patience(self) -> float:
+        """Returns the seconds until somebody who is idle has to make room; infinite if nobody is idle."""
+        if not self._idle:
+            return math.inf
+        return next(iter(self._idle.values())) + _SPEAK_SECONDS - time.monotonic()
+
+    def _wake_later(self) -> None:
+        if self._waiting and self._waking is None and self._idle:
+            self._waking = asyncio.get_running_loop().call_later(self._patience(), self._on_time)
+
+    def _on_time(self) -> None:
+        self._waking = None
+        if self._patience() <= 0:
+            self._wake()
+        else:
+            self._wake_later()
 
     def _wake(self) -> None:
         if self._waiting:

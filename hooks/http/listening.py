@@ -58,7 +58,7 @@ async def listening(
     crowd: Crowd | None = None,
     shared: bool,
 ) -> int:
-    """Serves the application, with webhook requests in front of it, until the stack ends; the port it listens on.
+    """Serves the application, with webhook requests in front of it, until the stack ends. Returns the port.
 
     setting: names the port. crowd: what its connections count in, unless they are EMQX's. shared: other processes
     listen on it too. Raises CannotListen.

@@ -19,7 +19,7 @@ _BEFORE_ID = b'{"id":'
 
 
 class ReplacementControlMessages:
-    """The store's `ReplacementNotices`. secret: what the keys of those to single users are made with."""
+    """The store's `ReplacementNotices`. secret: makes the keys of those to single users."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret

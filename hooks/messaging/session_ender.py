@@ -1,4 +1,4 @@
-"""Sessions that are to be ended in EMQX: a few at once, and not all in one moment, as their devices come back."""
+"""Ends sessions in EMQX: a few at once, and not all in one moment, as their devices come back."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Users with more sessions than they may have, seen in EMQX's list of all: the ones connected longest ago are ended.
+"""Ends surplus sessions of users, as EMQX's list of all shows them: the ones connected longest ago.
 
 Kept sessions of absent devices are in no presence, so only that list has them.
 """

@@ -36,7 +36,9 @@ class Payload(NamedTuple):
 
 
 def read(payload: bytes, sender: str, broker_id: str, max_bytes: int, *, member_bytes: int = 0) -> Payload:
-    """Raises Refused. `broker_id` stands in for a missing `id`. member_bytes: what each of `members` may take more."""
+    """Raises Refused. `broker_id` stands in for a missing `id`. member_bytes: by which `max_bytes` grows for each of
+    `members`.
+    """
     fields = parse(payload)
     if len(payload) > max_bytes + (_named(fields) * member_bytes if member_bytes else 0):
         claimed = fields.get("id") if fields is not None else None

@@ -89,7 +89,7 @@ class Archiver:
             await progress()
 
     async def _archive_what(self, read: Callable[[int], Awaitable[list[OutboxEntry]]]) -> int:
-        """Archives the batch that `read` gives for a number of entries; how many things left the outbox."""
+        """Archives the batch that `read` gives for a number of entries. Returns how many things left the outbox."""
         try:
             entries = self._known(await read(self._limit))
             batches: dict[bytes, list[OutboxEntry]] = {}

@@ -41,8 +41,8 @@ _DROP = script("deadletter_drop", int)
 
 
 class LetterKind(NamedTuple):
-    """What letters are asked for: those of a reason, of a sender ("": any), and refused from `since` on, but before
-    `until` (milliseconds)."""
+    """Selects letters: those of a reason, of a sender ("": any), and refused from `since` on, but before `until`
+    (milliseconds)."""
 
     reason: str = ""
     sender: str = ""

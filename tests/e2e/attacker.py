@@ -113,7 +113,7 @@ async def leaves_many_groups(ground: Ground, pair: Pair) -> None:
         assert secret not in heard(kicked)
 
         async def few() -> bool | None:
-            return len(await ground.sessions(attacker)) <= USER_SESSIONS or None
+            return len(await ground.service.sessions(attacker)) <= USER_SESSIONS or None
 
         await until(few, SECONDS)
     assert await ground.metric(_SESSIONS_ENDED) - before >= 2 * USER_SESSIONS
@@ -198,7 +198,7 @@ async def invites_to_everything(ground: Ground, pair: Pair) -> None:
     victim = ground.new_user()
 
     async def groups() -> list[str]:
-        found = [f"group/{group['gid']}" for group in (await ground.admin(f"users/{victim}"))["groups"]]
+        found = [f"group/{group['gid']}" for group in (await ground.service.admin(f"users/{victim}"))["groups"]]
         assert len(found) <= USER_GROUPS
         return found
 
@@ -250,7 +250,7 @@ async def calls_themself_somebody(ground: Ground, pair: Pair) -> None:
                 await client.publish(topic, forged, qos=1)
             await client.publish(f"{pair.topic}/leave", forged, qos=1)
         assert (await ground.pull(token))[0] == 403, name
-    presence = await ground.admin(f"presence?uid={pair.ann}")
+    presence = await ground.service.admin("presence", uid=pair.ann)
     assert presence["users"][str(pair.ann)]["online"]
     assert "forged" not in heard(pair.bobs)
     assert "forged" not in [client_id for _, client_id in pair.pulled[pair.bob]]

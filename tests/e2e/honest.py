@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import aiohttp
 
-from tests.e2e.stack import Stack
+from tests.e2e.stack import Service, Stack
 from tests.e2e.test_groups import Phone, phone
 from tests.e2e.waiting import until
 
@@ -28,6 +28,7 @@ class Ground:
         self.new_user = new_user
         self.pull_port = public_port or stack.http_port
         self.http = http
+        self.service = Service(stack, http)
         self._held = contextlib.ExitStack()
 
     def to(self, topic: str) -> str:
@@ -68,21 +69,6 @@ class Ground:
             return await self.metric(name) >= least or None
 
         await until(enough, SECONDS)
-
-    async def sessions(self, uid: int) -> list[dict[str, Any]]:
-        """As the broker lists them, those of absent devices too."""
-        secrets = self.stack.secrets
-        url = f"http://127.0.0.1:{self.stack.api_port}/api/v5/clients?username={uid}&limit=1000"
-        headers = {"Authorization": aiohttp.encode_basic_auth(secrets.emqx_api_key, secrets.emqx_api_secret)}
-        async with self.http.get(url, headers=headers) as answer:
-            found: list[dict[str, Any]] = (await answer.json())["data"]
-            return found
-
-    async def admin(self, path: str) -> Any:
-        headers = {"Authorization": f"Bearer {self.stack.secrets.admin_token}"}
-        async with self.http.get(f"{self.stack.url}/admin/{path}", headers=headers) as answer:
-            assert answer.status == 200, await answer.text()
-            return await answer.json()
 
 
 def content(payload: dict[str, Any]) -> dict[str, Any]:

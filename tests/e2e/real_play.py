@@ -18,7 +18,7 @@ from aiohttp import web
 
 from hooks.cli.token import mint
 from tests import webserver
-from tests.e2e.stack import Stack
+from tests.e2e.stack import Service, Stack
 from tests.integration.client.adapters import Adapter
 from tests.integration.client.conformance import Play
 from tests.integration.client.pulls import Pulls
@@ -38,6 +38,7 @@ class Real(Pulls):
         self.mqtt_port, self.ws_port, self.http_port = stack.mqtt_port, stack.ws_port, free_port()
         self.url = f"http://127.0.0.1:{self.http_port}"
         self._http = http
+        self._service = Service(stack, http)
 
     def token(self, uid: int, seconds: int = 600) -> str:
         return mint(str(uid), self.stack.secrets.jwt_secret, seconds)
@@ -54,15 +55,9 @@ class Real(Pulls):
 
     async def subscribed(self, uid: int, topic: str) -> bool:
         """Returns whether a session of the user has the topic."""
-        secrets, api = self.stack.secrets, f"http://127.0.0.1:{self.stack.api_port}/api/v5/clients"
-        login = {"Authorization": aiohttp.encode_basic_auth(secrets.emqx_api_key, secrets.emqx_api_secret)}
-        async with self._http.get(api, params={"username": str(uid)}, headers=login) as answer:
-            sessions = (await answer.json())["data"]
-        found: set[str] = set()
-        for session in sessions:
-            async with self._http.get(f"{api}/{session['clientid']}/subscriptions", headers=login) as answer:
-                found |= {each["topic"] for each in await answer.json()}
-        return topic in found
+        sessions = await self._service.sessions(uid)
+        found = [await self._service.subscriptions(session["clientid"]) for session in sessions]
+        return any(topic in topics for topics in found)
 
     async def _get(self, asked: dict[str, str], login: str) -> web.Response:
         headers = {"Authorization": login}

@@ -1,5 +1,6 @@
 """The real `emqx-im dev` as a process, and what its users and operators see of it."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -128,7 +129,7 @@ class Stack:
 
 
 class Service:
-    """The stack's HTTP side, for one test."""
+    """The stack's HTTP side, and that of its broker, for one test."""
 
     def __init__(self, stack: Stack, http: aiohttp.ClientSession) -> None:
         self._stack = stack
@@ -164,6 +165,33 @@ class Service:
         status, answer = await self._get(f"/admin/{path}", self._stack.secrets.admin_token, arguments)
         assert status == 200, answer
         return answer
+
+    async def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """Calls `/admin`, with bytes or with what becomes JSON. Returns the answer's JSON, if it has any."""
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"Authorization": f"Bearer {self._stack.secrets.admin_token}"}
+        url = f"{self._stack.url}/admin/{path}"
+        async with self._http.request(method, url, data=data, headers=headers) as answer:
+            assert answer.status in (200, 204), await answer.text()
+            return await answer.json() if answer.status == 200 else None
+
+    async def ask_broker(self, method: str, path: str, body: Any = None) -> Any:
+        """Calls the broker's REST API, with what becomes JSON. Returns the answer's JSON."""
+        secrets = self._stack.secrets
+        headers = {"Authorization": aiohttp.encode_basic_auth(secrets.emqx_api_key, secrets.emqx_api_secret)}
+        url = f"http://127.0.0.1:{self._stack.api_port}/api/v5/{path}"
+        async with self._http.request(method, url, json=body, headers=headers) as answer:
+            assert answer.status in (200, 202), await answer.text()
+            return await answer.json()
+
+    async def sessions(self, uid: int) -> list[dict[str, Any]]:
+        """Returns the user's sessions as the broker lists them, those of absent devices too."""
+        found: list[dict[str, Any]] = (await self.ask_broker("GET", f"clients?username={uid}&limit=1000"))["data"]
+        return found
+
+    async def subscriptions(self, clientid: str) -> list[str]:
+        """Returns the topics of a session, as the broker has them."""
+        return [each["topic"] for each in await self.ask_broker("GET", f"clients/{clientid}/subscriptions")]
 
     async def hook(self, name: str, body: dict[str, Any]) -> int:
         headers = {"Authorization": f"Bearer {self._stack.secrets.hook_token}"}

@@ -151,7 +151,7 @@ async def logs_in_with_anything(ground: Ground, pair: Pair) -> None:
         assert (status, answer["error"]["code"]) in ((401, "unauthorized"), (503, "failed")), token[:80]
         with pytest.raises(RefusedByBroker):
             await PUBLISHER.publish(ground.stack, pair.ann, pair.topic, [text("forged")], password=token)
-    assert len(await ground.sessions(pair.ann)) == 1, "nobody took the place of the honest device"
+    assert len(await ground.service.sessions(pair.ann)) == 1, "nobody took the place of the honest device"
 
 
 async def has_the_provider_asked(ground: Ground, pair: Pair) -> None:

@@ -11,23 +11,24 @@ from pathlib import Path
 from tests.e2e.stack import Service, Stack
 from tests.e2e.test_messages import pulled
 from tests.node import javascript, node, npm
+from tests.python_package import install_python_client
 
-PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
-JAVASCRIPT_PAGE = Path(__file__).parents[2] / "clients" / "js" / "README.md"
-ROOT = Path(__file__).parents[2]
+CLIENTS = Path(__file__).parents[2] / "clients"
 
 
-async def test_two_users_run_it_and_hear_each_other(
+async def test_two_users_run_that_of_the_python_package_and_hear_each_other(
     shared_stack: Stack, service: Service, user: Callable[[], int], tmp_path: Path
 ) -> None:
-    (program,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-    (tmp_path / "program.py").write_text(program)
+    """In an empty directory, with the package as it is built. Only the ports are those of the test."""
+    (tmp_path / "hello.py").write_text(_program(shared_stack, CLIENTS / "python" / "README.md", "python"))
+    installed = install_python_client(tmp_path)
     ann, bob = user(), user()
 
     async def start(uid: int, to: int) -> Process:
-        arguments = (str(uid), str(to), shared_stack.token(uid), str(shared_stack.mqtt_port), shared_stack.url)
+        arguments = (str(uid), str(to), shared_stack.token(uid))
+        # Python looks here before it looks for what the tests have installed.
         return await asyncio.create_subprocess_exec(
-            sys.executable, "program.py", *arguments, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, stdout=PIPE
+            sys.executable, "hello.py", *arguments, cwd=tmp_path, env={"PYTHONPATH": str(installed)}, stdout=PIPE
         )
 
     running = [await start(ann, bob), await start(bob, ann)]
@@ -47,9 +48,7 @@ async def test_two_users_run_that_of_the_javascript_package_and_hear_each_other(
     shared_stack: Stack, service: Service, user: Callable[[], int], tmp_path: Path
 ) -> None:
     """In an empty directory, with the package as `npm pack` makes it. Only the ports are those of the test."""
-    program, *_ = re.findall(r"^```js\n(.*?)^```$", JAVASCRIPT_PAGE.read_text(), re.DOTALL | re.MULTILINE)
-    ports = {"1883": shared_stack.mqtt_port, "8080": shared_stack.http_port}
-    (tmp_path / "hello.mjs").write_text(re.sub("|".join(ports), lambda port: str(ports[port[0]]), program))
+    (tmp_path / "hello.mjs").write_text(_program(shared_stack, CLIENTS / "js" / "README.md", "js"))
     packing = ("pack", "--json", "--ignore-scripts", "--pack-destination", str(tmp_path))
     (packed,) = json.loads(npm(*packing, folder=javascript()))
     npm("install", "--no-audit", "--no-fund", str(tmp_path / packed["filename"]), folder=tmp_path)
@@ -68,6 +67,13 @@ async def test_two_users_run_that_of_the_javascript_package_and_hear_each_other(
             process.kill()
             await process.wait()
     assert {entry["from"] for entry in await pulled(service, ann, 2)} == {str(ann), str(bob)}
+
+
+def _program(stack: Stack, page: Path, language: str) -> str:
+    """Returns the first program of a page, with the ports of this stack."""
+    program, *_ = re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    ports = {"1883": stack.mqtt_port, "8080": stack.http_port}
+    return re.sub("|".join(ports), lambda port: str(ports[port[0]]), program)
 
 
 async def _heard(process: Process, start: str) -> str:

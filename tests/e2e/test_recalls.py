@@ -84,20 +84,13 @@ async def test_operators_recall_what_went_to_everybody(own_stack: Stack, http: a
     On a stack of its own: everybody who uses a shared one would find these messages in every later pull.
     """
     service, ann = Service(own_stack, http), 1001
-    login = {"Authorization": f"Bearer {own_stack.secrets.admin_token}"}
-
-    async def ask(path: str, **given: object) -> dict[str, int]:
-        async with http.post(f"{own_stack.url}/admin/{path}", json=given, headers=login) as response:
-            answer: dict[str, int] = await response.json()
-            assert response.status == 200, answer
-            return answer
 
     async with aiomqtt.Client(
         "127.0.0.1", own_stack.mqtt_port, username=str(ann), password=own_stack.token(ann), identifier="ann"
     ) as client:
         await client.subscribe("business/global", qos=1)
-        mid = (await ask("publish", topic="business/global", body="oops"))["mid"]
-        recalled = (await ask("recall", topic="business/global", mid=mid))["id"]
+        mid = (await service.ask("POST", "publish", {"topic": "business/global", "body": "oops"}))["mid"]
+        recalled = (await service.ask("POST", "recall", {"topic": "business/global", "mid": mid}))["id"]
         while True:
             message = await anext(client.messages)
             assert isinstance(message.payload, bytes)

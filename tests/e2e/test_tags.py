@@ -17,37 +17,12 @@ from tests.e2e.waiting import until
 User = Callable[[], int]
 
 
-class Operator:
+class Operator(Service):
     """Asks `/admin`, and publishes as EMQX's dashboard does."""
-
-    def __init__(self, stack: Stack, http: aiohttp.ClientSession) -> None:
-        self._stack = stack
-        self._http = http
-
-    async def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """Returns the answer's JSON, if it has any."""
-        headers = {"Authorization": f"Bearer {self._stack.secrets.admin_token}"}
-        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        url = f"{self._stack.url}/admin/{path}"
-        async with self._http.request(method, url, data=data, headers=headers) as answer:
-            assert answer.status in (200, 204), await answer.text()
-            return await answer.json() if answer.status == 200 else None
 
     async def publish_through_the_broker(self, topic: str, payload: dict[str, Any], qos: int = 1) -> None:
         body = {"topic": topic, "qos": qos, "payload": json.dumps(payload), "retain": False}
-        await self._ask_broker("POST", "publish", body)
-
-    async def subscriptions(self, clientid: str) -> list[str]:
-        """Returns the topics of a session, as the broker has them."""
-        return [each["topic"] for each in await self._ask_broker("GET", f"clients/{clientid}/subscriptions")]
-
-    async def _ask_broker(self, method: str, path: str, body: Any = None) -> Any:
-        secrets = self._stack.secrets
-        url = f"http://127.0.0.1:{self._stack.api_port}/api/v5/{path}"
-        headers = {"Authorization": aiohttp.encode_basic_auth(secrets.emqx_api_key, secrets.emqx_api_secret)}
-        async with self._http.request(method, url, json=body, headers=headers) as answer:
-            assert answer.status in (200, 202), await answer.text()
-            return await answer.json()
+        await self.ask_broker("POST", "publish", body)
 
     async def tag(self, *uids: int, **fields: Any) -> str:
         """Returns the name of a new tag that these users hold."""

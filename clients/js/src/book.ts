@@ -171,13 +171,19 @@ export class Book {
     return this.#change((draft) => this.#takeState(draft, state));
   }
 
-  /** Returns how many messages of others each conversation has above the user's read mark. claims: those of live ones. */
-  async unread(claims: string[] = []): Promise<Map<string, number>> {
-    const counts = new Map<string, number>();
-    const records = await this.storage.read('u/', `u/${END}`);
-    const names = records.map(([key]) => key.slice(2, key.indexOf('\n')));
-    for (const name of [...names, ...claims]) counts.set(name, (counts.get(name) ?? 0) + 1);
-    return counts;
+  /** Returns how many messages of others each conversation has above the user's read mark. claims: live ones, by identity. */
+  unread(claims = new Map<string, { conversation: string }>()): Promise<Map<string, number>> {
+    return this.#turns.take(async () => {
+      const counts = new Map<string, number>();
+      const records = await this.storage.read('u/', `u/${END}`);
+      const names = records.map(([key]) => key.slice(2, key.indexOf('\n')));
+      for (const [name, { conversation }] of claims) {
+        // One that was read while a pull was on its way may be in its page.
+        if ((await get(this.storage, `i/${name}`)) === undefined) names.push(conversation);
+      }
+      for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
+      return counts;
+    });
   }
 
   /** Forgets the log but its end; for tabs that share it, as nobody knows what each has read. */

@@ -180,7 +180,7 @@ export class Device extends Commands implements AsyncIterable<DeviceEvent> {
 
   /** Returns how many messages of others each conversation has above the user's read mark. */
   async unread(): Promise<Map<string, number>> {
-    return this.#book.unread(this.#reader.claims());
+    return this.#book.unread(this.#reader.claims);
   }
 
   /** Returns read marks, settings and blocks, the newest of each. */
@@ -193,7 +193,7 @@ export class Device extends Commands implements AsyncIterable<DeviceEvent> {
     let upTo = mid;
     if (upTo === undefined) {
       // What came live has no `mid` before a pull brings it.
-      if (this.#reader.claims().includes(conversation)) await this.#nextPull();
+      if ([...this.#reader.claims.values()].some((claim) => claim.conversation === conversation)) await this.#nextPull();
       const unread = `u/${conversation}\n`;
       const [last] = await this.#options.storage.read(unread, `${unread}\uffff`, 1, true);
       if (!last) return;

@@ -101,7 +101,7 @@ export class Engine {
         (end) => orEnd(link.down, end),
         (end) => this.pulling.keepPulling(end),
         (end) => orEnd(this.sender.keepSending((topic, payload) => link.publish(topic, payload), end), end),
-        (end) => orEnd(this.#subscriptions.keepSubscribing(link, () => this.pulling.ask(), end), end),
+        (end) => orEnd(this.#subscriptions.keepSubscribing(link, () => this.pulling.onSubscribed(), end), end),
         (end) => this.#watch(end),
         (end) => this.#watchClock(end),
       );

@@ -22,6 +22,7 @@ export class Pulling {
   writesWait = false;
   readonly #wanted = new Flag();
   #hintAt: number | undefined;
+  #againAt = 0;
 
   constructor(
     private readonly puller: Puller,
@@ -39,6 +40,12 @@ export class Pulling {
   /** There may be something new. */
   ask(): void {
     this.#wanted.set();
+  }
+
+  /** More topics are heard from now on. */
+  onSubscribed(): void {
+    this.#againAt = now() + times.pullAgain;
+    this.ask();
   }
 
   /** There are messages up to `head`, the service says. */
@@ -59,12 +66,13 @@ export class Pulling {
 
   /** Pulls on one connection, which hears what is sent from now on, until it ends. */
   async keepPulling(signal: AbortSignal): Promise<void> {
-    const again = now() + times.pullAgain;
+    this.onSubscribed();
     for (;;) {
       this.#wanted.clear();
+      const begun = now();
       await this.#pullToTheEnd(signal);
       this.complete.set();
-      await this.#wanted.wait(signal, now() < again ? again - now() : between(...times.pullEvery));
+      await this.#wanted.wait(signal, begun < this.#againAt ? this.#againAt - now() : between(...times.pullEvery));
     }
   }
 

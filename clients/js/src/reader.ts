@@ -27,10 +27,11 @@ interface Item {
 /** tab: empty where the device is alone; then what was read stays read over restarts. */
 export class Reader {
   readonly arrived = new Flag();
+  /** Others' messages that were shown live, by identity; those that every pull since should have brought are forgotten. */
+  readonly claims = new Map<string, { conversation: string; at: number }>();
   readonly #live: Heard[] = [];
   readonly #shown = new Map<string, string>();
   readonly #buffer: [seq: number, entry: Logged][] = [];
-  readonly #claims = new Map<string, { conversation: string; at: number }>();
   #changes = new Map<string, unknown>();
   #dealt = 0;
   #report: Report | undefined;
@@ -73,14 +74,9 @@ export class Reader {
     this.#remember(identity(entry) ?? '', OWN);
   }
 
-  /** Returns the conversations of others' messages that were shown, and that no pull could bring yet. */
-  claims(): string[] {
-    return [...this.#claims.values()].map(({ conversation }) => conversation);
-  }
-
   /** Everything that was stored at that time is pulled. */
   pulledUpTo(time: number): void {
-    for (const [name, { at }] of this.#claims) if (at < time) this.#claims.delete(name);
+    for (const [name, { at }] of this.claims) if (at < time) this.claims.delete(name);
   }
 
   /** Returns the next event, undefined while there is none; the one before it is dealt with. */
@@ -166,7 +162,7 @@ export class Reader {
     }
     const message = messageOf(entry, this.own);
     if (name !== undefined && entry.qos && entry.from !== this.own && entry.from !== '0') {
-      this.#claims.set(name, { conversation: message.conversation, at: Date.now() });
+      this.claims.set(name, { conversation: message.conversation, at: Date.now() });
     }
     return { event: { kind: 'received', message, confirmed }, heard };
   }

@@ -92,7 +92,7 @@ class Connections:
                 self._listen(link),
                 self._pulling.keep_pulling(),
                 self._sender.keep_sending(link.publish),
-                self._subscriptions.keep_subscribing(link, self._pulling.ask),
+                self._subscriptions.keep_subscribing(link, self._pulling.on_subscribed),
                 self._watch(),
             )
 

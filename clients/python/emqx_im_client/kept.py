@@ -61,6 +61,9 @@ class Kept:
             self.note_change(
                 message.topic, message.mid, RECALLED if message.recalled is not None else message.edited or 0
             )
+        if message.mid is not None and message.identity is not None:
+            # It was read while the pull that brings it was on its way.
+            self._claims.pop(message.identity, None)
         if not self._is_others(message) or message.recalled is not None:
             return
         conversation = message.conversation(self._uid)

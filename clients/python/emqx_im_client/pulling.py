@@ -14,8 +14,8 @@ PULL_EVERY = (240.0, 360.0)
 """Seconds between pulls that nothing asked for."""
 
 AGAIN_AFTER = 2.0
-"""Seconds after a connection's first pull begins that it pulls again: what the broker routed just before it knew of the
-subscription, and the service stored just after that pull, is there by then, or an `im.sync` tells of it."""
+"""Seconds after a subscription is granted that a pull begins once more: what the broker routed just before it knew of
+the subscription, and the service stored just after the first pull, is there by then, or an `im.sync` tells of it."""
 
 HINT = 1.0
 """Seconds at most until a pull that a hint asks for: anybody can give one, and many devices hear it at once."""
@@ -45,6 +45,7 @@ class Pulling:
         self._wanted = asyncio.Event()
         self._hinted: asyncio.TimerHandle | None = None
         self._begun_at = -math.inf
+        self._again_at = -math.inf
         self._ended = asyncio.Event()
 
     def begin(self) -> None:
@@ -55,6 +56,11 @@ class Pulling:
     def ask(self) -> None:
         """Asks for a pull, because there may be something new."""
         self._wanted.set()
+
+    def on_subscribed(self) -> None:
+        """Asks for a pull now and another a little later, because the device hears more topics from now on."""
+        self._again_at = _now() + AGAIN_AFTER
+        self.ask()
 
     def hint(self) -> None:
         """Asks for a pull on a hint, which anybody can give, that there is something new."""
@@ -77,13 +83,13 @@ class Pulling:
 
     async def keep_pulling(self) -> None:
         """Pulls on one connection, which hears what is sent from now on, until it ends."""
-        again_at = _now() + AGAIN_AFTER
+        self.on_subscribed()
         while True:
             self._wanted.clear()
             await self._pull_to_the_end()
             self.complete.set()
-            now = _now()
-            due = again_at if now < again_at else now + random.uniform(*PULL_EVERY)  # noqa: S311
+            again = self._begun_at < self._again_at
+            due = self._again_at if again else _now() + random.uniform(*PULL_EVERY)  # noqa: S311
             try:
                 async with asyncio.timeout_at(due):
                     await self._wanted.wait()

@@ -71,7 +71,7 @@ def chat(
 
 
 def _addresses(data_dir: Path, mqtt: str, url: str) -> tuple[MqttAddress, str, bool]:
-    """As given, else those of the running `emqx-im dev`, and whether it trusts in what it delivers.
+    """Returns what was given, else the addresses of the running `emqx-im dev`, and whether that has trusted sending.
 
     Ends the program if there is neither.
     """

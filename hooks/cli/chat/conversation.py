@@ -80,7 +80,7 @@ class Conversation:
             self._ended.set()
 
     async def _talk(self) -> bool:
-        """Sends line after line. False: at the end some are not answered in time."""
+        """Sends line after line. Returns False if some are not answered in time at the end."""
         sending = asyncio.create_task(self._send_lines())
         try:
             await asyncio.wait(

@@ -1,4 +1,4 @@
-"""Publishing through the REST API."""
+"""Implements the part of the REST API that publishes."""
 
 import base64
 import binascii

@@ -277,7 +277,7 @@ async def plan(api: Management, rules: Rules, *, only_rules: bool) -> list[Resou
 
 
 async def client_listeners(api: Management) -> list[Object]:
-    """Returns where clients may come in; one that is switched off is nobody's business."""
+    """Returns the listeners of clients that are switched on."""
     return [
         listener
         for listener in await api.get("/listeners") or ()

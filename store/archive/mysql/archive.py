@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from store.addresses import INBOX_CONVERSATIONS, sender_of
 from store.archive.mysql.blocks import MySQLBlocks, message
 from store.archive.mysql.connections import MySQLConnections
 from store.archive.mysql.groups import MySQLGroups
@@ -16,7 +15,7 @@ from store.archive.mysql.states import MySQLStates
 from store.archive.mysql.tags import MySQLTags
 from store.archive.tables.changes import Change
 from store.archive.tables.months import months_to_make
-from store.archive.tables.roaming import read
+from store.archive.tables.roaming import pages_of_rows, read
 from store.archive.tables.rows import columns
 from store.archive.tables.server_state import ServerState
 from store.archive.tables.sql import migrate, pending, queries
@@ -129,17 +128,9 @@ class MySQLArchive:
         return await drop_months(self._connections, "message", before)
 
     async def _rows(self, ranges: Sequence[VisibleRange], limit: int) -> list[Message]:
-        pages: list[str] = []
-        arguments: list[Any] = []
-        for conversation, intervals in ranges:
-            sender = sender_of(conversation)
-            if sender is None:
-                names: tuple[str, ...] = (conversation,)
-            else:
-                names = (sender, INBOX_CONVERSATIONS, INBOX_CONVERSATIONS + sender)
-            for interval in intervals:
-                pages.append(_QUERIES["conversation_page"] if sender is None else _QUERIES["sent_page"])
-                arguments += (*(name.encode() for name in names), *interval, limit)
+        pages, arguments = pages_of_rows(
+            _QUERIES["conversation_page"], _QUERIES["sent_page"], ranges, limit, str.encode
+        )
         union = " UNION ALL ".join(f"({page})" for page in pages)
         return await self._messages(_QUERIES["merged_pages"].format(pages=union), [*arguments, limit])
 

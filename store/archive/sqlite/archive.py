@@ -5,7 +5,6 @@ from typing import Any
 
 import aiosqlite
 
-from store.addresses import INBOX_CONVERSATIONS, sender_of
 from store.archive.sqlite.blocks import SQLiteBlocks, message
 from store.archive.sqlite.connection import SQLiteConnection
 from store.archive.sqlite.groups import SQLiteGroups
@@ -14,7 +13,7 @@ from store.archive.sqlite.operators import SQLiteOperators
 from store.archive.sqlite.states import SQLiteStates
 from store.archive.sqlite.tags import SQLiteTags
 from store.archive.tables.changes import Change
-from store.archive.tables.roaming import read
+from store.archive.tables.roaming import pages_of_rows, read
 from store.archive.tables.rows import columns
 from store.archive.tables.server_state import ServerState
 from store.archive.tables.sql import migrate, pending, queries
@@ -114,17 +113,7 @@ class SQLiteArchive:
         return await self._connection.delete(_QUERIES["delete_messages"], before, DELETED_AT_ONCE)
 
     async def _rows(self, ranges: Sequence[VisibleRange], limit: int) -> list[Message]:
-        pages: list[str] = []
-        arguments: list[Any] = []
-        for conversation, intervals in ranges:
-            sender = sender_of(conversation)
-            if sender is None:
-                names: tuple[str, ...] = (conversation,)
-            else:
-                names = (sender, INBOX_CONVERSATIONS, INBOX_CONVERSATIONS + sender)
-            for interval in intervals:
-                pages.append(_QUERIES["conversation_page"] if sender is None else _QUERIES["sent_page"])
-                arguments += (*names, *interval, limit)
+        pages, arguments = pages_of_rows(_QUERIES["conversation_page"], _QUERIES["sent_page"], ranges, limit)
         union = " UNION ALL ".join(f"SELECT * FROM ({page})" for page in pages)  # noqa: S608
         return await self._messages(_QUERIES["merged_pages"].format(pages=union), [*arguments, limit])
 

@@ -7,9 +7,9 @@ go an hour later at the earliest.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from store.addresses import sender_of, sent_conversation
+from store.addresses import INBOX_CONVERSATIONS, sender_of, sent_conversation
 from store.archive.tables.blocks import BLOCK_MESSAGES, unpack
 from store.archive.tables.months import Month
 from store.archive.tables.visible_range import ENDLESS, VisibleRange
@@ -103,6 +103,29 @@ def pieces(after: int, before: int, aggregated: Sequence[Month]) -> Iterator[tup
         yield True, start - 1, end
     if end < before:
         yield False, end - 1, before
+
+
+def pages_of_rows(
+    page: str,
+    page_sent: str,
+    ranges: Sequence[VisibleRange],
+    limit: int,
+    encode: Callable[[str], str | bytes] = str,
+) -> tuple[list[str], list[Any]]:
+    """Returns a statement for the rows of each interval, and the arguments of all of them. page, page_sent: for those
+    of a conversation, and of what a user sent to others. encode: makes a name what the column holds.
+    """
+    pages: list[str] = []
+    arguments: list[Any] = []
+    for conversation, intervals in ranges:
+        sender = sender_of(conversation)
+        query, names = page, [conversation]
+        if sender is not None:
+            query, names = page_sent, [sender, INBOX_CONVERSATIONS, INBOX_CONVERSATIONS + sender]
+        for interval in intervals:
+            pages.append(query)
+            arguments += (*map(encode, names), *interval, limit)
+    return pages, arguments
 
 
 async def _from_blocks(blocks: BlockReader, ranges: Sequence[VisibleRange], limit: int) -> list[Message]:

@@ -18,21 +18,25 @@ from tests.chaos.scene import Scene
 
 
 class Workload(ABC):
-    """name: on the page and in the data. always: whether every round has it. needs_short: whether it only shows
-    anything where the window is short and users become dormant soon.
+    """name: on the page and in the data. user_count: of its own users, `users`. always: whether every round has it.
+    needs_short: whether it only shows anything where the window is short and users become dormant soon.
     """
 
     name: str
+    user_count = 0
     always = False
     needs_short = False
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
+        self.users = [scene.new_uid() for _ in range(self.user_count)]
+        self.devices: list[Puller] = []
+        """One of each user; `work` starts those that pull all the while."""
         self._tasks: list[asyncio.Task[None]] = []
 
-    @abstractmethod
     async def prepare(self) -> None:
-        """Does what must hold before anything fails, such as creating groups."""
+        """Does what must hold before anything fails, such as creating groups. Gives each user a device."""
+        self.devices = await self.ready_devices(self.users)
 
     @abstractmethod
     def work(self) -> list[Coroutine[Any, Any, None]]:

@@ -5,6 +5,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from tests.chaos.history import Change, Membership, Message
+from tests.chaos.pulls import Puller
 from tests.chaos.scene import Scene
 from tests.chaos.workloads import Workload
 
@@ -15,14 +16,14 @@ class Changes(Workload):
     """Users who write to each other and to a group, then edit what they wrote, up to three times, or recall it."""
 
     name = "recalls and edits"
+    user_count = USERS
 
     def __init__(self, scene: Scene) -> None:
         super().__init__(scene)
-        self.users = [scene.new_uid() for _ in range(USERS)]
         self._gid = scene.new_uid()
 
     async def prepare(self) -> None:
-        self._devices = dict(zip(self.users, await self.ready_devices(self.users), strict=True))
+        await super().prepare()
         topic, owner = f"group/{self._gid}", self.users[0]
         noted = [Membership(topic, uid, True, time.monotonic()) for uid in self.users]
         self.scene.history.memberships += noted
@@ -35,10 +36,10 @@ class Changes(Workload):
         # These devices pull what they need by themselves: others of the same users pull all the while.
         for uid in self.users:
             self.scene.puller(uid, "b").start()
-        return [self._write(uid) for uid in self.users]
+        return [self._write(*each) for each in zip(self.users, self.devices, strict=True)]
 
-    async def _write(self, uid: str) -> None:
-        scene, device = self.scene, self._devices[uid]
+    async def _write(self, uid: str, device: Puller) -> None:
+        scene = self.scene
         others = [other for other in self.users if other != uid]
         while not scene.stopping.is_set():
             topic = scene.dice.choice([f"group/{self._gid}", *(f"single/{other}" for other in others)])

@@ -3,7 +3,6 @@
 from collections.abc import Coroutine
 from typing import Any
 
-from tests.chaos.scene import Scene
 from tests.chaos.workloads import Workload
 
 USERS = 8
@@ -13,14 +12,8 @@ class Dormant(Workload):
     """Users who are made dormant again and again while they are written to, and come back at some moment."""
 
     name = "dormant users who come back"
+    user_count = USERS
     needs_short = True
-
-    def __init__(self, scene: Scene) -> None:
-        super().__init__(scene)
-        self.users = [scene.new_uid() for _ in range(USERS)]
-
-    async def prepare(self) -> None:
-        self._devices = await self.ready_devices(self.users)
 
     def work(self) -> list[Coroutine[Any, Any, None]]:
         return [self._sweep(), *(self._come_back(number) for number in range(USERS)), *map(self._write, self.users)]
@@ -39,4 +32,4 @@ class Dormant(Workload):
     async def _come_back(self, number: int) -> None:
         while not self.scene.stopping.is_set():
             await self.pause(2.0 + number)
-            await self._devices[number].page(1000)
+            await self.devices[number].page(1000)

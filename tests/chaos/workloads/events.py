@@ -21,9 +21,6 @@ class Events(Workload):
     name = "events to a back end"
     always = True
 
-    async def prepare(self) -> None:
-        """It hears what the others do."""
-
     def work(self) -> list[Coroutine[Any, Any, None]]:
         return []
 

@@ -25,18 +25,15 @@ class Phones(Workload):
     """Users with a plain MQTT client, who send each message again with the same id until `im.ack` comes."""
 
     name = "phones on MQTT"
+    user_count = USERS
 
     def __init__(self, scene: Scene) -> None:
         super().__init__(scene)
-        self.users = [scene.new_uid() for _ in range(USERS)]
         self._answers: dict[str, asyncio.Event] = {}
         self._sent: dict[str, Sent] = {}
 
-    async def prepare(self) -> None:
-        self._devices = await self.ready_devices(self.users)
-
     def work(self) -> list[Coroutine[Any, Any, None]]:
-        for device in self._devices:
+        for device in self.devices:
             device.start()
         return [self._live(uid) for uid in self.users]
 

@@ -4,7 +4,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from tests.chaos.audience import GLOBAL
-from tests.chaos.scene import OPERATOR, Scene
+from tests.chaos.scene import OPERATOR
 from tests.chaos.workloads import Workload
 
 SENDERS = 32
@@ -18,18 +18,12 @@ class Private(Workload):
     """Users who write to each other, and an operator who writes to everybody."""
 
     name = "private messages and broadcasts"
+    user_count = SENDERS
     always = True
 
-    def __init__(self, scene: Scene) -> None:
-        super().__init__(scene)
-        self.users = [scene.new_uid() for _ in range(SENDERS)]
-
-    async def prepare(self) -> None:
-        self._readers = (await self.ready_devices(self.users))[:READERS]
-
     def work(self) -> list[Coroutine[Any, Any, None]]:
-        for reader in self._readers:
-            reader.start()
+        for device in self.devices[:READERS]:
+            device.start()
         return [*(self._write(uid) for uid in self.users), self._broadcast()]
 
     async def _write(self, uid: str) -> None:

@@ -22,16 +22,13 @@ class Reference(Workload):
 
     def __init__(self, scene: Scene) -> None:
         super().__init__(scene)
-        self.users = [int(scene.new_uid()) for _ in range(2)]
-        self.names = {str(uid) for uid in self.users}
-        self._stored: dict[int, list[str]] = {uid: [] for uid in self.users}
-        self._received: dict[int, Counter[str]] = {uid: Counter() for uid in self.users}
-
-    async def prepare(self) -> None:
-        """They connect by themselves, whatever fails then."""
+        self.pair = [int(scene.new_uid()) for _ in range(2)]
+        self.names = {str(uid) for uid in self.pair}
+        self._stored: dict[int, list[str]] = {uid: [] for uid in self.pair}
+        self._received: dict[int, Counter[str]] = {uid: Counter() for uid in self.pair}
 
     def work(self) -> list[Coroutine[Any, Any, None]]:
-        return [self._live(self.users[0], self.users[1]), self._live(self.users[1], self.users[0])]
+        return [self._live(self.pair[0], self.pair[1]), self._live(self.pair[1], self.pair[0])]
 
     async def _live(self, uid: int, peer: int) -> None:
         broker = Broker("127.0.0.1", self.scene.deployment.ports["mqtt"])

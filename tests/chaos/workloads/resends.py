@@ -6,7 +6,6 @@ from typing import Any
 
 import orjson
 
-from tests.chaos.scene import Scene
 from tests.chaos.workloads import Workload
 from tests.integration.app import message_body
 
@@ -17,16 +16,10 @@ class Resends(Workload):
     """Users who send each message several times under one id, also while the first copy is not answered yet."""
 
     name = "resends"
-
-    def __init__(self, scene: Scene) -> None:
-        super().__init__(scene)
-        self.users = [scene.new_uid() for _ in range(USERS)]
-
-    async def prepare(self) -> None:
-        self._devices = await self.ready_devices(self.users)
+    user_count = USERS
 
     def work(self) -> list[Coroutine[Any, Any, None]]:
-        for device in self._devices:
+        for device in self.devices:
             device.start()
         return [self._write(uid) for uid in self.users]
 

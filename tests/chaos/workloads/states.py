@@ -5,7 +5,6 @@ from collections.abc import Coroutine
 from typing import Any
 
 from tests.chaos.history import NOTHING, Setting
-from tests.chaos.scene import Scene
 from tests.chaos.workloads import Workload
 
 USERS = 6
@@ -18,16 +17,10 @@ class States(Workload):
     """
 
     name = "read marks, settings and blocks"
-
-    def __init__(self, scene: Scene) -> None:
-        super().__init__(scene)
-        self.users = [scene.new_uid() for _ in range(USERS)]
-
-    async def prepare(self) -> None:
-        self._devices = await self.ready_devices(self.users)
+    user_count = USERS
 
     def work(self) -> list[Coroutine[Any, Any, None]]:
-        for device in self._devices:
+        for device in self.devices:
             device.start()
         return [self._live(uid) for uid in self.users]
 

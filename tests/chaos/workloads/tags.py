@@ -17,21 +17,21 @@ class Tags(Workload):
     """
 
     name = "tags"
+    user_count = USERS
 
     def __init__(self, scene: Scene) -> None:
         super().__init__(scene)
-        self.users = [scene.new_uid() for _ in range(USERS)]
         self._names = {kind: f"{kind}-{scene.name}" for kind in ("manual", "profile", "follow")}
         self._holders: dict[str, set[str]] = {kind: set() for kind in self._names}
 
     async def prepare(self) -> None:
-        self._devices = await self.ready_devices(self.users)
+        await super().prepare()
         for kind, name in self._names.items():
             status = await self.scene.admin("PUT", f"tags/{name}", json={"title": kind, "followable": kind == "follow"})
             assert status == 204, status
 
     def work(self) -> list[Coroutine[Any, Any, None]]:
-        for device in self._devices[::3]:
+        for device in self.devices[::3]:
             device.start()
         return [self._give(), self._replace(), self._follow(), *(self._write(kind) for kind in self._names)]
 

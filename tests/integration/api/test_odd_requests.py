@@ -1,9 +1,9 @@
 """Sends odd requests to `/admin`: each is done or refused for what it is, and none makes the service fail."""
 
+import json
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -52,7 +52,7 @@ def requests(draw: st.DrawFn) -> tuple[str, str, Any]:
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 async def test_no_request_makes_it_fail(app: App, asked: tuple[str, str, Any]) -> None:
     method, path, body = asked
-    arguments = {} if body is None else {"data": body if isinstance(body, bytes) else orjson.dumps(body)}
+    arguments = {} if body is None else {"data": body if isinstance(body, bytes) else json.dumps(body)}
     answer = await app.admin(method, path, **arguments)
     assert answer.status < 500, (method, path, body, answer.raw)
     if answer.status >= 400:

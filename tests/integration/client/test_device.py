@@ -131,6 +131,18 @@ async def test_what_was_stored_just_after_the_first_pull_is_found(
         assert (await received(reader)).message.id == "m1"
 
 
+async def test_what_was_stored_just_after_the_pull_of_a_later_subscription_is_found(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with device(service, 1002) as reader:
+        await until(lambda: len(service.pulls) == 1)
+        monkeypatch.setattr(pulling, "AGAIN_AFTER", 0.5)
+        service.tell("1002", "im.subscribe", {"topics": [{"topic": "group/7", "qos": 1}]})
+        await until(lambda: len(service.pulls) == 2)
+        service.store("1002", "1001", "m1")
+        assert (await received(reader)).message.id == "m1"
+
+
 async def test_a_device_that_is_up_to_date_does_not_pull_again_after_it_came(service: Service) -> None:
     """Its list has nothing that it does not hear already, and no head above its cursor."""
     head = service.store("1002", "1001", "m1")

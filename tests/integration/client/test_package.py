@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.node import javascript, node, npm
-
-ROOT = Path(__file__).parents[3]
+from tests.python_package import install_python_client
 
 MAX_BYTES = 12 * 1024
 """Bytes of the JavaScript client, compressed, without MQTT.js."""
@@ -115,32 +114,11 @@ def test_the_types_of_the_package_are_those_that_a_program_sees(module: str, tmp
 
 
 def test_the_python_client_is_built_and_runs_in_an_empty_directory(tmp_path: Path) -> None:
-    """hatchling builds what `python -m build` would ask it for."""
-    project = ROOT / "clients" / "python"
-    building = (
-        f"from hatchling import build; [make({str(tmp_path)!r}) for make in (build.build_sdist, build.build_wheel)]"
-    )
-    subprocess.run([sys.executable, "-c", building], cwd=project, check=True, capture_output=True, timeout=60)
-    (wheel,) = tmp_path.glob("*.whl")
-    assert list(tmp_path.glob("*.tar.gz"))
-    target = tmp_path / "installed"
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-index",
-        "--target",
-        str(target),
-        str(wheel),
-    ]
-    subprocess.run(pip, check=True, capture_output=True, timeout=60)
+    installed = install_python_client(tmp_path)
     program = (
-        f"import sys; sys.path.insert(0, {str(target)!r}); import emqx_im_client as client; print(client.__file__)"
+        f"import sys; sys.path.insert(0, {str(installed)!r}); import emqx_im_client as client; print(client.__file__)"
     )
     ran = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
     )
-    assert str(target) in ran.stdout
+    assert str(installed) in ran.stdout

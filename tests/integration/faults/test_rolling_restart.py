@@ -158,11 +158,7 @@ announcements = pytest.mark.parametrize(
 @announcements
 async def test_a_rolling_restart_loses_and_reorders_nothing(rolling: Rolling, chance: Random, announced: bool) -> None:
     async with AsyncExitStack() as stack:
-        running = [await rolling.another(), await rolling.another()]
-        stack.callback(_kill, running)
-        balancer = Balancer([served.port for served in running], chance)
-        url = f"http://127.0.0.1:{await balancer.start()}"
-        stack.callback(balancer.stop)
+        running, balancer, url = await _balanced(stack, rolling, chance)
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
         webhook = WebhookCaller(http, url, SECRETS["hook_token"].split(",")[0])
 
@@ -188,9 +184,7 @@ async def test_a_rolling_restart_loses_and_reorders_nothing(rolling: Rolling, ch
         anew = Device(http, url, receiver, chance)
         await anew.to_the_end()
         assert list(anew.held) == list(device.held)
-        for served in running:
-            assert served.lines("hook_failed") == []
-            assert await served.stop() == 0
+        await _stop(running)
     sent = [client_id for sender in senders for client_id in sender.sent]
     assert sorted(client_id for client_id in rolling.archived() if not client_id.startswith("im.")) == sorted(sent)
 
@@ -203,11 +197,7 @@ async def test_events_come_in_order_over_a_rolling_restart(rolling: Rolling, cha
         back_end = await stack.enter_async_context(running_back_end())
         kinds = "message.stored,message.offline"
         rolling.settings = {"events_url": back_end.url, "events_secret": SECRET, "events": kinds}
-        running = [await rolling.another(), await rolling.another()]
-        stack.callback(_kill, running)
-        balancer = Balancer([served.port for served in running], chance)
-        url = f"http://127.0.0.1:{await balancer.start()}"
-        stack.callback(balancer.stop)
+        running, balancer, url = await _balanced(stack, rolling, chance)
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
         webhook = WebhookCaller(http, url, SECRETS["hook_token"].split(",")[0])
 
@@ -236,9 +226,7 @@ async def test_events_come_in_order_over_a_rolling_restart(rolling: Rolling, cha
             assert len(told) == sent
             for sender in senders:
                 assert [each["payload"]["id"] for each in told if each["from"] == sender.uid] == sender.sent
-        for served in running:
-            assert served.lines("hook_failed") == []
-            assert await served.stop() == 0
+        await _stop(running)
 
 
 async def _told(back_end: BackEnd, count: int) -> None:
@@ -252,6 +240,23 @@ async def _told(back_end: BackEnd, count: int) -> None:
 
 def _count(back_end: BackEnd) -> int:
     return len({each["id"] for each in back_end.events})
+
+
+async def _balanced(stack: AsyncExitStack, rolling: Rolling, chance: Random) -> tuple[list[Served], Balancer, str]:
+    """Starts two processes behind one address, until the stack ends; returns the address, too."""
+    running = [await rolling.another(), await rolling.another()]
+    stack.callback(_kill, running)
+    balancer = Balancer([served.port for served in running], chance)
+    url = f"http://127.0.0.1:{await balancer.start()}"
+    stack.callback(balancer.stop)
+    return running, balancer, url
+
+
+async def _stop(running: list[Served]) -> None:
+    """Stops those that are left: no call was given up."""
+    for served in running:
+        assert served.lines("hook_failed") == []
+        assert await served.stop() == 0
 
 
 def _kill(running: list[Served]) -> None:
@@ -278,11 +283,8 @@ async def test_members_on_new_connections_lose_nothing_that_they_send_again(
     brokered = Brokered()
     rolling.settings = brokered.settings
     async with AsyncExitStack() as stack:
-        running = [await rolling.another(), await rolling.another()]
-        stack.callback(_kill, running)
-        balancer = Balancer([served.port for served in running], chance)
-        await stack.enter_async_context(brokered.running(f"http://127.0.0.1:{await balancer.start()}"))
-        stack.callback(balancer.stop)
+        running, balancer, url = await _balanced(stack, rolling, chance)
+        await stack.enter_async_context(brokered.running(url))
 
         owner, topic = new_uid(), f"group/{new_uid()}"
         talkers = [Talker(brokered, topic) for _ in range(SENDERS)]
@@ -298,9 +300,7 @@ async def test_members_on_new_connections_lose_nothing_that_they_send_again(
             talker.stop()
         await asyncio.gather(*talking)
         assert [talker.lost for talker in talkers] == [[] for _ in talkers]
-        for served in running:
-            assert served.lines("hook_failed") == []
-            assert await served.stop() == 0
+        await _stop(running)
     sent = [client_id for talker in talkers for client_id in talker.sent]
     assert set(sent) <= set(rolling.archived())
 

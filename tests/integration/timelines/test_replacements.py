@@ -12,56 +12,42 @@ import pytest
 from hooks.messaging.group_notices import GroupControlMessages
 from hooks.messaging.replacement_notices import ReplacementControlMessages, read_report
 from store.addresses import GLOBAL, Address, Group, Inbox, Tag
-from store.archive.archive import Archive, open_archive
-from store.archive.archiver import Archiver
-from store.archive.handlers import handlers
-from store.archive.outbox import Outbox
 from store.errors import ChannelRefused, SenderOverBudget, StoreAway
 from store.groups.context import CommandContext
-from store.groups.groups import Groups, Limits
-from store.operations.dead_letters import DeadLetters
+from store.groups.groups import Limits
 from store.record import Message
 from store.redis import keys
 from store.redis.budget import Budget
 from store.redis.client import RedisClient
 from store.redis.connection import connect
-from store.timelines.append import Appender
 from store.timelines.hot_channels import HotChannels
 from store.timelines.pull import Puller
-from store.timelines.recovery import StoreRecovery
 from store.timelines.replacements import OPERATOR, Replaced, Replacements
 from store.timelines.sweep import Sweeper
+from tests.integration.groups.conftest import WINDOW_US
+from tests.integration.groups.conftest import Store as GroupStore
 from tests.servers import RedisServer
 
-WINDOW_US = 7 * 86_400_000_000
+LIMITS = Limits(write=500, read=1000, user=100, groups=100, made=100, known=False)
 SECRET = b"a secret"
 NOTICES = GroupControlMessages("hmac")
 REPLACED = ReplacementControlMessages("hmac")
 
 
-class Store:
-    """One store and its archive, with two processes' pullers."""
+class Store(GroupStore):
+    """The store as a service has it, with two processes' pullers."""
 
-    def __init__(self, redis: RedisClient, server: RedisServer, archive: Archive) -> None:
-        self.redis = redis
-        self.archive = archive
-        self.outbox = Outbox(redis)
-        self.archiver = Archiver(self.outbox, handlers(archive), DeadLetters(redis))
-        self.recovery = StoreRecovery(redis, archive, self.archiver, window_us=WINDOW_US, sync_sender=True)
-        self.bounds: dict[str, Any] = {"window_us": WINDOW_US, "repeat_seconds": 3600, "outbox_limit": 2**30}
-        self.appender = Appender(redis, **self.bounds)
-        limits = Limits(write=500, read=1000, user=100, groups=100, made=100, known=False)
-        self.writing = connect(server.url, single=True)
-        self.groups = Groups(redis, self.writing, **self.bounds, limits=limits)
-        self.hot = HotChannels(redis, 0.5, read_report)
-        self.cold = Puller(redis, archive, self.outbox, window_us=WINDOW_US, roaming_us=WINDOW_US)
-        self.warm = Puller(redis, archive, self.outbox, window_us=WINDOW_US, roaming_us=WINDOW_US, hot=self.hot)
+    def __init__(self, url: str, directory: Path, limits: Limits) -> None:
+        super().__init__(url, directory, limits)
+        self.hot = HotChannels(self.redis, 0.5, read_report)
+        self.cold = Puller(self.redis, self.archive, self.outbox, window_us=WINDOW_US, roaming_us=WINDOW_US)
+        self.warm = self.new_puller(self.hot)
         self.replacements = self.replacing()
         self.commands = 0
 
     def replacing(self, **given: Any) -> Replacements:
         seconds = {"recall_seconds": 120, "edit_seconds": 900}
-        return Replacements(self.writing, self.archive, self.outbox, **{**self.bounds, **seconds, **given})
+        return Replacements(self.write_connection, self.archive, self.outbox, **{**self._bounds, **seconds, **given})
 
     async def send(self, to: Address, sender: int | str, client_id: str = "m", payload: bytes = b"") -> int:
         body = payload or b'{"id":"%b","body":"%b"}' % (client_id.encode(), SECRET)
@@ -81,10 +67,6 @@ class Store:
     async def pulled(self, uid: int, puller: Puller | None = None, cursor: int = 0) -> list[Message]:
         return (await (puller or self.cold).pull(uid, cursor, 1000)).messages
 
-    async def archive_all(self) -> None:
-        while await self.outbox.length():
-            await self.archiver.step()
-
     async def group(self, gid: int, owner: int, *members: int, mode: str = "write") -> Group:
         await self.groups.create(CommandContext(gid, owner, f"g{gid}", NOTICES), members=members, mode=mode)
         return Group(gid)
@@ -100,17 +82,11 @@ class Store:
 
 @pytest.fixture
 async def store(redis: RedisClient, redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[Store]:
-    archive = open_archive(f"sqlite:///{tmp_path}/im.db")
-    await archive.migrate()
-    made = Store(redis, redis_server, archive)
-    await made.recovery.ensure()
+    made = Store(redis_server.url, tmp_path, LIMITS)
+    await made.start()
     await redis.config_set("rdbcompression", "no")
-    await redis.zadd(keys.SEEN, {str(uid): time.time_ns() // 1_000_000 for uid in range(1, 10)})
-    made.appender.start()
     yield made
-    await made.appender.stop()
-    await made.writing.aclose()
-    await archive.close()
+    await made.stop()
 
 
 def bodies(told: Mapping[str, bytes]) -> dict[str, Any]:

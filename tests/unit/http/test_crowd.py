@@ -1,6 +1,8 @@
 """Tests which connection makes room for which when there are many strangers."""
 
+import asyncio
 import resource
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,7 +21,9 @@ class Stranger:
 
 
 @pytest.fixture
-def few() -> Crowd:
+def few(monkeypatch: pytest.MonkeyPatch) -> Crowd:
+    """Three, of whom anybody who is idle may have to go at once."""
+    monkeypatch.setattr(crowd, "_SPEAK_SECONDS", 0.0)
     return Crowd(3, Metrics())
 
 
@@ -47,30 +51,56 @@ def test_who_is_idle_longest_makes_room(few: Crowd) -> None:
     assert [each.ended for each in (first, second, third, fourth, fifth)] == ["full", "full", "", "", ""]
 
 
-def test_where_all_are_busy_new_ones_wait(few: Crowd) -> None:
+async def room(few: Crowd) -> None:
+    """Waits as new connections do."""
+    called = asyncio.Event()
+    few.call_when_room(called.set)
+    async with asyncio.timeout(10):
+        await called.wait()
+
+
+async def test_where_all_are_busy_new_ones_wait(few: Crowd) -> None:
     strangers = some(few, 3)
     for stranger in strangers:
         few.busy(stranger)
-    called: list[str] = []
-    for event, happens in (("idle", few.idle), ("gone", few.gone)):
+    for happens in (few.idle, few.gone):
         assert enter(few) is None
-        few.call_when_room(lambda event=event: called.append(event))  # type: ignore[misc]
+        waiting = asyncio.create_task(room(few))
+        await asyncio.sleep(0)
+        assert not few.has_room()
         happens(strangers[0])
-        assert called[-1] == event
+        await waiting
+        assert few.has_room()
         few.busy(strangers[0])
-    assert len(called) == 2
     assert enter(few) is not None
 
 
-def test_those_who_are_about_to_come_count(few: Crowd) -> None:
+async def test_who_has_only_just_come_may_speak(few: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 100.0
+    monkeypatch.setattr(crowd, "time", SimpleNamespace(monotonic=lambda: clock))
+    monkeypatch.setattr(crowd, "_SPEAK_SECONDS", 0.01)
+    first, second, third = some(few, 3)
+    assert not few.has_room()
+    waiting = asyncio.create_task(room(few))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    few.busy(first)
+    few.idle(first)
+    clock += 0.011
+    await waiting
+    (fourth,) = some(few, 1)
+    assert [each.ended for each in (first, second, third, fourth)] == ["", "full", "", ""]
+
+
+async def test_those_who_are_about_to_come_count(few: Crowd) -> None:
     for _ in range(3):
         assert few.has_room()
         few.accepted()
     assert not few.has_room()
-    called: list[str] = []
-    few.call_when_room(lambda: called.append("room"))
+    waiting = asyncio.create_task(room(few))
+    await asyncio.sleep(0)
     few.on_connected(Stranger())
-    assert called == ["room"], "the one that has come is idle"
+    await waiting  # the one that has come is idle
     assert few.has_room()
     few.busy(next(iter(few._idle)))
     assert not few.has_room()

@@ -7,7 +7,8 @@ from typing import Any
 
 from playwright.async_api import Browser, BrowserContext, Locator, Page, async_playwright, expect
 
-from tests.e2e.stack import Stack
+from tests.e2e.stack import Service, Stack
+from tests.integration.app import message_body
 
 MOST_CONTROLS = 120
 """On one page of the tests."""
@@ -106,3 +107,8 @@ async def operator(browser: Browser, stack: Stack, **options: Any) -> AsyncItera
         assert seen.complaints == []
     finally:
         await context.close()
+
+
+async def refused(service: Service, sender: int) -> None:
+    """Has a message of a user refused, which becomes a dead letter."""
+    assert await service.hook("message", message_body("single/1002", {"id": ""}, str(sender))) == 400
