@@ -14,9 +14,10 @@ from store.archive.aggregate import Aggregator
 from store.archive.archive import Archive, open_archive
 from store.archive.outbox import Outbox
 from store.archive.tables.months import AGGREGATED
-from store.errors import ArchiveAway, ArchiveRefused, StoreError
+from store.errors import ArchiveAway, ArchiveRefused, ShardsDiffer, StoreError
 from store.redis.client import RedisClient
 from store.redis.connection import connect
+from store.timelines.layout import require_number_of_shards
 
 
 def aggregate() -> None:
@@ -27,18 +28,22 @@ def aggregate() -> None:
         typer.echo(f"nothing to do: IM_ROAMING={timelines.roaming} reads rows; quarter and year read aggregates")
         return
     try:
-        uvloop.run(_connected(redis.redis_url, archive.archive_url, timelines.window_us))
+        uvloop.run(_connected(redis, archive.archive_url, timelines.window_us))
     except (ArchiveAway, ArchiveRefused) as error:
         sys.exit(f"emqx-im: IM_ARCHIVE_URL: {error}")
+    except ShardsDiffer as error:
+        sys.exit(f"emqx-im: IM_SHARDS: {error}")
     except StoreError as error:
         sys.exit(f"emqx-im: IM_REDIS_URL: {error}")
     except KeyboardInterrupt:
         sys.exit("emqx-im: interrupted; run it again to continue")
 
 
-async def _connected(redis_url: str, archive_url: str, window_us: int) -> None:
-    redis, archive = connect(redis_url), open_archive(archive_url)
+async def _connected(settings: RedisSettings, archive_url: str, window_us: int) -> None:
+    redis, archive = connect(settings.redis_url), open_archive(archive_url)
     try:
+        await archive.migrate()
+        await require_number_of_shards(redis, archive, settings.shards)
         await _aggregate(redis, archive, window_us)
     finally:
         await archive.close()
@@ -46,7 +51,6 @@ async def _connected(redis_url: str, archive_url: str, window_us: int) -> None:
 
 
 async def _aggregate(redis: RedisClient, archive: Archive, window_us: int) -> None:
-    await archive.migrate()
     aggregator = Aggregator(archive, Outbox(redis), window_us=window_us)
     months = await aggregator.due(time.time_ns() // 1000)
     if not months:

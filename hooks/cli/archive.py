@@ -16,11 +16,12 @@ from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
 from store.archive.upkeep import keep_up
-from store.errors import ArchiveAway
+from store.errors import ArchiveAway, ShardsDiffer, StoreError
 from store.operations.dead_letters import DeadLetters
 from store.operations.processes import Processes
 from store.redis.connection import connect
-from store.workers import Supervisor
+from store.timelines.layout import require_number_of_shards
+from store.workers import Backoff, Supervisor, Worker
 
 
 def migrate() -> None:
@@ -59,12 +60,33 @@ async def _archive(settings: RedisSettings, archive: Archive, timelines: Timelin
     redis = connect(settings.redis_url)
     events = load(EventSettings).wanted_of_each(settings.shards)
     archiver = Archiver(Outbox(redis), handlers(archive), DeadLetters(redis, events=events))
+    differs: ShardsDiffer | None = None
+
+    async def archive_if_same(worker: Worker) -> None:
+        """Archives, once the number of shards could be compared with what the store and the archive have."""
+        nonlocal differs
+        retry, compared = Backoff(), False
+        while not compared and not worker.stop.is_set():
+            try:
+                await require_number_of_shards(redis, archive, settings.shards)
+                compared = True
+            except ShardsDiffer as error:
+                differs = error
+                stop.set()
+                return
+            except StoreError as error:
+                worker.failed(error)
+                await worker.sleep(retry.pause())
+        await archiver.run(worker)
+
     try:
         async with Supervisor() as workers:
             workers.start("upkeep", partial(keep_up, archive, timelines.roaming, timelines.retention_days))
-            workers.start("archiver", archiver.run)
+            workers.start("archiver", archive_if_same)
             workers.start("processes", Processes(redis).run)
             await stop.wait()
     finally:
         await archive.close()
         await redis.aclose()
+    if differs is not None:
+        sys.exit(f"emqx-im: IM_SHARDS: {differs}")

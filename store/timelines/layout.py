@@ -7,6 +7,7 @@ alone.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 from store.archive.archive import Archive
 from store.errors import ShardsDiffer, StoreEmpty, StoreUnknown
@@ -51,6 +52,19 @@ def require_shards(layout: bytes | None, shards: bytes | None, count: int) -> No
     """Checks the number of shards. layout, shards: what Redis has. Raises ShardsDiffer."""
     if layout is not None and int(shards or 1) != count:
         raise ShardsDiffer(_differ("Redis", int(shards or 1), count))
+
+
+async def require_number_of_shards(home: RedisClient, archive: Archive, count: int) -> None:
+    """Checks the number of shards that the store has by its Redis and by its archive.
+
+    Raises ShardsDiffer, StoreUnknown, StoreAway, ArchiveAway.
+    """
+    state: Any = await home.mget(keys.LAYOUT, keys.SHARDS, keys.RESHARDING)
+    layout, shards, resharding = state
+    require_known(layout)
+    require_not_resharding(resharding)
+    require_shards(layout, shards, count)
+    await require_archived_shards(archive, count)
 
 
 async def require_archived_shards(archive: Archive, count: int) -> None:

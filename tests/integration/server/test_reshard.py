@@ -166,6 +166,22 @@ async def test_there_is_nothing_to_do_for_the_same_number(store: Store) -> None:
         assert (await app.pull(store.uids[0])).json["epoch"] == epoch
 
 
+async def test_archiving_alone_refuses_another_number(store: Store) -> None:
+    """As the service does: by what Redis has, and by the archive where Redis is empty."""
+    async with store.running(3) as app:
+        await store.begin(app)
+    beside = store.directory, store.redis.url
+    for where in ("Redis", "archive"):
+        for arguments in (["archive"], ["aggregate"]):
+            status, output, errors = await command(*beside, *arguments, shards=1, roaming="year")
+            assert status == 1, output + errors
+            assert f"IM_SHARDS: the store has 3 shards by its {where}, and IM_SHARDS is 1" in output + errors
+        async with connected(store.redis.url, 3) as shards:
+            await shards.home.flushall()
+    status, output, errors = await command(*beside, "aggregate", shards=3, roaming="year")
+    assert (status, output) == (0, "no month is due\n"), errors
+
+
 async def test_an_empty_redis_gets_the_number_too(store: Store) -> None:
     status, said = await store.reshard(3)
     assert status == 0, said
