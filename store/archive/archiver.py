@@ -88,6 +88,12 @@ class Archiver:
         while await self._archive_what(self._outbox.oldest):
             await progress()
 
+    async def archive_up_to(self, id_: int, progress: Callable[[], Awaitable[object]]) -> None:
+        """Archives what lies in the outbox up to an id, as `archive_all` does, while others go on to add to it."""
+        while (oldest := await self._outbox.oldest_id()) is not None and oldest <= id_:
+            await self._archive_what(self._outbox.oldest)
+            await progress()
+
     async def _archive_what(self, read: Callable[[int], Awaitable[list[OutboxEntry]]]) -> int:
         """Archives the batch that `read` gives for a number of entries. Returns how many things left the outbox."""
         try:

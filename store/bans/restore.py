@@ -13,20 +13,26 @@ _BANS = 1000
 
 
 async def restore_bans(
-    shards: Shards[RedisClient], tables: OperatorTables, keep_lock: Callable[[], Awaitable[object]]
+    shards: Shards[RedisClient],
+    tables: OperatorTables,
+    keep_lock: Callable[[], Awaitable[object]],
+    *,
+    only: int | None = None,
 ) -> None:
-    """Makes the home have the bans that the archive has, and no other, and each shard those of its users: nobody writes
-    meanwhile, and all is archived.
+    """Makes the home have the bans that the archive has, and no other, and each shard those of its users; or `only` one
+    shard beside the home. Nobody writes there meanwhile, and all that was written is archived.
 
     `keep_lock` is called repeatedly. Raises StoreAway, ArchiveAway.
     """
     now, uid, newest = time.time_ns() // 1_000_000, 0, await tables.newest_ban(2**63 - 1)
-    forgotten: list[set[int]] = []
-    for redis in shards:
-        held: Any = await redis.zrange(redis.key(keys.BANS), 0, -1)
-        forgotten.append({int(each) for each in held})
+    numbers = range(shards.count) if only is None else [only]
+    forgotten: dict[int, set[int]] = {}
+    for shard in numbers:
+        held: Any = await shards[shard].zrange(shards[shard].key(keys.BANS), 0, -1)
+        forgotten[shard] = {int(each) for each in held}
     while page := await tables.bans(uid, now, _BANS):
-        for shard, redis in enumerate(shards):
+        for shard in numbers:
+            redis = shards[shard]
             rows = [row for row in page if not shard or shards.number(row.uid) == shard]
             pipeline = redis.pipeline(transaction=False)
             for row in rows:
@@ -37,8 +43,10 @@ async def restore_bans(
             forgotten[shard] -= {row.uid for row in rows}
         await keep_lock()
         uid = page[-1].uid
-    for redis, uids in zip(shards, forgotten, strict=True):
+    for shard, uids in forgotten.items():
+        redis = shards[shard]
         for each in uids:
             await redis.delete(redis.key(keys.ban(each)))
             await redis.zrem(redis.key(keys.BANS), str(each))
-    await shards.home.set(keys.BANS_CHANGED, newest)
+    if only is None:
+        await shards.home.set(keys.BANS_CHANGED, newest)

@@ -34,6 +34,30 @@ async def restore_groups(
     await keep_lock()
 
 
+async def restore_memberships(
+    shards: Shards[RedisClient], shard: int, tables: GroupTables, as_of: int, keep_lock: Callable[[], Awaitable[object]]
+) -> None:
+    """Restores what a shard beside the home knows of its users' memberships, as they were at an id: its link brings
+    what comes after that. `keep_lock` is called repeatedly. Raises StoreAway, ArchiveAway.
+    """
+    gid = 0
+    while page := await tables.groups(gid, _GROUPS):
+        for group in page:
+            after = (0, 0)
+            while members := await tables.members(group.gid, after, _MEMBERS):
+                arguments: list[Any] = []
+                for row in members:
+                    if shards.number(row.uid) == shard and row.joined <= as_of:
+                        arguments += (row.uid, row.joined, row.left if row.left <= as_of else 0)
+                if arguments:
+                    await _RESTORE_MEMBERSHIPS.run(
+                        shards[shard], more_arguments=arguments, gid=group.gid, channel=Group(group.gid).channel
+                    )
+                after = (members[-1].uid, members[-1].joined)
+            await keep_lock()
+        gid = page[-1].gid
+
+
 async def _restore_group(shards: Shards[RedisClient], tables: GroupTables, group: GroupRow, above: int) -> None:
     after = (0, 0)
     while True:

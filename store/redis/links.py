@@ -97,7 +97,7 @@ class LinkReply(NamedTuple):
 
 _APPLY = script("apply", ApplyReply)
 _READ = script("link_read", LinkReply)
-_STATE = script("link_state", LinkState)
+LINK_STATE = script("link_state", LinkState)
 _TRIM = script("link_trim", int)
 
 
@@ -274,7 +274,7 @@ class Links:
 
     async def step(self) -> None:
         """Carries what nobody else did, tells each shard up to which id it has everything, and trims the links."""
-        state = await _STATE.run(self._home, caller_time=time.time_ns() // 1000)
+        state = await LINK_STATE.run(self._home, caller_time=time.time_ns() // 1000)
         numbers = [*self._carriers]
         replies = await asyncio.gather(
             *(self._carriers[shard].beat(state) for shard in numbers), return_exceptions=True

@@ -14,10 +14,14 @@ _ROWS = 1000
 
 
 async def restore_states(
-    shards: Shards[RedisClient], tables: StateTables, keep_lock: Callable[[], Awaitable[object]]
+    shards: Shards[RedisClient],
+    tables: StateTables,
+    keep_lock: Callable[[], Awaitable[object]],
+    *,
+    only: int | None = None,
 ) -> None:
-    """Restores all of them, in the shards of their users, and blocks in the home. What is newer in Redis stays.
-    `keep_lock` is called time and again.
+    """Restores all of them, in the shards of their users, and blocks in the home; or those of `only` one shard beside
+    it. What is newer in Redis stays. `keep_lock` is called time and again.
 
     Raises StoreAway, ArchiveAway.
     """
@@ -25,8 +29,10 @@ async def restore_states(
     while page := await tables.states(after, _ROWS):
         for redis, rows in shards.parts(page, attrgetter("uid")):
             is_home = redis is shards.home
+            if only is not None and redis is not shards[only]:
+                continue
             await _restore(redis, rows, is_theirs=True, is_home=is_home)
-            blocks = [row for row in rows if not is_home and row.name.startswith(b"b:")]
+            blocks = [row for row in rows if not is_home and only is None and row.name.startswith(b"b:")]
             await _restore(shards.home, blocks, is_theirs=False, is_home=True)
         await keep_lock()
         after = page[-1][:2]

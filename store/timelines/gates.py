@@ -5,6 +5,8 @@ takes the present life, and has its link carried to where it ended then. Until t
 entries runs there, so nobody reads or writes. Which run of the server has passed is noted in the shard.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
@@ -23,24 +25,41 @@ _HOME = 0
 log = structlog.get_logger(__name__)
 
 
-async def pass_gates(shards: Shards[RedisClient], known: int, *, window_us: int) -> None:
-    """Brings the shards that were started again to where they may be used.
+async def pass_home_gate(shards: Shards[RedisClient], known: int) -> None:
+    """Lets the home go on, if it was started again. It comes before all others.
 
-    known: the highest id that this process was given. Raises StoreAway, StoreBehind, StoreEmpty while another process
-    does this; LinkBroken if a shard lacks what is on its link no more.
+    known: the highest id that this process was given. Raises StoreAway, StoreBehind; StoreEmpty while another process
+    does this.
     """
-    runs = await _not_passed(shards)
-    if not runs:
+    if _HOME not in await _not_passed(shards):
         return
-    async with rebuilding(shards.home).held() as held:
-        if not held:
-            raise StoreEmpty("another process looks after the shards")
+    async with _alone(shards):
         runs = await _not_passed(shards)
         if _HOME in runs:
             await _pass_home(shards, known)
-        for shard in runs.keys() - {_HOME}:
+            await _note(shards, {_HOME: runs[_HOME]})
+
+
+async def pass_other_gates(shards: Shards[RedisClient], *, window_us: int) -> None:
+    """Brings the other shards that were started again to where they may be used.
+
+    Raises StoreAway, StoreBehind; StoreEmpty while another process does this, and if a shard lacks what is on its link
+    no more: it has no epoch then.
+    """
+    if not await _not_passed(shards):
+        return
+    async with _alone(shards):
+        for shard, run in (await _not_passed(shards)).items():
             await _pass_other(shards, shard, window_us=window_us)
-        await _note(shards, runs)
+            await _note(shards, {shard: run})
+
+
+@asynccontextmanager
+async def _alone(shards: Shards[RedisClient]) -> AsyncIterator[None]:
+    async with rebuilding(shards.home).held() as held:
+        if not held:
+            raise StoreEmpty("another process looks after the shards")
+        yield
 
 
 async def note_passed(shards: Shards[RedisClient]) -> None:
@@ -80,8 +99,11 @@ async def _pass_other(shards: Shards[RedisClient], shard: int, *, window_us: int
     carrier = Carrier(shards.home, shards[shard], shard, window_us=window_us, replicas=0)
     try:
         await carrier.catch_up(tail)
+        if carrier.applied < tail:
+            raise LinkBroken(f"The link to shard {shard} begins after {carrier.applied}.")
+    except LinkBroken as error:
+        await shards[shard].delete(shards[shard].key(keys.EPOCH))
+        raise StoreEmpty(f"shard {shard} is to be rebuilt: {error}") from error
     finally:
         await carrier.aclose()
-    if carrier.applied < tail:
-        raise LinkBroken(f"The link to shard {shard} begins after {carrier.applied}.")
     log.warning("shard_passed", shard=shard, lacked=stands.applied < tail)

@@ -12,14 +12,12 @@ from typing import Any
 
 import structlog
 
-from store.addresses import parse_stored
 from store.archive.archive import Archive
 from store.archive.archiver import Archiver
 from store.bans.restore import restore_bans
-from store.errors import ArchiveAway, LinkBroken, StoreEmpty
+from store.errors import ArchiveAway, StoreEmpty
 from store.groups.restore import restore_groups
 from store.groups.restore_moderation import restore_moderation
-from store.record import Message, encode
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.lease import Lease, rebuilding
@@ -28,8 +26,7 @@ from store.redis.shards import Shards, as_shards
 from store.states.restore import restore_states
 from store.tags.restore import restore_tags
 from store.timelines.comparison import Comparison
-from store.timelines.destinations import destinations
-from store.timelines.gates import note_passed, pass_gates
+from store.timelines.gates import note_passed, pass_home_gate, pass_other_gates
 from store.timelines.layout import (
     drop_before,
     drop_earlier,
@@ -41,11 +38,11 @@ from store.timelines.layout import (
     take_over,
 )
 from store.timelines.lives import begin_life
+from store.timelines.put_back import put_back
+from store.timelines.shard_rebuild import rebuild_shard
 
-_PAGE = 1000
 _COMPARE_SECONDS = 3
 _BEGIN_EPOCH = script("begin_epoch", bytes)
-_RESTORE = script("restore", int)
 log = structlog.get_logger(__name__)
 
 
@@ -85,20 +82,24 @@ class StoreRecovery:
 
         Raises StoreAway, ArchiveAway; StoreEmpty while another process rebuilds; StoreUnknown.
         """
-        epoch, clock, run = await self._look()
+        epoch, clock, run, empty = await self._look()
         known = max(known, self._clock)
         if epoch is None or clock < known:
             return await self.rebuild(known)
-        if await self._kept_shorter():
+        if await self._kept_shorter(empty):
             # A rebuild begins by forgetting the epoch: not while the archive is away, as Redis has what it had.
             await self._archive.ping()
             return await self.rebuild(known)
-        if run != self._run:
+        if empty or run != self._run:
             if self._shards.count > 1:
-                try:
-                    await pass_gates(self._shards, known, window_us=self._window_us)
-                except LinkBroken:
-                    return await self.rebuild(known)
+                await pass_home_gate(self._shards, known)
+                for shard in empty:
+                    await rebuild_shard(
+                        *(self._shards, shard, self._archive, self._archiver),
+                        window_us=self._window_us,
+                        sync_sender=self._sync_sender,
+                    )
+                await pass_other_gates(self._shards, window_us=self._window_us)
             try:
                 async with asyncio.timeout(_COMPARE_SECONDS):
                     behind = await self._behind()
@@ -140,7 +141,12 @@ class StoreRecovery:
             await restore_tags(self._shards, self._archive.tags, lease.keep)
             await restore_bans(self._shards, self._archive.operators, lease.keep)
             await restore_states(self._shards, self._archive.states, lease.keep)
-            count = await self._put_back(highest, lease, progress)
+            count = await put_back(
+                *(self._shards, range(self._shards.count), self._archive, highest, lease.keep),
+                window_us=self._window_us,
+                sync_sender=self._sync_sender,
+                progress=progress,
+            )
             lowest = max(lowest, time.time_ns() // 1000)
             if self._shards.count > 1:
                 await self._begin_links(lowest)
@@ -175,19 +181,19 @@ class StoreRecovery:
         await drop_earlier(self._redis, lease.keep)
         return converted
 
-    async def _look(self) -> tuple[str | None, int, str]:
-        """Returns epoch, clock, and the name of this run of the Redis server. Raises StoreUnknown."""
+    async def _look(self) -> tuple[str | None, int, str, list[int]]:
+        """Returns the home's epoch and clock, the names of the runs of all servers, and which other shards are empty,
+        or were not rebuilt to the end. Raises StoreUnknown."""
         epoch, clock = await self._look_home()
         server: Any = await self._redis.info("server")
-        run = str(server["run_id"])
+        run, empty = str(server["run_id"]), list[int]()
         for shard in self._shards.others:
             redis = self._shards[shard]
             other: Any = await redis.get(redis.key(keys.EPOCH))
             run += f" {(await redis.info('server'))['run_id']}"
             if other is None:
-                # It was emptied, or its rebuild was interrupted.
-                epoch = None
-        return None if epoch is None else epoch.decode(), clock, run
+                empty.append(shard)
+        return None if epoch is None else epoch.decode(), clock, run, empty
 
     async def _look_home(self) -> tuple[bytes | None, int]:
         """Returns the home's epoch and clock. Raises StoreUnknown."""
@@ -217,14 +223,16 @@ class StoreRecovery:
         await self._redis.delete(keys.LINK_BYTES)
         await begin_life(self._shards, lowest, all_groups=True)
 
-    async def _kept_shorter(self) -> bool:
+    async def _kept_shorter(self, empty: Sequence[int]) -> bool:
         """Returns whether the window was raised before this process began: what lay beyond it is in the archive
         alone.
         """
         if self._run:
             return False
         shorter = False
-        for redis in self._shards:
+        for shard, redis in enumerate(self._shards):
+            if shard in empty:
+                continue
             kept = int(await redis.get(redis.key(keys.WINDOW)) or 0)
             if kept > self._window_us:
                 # From now on this process drops what is older.
@@ -238,31 +246,5 @@ class StoreRecovery:
         await require_archived_shards(self._archive, self._shards.count)
         highest = await self._archive.highest_id()
         # Read after it, or what is stored and archived meanwhile would seem lost.
-        _, clock, _ = await self._look()
+        _, clock, _, _ = await self._look()
         return highest > clock or await self._comparison.lacks(min(highest, self._clock or highest))
-
-    async def _put_back(self, highest: int, lease: Lease, progress: Callable[[int], object]) -> int:
-        after = time.time_ns() // 1000 - self._window_us
-        count = 0
-        page = await self._archive.scan(after, highest, _PAGE)
-        while page:
-            # While Redis writes a page, the archive reads the next one.
-            _, following = await asyncio.gather(self._restore(page), self._archive.scan(page[-1].mid, highest, _PAGE))
-            await lease.keep()
-            count += len(page)
-            progress(count)
-            page = following
-        return count
-
-    async def _restore(self, page: Sequence[Message]) -> None:
-        parts: list[list[Any]] = [[] for _ in self._shards]
-        for message in page:
-            to = parse_stored(message.topic)
-            uids, channel = destinations(to, message.sender, sync_sender=self._sync_sender)
-            for shard, part in enumerate(parts):
-                here = [uid for uid in uids if self._shards.number(int(uid)) == shard]
-                if channel or here:
-                    part += (channel, " ".join(here), message.mid, encode(message))
-        for redis, part in zip(self._shards, parts, strict=True):
-            if part:
-                await _RESTORE.run(redis, more_arguments=part, window=self._window_us, now=time.time_ns() // 1000)

@@ -15,7 +15,8 @@ from store.archive.archive import open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
-from store.errors import EntryFailed, StoreBehind, StoreEmpty, StoreError
+from store.bans.bans import Bans
+from store.errors import EntryFailed, StoreBehind, StoreEmpty, StoreError, UserBanned
 from store.groups.context import CommandContext
 from store.groups.groups import Groups, Limits
 from store.operations.dead_letters import DeadLetters
@@ -24,6 +25,7 @@ from store.redis.client import RedisClient
 from store.redis.connection import connect
 from store.redis.links import LinkEntry, Links
 from store.redis.shards import Shards, on_one_server
+from store.redis.write_bounds import ScriptBounds
 from store.timelines.append import Appender, Stored
 from store.timelines.lives import begin_life
 from store.timelines.pull import Puller
@@ -300,9 +302,40 @@ async def test_a_shard_that_lacks_what_its_link_has_no_more_is_rebuilt(store: St
     await put_back(store.other, copy)
     await start_again(store.other)
     before = await store.epochs()
+    with pytest.raises(StoreEmpty, match="to be rebuilt"):
+        await store.look_anew()
     await store.look_anew()
     assert await store.received() == [stored.mid]
-    assert (await store.epochs())[1] != before[1]
+    assert [one == other for one, other in zip(before, await store.epochs(), strict=True)] == [True, False]
+
+
+async def test_one_shard_is_rebuilt_while_the_others_go_on(store: Store) -> None:
+    """What it had comes from the archive, and what was written meanwhile by its link."""
+    await store.make_group(7)
+    await store.invite(7, ELSEWHERE)
+    bounds: ScriptBounds = {"window_us": WINDOW_US, "repeat_seconds": 60, "outbox_limit": 2**30, "links": store.links}
+    bans = Bans(store.home, store.writing, **bounds)
+    await bans.put(ELSEWHERE, 3600, "spam")
+    first = await store.say()
+    for name in [name async for name in store.other.scan_iter(match=store.other.prefix + b"*")]:
+        await store.other.delete(name)
+    before = await store.epochs()
+    with pytest.raises(StoreEmpty):
+        await store.say(client_id="meanwhile")
+    assert not (await store.puller.pull(1, 0, 1000)).reset
+    await store.look_anew()
+    stored = await store.say(client_id="meanwhile")
+    assert stored.repeated
+    with pytest.raises(UserBanned):
+        await store.received()
+    await bans.end(ELSEWHERE)
+    received = await store.received()
+    assert received[-1] == stored.mid
+    assert first.mid in received
+    assert len(received) == len({*received})
+    assert await store.other.zrange(store.other.key(keys.HERE_PREFIX + b"7"), 0, -1) == [b"%d" % ELSEWHERE]
+    after = await store.epochs()
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, False]
 
 
 async def test_each_shard_has_an_epoch_of_its_own(store: Store) -> None:

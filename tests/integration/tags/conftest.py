@@ -100,6 +100,9 @@ class Store(GroupStore):
             async for key in redis.scan_iter(match=redis.key(keys.PREFIX) + pattern, count=1000)
         ]
 
+    async def epochs(self) -> list[Any]:
+        return [await redis.get(redis.key(keys.EPOCH)) for redis in self.shards]
+
     async def propagating(self) -> bool:
         return bool(await self.redis.exists(keys.PROPAGATING))
 

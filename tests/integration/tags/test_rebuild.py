@@ -117,6 +117,29 @@ async def test_an_empty_redis_is_filled_from_the_archive(store: Store, propagate
     assert await known(store) == before
 
 
+@pytest.mark.parametrize("archive", ["sqlite with three shards"], indirect=True)
+@pytest.mark.parametrize("emptied", [1, 2])
+async def test_a_shard_that_was_emptied_is_filled_alone(store: Store, emptied: int) -> None:
+    await busy(store)
+    await store.propagate("gone")
+    before, epochs = await known(store), await store.epochs()
+    redis = store.shards[emptied]
+    await redis.delete(*[name async for name in redis.scan_iter(match=redis.prefix + b"*")])
+    await store.recovery.ensure()
+    assert await known(store) == before
+    same = [one == other for one, other in zip(epochs, await store.epochs(), strict=True)]
+    assert same == [shard != emptied for shard in range(3)]
+    earlier = [await store.told(uid) for uid in range(1, 7)]
+    last = await store.tell()
+    holding = [await store.holds(uid) for uid in range(1, 7)]
+    assert [await store.told(uid) for uid in range(1, 7)] == [
+        [*mids, last] if holds else mids for mids, holds in zip(earlier, holding, strict=True)
+    ]
+    for uid in range(1, 7):
+        await store.take(uid, tag="other", source=MANUAL)
+    assert [await store.holds(uid, "other") for uid in range(1, 7)] == [False, True, False, True, True, False]
+
+
 @pytest.mark.parametrize("archived", [True, False])
 async def test_a_rebuild_of_a_full_redis_changes_nothing(store: Store, archived: bool) -> None:
     await busy(store)

@@ -223,6 +223,15 @@ class Links(RuleBasedStateMachine):
         if "used at once" not in self.faults:
             assert self.apply(number, self.home.life, self.rest(number)) == "OK"
 
+    @rule(number=st.integers(1, SHARDS - 1))
+    def rebuild_one(self, number: int) -> None:
+        """A shard that is empty gets what is archived up to now, and then what its link brings; the others go on."""
+        home, shard = self.home, Shard(self.home.life, clock=self.home.clock, epoch=self.shards[number].epoch + 1)
+        shard.applied = 0 if "link from its beginning" in self.faults else home.tails[number]
+        archived = self.archive[:-1] if "not all archived" in self.faults else self.archive
+        shard.inboxes = {user: [mid for who, mid in archived if who == user] for user in USERS}
+        self.shards[number], self.earlier[number] = shard, []
+
     @rule(user=st.sampled_from(USERS), limit=st.sampled_from([1, 2, 100]))
     def pull(self, user: int, limit: int) -> None:
         self.pull_once((user, "idle"), limit)
@@ -280,10 +289,11 @@ def test_nothing_is_skipped_or_comes_twice() -> None:
 FAULTS = [
     *("any life", "twice", "gaps", "repeats", "told before", "beats", "clock"),
     *("lives begin anew", "no fence", "tails", "floor", "id alone", "used at once"),
+    *("link from its beginning", "not all archived"),
 ]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_in_it_is_found(fault: str) -> None:
     with pytest.raises(AssertionError):
-        explore(1000, fault)
+        explore(4000, fault)
