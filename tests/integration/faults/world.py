@@ -8,7 +8,6 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,9 +22,6 @@ from tests.integration.emqx.sessions import EmqxApi, running_emqx_api
 from tests.servers import MariaServer, RedisServer, Server, free_port
 
 DRAIN_SECONDS = 45
-
-_starter = ThreadPoolExecutor(1)
-"""Its thread starts every process: the kernel ends a process with the thread that started it."""
 
 _UNFORESEEN = ("hook_failed", "request_failed", "Traceback")
 """Words in the service's log that tell of something that nobody thought of."""
@@ -42,7 +38,7 @@ class Row(NamedTuple):
 
 async def start(server: Server) -> None:
     """Starts it while everything else goes on."""
-    await asyncio.get_running_loop().run_in_executor(_starter, server.start)
+    await asyncio.to_thread(server.start)
 
 
 class World:
