@@ -20,6 +20,11 @@ class ScriptUnknown(RedisRefused):
 class NodeChanged(RedisRefused):
     """Another node of the Redis Cluster answers for the key, now or soon. Nothing was done."""
 
+    @property
+    def code(self) -> str:
+        """Returns the word with which the reply begins, such as MOVED."""
+        return str(self).partition(" ")[0]
+
 
 class LeaseLost(StoreAway):
     """Another process has taken over the work of this one, which was silent for too long."""

@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from redis import Redis
+from redis import Redis, RedisError
+from redis.crc import key_slot
 
+from store.redis import keys
+from tests.authority import Authority
+from tests.integration.faults.clocked import Clock
 from tests.servers import RedisServer, free_port
 
 SLOTS = 16_384
@@ -15,13 +19,31 @@ NODE_TIMEOUT = 1.0
 """Seconds after which the nodes believe that one of them is gone; operators set five."""
 
 
-class ClusterNode(RedisServer):
-    """One node, and a client of it."""
+def slot_of(shard: int, shards: int) -> int:
+    """Returns the slot of one of so many shards."""
+    return key_slot(keys.shard_prefix(shard, shards))
 
-    def __init__(self, directory: Path, executable: str, password: str | None) -> None:
+
+class ClusterNode(RedisServer):
+    """One node, and a client of it. clock: its own, if it is to have one, which Debian's Redis does not stand."""
+
+    def __init__(
+        self,
+        directory: Path,
+        executable: str,
+        password: str | None,
+        *,
+        clocked: bool = False,
+        authority: Authority | None = None,
+    ) -> None:
         super().__init__(directory, executable, appendfsync="everysec")
         self.bus = free_port()
         self.hanging = False
+        # Ports that the others know it by: its own, unless something stands in front of them.
+        self.told_port, self.told_bus = self.port, self.bus
+        self.clock = Clock(directory / "clock", cached=False) if clocked else None
+        if self.clock is not None:
+            self.arguments = ["/usr/bin/env", *(f"{k}={v}" for k, v in self.clock.settings.items()), *self.arguments]
         self.arguments += [
             *("--cluster-enabled", "yes", "--cluster-port", str(self.bus)),
             *("--cluster-node-timeout", str(int(NODE_TIMEOUT * 1000)), "--cluster-require-full-coverage", "no"),
@@ -31,7 +53,34 @@ class ClusterNode(RedisServer):
         ]
         if password is not None:
             self.arguments += ["--requirepass", password, "--masterauth", password]
-        self.client: Any = Redis(port=self.port, password=password, socket_timeout=5, decode_responses=True)
+        options: dict[str, Any] = {}
+        if authority is not None:
+            options = {"ssl": True, "ssl_ca_certs": str(authority.certificate)}
+            self.arguments += [
+                *("--port", "0", "--tls-port", str(self.port), "--tls-cluster", "yes", "--tls-replication", "yes"),
+                *("--tls-ca-cert-file", str(authority.certificate), "--tls-auth-clients", "no"),
+                *("--tls-cert-file", str(authority.server), "--tls-key-file", str(authority.key)),
+            ]
+        self.client: Any = Redis(
+            "127.0.0.1", self.port, password=password, socket_timeout=5, decode_responses=True, **options
+        )
+        self._tls = authority is not None
+
+    def stand_behind(self, port: int, bus: int, source: str) -> None:
+        """Lets others reach it by ports in front of its own, and itself speak to them from an address of its own."""
+        self.told_port, self.told_bus = port, bus
+        self.arguments += [
+            *("--cluster-announce-ip", "127.0.0.1", "--cluster-announce-port", str(port)),
+            *("--cluster-announce-bus-port", str(bus), "--bind-source-addr", source),
+        ]
+
+    def _answers(self) -> bool:
+        if not self._tls:
+            return super()._answers()
+        try:
+            return bool(self.client.ping())
+        except (RedisError, OSError):
+            return False
 
     def hang(self) -> None:
         super().hang()
@@ -67,8 +116,12 @@ class TestCluster:
         replicas: int = 1,
         shares: list[list[tuple[int, int]]] | None = None,
         password: str | None = None,
+        clocked: bool = False,
+        authority: Authority | None = None,
     ) -> None:
-        """shares: by master, the first and last slots of its ranges."""
+        """shares: by master, the first and last slots of its ranges. clocked: whether each node has a clock that can be
+        set. authority: vouches for the nodes, which speak nothing but TLS; without it they speak none.
+        """
         self.directory = directory
         self.executable = executable
         self.shares = shares or [
@@ -76,13 +129,16 @@ class TestCluster:
         ]
         self.password = password
         self.replicas = replicas
+        self.clocked = clocked
+        self.authority = authority
         self.nodes = [self._node(index) for index in range(masters * (1 + replicas))]
 
     @property
     def url(self) -> str:
         """Returns what IM_REDIS_URL is."""
         login = f":{quote(self.password, safe='')}@" if self.password else ""
-        return f"redis://{login}" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        scheme = "rediss" if self.authority else "redis"
+        return f"{scheme}://{login}" + ",".join(f"127.0.0.1:{node.told_port}" for node in self.nodes)
 
     def start(self) -> None:
         for node in self.nodes:
@@ -134,11 +190,11 @@ class TestCluster:
         """Returns the master that serves a slot, as most of the running nodes see it."""
         ports = [port for node in self.running if (port := _owner(node, slot)) is not None]
         port = max(ports, key=ports.count)
-        return next(node for node in self.nodes if node.port == port)
+        return next(node for node in self.nodes if node.told_port == port)
 
     def replicas_of(self, master: ClusterNode) -> list[ClusterNode]:
         lines = master.ask("CLUSTER", "REPLICAS", master.id)
-        return [node for node in self.nodes if any(f":{node.port}@" in line for line in lines)]
+        return [node for node in self.nodes if any(f":{node.told_port}@" in line for line in lines)]
 
     def fail_over(self, slot: int) -> ClusterNode:
         """Hands a slot's master over to its replica, by hand, without loss. Returns the new master."""
@@ -158,7 +214,7 @@ class TestCluster:
 
     def await_failover(self, slot: int, before: ClusterNode) -> ClusterNode:
         """Waits until the others have elected another master for a slot."""
-        self.until(lambda: any(_owner(node, slot) not in (None, before.port) for node in self.running))
+        self.until(lambda: any(_owner(node, slot) not in (None, before.told_port) for node in self.running))
         return next(node for node in self.nodes if node is not before and node.running and _serves(node, slot))
 
     def move(self, slot: int, to: ClusterNode, between: Callable[[], object] = lambda: None) -> None:
@@ -176,9 +232,9 @@ class TestCluster:
                 node.ask("CLUSTER", "SETSLOT", slot, "NODE", to.id)
         self.until(lambda: self.owner(slot) is to)
 
-    def move_at_once(self, slot: int, to: ClusterNode) -> None:
-        """Moves a slot atomically, as Valkey 9 does."""
-        self.owner(slot).ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", to.id)
+    def move_at_once(self, slot: int, to: ClusterNode, last: int | None = None) -> None:
+        """Moves a slot atomically, as Valkey 9 does, or all from there to `last`."""
+        self.owner(slot).ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, last or slot, "NODE", to.id)
         self.until(lambda: self.owner(slot) is to)
 
     def add(self) -> ClusterNode:
@@ -198,12 +254,13 @@ class TestCluster:
             time.sleep(0.02)
 
     def _node(self, index: int) -> ClusterNode:
-        return ClusterNode(self.directory / f"node-{index}", self.executable, self.password)
+        directory = self.directory / f"node-{index}"
+        return ClusterNode(directory, self.executable, self.password, clocked=self.clocked, authority=self.authority)
 
     def _meet(self) -> None:
         first = self.nodes[0]
         for node in self.nodes[1:]:
-            first.ask("CLUSTER", "MEET", "127.0.0.1", node.port, node.bus)
+            first.ask("CLUSTER", "MEET", "127.0.0.1", node.told_port, node.told_bus)
         self.until(lambda: all(len(_lines(node)) == len(self.nodes) for node in self.nodes))
 
     def _settled(self, node: ClusterNode) -> bool:
@@ -218,7 +275,7 @@ class TestCluster:
     def _migrate(self, source: ClusterNode, to: ClusterNode, slot: int, count: int) -> int:
         names = source.client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, count, NEVER_DECODE=True)
         if names:
-            source.client.execute_command("MIGRATE", "127.0.0.1", to.port, "", 0, 5000, "KEYS", *names)
+            source.client.execute_command("MIGRATE", "127.0.0.1", to.told_port, "", 0, 5000, "KEYS", *names)
         return len(names)
 
 
@@ -236,4 +293,4 @@ def _owner(node: ClusterNode, slot: int) -> int | None:
 
 
 def _serves(node: ClusterNode, slot: int) -> bool:
-    return node.master and _owner(node, slot) == node.port
+    return node.master and _owner(node, slot) == node.told_port

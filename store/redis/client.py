@@ -4,8 +4,11 @@ Commands that a caller awaits, pipelines and subscriptions are all that is used 
 catch errors of the driver's own, which never leave this client.
 """
 
+import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
+from time import monotonic
 from typing import Any, Protocol
 
 from redis import exceptions as redis_errors
@@ -17,6 +20,9 @@ from store.errors import NodeChanged, RedisRefused, ScriptUnknown, StoreAway
 from store.redis import keys
 
 _SILENCE_SECONDS = 5.0
+_APART_SECONDS = 1.0
+"""A command is repeated for so long while a slot's keys are moved one by one, and those it needs lie on two nodes."""
+_PAUSE_SECONDS = 0.05
 
 DRIVER_ERRORS = (redis_errors.RedisError, OSError)
 """The errors that the driver raises."""
@@ -37,6 +43,10 @@ _CODES: dict[type[Exception], str] = {
 
 _ELSEWHERE = ("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "LOADING")
 """Codes of replies that say that this node does not answer for the key, now or any more."""
+_APART = ("ASK", "TRYAGAIN")
+"""Those of them that pass once all keys of the slot have been moved."""
+_SCRIPTS = ("EVAL", "EVALSHA")
+"""These use keys that they do not name, which may still be where they were: no other node may carry them out."""
 
 
 class Resolver(Protocol):
@@ -47,6 +57,8 @@ class Resolver(Protocol):
     def heard(self, error: StoreAway) -> None: ...
 
     async def moved(self, error: StoreAway, generation: int) -> bool: ...
+
+    def asked(self, error: NodeChanged) -> "Resolver": ...
 
 
 def failure(error: Exception) -> StoreAway:
@@ -65,6 +77,25 @@ def refusal(reply: str) -> RedisRefused:
     return NodeChanged(reply) if code in _ELSEWHERE else RedisRefused(reply.removeprefix("ERR "))
 
 
+async def asked_again(resolver: Resolver, error: StoreAway, generation: int, ask: Callable[[], Awaitable[Any]]) -> Any:
+    """Returns the reply to a command that was not carried out, as its shard has moved to another node, or is about to.
+
+    error: what it failed with, at the node of `generation`. ask: asks once more. Raises the error where that is of no
+    use, and else what the last try failed with.
+    """
+    ends = monotonic() + _APART_SECONDS
+    while isinstance(error, NodeChanged) and error.code in _APART and monotonic() < ends:
+        await asyncio.sleep(_PAUSE_SECONDS)
+        generation = resolver.generation
+        try:
+            return await ask()
+        except StoreAway as another:
+            error = another
+    if not await resolver.moved(error, generation):
+        raise error
+    return await ask()
+
+
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
     """Raises what the driver raises as an error of `store.errors`."""
@@ -81,7 +112,9 @@ def translated() -> Iterator[None]:
 class RedisClient(Redis):
     """Its calls raise StoreAway, and RedisRefused for an error that Redis replies.
 
-    A command that was not carried out because the shard has moved to another node is repeated there, once.
+    A command that was not carried out because the shard has moved to another node is repeated there, once. While its
+    keys are moved one by one, a key that has moved is asked for at the other node; what needs keys of both is repeated
+    for a second.
 
     prefix: how the keys of its shard begin. Scripts run on these keys, though they are given those of the home.
     """
@@ -104,13 +137,33 @@ class RedisClient(Redis):
         try:
             return await self._execute_once(arguments, options)
         except StoreAway as error:
-            if not await self.resolver.moved(error, generation):
-                raise
-        return await self._execute_once(arguments, options)
+            again = partial(self._execute_once, arguments, options)
+            return await asked_again(self.resolver, error, generation, again)
 
     async def _execute_once(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        with translated():
-            return await super().execute_command(*arguments, **options)  # type: ignore[no-untyped-call]
+        try:
+            with translated():
+                return await super().execute_command(*arguments, **options)  # type: ignore[no-untyped-call]
+        except NodeChanged as error:
+            # What follows a command on one connection, such as WAIT, would be said of another node.
+            if error.code != "ASK" or arguments[0] in _SCRIPTS or self.single_connection_client:
+                raise
+            there = self.resolver.asked(error)
+        return await self._execute_at(there, arguments, options)
+
+    async def _execute_at(self, there: Resolver, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Asks a node for a key that it has already, though the slot is not its own yet."""
+        pool = self.connection_pool
+        connection: Any = pool.connection_class(**{**pool.connection_kwargs, "resolver": there})
+        try:
+            with translated():
+                await connection.connect()
+                await connection.send_command("ASKING")
+                await connection.read_response()
+                await connection.send_command(*arguments)
+                return await self.parse_response(connection, arguments[0], **options)
+        finally:
+            await connection.disconnect(nowait=True)
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> "_Pipeline":
         pipeline = _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)

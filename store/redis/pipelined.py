@@ -13,7 +13,7 @@ import hiredis
 
 from store.cancellation import end
 from store.errors import StoreAway
-from store.redis.client import RedisClient, refusal, translated
+from store.redis.client import RedisClient, asked_again, refusal, translated
 
 _INCOMPLETE = object()
 
@@ -47,15 +47,14 @@ class RedisConnection:
     async def execute_command(self, *command: str | bytes | int) -> Any:
         """Returns the reply. Raises StoreAway, and RedisRefused for an error that Redis replies.
 
-        A command that was not carried out because the shard has moved to another node is repeated there, once.
+        A command that was not carried out because the shard has moved to another node is repeated there, once; while
+        the shard's keys are moved one by one, it is repeated for a second.
         """
         generation = self._resolver.generation
         try:
             return await self._ask(command)
         except StoreAway as error:
-            if not await self._resolver.moved(error, generation):
-                raise
-        return await self._ask(command)
+            return await asked_again(self._resolver, error, generation, lambda: self._ask(command))
 
     async def _ask(self, command: tuple[str | bytes | int, ...]) -> Any:
         replies = await self._connected()

@@ -88,7 +88,7 @@ class NodeResolver:
     async def moved(self, error: StoreAway, generation: int) -> bool:
         """Takes what a command failed with, and returns whether it may be repeated, as nothing was done and another
         node than that of `generation` is known now."""
-        if not self.named or not (isinstance(error, NodeChanged) and str(error).startswith("MOVED ")):
+        if not self.named or not (isinstance(error, NodeChanged) and error.code == "MOVED"):
             self.heard(error)
             return False
         self._single = False
@@ -104,6 +104,12 @@ class NodeResolver:
     def of_node(self, node: NodeAddress) -> "NodeResolver":
         """Returns one that gives this node, whatever it serves, and the same login."""
         return NodeResolver(self._url, self.prefix, seconds=self._seconds, only=node)
+
+    def asked(self, error: NodeChanged) -> "NodeResolver":
+        """Returns one that gives the node that a reply `ASK` names: it has the key already."""
+        host, _, port = str(error).rpartition(" ")[2].rpartition(":")
+        before = self._address.host if self._address is not None else ""
+        return self.of_node(NodeAddress(host or before, int(port)))
 
     async def aclose(self) -> None:
         """Ends what it is about to ask."""

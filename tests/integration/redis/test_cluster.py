@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from store.redis.client import RedisClient
 from store.redis.connection import connect, resolver, wait_for_replicas
 from store.redis.pipelined import PipelinedConnection, RedisConnection
 from store.redis.resolver import NodeResolver
-from tests.cluster import TestCluster
+from tests.authority import Authority
+from tests.cluster import ClusterNode, TestCluster
 from tests.integration.app import until
 from tests.servers import RedisServer, program, valkey_program
 
@@ -131,29 +132,89 @@ async def test_a_master_that_hangs_is_left_and_not_gone_back_to(cluster: TestClu
     assert taking.ask("GET", KEY) == "pull"
 
 
-async def test_while_a_slot_is_moved_key_by_key_nothing_is_done_by_half(cluster: TestCluster, clients: Clients) -> None:
+async def test_while_a_slot_is_moved_key_by_key_nothing_is_done_by_half(
+    cluster: TestCluster, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.redis.client._APART_SECONDS", 0.2)
     await clients.redis.mset({KEY: "1", OTHER: "2"})
-    refused = []
+    refused: list[NodeChanged] = []
 
-    def between() -> None:
-        refused.append(asyncio.run_coroutine_threadsafe(_refusals(clients), loop).result(30))
+    async def ask() -> None:
+        for asking in clients.asking.values():
+            with pytest.raises(NodeChanged) as caught:
+                await asking("MSET", KEY, "x", OTHER, "y")
+            refused.append(caught.value)
 
-    loop = asyncio.get_running_loop()
-    to = next(node for node in cluster.running if node.master and node is not cluster.owner(slot_of(clients)))
-    await in_thread(cluster.move, slot_of(clients), to, between)
-    assert [str(error).partition(" ")[0] for error in refused[0]] == ["TRYAGAIN"] * 4
+    to = await while_moved(cluster, slot_of(clients), ask)
+    assert [error.code for error in refused] == ["TRYAGAIN"] * 4
     assert await clients.redis.mget(KEY, OTHER) == [b"1", b"2"]
     assert await clients.append.execute_command("GET", KEY) == b"1"
     assert str(await clients.resolver.address()) == f"127.0.0.1:{to.port}"
 
 
-async def _refusals(clients: Clients) -> list[NodeChanged]:
-    found = []
-    for ask in clients.asking.values():
-        with pytest.raises(NodeChanged) as caught:
-            await ask("MSET", KEY, "x", OTHER, "y")
-        found.append(caught.value)
-    return found
+async def test_a_key_is_asked_for_where_it_lies_while_its_slot_is_moved(
+    cluster: TestCluster, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But a script may use keys that lie elsewhere, and WAIT is about what was written on its own connection."""
+    monkeypatch.setattr("store.redis.client._APART_SECONDS", 0.2)
+    await clients.redis.mset({KEY: "1", OTHER: "2"})
+    new = keys.PREFIX + b"new"
+    seen: list[Any] = []
+
+    async def ask() -> None:
+        seen.extend([await clients.redis.get(KEY), await clients.redis.get(OTHER)])
+        seen.append(await clients.redis.hset(new, mapping={"a": "3"}))
+        seen.append(await clients.redis.hgetall(new))
+        nowhere = keys.PREFIX + b"nowhere"
+        for asking in (
+            clients.redis.eval("return 1", 1, nowhere),
+            clients.single.get(nowhere),
+            clients.append.execute_command("GET", nowhere),
+        ):
+            with pytest.raises(NodeChanged, match=r"^ASK "):
+                await asking
+
+    await while_moved(cluster, slot_of(clients), ask)
+    assert seen == [b"1", b"2", 1, {b"a": b"3"}]
+    assert await clients.append.execute_command("HGET", new, "a") == b"3"
+
+
+async def test_what_needs_keys_of_both_nodes_is_repeated_until_they_lie_together(
+    cluster: TestCluster, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.redis.client._APART_SECONDS", 30.0)
+    await clients.redis.mset({KEY: "1", OTHER: "2"})
+    asking: list[asyncio.Task[Any]] = []
+    source = cluster.owner(slot_of(clients))
+    before = refusals_of(source)
+
+    async def ask() -> None:
+        asking.extend(asyncio.ensure_future(ask("MGET", KEY, OTHER)) for ask in clients.asking.values())
+
+        async def refused() -> bool:
+            return refusals_of(source) >= before + 2 * len(asking)
+
+        await until(refused)
+
+    await while_moved(cluster, slot_of(clients), ask)
+    assert await asyncio.gather(*asking) == [[b"1", b"2"]] * len(asking)
+
+
+async def while_moved(cluster: TestCluster, slot: int, work: Callable[[], Coroutine[Any, Any, None]]) -> ClusterNode:
+    """Moves a slot key by key; the work is done when half of the keys have been moved. Returns where to."""
+    loop = asyncio.get_running_loop()
+
+    def between() -> None:
+        asyncio.run_coroutine_threadsafe(work(), loop).result(60)
+
+    to = next(node for node in cluster.running if node.master and node is not cluster.owner(slot))
+    await in_thread(cluster.move, slot, to, between)
+    return to
+
+
+def refusals_of(node: ClusterNode) -> int:
+    """Returns how often a node has replied TRYAGAIN."""
+    return int(node.client.info("errorstats").get("errorstat_TRYAGAIN", {}).get("count", 0))
 
 
 async def test_a_slot_that_is_moved_at_once_fails_nothing(tmp_path: Path) -> None:
@@ -198,6 +259,30 @@ async def test_nodes_that_were_not_named_are_found(cluster: TestCluster) -> None
         owner.kill()
         await in_thread(cluster.await_failover, slot_of(clients), owner)
         await clients.each_answers()
+
+
+async def test_all_nodes_that_were_named_may_go(tmp_path: Path) -> None:
+    cluster = TestCluster(tmp_path, valkey_program(), masters=2, replicas=0)
+    try:
+        await in_thread(cluster.start)
+        async with Clients(cluster.url) as clients:
+            await clients.each_answers()
+            named = list(cluster.nodes)
+            taking = [await in_thread(cluster.add) for _ in named]
+            for node, share in zip(taking, cluster.shares, strict=True):
+                for first, last in share:
+                    await in_thread(cluster.move_at_once, first, node, last)
+            await clients.each_answers()
+            for node in named:
+                node.kill()
+            await clients.each_answers()
+            slot = slot_of(clients)
+            other = next(node for node in taking if node is not cluster.owner(slot))
+            await in_thread(cluster.move_at_once, slot, other)
+            await clients.each_answers()
+            assert other.ask("GET", KEY) == "pull"
+    finally:
+        cluster.stop()
 
 
 async def test_a_slot_that_nobody_serves_is_one_clear_line(cluster: TestCluster) -> None:
@@ -248,6 +333,28 @@ async def test_a_password_is_given_to_every_node(tmp_path: Path) -> None:
         with pytest.raises(StoreAway, match="invalid username-password pair"):
             await redis.get(KEY)
         await redis.aclose()
+    finally:
+        cluster.stop()
+
+
+async def test_tls_with_several_nodes_and_their_failover(tmp_path: Path) -> None:
+    """The nodes speak TLS to each other too; a certificate that another authority signed is not believed."""
+    authority, stranger = Authority(tmp_path / "ours"), Authority(tmp_path / "others")
+    cluster = TestCluster(tmp_path / "cluster", program("redis-server"), password="p", authority=authority)
+    try:
+        await in_thread(cluster.start)
+        believing = f"{cluster.url}/0?ssl_ca_certs={authority.certificate}"
+        async with Clients(believing) as clients:
+            await clients.each_answers()
+            killed = cluster.owner(slot_of(clients))
+            killed.kill()
+            await in_thread(cluster.await_failover, slot_of(clients), killed)
+            await clients.each_answers()
+        for doubting in (cluster.url, f"{cluster.url}/0?ssl_ca_certs={stranger.certificate}"):
+            redis = connect(doubting)
+            with pytest.raises(StoreAway, match="certificate verify failed"):
+                await redis.get(KEY)
+            await redis.aclose()
     finally:
         cluster.stop()
 
