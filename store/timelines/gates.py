@@ -62,6 +62,13 @@ async def _alone(shards: Shards[RedisClient]) -> AsyncIterator[None]:
         yield
 
 
+async def carry_all(shards: Shards[RedisClient], *, window_us: int) -> None:
+    """Returns once every shard has what was on its link. Raises StoreAway, StoreBehind; StoreEmpty if a shard lacks what
+    is on its link no more: it has no epoch then."""
+    for shard in shards.others:
+        await _carry(shards, shard, window_us=window_us)
+
+
 async def note_passed(shards: Shards[RedisClient]) -> None:
     """Notes that all shards have passed, as they were rebuilt. Raises StoreAway."""
     await _note(shards, await _not_passed(shards))
@@ -94,8 +101,14 @@ async def _pass_home(shards: Shards[RedisClient], known: int) -> None:
 
 async def _pass_other(shards: Shards[RedisClient], shard: int, *, window_us: int) -> None:
     stands = await take_life(shards, shard)
-    tail = int(await shards.home.hget(keys.LINKS, str(shard)) or 0)
     await admit(shards[shard], "apply")
+    tail = await _carry(shards, shard, window_us=window_us)
+    log.warning("shard_passed", shard=shard, lacked=stands.applied < tail)
+
+
+async def _carry(shards: Shards[RedisClient], shard: int, *, window_us: int) -> int:
+    """Returns the id of the newest entry of a link, once it is applied. Raises as `carry_all` does."""
+    tail = int(await shards.home.hget(keys.LINKS, str(shard)) or 0)
     carrier = Carrier(shards.home, shards[shard], shard, window_us=window_us, replicas=0)
     try:
         await carrier.catch_up(tail)
@@ -106,4 +119,4 @@ async def _pass_other(shards: Shards[RedisClient], shard: int, *, window_us: int
         raise StoreEmpty(f"shard {shard} is to be rebuilt: {error}") from error
     finally:
         await carrier.aclose()
-    log.warning("shard_passed", shard=shard, lacked=stands.applied < tail)
+    return tail

@@ -26,7 +26,7 @@ from store.redis.shards import Shards, as_shards
 from store.states.restore import restore_states
 from store.tags.restore import restore_tags
 from store.timelines.comparison import Comparison
-from store.timelines.gates import note_passed, pass_home_gate, pass_other_gates
+from store.timelines.gates import carry_all, note_passed, pass_home_gate, pass_other_gates
 from store.timelines.layout import (
     drop_before,
     drop_earlier,
@@ -247,4 +247,8 @@ class StoreRecovery:
         highest = await self._archive.highest_id()
         # Read after it, or what is stored and archived meanwhile would seem lost.
         _, clock, _, _ = await self._look()
-        return highest > clock or await self._comparison.lacks(min(highest, self._clock or highest))
+        if highest > clock:
+            return True
+        # What is archived may still be on its way from the home to a shard.
+        await carry_all(self._shards, window_us=self._window_us)
+        return await self._comparison.lacks(min(highest, self._clock or highest))
