@@ -115,7 +115,7 @@ class _JudgedChain:
                 if message in since_reset:
                     yield from self._repeated(given, held)
                 elif message not in held and given.mid <= highest:
-                    yield self._found(Promise.SKIPPED, given, f"{given.mid} <= {highest}")
+                    yield self._found(Promise.SKIPPED, given, f"{given.message}: {given.mid} <= {highest}")
                 elif message in held and held[message] != given.mid:
                     self.again.add(message)
                 since_reset.add(message)
@@ -146,7 +146,7 @@ class _JudgedChain:
 
     def _repeated(self, given: Given, held: dict[Message, int]) -> Iterator[Finding]:
         """Says whether the store may have forgotten that it had it."""
-        if held[given.message] != given.mid and self._history.losses:
+        if held[given.message] != given.mid and self._history.forgot:
             self.again.add(given.message)
         else:
             yield self._found(Promise.REPEATED, given, f"{held[given.message]} and {given.mid}")
@@ -261,7 +261,7 @@ class _Ids:
     """Holds the id that each message has, for everybody who gets it."""
 
     def __init__(self, history: History) -> None:
-        self._losses = history.losses
+        self._history = history
         self._mids: dict[Message, int] = {each.message: each.mid for each in history.sent.values() if each.mid}
         self._messages: dict[int, Message] = {}
 
@@ -269,7 +269,7 @@ class _Ids:
         """A control message is told to several users under one id, on the topic of each."""
         if given.told is None:
             mid = self._mids.setdefault(given.message, given.mid)
-            if mid != given.mid and not self._losses:
+            if mid != given.mid and not self._history.forgot:
                 yield Finding(Promise.RENUMBERED, uid, f"{given.message}: {mid} and {given.mid}", given.message)
             other = self._messages.setdefault(given.mid, given.message)
             if other != given.message:

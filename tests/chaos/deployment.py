@@ -26,7 +26,7 @@ from tests.integration.app import JWT_SECRET, SECRETS, until
 from tests.integration.events.back_end import SECRET
 from tests.integration.faults.clocked import Clock, ClockedRedis
 from tests.integration.faults.world import start
-from tests.servers import MariaServer, RedisServer, Server, children, free_port, program
+from tests.servers import MariaServer, RedisServer, Server, children, free_port, program, valkey_program
 
 LINKS = {
     "hooks": "broker to service",
@@ -41,7 +41,13 @@ LINKS = {
 CLOCKED = "valkey"
 """The kind of a deployment whose clocks can be set, which Debian's Redis does not stand."""
 CLUSTER = "cluster"
-"""The kind of a deployment on a Redis Cluster."""
+"""The kind of a deployment on a Redis Cluster, with one shard."""
+SHARDED = "shards"
+"""With three shards on a cluster of Valkey, each node of which has a clock of its own and stands behind the network."""
+UNWAITED = "shards without IM_REDIS_WAIT"
+"""With three shards on a cluster of Redis, where an answer waits for no replica."""
+ON_CLUSTERS = (CLUSTER, SHARDED, UNWAITED)
+SHARDS = 3
 
 WORKERS = 2
 
@@ -64,9 +70,10 @@ def own_mounts() -> bool:
 class Deployment:
     """Redis or Valkey, MariaDB, `emqx-im serve` with several workers, `emqx-im archive`, a broker, and a back end.
 
-    kind: `redis`, `CLOCKED` or `CLUSTER`, three masters with a replica each, which the service
-    reaches past the network, and where a replica has whatever was answered. disks: whether Redis and MariaDB have small
-    disks that can be filled. short: whether the window is. settings: of the service, on top of what the campaign needs.
+    kind: `redis`, `CLOCKED`, or one of `ON_CLUSTERS`, three masters with a replica each. Where nothing else is said,
+    the service reaches them past the network, and a replica has whatever was answered. disks: whether Redis and MariaDB
+    have small disks that can be filled. short: whether the window is. settings: of the service, on top of what the
+    campaign needs.
     """
 
     def __init__(self, directory: Path, kind: str, *, disks: bool, short: bool = False, **settings: str) -> None:
@@ -80,10 +87,11 @@ class Deployment:
                 disk.mkdir(parents=True)
                 subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_DISK}", "tmpfs", disk], check=True)
         self.cluster: TestCluster | None = None
-        if kind == CLUSTER:
-            self.cluster = TestCluster(directory / "redis", program("redis-server"))
-            for node in self.cluster.nodes:
-                node.arguments[node.arguments.index("everysec")] = "always"
+        nodes: dict[str, tuple[int, int]] = {}
+        if kind in ON_CLUSTERS:
+            self.cluster = cluster_of(directory / "redis", kind)
+            if kind == SHARDED:
+                nodes = put_behind(self.cluster)
         elif kind == "redis":
             self._redis = RedisServer(directory / "redis" / "data", program("redis-server"))
         else:
@@ -105,14 +113,15 @@ class Deployment:
             **({} if self.cluster else {"redis": self.redis.port}),
         }
         self.ports = {name: free_port() for name in targets}
-        self.network = Network({name: (self.ports[name], target) for name, target in targets.items()})
+        self.network = Network({name: (self.ports[name], target) for name, target in targets.items()} | nodes)
         self.direct = f"http://127.0.0.1:{http}"
         self.settings = {
             **{f"IM_{name.upper()}": value for name, value in SECRETS.items()},
             "IM_HTTP_PORT": str(http),
             "IM_PUBLIC_PORT": str(public),
             "IM_REDIS_URL": self.cluster.url if self.cluster else f"redis://127.0.0.1:{self.ports['redis']}/0",
-            "IM_REDIS_WAIT": "1" if self.cluster else "0",
+            "IM_REDIS_WAIT": "1" if kind in (CLUSTER, SHARDED) else "0",
+            "IM_SHARDS": str(SHARDS if kind in (SHARDED, UNWAITED) else 1),
             "IM_ARCHIVE_URL": f"mysql://im:im@127.0.0.1:{self.ports['maria']}/{self.database}",
             "IM_EMQX_API_URL": f"http://127.0.0.1:{self.ports['api']}",
             "IM_EMQX_API_KEY": "key",
@@ -309,6 +318,29 @@ class Deployment:
         await asyncio.sleep(_END_SECONDS)
         if not server.running:
             await start(server)
+
+
+def cluster_of(directory: Path, kind: str) -> TestCluster:
+    """Returns what a deployment of this kind stands on; every write is on the disks of its nodes."""
+    sharded = kind == SHARDED
+    cluster = TestCluster(directory, valkey_program() if sharded else program("redis-server"), clocked=sharded)
+    for node in cluster.nodes:
+        node.arguments[node.arguments.index("everysec")] = "always"
+    return cluster
+
+
+def address_of(node: int) -> str:
+    """Returns from where a node behind the network speaks to others; everybody else is at 127.0.0.1."""
+    return f"127.0.0.{11 + node}"
+
+
+def put_behind(cluster: TestCluster) -> dict[str, tuple[int, int]]:
+    """Puts the nodes of a cluster behind a network; returns its links, `node N` and `bus N`."""
+    links: dict[str, tuple[int, int]] = {}
+    for number, node in enumerate(cluster.nodes):
+        node.stand_behind(free_port(), free_port(), address_of(number))
+        links |= {f"node {number}": (node.told_port, node.port), f"bus {number}": (node.told_bus, node.bus)}
+    return links
 
 
 def fill(file: Path) -> None:

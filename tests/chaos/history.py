@@ -81,7 +81,7 @@ class Setting:
 @dataclass(slots=True)
 class Loss:
     """The store lost what it had and the archive had not, as a disk does: what was acknowledged before `ended` may be
-    gone, unless it was seen in the archive.
+    gone, unless it was seen in the archive. With an `ended` of 0 nothing may be, but everybody is told to begin anew.
     """
 
     begun: float
@@ -153,3 +153,8 @@ class History:
     losses: list[Loss] = field(default_factory=list)
     chains: list[Chain] = field(default_factory=list)
     window: float = NEVER
+
+    @property
+    def forgot(self) -> bool:
+        """Whether the store may have lost anything for good."""
+        return any(loss.ended > 0 for loss in self.losses)

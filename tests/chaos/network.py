@@ -11,6 +11,8 @@ with a line when it holds.
               forgotten them; new ones pass
     break     ends a connection by RST in the middle of an answer, each that gives one
     storm     answers HTTP requests with 503, without asking anybody
+
+`{"link": …, "refused": [ADDRESS, …]}` ends by RST what comes from these addresses, and refuses it from then on.
 """
 
 import asyncio
@@ -21,6 +23,7 @@ import socket
 import struct
 import sys
 from collections import deque
+from collections.abc import Iterable
 from typing import Any, cast
 
 import uvloop
@@ -40,6 +43,7 @@ class Link:
         self.target = target
         self.mode = "pass"
         self.seconds = 0.0
+        self.refused: frozenset[str] = frozenset()
         self.sides: set[Side] = set()
 
     def order(self, mode: str, seconds: float) -> None:
@@ -51,6 +55,14 @@ class Link:
                 side.forgotten = True
             elif mode != "stall":
                 side.go_on()
+
+    def refuse(self, addresses: Iterable[str]) -> None:
+        self.refused = frozenset(addresses)
+        for side in list(self.sides):
+            if side.address in self.refused:
+                side.reset()
+                if side.other is not None:
+                    side.other.reset()
 
 
 class Side(asyncio.Protocol):
@@ -64,12 +76,15 @@ class Side(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self.other: Side | None = None
         self.forgotten = False
+        self.address = ""
+        """From where the client speaks, if this is its side."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are not instances of asyncio's classes.
         self._transport = cast(asyncio.Transport, transport)
         if self._from_client:
-            if self._link.mode == "cut":
+            self.address = self._transport.get_extra_info("peername")[0]
+            if self._link.mode == "cut" or self.address in self._link.refused:
                 self.reset()
                 return
             self._link.sides.add(self)
@@ -174,7 +189,11 @@ async def _serve(links: dict[str, Link]) -> None:
     sys.stdout.flush()
     while line := await reader.readline():
         order: dict[str, Any] = json.loads(line)
-        links[order["link"]].order(order["mode"], order.get("seconds", 0.0))
+        link = links[order["link"]]
+        if "refused" in order:
+            link.refuse(order["refused"])
+        else:
+            link.order(order["mode"], order.get("seconds", 0.0))
         sys.stdout.write("{}\n")
         sys.stdout.flush()
 
@@ -200,10 +219,17 @@ class Network:
 
     async def order(self, link: str, mode: str, seconds: float = 0.0) -> None:
         """Returns once it holds."""
+        await self._order({"link": link, "mode": mode, "seconds": seconds})
+
+    async def refuse(self, link: str, addresses: Iterable[str]) -> None:
+        """Returns once nothing comes from these addresses, and everything from others. They stay in any mode."""
+        await self._order({"link": link, "refused": sorted(addresses)})
+
+    async def _order(self, order: dict[str, Any]) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
         async with self._ordering:
-            self._process.stdin.write(json.dumps({"link": link, "mode": mode, "seconds": seconds}).encode() + b"\n")
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
             await self._answered()
 
     async def _answered(self) -> None:

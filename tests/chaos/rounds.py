@@ -221,7 +221,7 @@ def _share(outcome: Outcome, scene: Scene, begins: Sequence[float]) -> None:
 
 async def _twice(scene: Scene) -> list[str]:
     """Returns what the archive has more than once, unless the store lost what recognises repeats."""
-    if scene.history.losses:
+    if scene.history.forgot:
         return []
     rows = Counter(await scene.deployment.archived(scene.began_at))
     ours: set[Message] = {each.message for each in scene.history.sent.values() if each.acknowledged < NEVER}

@@ -41,12 +41,12 @@ class Told:
         if mid <= newest.get(topic, 0):
             self.wrong.append(f"{mid} of {topic} came after {newest[topic]}")
         newest[topic] = max(mid, newest.get(topic, 0))
-        if self._mids.setdefault(content, mid) != mid and not self._history.losses:
+        if self._mids.setdefault(content, mid) != mid and not self._history.forgot:
             self.wrong.append(f"{sent.message} came as {self._mids[content]} and as {mid}")
 
     def missing(self) -> list[str]:
         """Returns what was acknowledged and did not come; nothing where the store lost what waited."""
-        if self._history.losses:
+        if self._history.forgot:
             return []
         stored = [
             f"message.stored of {sent.message}"

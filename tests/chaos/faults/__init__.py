@@ -10,7 +10,7 @@ import pkgutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.chaos.deployment import CLUSTER, Deployment
+from tests.chaos.deployment import ON_CLUSTERS, Deployment
 from tests.chaos.scene import Scene
 
 Play = Callable[[Scene], Awaitable[None]]
@@ -43,7 +43,7 @@ class Fault:
         return self.loses or self.noisy
 
     def possible_on(self, deployment: Deployment) -> bool:
-        if self.single and deployment.kind == CLUSTER:
+        if self.single and deployment.kind in ON_CLUSTERS:
             return False
         return self.kind in (None, deployment.kind) and (deployment.disks or not self.disks)
 

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.chaos.campaign import MEASURED, Campaign
-from tests.chaos.deployment import CLOCKED, CLUSTER
+from tests.chaos.deployment import CLOCKED, CLUSTER, ON_CLUSTERS
 from tests.chaos.faults import faults
 from tests.chaos.results import Kept, Played
 
-KINDS = ("redis", CLOCKED, CLUSTER)
+KINDS = ("redis", CLOCKED, *ON_CLUSTERS)
 
 
 def campaign(seed: object, *only: str, alone: bool) -> Campaign:

@@ -54,8 +54,8 @@ class Client:
         self._writer = writer
 
     @classmethod
-    async def connected(cls, port: int) -> "Client":
-        client = cls(*await asyncio.open_connection("127.0.0.1", port))
+    async def connected(cls, port: int, source: str = "127.0.0.1") -> "Client":
+        client = cls(*await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0)))
         CLIENTS.append(client)
         assert await client.read(len(GREETING)) == GREETING
         return client
@@ -119,6 +119,20 @@ async def test_a_delay_takes_that_long_both_ways(network: tuple[Network, int]) -
     began = time.monotonic()
     assert await client.echoed(b"x") == b"x"
     assert time.monotonic() - began >= 0.4
+
+
+async def test_an_address_is_refused_and_others_are_not(network: tuple[Network, int]) -> None:
+    port = network[1]
+    near, far = await Client.connected(port), await Client.connected(port, "127.0.0.11")
+    await network[0].refuse("echo", ["127.0.0.11"])
+    with pytest.raises((OSError, EOFError)):
+        await far.read(1)
+    with pytest.raises((OSError, EOFError)):
+        await Client.connected(port, "127.0.0.11")
+    assert await near.echoed(b"x") == b"x"
+    assert await (await Client.connected(port)).echoed(b"x") == b"x"
+    await network[0].refuse("echo", [])
+    assert await (await Client.connected(port, "127.0.0.11")).echoed(b"x") == b"x"
 
 
 async def test_what_was_silenced_arrives_afterwards(network: tuple[Network, int]) -> None:
