@@ -63,8 +63,8 @@ async def _alone(shards: Shards[RedisClient]) -> AsyncIterator[None]:
 
 
 async def carry_all(shards: Shards[RedisClient], *, window_us: int) -> None:
-    """Returns once every shard has what was on its link. Raises StoreAway, StoreBehind; StoreEmpty if a shard lacks what
-    is on its link no more: it has no epoch then."""
+    """Returns once every shard has what was on its link. Raises StoreAway, StoreBehind; StoreEmpty if a shard lacks
+    what is on its link no more: it has no epoch then."""
     for shard in shards.others:
         await _carry(shards, shard, window_us=window_us)
 
