@@ -87,7 +87,7 @@ class Links(RuleBasedStateMachine):
         """Receivers and ids of all messages, and of them what is not lost:"""
         self.kept: set[tuple[int, int]] = set()
         self.changes: list[tuple[int, int, bool]] = []
-        """Of the group's members: id, user, whether they joined."""
+        """Changes of the group's members: id, user, whether they joined."""
         self.archived: set[int] = set()
         self.sent: dict[int, tuple[int, int]] = {}
         """Sender and receiver."""
@@ -104,6 +104,8 @@ class Links(RuleBasedStateMachine):
         self.forget_history()
         self.seen = dict.fromkeys(range(1, MOST_SHARDS), 0)
         """What was applied a minute ago."""
+        self.rebuilding: dict[int, int] = {}
+        """Shards that are rebuilt alone, and the id as of which."""
 
     def forget_history(self) -> None:
         self.history = []
@@ -154,6 +156,8 @@ class Links(RuleBasedStateMachine):
         shard = self.shards.get(number, Shard(life=self.home.life))
         if life < shard.life and "any life" not in self.faults:
             return "STALE"
+        if number in self.rebuilding:
+            return "EMPTY"
         for entry in entries:
             if entry.id <= shard.applied:
                 if "twice" in self.faults:
@@ -193,8 +197,10 @@ class Links(RuleBasedStateMachine):
         """The first process may have died: whatever was on the links is carried."""
         mid = self.home.repeats[data.draw(st.sampled_from(sorted(self.home.repeats)))]
         for shard in range(1, self.count):
-            if "repeats" not in self.faults:
-                assert self.apply(shard, self.home.life, self.rest(shard)) == "OK"
+            outcome = "OK" if "repeats" in self.faults else self.apply(shard, self.home.life, self.rest(shard))
+            assert outcome == "OK" or shard in self.rebuilding
+            if outcome != "OK":
+                return
         self.told.add(mid)
 
     @precondition(lambda self: self.under_way)
@@ -216,7 +222,7 @@ class Links(RuleBasedStateMachine):
 
     @rule(number=st.integers(1, MOST_SHARDS - 1), carries=st.booleans())
     def beat(self, number: int, carries: bool) -> None:
-        if number < self.count:
+        if number < self.count and number not in self.rebuilding:
             if carries:
                 self.apply(number, self.home.life, self.rest(number))
             shard = self.shards[number]
@@ -285,11 +291,31 @@ class Links(RuleBasedStateMachine):
 
     @rule(number=st.integers(1, MOST_SHARDS - 1))
     def lose_all(self, number: int) -> None:
-        """A shard has nothing."""
+        """A shard has nothing. First it knows where its link goes on; the home and the others go on meanwhile."""
         if number < self.count:
             self.lose_what_only_one_has(number)
-            self.shards[number] = Shard()
-            self.rebuild()
+            tail = 0 if "link from its beginning" in self.faults else self.home.tails[number]
+            self.shards[number] = Shard(life=self.home.life, applied=tail)
+            self.earlier[number] = []
+            self.rebuilding[number] = tail
+
+    @precondition(lambda self: self.rebuilding)
+    @rule()
+    def rebuild_one(self) -> None:
+        """Its users are told by another epoch. What comes after that id the link brings."""
+        number, as_of = self.rebuilding.popitem()
+        if "not archived" not in self.faults:
+            self.archive()
+        shard = self.shards[number]
+        until = self.now if "too much" in self.faults else as_of
+        self.put_back(number, {mid for mid in self.archived if mid <= until})
+        until = self.now if "members of now" in self.faults else as_of
+        for mid, user, joined in self.changes:
+            if self.shard_of(user) == number and mid <= until:
+                shard.members = shard.members | {user} if joined else shard.members - {user}
+        shard.clock = as_of
+        self.epochs_begun += 1
+        shard.epoch = self.epochs_begun
 
     def lose_what_only_one_has(self, number: int) -> None:
         """What a home had lost is lost for those, too, whose shard had it."""
@@ -313,6 +339,7 @@ class Links(RuleBasedStateMachine):
         """All is put right from the archive: another life, and other epochs, of which clients are told."""
         if "not archived" not in self.faults:
             self.archive()
+        self.rebuilding.clear()
         for number in range(1, self.count):
             self.shards[number].applied = max(self.shards[number].applied, self.home.tails[number])
             self.home.links[number] = []
@@ -321,10 +348,7 @@ class Links(RuleBasedStateMachine):
                 self.home.members = self.home.members | {user} if joined else self.home.members - {user}
         self.begin_life()
         for number, shard in self.shards.items():
-            for user in USERS:
-                if self.shard_of(user) == number:
-                    put_back = {mid for who, mid in self.judged if who == user and mid in self.archived}
-                    shard.inboxes.setdefault(user, set()).update(put_back)
+            self.put_back(number, self.archived)
             if "epoch" not in self.faults or not shard.epoch:
                 self.epochs_begun += 1
                 shard.epoch = self.epochs_begun
@@ -334,6 +358,11 @@ class Links(RuleBasedStateMachine):
                 self.put({number: [("members", self.next_id(), members)]})
         self.forget_history()
         self.seen = dict.fromkeys(self.seen, 0)
+
+    def put_back(self, number: int, mids: set[int]) -> None:
+        for user, mid in self.judged:
+            if mid in mids and self.shard_of(user) == number:
+                self.shards[number].inboxes.setdefault(user, set()).add(mid)
 
     @rule(count=st.integers(1, MOST_SHARDS))
     def reshard(self, count: int) -> None:
@@ -365,6 +394,8 @@ class Links(RuleBasedStateMachine):
         """Returns whether there is more."""
         user, _ = device
         shard = self.shards[self.shard_of(user)]
+        if not shard.epoch:
+            return False
         if self.epochs[device] != shard.epoch:
             self.epochs[device], self.cursors[device], self.received[device] = shard.epoch, 0, []
         before = self.cursors[device]
@@ -383,6 +414,8 @@ class Links(RuleBasedStateMachine):
         return sorted(mid for who, mid in self.kept if who == user)
 
     def teardown(self) -> None:
+        while self.rebuilding:
+            self.rebuild_one()
         for number in range(1, self.count):
             assert self.apply(number, self.home.life, self.rest(number)) == "OK"
             here = {user for user in self.home.members if self.shard_of(user) == number}

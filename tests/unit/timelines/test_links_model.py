@@ -4,7 +4,7 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.unit.timelines.links_model import Links
+from tests.unit.timelines.links_model import GROUP, Links
 
 
 def explore(examples: int, *faults: str) -> None:
@@ -23,6 +23,7 @@ FAULTS = [
     *("any life", "twice", "gaps", "repeats", "told before", "beats", "clock"),
     *("lives begin anew", "no fence", "tails", "floor", "id alone", "used at once"),
     *("trims all", "trims at once", "not archived", "members", "epoch", "another number"),
+    *("too much", "link from its beginning"),
 ]
 
 
@@ -30,3 +31,20 @@ FAULTS = [
 def test_a_fault_in_it_is_found(fault: str) -> None:
     with pytest.raises(AssertionError):
         explore(1000, fault)
+
+
+def test_members_are_put_back_as_they_were_where_the_link_goes_on() -> None:
+    """So rare a course of events that it is played by hand: a member leaves while their shard is rebuilt."""
+
+    def play(*faults: str) -> None:
+        links = type("Links", (Links,), {"faults": frozenset(faults)})()
+        links.join_or_leave(1)
+        links.lose_all(1)
+        links.send(0, GROUP, 1)
+        links.join_or_leave(1)
+        links.rebuild_one()
+        links.teardown()
+
+    play()
+    with pytest.raises(AssertionError):
+        play("members of now")
