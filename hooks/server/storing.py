@@ -97,7 +97,7 @@ async def make_store(
     archive_counts = ArchiveCounts(archiver, metrics)
     recovery = StoreRecovery(shards, archive, archiver, window_us=window_us, sync_sender=sync_sender)
 
-    links = Links(shards, window_us=window_us, replicas=settings.redis.redis_wait)
+    links = Links(shards, window_us=window_us, replicas=settings.redis.redis_wait, letters=dead_letters)
     stack.push_async_callback(links.aclose)
     budget = Budget(settings.messages.send_bytes, settings.messages.send_rate, settings.messages.operators)
     unpaid: ScriptBounds = {

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple, Unpack
 
 from store.redis import keys
 from store.redis.batch_script import BatchScript
+from store.redis.carrier import LinkEntry
 from store.redis.client import RedisClient
-from store.redis.links import LinkEntry
 from store.redis.scripts import script
 from store.redis.write_bounds import ScriptBounds
 

@@ -12,9 +12,10 @@ from store.groups.notices import Notice
 from store.record import SERVICE, encode_tail
 from store.redis import keys
 from store.redis.budget import COPY_BYTES, NOT_JUDGED, Budget, account
+from store.redis.carrier import LinkEntry
 from store.redis.client import RedisClient
 from store.redis.connection import wait_for_replicas
-from store.redis.links import LinkEntry, Links
+from store.redis.links import Links
 from store.redis.memory import StoreMemory
 from store.redis.scripts import Script, script
 

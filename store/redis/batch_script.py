@@ -4,9 +4,10 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from store.redis.carrier import LinkEntry
 from store.redis.client import RedisClient
 from store.redis.connection import wait_for_replicas
-from store.redis.links import LinkEntry, Links
+from store.redis.links import Links
 from store.redis.memory import StoreMemory
 from store.redis.scripts import Reply, Script
 

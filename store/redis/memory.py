@@ -3,6 +3,7 @@ stop while some room is left for pulls, which trim, for presence, and for archiv
 users where one shard has no room: a message may be for any of them, and the home cannot know before it gives the id.
 """
 
+import asyncio
 import math
 from time import monotonic
 from typing import Any
@@ -59,13 +60,20 @@ class StoreMemory:
         await worker.every(_LOOK_SECONDS, self.look)
 
     async def look(self) -> None:
-        """Raises StoreAway; what was known stays then."""
+        """Raises StoreAway if the home is away; what was known stays then."""
         before = self.full
         pipeline = self._shards.home.pipeline(transaction=False)
         pipeline.info("memory")
         pipeline.mget(keys.OUTBOX_BYTES, keys.LINK_BYTES)
         memory, waiting = await pipeline.execute()
-        memories = [memory, *[await self._shards[shard].info("memory") for shard in self._shards.others]]
+        others = (self._shards[shard].info("memory") for shard in self._shards.others)
+        memories = [memory]
+        for each in await asyncio.gather(*others, return_exceptions=True):
+            # What is for a shard that is away waits in the home.
+            if isinstance(each, BaseException) and not isinstance(each, StoreAway):
+                raise each
+            if not isinstance(each, BaseException):
+                memories.append(each)
         self.used, self.maxmemory = max(map(_room, memories), key=_share)
         if self.full or sum(int(each or 0) for each in waiting) >= self._outbox_limit:
             self._full_at = monotonic()

@@ -16,8 +16,8 @@ from store.errors import AccountSpent, ArchiveAway
 from store.redis import keys
 from store.redis.batch_script import BatchScript
 from store.redis.budget import NOT_JUDGED, UNBOUNDED, Budget, account
+from store.redis.carrier import LinkEntry
 from store.redis.client import RedisClient
-from store.redis.links import LinkEntry
 from store.redis.scripts import script
 from store.redis.shards import Shards
 from store.redis.write_bounds import ScriptBounds

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from store.redis.links import LinkEntry
+from store.redis.carrier import LinkEntry
 from store.redis.scripts import script
 
 

@@ -18,9 +18,10 @@ from store.events.kinds import NO_EVENTS, WantedEvents
 from store.record import encode_tail
 from store.redis import keys
 from store.redis.budget import COPY_BYTES, NOT_JUDGED, UNBOUNDED, Budget
+from store.redis.carrier import LinkEntry
 from store.redis.client import RedisClient
 from store.redis.connection import wait_for_replicas
-from store.redis.links import LinkEntry, Links
+from store.redis.links import Links
 from store.redis.memory import StoreMemory
 from store.redis.pipelined import RedisConnection
 from store.redis.scripts import script

@@ -5,7 +5,7 @@ takes the present life, and has its link carried to where it ended then. Until t
 entries runs there, so nobody reads or writes. Which run of the server has passed is noted in the shard.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,9 +13,9 @@ import structlog
 
 from store.errors import LinkBroken, StoreEmpty
 from store.redis import keys
+from store.redis.carrier import Carrier
 from store.redis.client import RedisClient
 from store.redis.lease import rebuilding
-from store.redis.links import Carrier
 from store.redis.scripts import admit
 from store.redis.shards import Shards
 from store.timelines.lives import begin_life, has_lost, take_life
@@ -31,25 +31,25 @@ async def pass_home_gate(shards: Shards[RedisClient], known: int) -> None:
     known: the highest id that this process was given. Raises StoreAway, StoreBehind; StoreEmpty while another process
     does this.
     """
-    if _HOME not in await _not_passed(shards):
+    if not await _not_passed(shards, [_HOME]):
         return
     async with _alone(shards):
-        runs = await _not_passed(shards)
+        runs = await _not_passed(shards, [_HOME])
         if _HOME in runs:
             await _pass_home(shards, known)
             await _note(shards, {_HOME: runs[_HOME]})
 
 
-async def pass_other_gates(shards: Shards[RedisClient], *, window_us: int) -> None:
-    """Brings the other shards that were started again to where they may be used.
+async def pass_other_gates(shards: Shards[RedisClient], numbers: Sequence[int], *, window_us: int) -> None:
+    """Brings those of these shards that were started again to where they may be used.
 
     Raises StoreAway, StoreBehind; StoreEmpty while another process does this, and if a shard lacks what is on its link
     no more: it has no epoch then.
     """
-    if not await _not_passed(shards):
+    if not await _not_passed(shards, numbers):
         return
     async with _alone(shards):
-        for shard, run in (await _not_passed(shards)).items():
+        for shard, run in (await _not_passed(shards, numbers)).items():
             await _pass_other(shards, shard, window_us=window_us)
             await _note(shards, {shard: run})
 
@@ -71,13 +71,14 @@ async def carry_all(shards: Shards[RedisClient], *, window_us: int) -> None:
 
 async def note_passed(shards: Shards[RedisClient]) -> None:
     """Notes that all shards have passed, as they were rebuilt. Raises StoreAway."""
-    await _note(shards, await _not_passed(shards))
+    await _note(shards, await _not_passed(shards, range(shards.count)))
 
 
-async def _not_passed(shards: Shards[RedisClient]) -> dict[int, str]:
-    """Returns the runs of the servers by shard, of those that have not passed."""
+async def _not_passed(shards: Shards[RedisClient], numbers: Sequence[int]) -> dict[int, str]:
+    """Returns the runs of the servers by shard, of those of these that have not passed."""
     runs = {}
-    for shard, redis in enumerate(shards):
+    for shard in numbers:
+        redis = shards[shard]
         server: Any = await redis.info("server")
         run = str(server["run_id"])
         passed: Any = await redis.get(redis.key(keys.ADMITTED))
@@ -101,7 +102,8 @@ async def _pass_home(shards: Shards[RedisClient], known: int) -> None:
 
 async def _pass_other(shards: Shards[RedisClient], shard: int, *, window_us: int) -> None:
     stands = await take_life(shards, shard)
-    await admit(shards[shard], "apply")
+    # From here on callers carry what they write; what was written before is on the link up to the tail.
+    await shards.home.srem(keys.AWAY, str(shard))
     tail = await _carry(shards, shard, window_us=window_us)
     log.warning("shard_passed", shard=shard, lacked=stands.applied < tail)
 
@@ -109,6 +111,7 @@ async def _pass_other(shards: Shards[RedisClient], shard: int, *, window_us: int
 async def _carry(shards: Shards[RedisClient], shard: int, *, window_us: int) -> int:
     """Returns the id of the newest entry of a link, once it is applied. Raises as `carry_all` does."""
     tail = int(await shards.home.hget(keys.LINKS, str(shard)) or 0)
+    await admit(shards[shard], "apply")
     carrier = Carrier(shards.home, shards[shard], shard, window_us=window_us, replicas=0)
     try:
         await carrier.catch_up(tail)

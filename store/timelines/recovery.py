@@ -7,15 +7,15 @@ a new epoch: so clients are told, instead of silently missing something.
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import structlog
 
 from store.archive.archive import Archive
 from store.archive.archiver import Archiver
 from store.bans.restore import restore_bans
-from store.errors import ArchiveAway, StoreEmpty
+from store.errors import ArchiveAway, StoreAway, StoreEmpty
 from store.groups.restore import restore_groups
 from store.groups.restore_moderation import restore_moderation
 from store.redis import keys
@@ -46,6 +46,17 @@ _BEGIN_EPOCH = script("begin_epoch", bytes)
 log = structlog.get_logger(__name__)
 
 
+class _Look(NamedTuple):
+    """epoch, clock: the home's. runs: the names of the runs of the servers, by shard. empty: other shards without an
+    epoch: they are empty, or were not rebuilt to the end. away: why other shards do not answer, by shard."""
+
+    epoch: str | None
+    clock: int
+    runs: dict[int, str]
+    empty: list[int]
+    away: dict[int, StoreAway]
+
+
 class StoreRecovery:
     """Checks whether Redis is complete, and rebuilds it if it is not."""
 
@@ -66,11 +77,11 @@ class StoreRecovery:
         self._window_us = window_us
         self._sync_sender = sync_sender
         self._comparison = Comparison(self._shards, archive, window_us=window_us, sync_sender=sync_sender)
-        self._run = ""
+        self._runs: dict[int, str] = {}
         self._clock = 0
 
     async def epoch(self) -> str | None:
-        return (await self._look())[0]
+        return (await self._look()).epoch
 
     async def home_epoch(self) -> str | None:
         """Returns the epoch of the home, whatever became of other shards. Raises StoreAway, StoreUnknown."""
@@ -80,38 +91,44 @@ class StoreRecovery:
     async def ensure(self, known: int = 0) -> str:
         """Returns the epoch, after a rebuild if one is needed. known: the highest id that this process was given.
 
-        Raises StoreAway, ArchiveAway; StoreEmpty while another process rebuilds; StoreUnknown.
+        Raises StoreAway, also while a shard is away, after all others were looked after; ArchiveAway; StoreEmpty while
+        another process rebuilds; StoreUnknown.
         """
-        epoch, clock, run, empty = await self._look()
+        look = await self._look()
         known = max(known, self._clock)
-        if epoch is None or clock < known:
+        if look.epoch is None or look.clock < known:
             return await self.rebuild(known)
-        if await self._kept_shorter(empty):
+        if await self._kept_shorter(look):
             # A rebuild begins by forgetting the epoch: not while the archive is away, as Redis has what it had.
             await self._archive.ping()
             return await self.rebuild(known)
-        if empty or run != self._run:
+        if look.empty or look.runs.items() - self._runs.items():
             if self._shards.count > 1:
                 await pass_home_gate(self._shards, known)
-                for shard in empty:
+                for shard in look.empty:
                     await rebuild_shard(
                         *(self._shards, shard, self._archive, self._archiver),
                         window_us=self._window_us,
                         sync_sender=self._sync_sender,
                     )
-                await pass_other_gates(self._shards, window_us=self._window_us)
+                others = [shard for shard in self._shards.others if shard in look.runs]
+                await pass_other_gates(self._shards, others, window_us=self._window_us)
             try:
                 async with asyncio.timeout(_COMPARE_SECONDS):
-                    behind = await self._behind()
+                    # Without an answer of all of them nothing can be said; it is compared when the last one is back.
+                    behind = not look.away and await self._behind()
             except (ArchiveAway, TimeoutError) as error:
                 # Redis has what this process knows of; the archive is asked again until it answers.
-                await self._admit()
+                await self._admit(look.runs)
                 raise ArchiveAway(str(error) or f"no answer within {_COMPARE_SECONDS} s") from error
             if behind:
                 return await self.rebuild(known)
-        await self._admit()
-        self._run, self._clock = run, clock
-        return epoch
+        await self._admit(look.runs)
+        self._runs |= look.runs
+        self._clock = look.clock
+        if look.away:
+            raise StoreAway("; ".join(f"shard {shard} is away: {error}" for shard, error in look.away.items()))
+        return look.epoch
 
     async def rebuild(self, known: int = 0, progress: Callable[[int], object] = lambda count: None) -> str:
         """Restores the window's messages into timelines, and starts and returns a new epoch above every id ever
@@ -162,8 +179,9 @@ class StoreRecovery:
                 )
                 await redis.set(redis.key(keys.WINDOW), self._window_us)
             if self._shards.count > 1:
+                await self._redis.delete(keys.AWAY)
                 await note_passed(self._shards)
-            await self._admit()
+            await self._admit(range(self._shards.count))
         done = "store_converted" if converted else "store_rebuilt" if count else "store_begun"
         log.warning(done, epoch=epoch.decode(), layout=layout_of(self._shards.count), messages=count)
         return epoch.decode()
@@ -181,19 +199,28 @@ class StoreRecovery:
         await drop_earlier(self._redis, lease.keep)
         return converted
 
-    async def _look(self) -> tuple[str | None, int, str, list[int]]:
-        """Returns the home's epoch and clock, the names of the runs of all servers, and which other shards are empty,
-        or were not rebuilt to the end. Raises StoreUnknown."""
+    async def _look(self) -> _Look:
+        """Raises StoreUnknown, StoreAway if the home is away."""
         epoch, clock = await self._look_home()
-        server: Any = await self._redis.info("server")
-        run, empty = str(server["run_id"]), list[int]()
-        for shard in self._shards.others:
-            redis = self._shards[shard]
-            other: Any = await redis.get(redis.key(keys.EPOCH))
-            run += f" {(await redis.info('server'))['run_id']}"
-            if other is None:
-                empty.append(shard)
-        return None if epoch is None else epoch.decode(), clock, run, empty
+        found = await asyncio.gather(*map(self._look_at, range(self._shards.count)), return_exceptions=True)
+        runs, empty, away = dict[int, str](), list[int](), dict[int, StoreAway]()
+        for shard, each in enumerate(found):
+            if isinstance(each, StoreAway) and shard:
+                away[shard] = each
+            elif isinstance(each, BaseException):
+                raise each
+            else:
+                other, runs[shard] = each
+                if shard and other is None:
+                    empty.append(shard)
+        return _Look(None if epoch is None else epoch.decode(), clock, runs, empty, away)
+
+    async def _look_at(self, shard: int) -> tuple[bytes | None, str]:
+        """Returns the epoch of a shard, and the name of the run of its server."""
+        redis = self._shards[shard]
+        server: Any = await redis.info("server")
+        epoch: Any = await redis.get(redis.key(keys.EPOCH))
+        return epoch, str(server["run_id"])
 
     async def _look_home(self) -> tuple[bytes | None, int]:
         """Returns the home's epoch and clock. Raises StoreUnknown."""
@@ -204,9 +231,9 @@ class StoreRecovery:
         require_shards(layout, shards, self._shards.count)
         return epoch, int(clock or 0)
 
-    async def _admit(self) -> None:
-        for redis in self._shards:
-            await admit(redis)
+    async def _admit(self, numbers: Iterable[int]) -> None:
+        for shard in numbers:
+            await admit(self._shards[shard])
 
     async def _begin_links(self, lowest: int) -> None:
         """Begins another life of the home, whose links are empty: what was on them was put back from the archive.
@@ -223,16 +250,13 @@ class StoreRecovery:
         await self._redis.delete(keys.LINK_BYTES)
         await begin_life(self._shards, lowest, all_groups=True)
 
-    async def _kept_shorter(self, empty: Sequence[int]) -> bool:
-        """Returns whether the window was raised before this process began: what lay beyond it is in the archive
+    async def _kept_shorter(self, look: _Look) -> bool:
+        """Returns whether the window was raised before this process looked first: what lay beyond it is in the archive
         alone.
         """
-        if self._run:
-            return False
         shorter = False
-        for shard, redis in enumerate(self._shards):
-            if shard in empty:
-                continue
+        for shard in look.runs.keys() - self._runs.keys() - {*look.empty}:
+            redis = self._shards[shard]
             kept = int(await redis.get(redis.key(keys.WINDOW)) or 0)
             if kept > self._window_us:
                 # From now on this process drops what is older.
@@ -246,7 +270,7 @@ class StoreRecovery:
         await require_archived_shards(self._archive, self._shards.count)
         highest = await self._archive.highest_id()
         # Read after it, or what is stored and archived meanwhile would seem lost.
-        _, clock, _, _ = await self._look()
+        _, clock = await self._look_home()
         if highest > clock:
             return True
         # What is archived may still be on its way from the home to a shard.

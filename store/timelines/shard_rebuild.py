@@ -15,9 +15,9 @@ from store.bans.restore import restore_bans
 from store.errors import StoreEmpty
 from store.groups.restore import restore_memberships
 from store.redis import keys
+from store.redis.carrier import LINK_STATE
 from store.redis.client import RedisClient
 from store.redis.lease import rebuilding
-from store.redis.links import LINK_STATE
 from store.redis.scripts import admit, script
 from store.redis.shards import Shards
 from store.states.restore import restore_states

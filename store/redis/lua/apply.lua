@@ -4,18 +4,22 @@
 -- that does not follow the last applied one is not applied: what lies between has to come first. After so many
 -- deliveries it stops; the rest has to come again.
 --
+-- Where an item cannot be applied, nothing behind it is. Items of the entry `careful` are applied one by one, but for those
+-- that are `passed` over (places with a space between).
+--
 -- `clock_now` is the home's clock, and `tail` the id of the newest entry then (below 0: it is not known): where that is
 -- applied, this shard has everything up to that clock. Per entry: its id, that of the one before it, the id up to which this
 -- shard has everything once it is applied, and its items.
 --
--- The reply: what became of it, and the id of the last entry that is applied. GAP: one is missing after it. STALE: a
--- later life of the home is known here. LIFE: the home's life is not known here yet.
+-- The reply: what became of it; the id of the last entry that is applied; and of what failed the entry's id, its place in
+-- there (0: some item; -1: it is not known here), why, and the item. GAP: one is missing after it. STALE: a later life of
+-- the home is known here. LIFE: the home's life is not known here yet.
 --
 -- include timelines intervals states tag_map swapping online events
 -- guarded
 -- KEYS applied heads wakeups here_prefix channel_prefix changed_groups tag_prefix ban_prefix bans
--- ARGV life:count clock_now:us tail:us (id:id before:id complete:id data:text)...
--- REPLY outcome=OK|GAP|STALE|LIFE applied
+-- ARGV life:count clock_now:us tail:us careful:id passed:text (id:id before:id complete:id data:text)...
+-- REPLY outcome=OK|GAP|STALE|LIFE|FAILED applied failed
 -- ERROR EMPTY
 
 local MAX_DELIVERIES = 2000
@@ -23,10 +27,10 @@ local MAX_DELIVERIES = 2000
 local known = redis.call('HMGET', applied_key, 'life', 'id')
 local known_life, applied = tonumber(known[1] or 1), known[2] or '0'
 if life < known_life then
-  return { 'STALE', tonumber(applied) }
+  return { 'STALE', tonumber(applied), {} }
 end
 if life > known_life then
-  return { 'LIFE', tonumber(applied) }
+  return { 'LIFE', tonumber(applied), {} }
 end
 
 local dormant, news, deliveries = {}, {}, 0
@@ -193,8 +197,40 @@ function ITEMS.swap(tag, id, job, count)
   end
 end
 
+local function apply_items(items, first, last)
+  mids, records, written = {}, {}, {}
+  for place = first, last do
+    ITEMS[items[place][1]](unpack(items[place], 2))
+  end
+  write_bodies(mids, records, written)
+end
+
+-- What failed of an entry, nil if nothing did.
+local function apply_entry(id, items)
+  for _, item in ipairs(items) do
+    if not ITEMS[item[1]] then
+      return { id, -1, 'what is on the link is not known here: ' .. tostring(item[1]), cmsgpack.pack(item) }
+    end
+  end
+  local is_passed = {}
+  for place in string.gmatch(id == careful and passed or '', '%d+') do
+    is_passed[tonumber(place)] = true
+  end
+  for first = 1, id == careful and #items or 1 do
+    local ok, failure = true, nil
+    if not is_passed[first] then
+      ok, failure = pcall(apply_items, items, first, id == careful and first or #items)
+    end
+    if not ok then
+      found = {}
+      local why = type(failure) == 'table' and failure.err or tostring(failure)
+      return { id, id == careful and first or 0, why, cmsgpack.pack(items[first]) }
+    end
+  end
+end
+
 local clock = tonumber(state[2] or 0)
-local outcome = 'OK'
+local outcome, failed = 'OK', nil
 for argument = FIRST_ARGUMENT, #ARGV, 4 do
   local id = ARGV[argument]
   if tonumber(id) > tonumber(applied) then
@@ -205,18 +241,25 @@ for argument = FIRST_ARGUMENT, #ARGV, 4 do
     if deliveries >= MAX_DELIVERIES then
       break
     end
-    entry, mids, records, written = id, {}, {}, {}
-    for _, item in ipairs(cmsgpack.unpack(ARGV[argument + 3])) do
-      ITEMS[item[1]](unpack(item, 2))
+    entry = id
+    local told = #missed
+    failed = apply_entry(id, cmsgpack.unpack(ARGV[argument + 3]))
+    if failed then
+      -- It comes again, and is told of then.
+      for index = #missed, told + 1, -1 do
+        missed[index] = nil
+      end
+      break
     end
-    write_bodies(mids, records, written)
     applied = id
     clock = math.max(clock, tonumber(ARGV[argument + 2]))
     redis.call('HSET', applied_key, 'id', id)
     redis.call('SET', clock_key, string.format('%d', clock))
   end
 end
-if tail > tonumber(applied) then
+if failed then
+  outcome = 'FAILED'
+elseif tail > tonumber(applied) then
   outcome = 'GAP'
 elseif tail >= 0 and clock_now > clock then
   redis.call('SET', clock_key, string.format('%d', clock_now))
@@ -226,4 +269,4 @@ finish_events()
 if #news > 0 then
   redis.call('SPUBLISH', wakeups_key, table.concat(news, ' '))
 end
-return { outcome, tonumber(applied) }
+return { outcome, tonumber(applied), failed or {} }

@@ -189,12 +189,12 @@ async def test_a_redis_that_lost_a_group_message_is_rebuilt(store: Store) -> Non
         mid = (await store.say(1, gid)).mid
         await store.archive_all()
         epoch = await store.recovery.ensure()
-        store.recovery._run = ""
+        store.recovery._runs = {}
         assert await store.recovery.ensure() == epoch
         inboxes = [inbox for uid in (1, 2) for inbox in await inboxes_of(store.redis, uid)]
         for timeline in (*inboxes, keys.channel(f"group:{gid}")):
             await store.redis.zremrangebyscore(timeline, mid, mid)
-        store.recovery._run = ""
+        store.recovery._runs = {}
         assert await store.recovery.ensure() != epoch
         assert mid in await store.texts(2)
 
@@ -208,11 +208,11 @@ async def test_a_change_of_a_group_that_redis_lost_is_noticed(store: Store) -> N
     before = await known(store)
     epoch = await store.recovery.ensure()
     await store.restore((await store.saved()) | older)
-    store.recovery._run = ""
+    store.recovery._runs = {}
     assert await store.recovery.ensure() != epoch
     assert await known(store) == before
     epoch = await store.recovery.ensure()
-    store.recovery._run = ""
+    store.recovery._runs = {}
     assert await store.recovery.ensure() == epoch
 
 

@@ -16,15 +16,16 @@ from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
 from store.bans.bans import Bans
-from store.errors import EntryFailed, StoreBehind, StoreEmpty, StoreError, UserBanned
+from store.errors import EntryFailed, StoreAway, StoreBehind, StoreEmpty, StoreError, UserBanned
 from store.groups.context import CommandContext
 from store.groups.groups import Groups, Limits
 from store.operations.dead_letters import DeadLetters
 from store.redis import keys, links
+from store.redis.carrier import LinkEntry
 from store.redis.client import RedisClient
 from store.redis.connection import connect
-from store.redis.links import LinkEntry, Links
-from store.redis.shards import Shards, on_one_server
+from store.redis.links import Links
+from store.redis.shards import Shards, connected, on_one_server
 from store.redis.write_bounds import ScriptBounds
 from store.timelines.append import Appender, Stored
 from store.timelines.lives import begin_life
@@ -354,6 +355,119 @@ async def test_a_message_is_not_stored_while_its_shard_is_away(store: Store) -> 
     stored = await store.say(client_id="away")
     assert stored.repeated
     assert await store.received() == [stored.mid]
+
+
+async def test_an_item_that_cannot_be_applied_is_set_aside_in_the_end(store: Store) -> None:
+    """It stops its link for five tries; then it is a dead letter, and what lies beside and behind it arrives."""
+    neighbour = ELSEWHERE + 1
+    await store.other.zadd(store.other.key(keys.SEEN), {str(neighbour): 1})
+    now = time.time_ns() // 1000
+    for at in (now, now + SPAN_SECONDS * 1_000_000):
+        await store.other.set(store.other.key(keys.inbox(ELSEWHERE, span(at))), "no inbox")
+    letters = DeadLetters(store.home)
+    links = Links(store.shards, window_us=WINDOW_US, letters=letters)
+    appender = store.appender(links)
+    writing = [appender.append(Inbox(uid), "1", f"to {uid}", 0, True, b"{}") for uid in (ELSEWHERE, neighbour)]
+    appender.start()
+    answers = await asyncio.gather(*writing, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [StoreAway, StoreAway]
+    for _ in range(4):
+        assert await letters.page(0, 10) == []
+        with pytest.raises(StoreAway, match="cannot apply what is on its link"):
+            await appender.append(Inbox(ELSEWHERE), "1", f"to {ELSEWHERE}", 0, True, b"{}")
+    (letter,) = await letters.page(0, 10)
+    assert (letter["source"], letter["reason"]) == ("link", "link_failed")
+    assert "WRONGTYPE" in letter["message"]
+    assert (await appender.append(Inbox(ELSEWHERE), "1", f"to {ELSEWHERE}", 0, True, b"{}")).repeated
+    beside = await appender.append(Inbox(neighbour), "1", f"to {neighbour}", 0, True, b"{}")
+    behind = await appender.append(Inbox(neighbour), "1", "behind", 0, True, b"{}")
+    await appender.stop()
+    await links.aclose()
+    pulled = (await store.puller.pull(neighbour, 0, 1000)).messages
+    assert [message.mid for message in pulled] == [beside.mid, behind.mid]
+    assert len(await letters.page(0, 10)) == 1
+
+
+@pytest_asyncio.fixture
+async def cut_off(store: Store) -> AsyncIterator[Shards[RedisClient]]:
+    """The shards as a process sees them that does not reach the second one."""
+    unreached = connect("redis://127.0.0.1:1", prefix=store.other.prefix)
+    yield Shards([store.home, unreached])
+    await unreached.aclose()
+
+
+async def test_nobody_waits_for_a_shard_that_is_away(
+    store: Store, cut_off: Shards[RedisClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it is marked, what is for it is not stored; from then on it waits on the link until the shard is back."""
+    links_of_cut_off = Links(cut_off, window_us=WINDOW_US)
+    with pytest.raises(StoreAway):
+        await links_of_cut_off.step()
+    with pytest.raises(StoreAway):
+        await store.say(links_of_cut_off, "first")
+    monkeypatch.setattr(links, "_AWAY_SECONDS", 0.0)
+    with pytest.raises(StoreAway):
+        await links_of_cut_off.step()
+    first = await store.say(links_of_cut_off, "first")
+    second = await store.say(links_of_cut_off, "second")
+    assert first.repeated
+    assert not second.repeated
+    assert await store.received() == []
+    await store.links.step()
+    assert await store.received() == [first.mid, second.mid]
+    with pytest.raises(StoreAway):
+        await store.say(links_of_cut_off)
+    await links_of_cut_off.aclose()
+
+
+async def test_a_shard_that_was_away_and_started_again_has_everything_before_it_is_used(store: Store) -> None:
+    await store.home.sadd(keys.AWAY, "1")
+    stored = await store.say()
+    assert await store.received() == []
+    await start_again(store.other)
+    await store.look_anew()
+    assert await store.received() == [stored.mid]
+    assert await store.home.scard(keys.AWAY) == 0
+
+
+async def test_the_others_are_looked_after_while_a_shard_is_away(store: Store, cut_off: Shards[RedisClient]) -> None:
+    recovery = StoreRecovery(cut_off, store.archive, store.archiver, window_us=WINDOW_US, sync_sender=True)
+    await store.home.script_flush()
+    with pytest.raises(StoreBehind):
+        await store.puller.pull(1, 0, 1000)
+    with pytest.raises(StoreAway, match="shard 1 is away"):
+        await recovery.ensure()
+    await store.puller.pull(1, 0, 1000)
+
+
+async def test_a_shard_that_hangs_holds_up_no_other(
+    redis: RedisClient, redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its beat is still waited for when the next ones of the others have come."""
+    monkeypatch.setattr(links, "_BEAT_SECONDS", 0.05)
+    archive = open_archive(f"sqlite:///{tmp_path}/archive.db")
+    await archive.migrate()
+    held: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, writer: held.append(writer), "127.0.0.1")
+    hanging_url = f"redis://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
+    async with connected(redis_server.url, 3) as shards:
+        home, third = shards.home, shards[2]
+        archiver = Archiver(Outbox(home), handlers(archive), DeadLetters(home))
+        await StoreRecovery(shards, archive, archiver, window_us=WINDOW_US, sync_sender=True).ensure()
+        hanging = connect(hanging_url, prefix=shards[1].prefix)
+        beating = Links(Shards([home, hanging, third]), window_us=WINDOW_US)
+        for _ in range(2):
+            await home.set(keys.CLOCK, time.time_ns() // 1000 - 60_000_000)
+            before = time.time_ns() // 1000
+            await beating.step()
+            assert int(await third.get(third.key(keys.CLOCK)) or 0) >= before
+        await beating.aclose()
+        await hanging.aclose()
+    for writer in held:
+        writer.close()
+        await writer.wait_closed()
+    silent.close()
+    await archive.close()
 
 
 async def test_a_shard_with_no_news_has_everything_up_to_now(store: Store) -> None:

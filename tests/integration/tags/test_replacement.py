@@ -13,7 +13,7 @@ from store.addresses import Tag
 from store.errors import ChannelRefused, EntryFailed, OutboxFull, StoreAway
 from store.groups.groups import Limits
 from store.redis import keys
-from store.redis.links import LinkEntry
+from store.redis.carrier import LinkEntry
 from store.redis.scripts import Script
 from store.tags.replacement import Propagator, Replacement
 from store.tags.script import PROPAGATED, PropagateReply

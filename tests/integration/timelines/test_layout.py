@@ -211,7 +211,7 @@ async def test_an_empty_redis_is_closed_to_the_version_before(
         await earlier.say(2, 1)
 
 
-@pytest.mark.parametrize("layout", ["3", "1", "two"])
+@pytest.mark.parametrize("layout", ["4", "1", "two"])
 async def test_a_layout_that_is_not_known_is_left_alone(later: Later, redis: RedisClient, layout: str) -> None:
     await redis.set(keys.LAYOUT, layout)
     before = await everything(redis)
@@ -226,7 +226,7 @@ async def test_a_layout_that_is_not_known_over_http(own_redis: RedisServer, tmp_
         pass
     async with connect(own_redis.url) as redis:
         await redis.rename(keys.EPOCH, b"a later version's epoch")
-        await redis.set(keys.LAYOUT, "3")
+        await redis.set(keys.LAYOUT, "4")
     async with running_app(own_redis.url, tmp_path) as app:
         sender, receiver = new_uid(), new_uid()
         answer = await app.publish(f"single/{receiver}", {"id": "a"}, sender)
@@ -234,7 +234,7 @@ async def test_a_layout_that_is_not_known_over_http(own_redis: RedisServer, tmp_
         ready = await app.request("GET", "/readyz")
         assert ready.status == 503
         assert ready.json["redis"] == "unknown"
-        assert "layout in Redis is '3'" in ready.json["error"]["message"]
+        assert "layout in Redis is '4'" in ready.json["error"]["message"]
 
 
 async def test_a_window_that_was_lowered_frees_what_lies_beyond_it(later: Later, redis: RedisClient) -> None:

@@ -98,10 +98,10 @@ async def test_what_somebody_never_seen_was_sent_is_not_missed_in_redis(store: S
     await store.appender.append(Inbox(NEVER_SEEN), "0", "s", 0, True, b"{}")
     await store.archive_all()
     epoch = await store.recovery.ensure()
-    store.recovery._run = ""
+    store.recovery._runs = {}
     assert await store.recovery.ensure() == epoch
     await store.redis.zrem(keys.UNSEEN, str(NEVER_SEEN))
-    store.recovery._run = ""
+    store.recovery._runs = {}
     assert await store.recovery.ensure() != epoch
 
 

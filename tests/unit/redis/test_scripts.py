@@ -95,7 +95,7 @@ def test_a_call_is_in_the_order_of_the_headers() -> None:
     assert rest[:count] == [
         *(keys.BODIES_PREFIX, keys.EPOCH, keys.CLOCK, keys.OUTBOX_BYTES, keys.WINDOW, keys.SHARDS, keys.LINK_BYTES),
         *(keys.DORMANT, keys.INBOX_PREFIX, keys.SEEN, keys.UNSEEN),
-        *(keys.LINKS, keys.LINK_PREFIX),
+        *(keys.LINKS, keys.LINK_PREFIX, keys.AWAY),
         *(keys.OUTBOX, keys.WAKEUPS, keys.tag("news"), keys.TAGS, keys.PROPAGATING),
     ]
     assert rest[count:] == [5, 6, 7, 8, "news", "News", 1]

@@ -4,13 +4,13 @@
 -- which life of the home it was written, and up to which id its shard has everything once it is applied.
 --
 -- include shards
--- KEYS links link_prefix link_bytes
+-- KEYS links link_prefix link_bytes away
 -- ARGV -
 -- REPLY -
 
 -- By shard: { items, their ids, the highest of these }.
 local waiting = {}
--- What the caller is to carry: per entry shard, id, id of the one before, life, the id up to which it is complete, data,
+-- What the caller is to carry, but not to shards that are away: per entry shard, id, id of the one before, life, the id up to which it is complete, data,
 -- and the ids of its items with a space between.
 local links = {}
 local shards = 1
@@ -79,10 +79,14 @@ local function write_links(complete)
     end
     redis.call('INCRBY', link_bytes_key, bytes)
   end)
+  local away = {}
+  for _, shard in ipairs(ok and redis.call('SMEMBERS', away_key) or {}) do
+    away[tonumber(shard)] = true
+  end
   for _, entry in ipairs(done) do
-    if ok then
+    if ok and not away[tonumber(entry[1])] then
       links[#links + 1] = entry
-    else
+    elseif not ok then
       redis.call('XDEL', link_prefix .. entry[1], entry[2] .. '-0')
       redis.call('HSET', links_key, entry[1], entry[3])
     end
