@@ -1,8 +1,9 @@
 """Measures what the store gains from several shards: one on each master of a cluster of one, three and six masters.
 
-The store's own code calls the scripts, without the HTTP service, with 64 calls under way for each master. The masters
-and the load share a few cores here, so no rate is measured but the processor time that each master's main thread takes
-(`INFO cpu`), less what it takes when nothing is asked. In operation each master has a core of its own: what the busiest
+The store's own code calls the scripts, without the HTTP service: 64 pulls at a time for each master, and messages in
+bursts of 512, so that batches are as large as where the home is the limit. The masters and the load share a few cores
+here, so no rate is measured but the processor time that each master's main thread takes (`INFO cpu`), less what it
+takes when nothing is asked. In operation each master has a core of its own: what the busiest
 of them takes for an operation says how many of these the cluster can do in a second, and the ratios are those of that.
 Such figures hold on a busy machine, too; times of answers were taken in turn and hold only in comparison. No archiver
 runs meanwhile, but for the last figures.
@@ -16,12 +17,14 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.bench.masters import UIDS, Masters, all_of
+from tests.bench.masters import UIDS, Masters, all_of, in_bursts
 from tests.bench.report import Report
 
 MASTERS = (1, 3, 6)
 AT_ONCE = 64
-"""Calls under way for each master."""
+"""Pulls under way for each master."""
+BURST = 512
+"""Messages that come together."""
 MISSED = 20
 SMALL, LARGE = 5, 500
 """Members of groups."""
@@ -58,7 +61,7 @@ def _on(masters: int) -> str:
 async def _rounds(report: Report, clusters: dict[int, Masters], count: int, work: Work) -> Spent:
     """Lets each of them do the work, which is so many operations, in turn. The first round does not count."""
     spent: Spent = {masters: [] for masters in clusters}
-    for number in range(1 + report.choose(quick=1, usual=5, full=9)):
+    for number in range(1 + report.choose(quick=1, usual=3, full=9)):
         for masters, each in clusters.items():
             seconds = await each.spent(work(each))
             if number:
@@ -114,11 +117,11 @@ async def _messages(report: Report, clusters: dict[int, Masters]) -> None:
 
 
 def _private(each: Masters, count: int, *, own_copies: bool = True, apart: bool | None = None) -> Awaitable[object]:
-    return all_of(each.private(each.pairs(count, apart=apart), own_copies=own_copies), AT_ONCE * each.count)
+    return in_bursts(each.private(each.pairs(count, apart=apart), own_copies=own_copies), BURST)
 
 
 def _to_groups(each: Masters, members: int, count: int) -> Awaitable[object]:
-    return all_of(each.to_groups(members, count), AT_ONCE * each.count)
+    return in_bursts(each.to_groups(members, count), BURST)
 
 
 async def _between(report: Report, clusters: dict[int, Masters]) -> None:
@@ -135,7 +138,7 @@ async def _between(report: Report, clusters: dict[int, Masters]) -> None:
 
 async def _answers(report: Report, clusters: dict[int, Masters]) -> None:
     """Takes the time from a message to its 204."""
-    count = report.choose(quick=100, usual=1000, full=5000)
+    count = report.choose(quick=100, usual=600, full=5000)
     found: dict[int, list[float]] = {masters: [] for masters in clusters}
     for _ in range(report.choose(quick=1, usual=5, full=9)):
         for masters, each in clusters.items():
@@ -165,18 +168,16 @@ async def _steadily(each: Masters, count: int) -> list[float]:
 
 async def _kept(report: Report, clusters: dict[int, Masters]) -> None:
     """Compares what stays in memory, and tells what the archiver costs the home."""
-    count = report.choose(quick=2000, usual=20_000, full=100_000)
+    count = report.choose(quick=2000, usual=12_000, full=100_000)
     kinds: dict[str, tuple[int, Work]] = {
         f"message to {LARGE} members": (count // 20, lambda each: _to_groups(each, LARGE, count // 20)),
         "private message without the sender's copy": (count, lambda each: _private(each, count, own_copies=False)),
         "private message": (count, lambda each: _private(each, count)),
     }
-    for each in clusters.values():
-        await each.archive()
-        await each.forget()
     for what, (some, work) in kinds.items():
         fullest = {}
         for masters, each in clusters.items():
+            await each.empty()
             before = each.memory()
             await work(each)
             home, *_ = await each.spent(each.archive())

@@ -138,9 +138,20 @@ class Masters:
         for shard in self.shards.others:
             await home.xtrim(keys.LINK_PREFIX + b"%d" % shard, maxlen=0)
         await home.set(keys.LINK_BYTES, 0)
-        marks = [name async for name in home.scan_iter(keys.PREFIX + b"r:*", count=10_000)]
-        for start in range(0, len(marks), 1000):
-            await home.unlink(*marks[start : start + 1000])
+        await self._delete(keys.PREFIX + b"r:")
+
+    async def empty(self) -> None:
+        """Forgets all messages: tables that grow by leaps begin anew."""
+        await self.archive()
+        await self.forget()
+        await self._delete(keys.INBOX_PREFIX, keys.BODIES_PREFIX)
+
+    async def _delete(self, *prefixes: bytes) -> None:
+        for client in self.shards:
+            for prefix in prefixes:
+                names = [name async for name in client.scan_iter(client.key(prefix) + b"*", count=10_000)]
+                for start in range(0, len(names), 1000):
+                    await client.delete(*names[start : start + 1000])
 
     # What is done
 
@@ -192,3 +203,10 @@ async def all_of(calls: Iterable[Awaitable[object]], at_once: int) -> None:
             await call
 
     await asyncio.gather(*(some() for _ in range(at_once)))
+
+
+async def in_bursts(calls: Iterable[Awaitable[object]], size: int) -> None:
+    """Awaits so many, then the next ones."""
+    coming = iter(calls)
+    while burst := list(itertools.islice(coming, size)):
+        await asyncio.gather(*burst)

@@ -14,12 +14,15 @@ from tests.e2e.console.operators import Operator, chromium, operator
 from tests.e2e.stack import Service, Stack
 
 VIEWER = "a viewer's token"
-_numbers = itertools.count(7001)
+_numbers = itertools.count(20001, 8192)
+"""Users who follow each other lie in different shards, where there are several."""
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    yield from running(Stack(tmp_path_factory.mktemp("console"), IM_VIEWER_TOKEN=VIEWER))
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The store has as many shards as the module says in SHARDS, or one."""
+    shards = str(getattr(request.module, "SHARDS", 1))
+    yield from running(Stack(tmp_path_factory.mktemp("console"), IM_VIEWER_TOKEN=VIEWER, IM_SHARDS=shards))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
