@@ -1,6 +1,7 @@
 """Where users' timelines lie, and how the keys of shards begin."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from redis.crc import key_slot
@@ -9,6 +10,7 @@ from store.redis import keys
 from store.redis.shards import Shards, shard_among
 
 BLOCK = keys.USERS_PER_BITMAP
+PAGE = Path(__file__).parents[3] / "docs" / "operators" / "scale.md"
 
 
 @pytest.mark.parametrize("count", [3, 8, 16])
@@ -56,3 +58,9 @@ def test_every_key_of_a_shard_has_its_hash_tag() -> None:
     prefix = keys.shard_prefix(2, 3)
     assert keys.in_shard(keys.inbox(7, 1), prefix) == prefix + keys.inbox(7, 1).removeprefix(keys.PREFIX)
     assert keys.shard_prefix(0, 3) == keys.PREFIX
+
+
+@pytest.mark.parametrize("count", [3, 6, 12])
+def test_the_page_has_the_slots(count: int) -> None:
+    slots = ", ".join(str(key_slot(keys.shard_prefix(shard, count))) for shard in range(count))
+    assert f"| {count} | {slots} |" in PAGE.read_text()
