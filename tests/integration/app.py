@@ -39,7 +39,7 @@ def new_uid() -> str:
     return str(next(_uids))
 
 
-async def until(check: Callable[[], Awaitable[Any]], seconds: float = 10) -> Any:
+async def until(check: Callable[[], Awaitable[Any]], seconds: float = 30) -> Any:
     """Returns what `check` gives once that is true. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while not (found := await check()):  # noqa: ASYNC110
