@@ -113,8 +113,9 @@ def test_the_types_of_the_package_are_those_that_a_program_sees(module: str, tmp
     assert ran.returncode == 0, ran.stdout
 
 
-def test_the_python_client_is_built_and_runs_in_an_empty_directory(tmp_path: Path) -> None:
-    installed = install_python_client(tmp_path)
+@pytest.mark.parametrize("of_sources", [False, True])
+def test_the_python_client_is_built_and_runs_in_an_empty_directory(*, of_sources: bool, tmp_path: Path) -> None:
+    installed = install_python_client(tmp_path, of_sources=of_sources)
     program = (
         f"import sys; sys.path.insert(0, {str(installed)!r}); import emqx_im_client as client; print(client.__file__)"
     )
@@ -122,3 +123,4 @@ def test_the_python_client_is_built_and_runs_in_an_empty_directory(tmp_path: Pat
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
     )
     assert str(installed) in ran.stdout
+    assert (installed / "emqx_im_client" / "py.typed").exists()
