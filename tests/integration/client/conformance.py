@@ -17,7 +17,7 @@ CASES = Path(__file__).parents[3] / "clients" / "conformance"
 QUIET = 0.4
 """Seconds without an event that count as none."""
 
-TIMES: dict[str, Any] = {"pauses": [0.02, 0.2], "hint": 0.05, "pullAgain": 3600}
+TIMES: dict[str, Any] = {"pauses": [0.02, 0.2], "hint": 0.05, "pullAgain": 0}
 """Short pauses for tests; pulls only when something asks for them. Cases name what they need beside that."""
 
 REPORTS = ("trouble", "loginRefused", "recovered")
