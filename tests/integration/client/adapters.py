@@ -17,7 +17,7 @@ from tests.node import javascript, node
 
 ROOT = Path(__file__).parents[3]
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 """Seconds for whatever a case expects, on a slow machine."""
 
 
@@ -119,7 +119,7 @@ class Browser(Adapter):
     """A browser has what its pages keep for as long as it lives, so only a page dies, and only the browser sleeps."""
 
     # It has to start, and to open pages.
-    patience = 4 * PATIENCE
+    patience = PATIENCE
 
     def _sleepers(self) -> list[int]:
         """All processes of the browser; the program goes on."""
