@@ -71,7 +71,9 @@ def test_npm_pack_gives_a_package_that_runs_in_an_empty_directory(tmp_path: Path
     (packed,) = json.loads(
         npm("pack", "--json", "--ignore-scripts", "--pack-destination", str(tmp_path), folder=javascript())
     )
-    assert not [file for file in packed["files"] if file["path"].startswith(("src", "test", "node_modules"))]
+    files = [file["path"] for file in packed["files"]]
+    assert not [path for path in files if path.startswith(("src", "test", "node_modules"))]
+    assert "LICENSE" in files
     npm("install", "--no-audit", "--no-fund", str(tmp_path / packed["filename"]), folder=tmp_path)
     assert sorted(path.name for path in (tmp_path / "node_modules" / "@emqx-im").iterdir()) == ["client"]
     (tmp_path / "program.mjs").write_text(OFFLINE)
@@ -124,3 +126,4 @@ def test_the_python_client_is_built_and_runs_in_an_empty_directory(*, of_sources
     )
     assert str(installed) in ran.stdout
     assert (installed / "emqx_im_client" / "py.typed").exists()
+    assert list(installed.glob("emqx_im_client-*.dist-info/**/LICENSE"))
