@@ -13,10 +13,10 @@ const compiler = join(dirname(createRequire(import.meta.url).resolve('typescript
 // Names that only the modules themselves use: of nothing that is kept, sent, or for applications.
 const INTERNAL = new RegExp(
   `^(${[
-    'accepted|acknowledged|answeredAt|arrived|askUpTo|claims|deleteAll|doubts|goodbye|hint|hurry|idle|isOpen|isSet|keepConnected',
-    'keepOnly|keepPulling|keepSending|keepSubscribing|learn|loadUnsent|maxRetryAfter|nextTime|offer|onOutcome|onSubscribed|pullAgain|pullEvery',
-    'pulledUpTo|puller|retryAfter|sends|silence|steady|subscribeAgain|subscribeAnew|subscriptions|takeState|unsent|wiring|works',
-    'writesWait',
+    'accepted|acknowledged|answeredAt|arrived|askUpTo|begin|claims|complete|deleteAll|doubts|goodbye|health|hint|hurry|idle',
+    'isOpen|isSet|keepConnected|keepOnly|keepPulling|keepSending|keepSubscribing|learn|loadUnsent|maxRetryAfter|nextTime',
+    'offer|onOutcome|onSubscribed|opened|parts|position|pullAgain|pulled|pulledUpTo|puller|pullEvery|pulling|release',
+    'retryAfter|sends|silence|steady|subscribeAgain|subscribeAnew|subscriptions|takeState|unsent|wiring|works|writesWait',
   ].join('|')})$`,
 );
 

@@ -20,7 +20,7 @@ _FEWEST_KEPT = 256
 _MAX_HEAD_BYTES = 32 * 1024 * 1024
 _LOG_SECONDS = 10.0
 _SPEAK_SECONDS = 1.0
-"""Within which nobody who is idle has to go: whoever connects can ask, however many connect after them."""
+"""How long an idle connection may stay at least, so that each has time to ask, however many come after it."""
 
 log = structlog.get_logger(__name__)
 

@@ -29,8 +29,15 @@ _ROUNDS_ON_ONE = 4
 """After that many rounds a new deployment is started."""
 _PAIRS = 0.6
 """The share of links of a chain that are two faults at once, where times are not measured."""
-_SHORT = {"IM_RETENTION_DAYS": str(20 / 86_400), "IM_ROAMING": "month", "IM_ZOMBIE_DAYS": str(3 / 86_400)}
-"""A window of 20 seconds, so that pulls reach into the archive, and users who become dormant after three."""
+_SHORT = {
+    "IM_RETENTION_DAYS": str(20 / 86_400),
+    "IM_ROAMING": "quarter",
+    "IM_ZOMBIE_DAYS": str(3 / 86_400),
+    "MONTH_SECONDS": "10",
+}
+"""A window of 20 seconds, so that pulls reach into the archive, users who become dormant after three, and months of
+ten, which are aggregated once they have left the window.
+"""
 _UIDS = 10_000
 
 

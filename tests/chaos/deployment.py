@@ -51,6 +51,8 @@ SHARDS = 3
 
 WORKERS = 2
 
+_EMQX_IM = "tests.integration.faults.impatient"
+
 _DISK = "512m"
 _CLONE_NEWNS = 0x20000
 _END_SECONDS = 0.2
@@ -163,7 +165,7 @@ class Deployment:
     def _process(self, *command: str) -> Server:
         """Does not wait until it is ready: what it needs may be away."""
         settings = [f"{name}={value}" for name, value in self.settings.items()]
-        module = [sys.executable, "-m", "tests.integration.faults.impatient", *command]
+        module = [sys.executable, "-m", _EMQX_IM, *command]
         return Server(["/usr/bin/env", *settings, *module], 0, self.directory / f"{command[0]}.log", lambda: True)
 
     async def start(self) -> None:
@@ -302,7 +304,7 @@ class Deployment:
     async def command(self, *command: str) -> int:
         """Runs `emqx-im` with the service's settings; returns its status."""
         environment = {**os.environ, **self.settings}
-        arguments = [sys.executable, "-m", "hooks.cli", *command]
+        arguments = [sys.executable, "-m", _EMQX_IM, *command]
         quiet = asyncio.subprocess.DEVNULL
         process = await asyncio.create_subprocess_exec(*arguments, env=environment, stdout=quiet, stderr=quiet)
         return await process.wait()

@@ -82,7 +82,7 @@ class Person:
 
     async def sees(self, selector: str, *expected: str) -> None:
         """Waits until the page shows exactly this."""
-        deadline = asyncio.get_running_loop().time() + 4 * PATIENCE
+        deadline = asyncio.get_running_loop().time() + PATIENCE
         while (found := await self._do("texts", selector)) != list(expected):
             assert asyncio.get_running_loop().time() < deadline, f"{self._page} sees {found}, {await self._state()}"
             await asyncio.sleep(0.1)
@@ -92,7 +92,7 @@ class Person:
 
     async def sees_said(self, *expected: str) -> None:
         """Waits until the conversation is this and nothing is on its way. The button behind own ones is left out."""
-        deadline = asyncio.get_running_loop().time() + 4 * PATIENCE
+        deadline = asyncio.get_running_loop().time() + PATIENCE
         while True:
             found = [text.removesuffix(" Recall") for text in await self._do("texts", MESSAGES)]
             if found == list(expected) and not await self._do("texts", f"{MESSAGES}.waiting"):

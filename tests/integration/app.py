@@ -39,7 +39,7 @@ def new_uid() -> str:
     return str(next(_uids))
 
 
-async def until(check: Callable[[], Awaitable[Any]], seconds: float = 10) -> Any:
+async def until(check: Callable[[], Awaitable[Any]], seconds: float = 30) -> Any:
     """Returns what `check` gives once that is true. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while not (found := await check()):  # noqa: ASYNC110
@@ -149,7 +149,7 @@ class App:
 
     async def pull(self, uid: str, last_id: int = 0, *, bearer: str | None = None, **arguments: Any) -> Answer:
         params = {"last_id": str(last_id), **{name: str(value) for name, value in arguments.items()}}
-        return await self.request("GET", "/pull", bearer or token(uid), params=params)
+        return await self._patiently("GET", "/pull", bearer or token(uid), params=params)
 
     async def end(self, uid: str) -> int:
         """Returns the user's cursor after everything there is."""
@@ -170,7 +170,16 @@ class App:
                 return found
 
     async def admin(self, method: str, path: str, **arguments: Any) -> Answer:
-        return await self.request(method, f"/admin{path}", "admin-token", **arguments)
+        return await self._patiently(method, f"/admin{path}", "admin-token", **arguments)
+
+    async def _patiently(self, *request: str, **arguments: Any) -> Answer:
+        """Asks again while the archive is behind, as the answer says: it may be so for seconds on a busy machine."""
+        deadline = time.monotonic() + 20
+        while (answer := await self.request(*request, **arguments)).status == 503 and time.monotonic() < deadline:
+            if answer.code != "archive_away":
+                break
+            await asyncio.sleep(0.2)
+        return answer
 
     async def letters(self, sender: str) -> list[dict[str, Any]]:
         """Dead letters of one sender, oldest first."""

@@ -1,6 +1,9 @@
 """Which room may know which: imports go one way, and in no circle."""
 
 import ast
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -72,6 +75,15 @@ def test_who_knows_whom(top: str, known: set[str]) -> None:
     for module, imported in GRAPH.items():
         if module.split(".")[0] == top:
             assert {each.split(".")[0] for each in imported} <= known, module
+
+
+def test_the_client_depends_on_what_it_imports_and_on_nothing_else() -> None:
+    """It is installed by itself, where nothing of the server's is."""
+    project = tomllib.loads((ROOT / "clients" / "python" / "pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[^\w-]", each)[0] for each in project["dependencies"]}
+    tops = {each.split(".")[0] for module in MODULES if room(module) == "emqx_im_client" for each in IMPORTED[module]}
+    # paho comes with aiomqtt, which is a wrapper around it.
+    assert tops - sys.stdlib_module_names - {"emqx_im_client", "paho"} == declared
 
 
 def test_chat_alone_uses_the_client() -> None:

@@ -227,8 +227,11 @@ export class Book {
   async #takeChange(draft: Draft, topic: string, at: number, notice: string, body: unknown, tab?: string): Promise<void> {
     if (!isObject(body) || !isInteger(body['mid'])) return;
     const mid = body['mid'];
-    // To the sender's other devices it comes on their own topic.
-    if (typeof body['topic'] === 'string') topic = body['topic'];
+    // To the sender's devices it comes on their own topic, with the next id.
+    if (typeof body['topic'] === 'string') {
+      at -= Number(topic !== body['topic']);
+      topic = body['topic'];
+    }
     const key = (topic === `single/${this.own}` && (await draft.get<string>(`x/${digits(mid)}`))) || messageKey(topic, mid);
     const kept = await draft.get<Entry>(key);
     if (kept && (kept.recalled || newest(kept) >= at)) return;

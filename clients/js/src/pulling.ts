@@ -69,18 +69,23 @@ export class Pulling {
     this.onSubscribed();
     for (;;) {
       this.#wanted.clear();
-      const begun = now();
-      await this.#pullToTheEnd(signal);
+      const settled = await this.#pullToTheEnd(signal);
       this.complete.set();
-      await this.#wanted.wait(signal, begun < this.#againAt ? this.#againAt - now() : between(...times.pullEvery));
+      // Timers may be a little early.
+      await this.#wanted.wait(signal, settled ? between(...times.pullEvery) : this.#againAt - now() + 1);
     }
   }
 
-  /** Live messages wait behind the pages, but not for long where the service is away. */
-  async #pullToTheEnd(signal: AbortSignal): Promise<void> {
+  /**
+   * Live messages wait behind the pages, but not for long where the service is away.
+   *
+   * Returns false for a pull just after a SUBACK: they wait for the next one, too, which has what was sent before them.
+   */
+  async #pullToTheEnd(signal: AbortSignal): Promise<boolean> {
     const pauses = new Backoff(times.pauses);
     const startedAt = Date.now();
-    const heldUntil = now() + times.hold;
+    const begun = now();
+    const heldUntil = begun + times.hold;
     for (let more = true; more; ) {
       this.pulled.hold();
       try {
@@ -104,8 +109,10 @@ export class Pulling {
       }
     }
     this.health.works('pull');
-    this.pulled.release();
+    const settled = begun >= this.#againAt;
+    if (settled) this.pulled.release();
     this.pulled.tell(startedAt);
+    return settled;
   }
 
   /** A storage that is full keeps the place where it is: the page is asked for again. */

@@ -14,7 +14,7 @@ export const times = {
   silence: 30_000,
   /** The most that a service may ask to wait. */
   maxRetryAfter: 300_000,
-  /** After a SUBACK, until a pull begins once more: what was routed just before it is stored by then. */
+  /** After a SUBACK, until a pull begins once more, for which live messages wait: it has what was routed before. */
   pullAgain: 2_000,
   /** How long live messages wait for a pull that fails: what it brings is earlier. */
   hold: 10_000,

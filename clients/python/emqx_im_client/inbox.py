@@ -172,7 +172,7 @@ class Inbox:
                 self.kept.dealt_with(message)
             case Recalled() | Edited() as change if item.notice is not None:
                 self.remember(item.notice, stored=True)
-                self.kept.note(change, item.notice.mid or 0)
+                self.kept.note(change, _changed_at(change, item.notice))
             case StateChanged(state):
                 self.kept.keep(state)
         if item.position is not None:
@@ -209,7 +209,7 @@ class Inbox:
                 self.kept.keep(state)
                 return True
             case Recalled() | Edited() as change if item.notice is not None:
-                at = item.notice.mid or 0
+                at = _changed_at(change, item.notice)
                 if item.notice.identity not in self._state.saved.seen and self.kept.is_newer(change, at):
                     if not self.kept.is_own(change):
                         return False
@@ -260,3 +260,8 @@ def _change(message: Message) -> Recalled | Edited | None:
             kind = rest.get("type")
             return Edited(topic, mid, kind if isinstance(kind, str) else None, rest.get("body"))
     return None
+
+
+def _changed_at(change: Recalled | Edited, notice: Message) -> int:
+    """Returns the change's id, which is the notice's own; but a copy on the sender's own topic has the next one."""
+    return (notice.mid or 0) - int(change.topic != notice.topic)

@@ -15,7 +15,8 @@ PULL_EVERY = (240.0, 360.0)
 
 AGAIN_AFTER = 2.0
 """Seconds after a subscription is granted that a pull begins once more: what the broker routed just before it knew of
-the subscription, and the service stored just after the first pull, is there by then, or an `im.sync` tells of it."""
+the subscription, and the service stored just after the first pull, is there by then, or an `im.sync` tells of it. Live
+messages wait until then."""
 
 HINT = 1.0
 """Seconds at most until a pull that a hint asks for: anybody can give one, and many devices hear it at once."""
@@ -97,7 +98,10 @@ class Pulling:
                 continue
 
     async def _pull_to_the_end(self) -> None:
-        """Pulls to the end. Live messages wait behind the pages, but not for long where the service is away."""
+        """Pulls to the end. Live messages wait behind the pages, but not for long where the service is away.
+
+        Just after a subscription they wait for the next pull, too: this one may not have what was sent before them.
+        """
         pauses = Backoff(*PAUSES)
         begun_at = _now()
         more = True
@@ -116,7 +120,8 @@ class Pulling:
             await self._inbox.take(page)
             more = page.more
         self._health.works("pull")
-        self._inbox.release()
+        if begun_at >= self._again_at:
+            self._inbox.release()
         self._inbox.pulled_up_to(begun_at)
         self._begun_at = begun_at
         self._ended.set()

@@ -10,7 +10,7 @@ from playwright.async_api import Browser, BrowserContext, Locator, Page, async_p
 from tests.e2e.stack import Service, Stack
 from tests.integration.app import message_body
 
-MOST_CONTROLS = 120
+MAX_CONTROLS = 120
 """On one page of the tests."""
 
 expect.set_options(timeout=20_000)
@@ -84,7 +84,7 @@ class Operator:
 
     async def tab_to_locator(self, control: Locator) -> None:
         await expect(control).to_be_visible()
-        for _ in range(MOST_CONTROLS):
+        for _ in range(MAX_CONTROLS):
             if await control.evaluate("each => each === document.activeElement"):
                 return
             await self.page.keyboard.press("Tab")

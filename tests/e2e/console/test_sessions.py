@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Page, expect
+from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 from hooks.tokens.logins import COOKIE, Logins
 from hooks.tokens.operators import OPERATOR, Caller, OperatorTokens
@@ -98,6 +99,18 @@ async def site(page: str) -> AsyncIterator[int]:
         await runner.cleanup()
 
 
+async def submitted(page: Page, form: str) -> None:
+    """Submits a form until its answer is seen: of one to another site, Chromium's events are lost now and then."""
+    for seconds in (5, 10, 30):
+        try:
+            async with page.expect_response(lambda each: each.request.method == "POST", timeout=1000 * seconds):
+                await page.evaluate(f"document.getElementById('{form}').submit()")
+            return
+        except PlaywrightTimeout:
+            continue
+    raise AssertionError(f"no answer to {form}")
+
+
 @pytest.mark.parametrize(
     ("host", "status"),
     # Another host is another site, to which the browser gives no cookie; another port is not.
@@ -114,8 +127,7 @@ async def test_another_site_in_the_same_browser(
         await evil.goto(f"http://{host}:{port}/")
         sent = (await service.admin("sent"))["sent"]
         for form in ("post", "out"):
-            async with evil.expect_response(lambda each: each.request.method == "POST"):
-                await evil.evaluate(f"document.getElementById('{form}').submit()")
+            await submitted(evil, form)
         told = await evil.evaluate(
             """async ([url, tag]) => {
               const tries = [
@@ -135,8 +147,8 @@ async def test_another_site_in_the_same_browser(
         )
         # What the browser lets through it cannot read, and what it can read it does not let through.
         assert told == ["opaque", "refused", "opaque", "refused"]
-        assert answers["/admin/publish"] == [status]
-        assert answers["/console/logout"] == [status]
+        assert set(answers["/admin/publish"]) == {status}
+        assert set(answers["/console/logout"]) == {status}
         assert answers["/admin/deadletters/replay"] == [status]
         assert answers["/console/login"] == [403]
         assert (await service.admin("sent"))["sent"] == sent

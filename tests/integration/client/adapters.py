@@ -17,7 +17,7 @@ from tests.node import javascript, node
 
 ROOT = Path(__file__).parents[3]
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 """Seconds for whatever a case expects, on a slow machine."""
 
 
@@ -38,9 +38,7 @@ async def until(condition: Callable[[], object], what: str, seconds: float = PAT
 
 
 class Adapter:
-    """One program with the devices of one case. patience: seconds for an answer."""
-
-    patience = PATIENCE
+    """One program with the devices of one case."""
 
     def __init__(self, command: list[str], **environment: str) -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
@@ -75,7 +73,7 @@ class Adapter:
 
     async def answer(self, number: int) -> Any:
         """Raises Failed."""
-        await until(lambda: self.answered(number), f"the answer to command {number}", self.patience)
+        await until(lambda: self.answered(number), f"the answer to command {number}", PATIENCE)
         answer = self._answers.pop(number)
         if "error" in answer:
             raise Failed(answer["error"], answer.get("code"), answer["message"])
@@ -117,9 +115,6 @@ class Adapter:
 
 class Browser(Adapter):
     """A browser has what its pages keep for as long as it lives, so only a page dies, and only the browser sleeps."""
-
-    # It has to start, and to open pages.
-    patience = 4 * PATIENCE
 
     def _sleepers(self) -> list[int]:
         """All processes of the browser; the program goes on."""

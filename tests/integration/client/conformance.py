@@ -17,7 +17,7 @@ CASES = Path(__file__).parents[3] / "clients" / "conformance"
 QUIET = 0.4
 """Seconds without an event that count as none."""
 
-TIMES: dict[str, Any] = {"pauses": [0.02, 0.2], "hint": 0.05, "pullAgain": 3600}
+TIMES: dict[str, Any] = {"pauses": [0.02, 0.2], "hint": 0.05, "pullAgain": 0}
 """Short pauses for tests; pulls only when something asks for them. Cases name what they need beside that."""
 
 REPORTS = ("trouble", "loginRefused", "recovered")
@@ -104,12 +104,12 @@ class Play:
             self._mids[client_id] = self._service.put(uid, entry)
 
     async def notice(self, given: dict[str, Any]) -> None:
-        """A stored `im.recalled` or `im.edited` of the message `of`; `on` another topic than that of the message."""
+        """A stored `im.recalled` or `im.edited` of the message `of`; `via`: another topic than that of the message."""
         uid, topic = str(given["to"]), given.get("topic", f"single/{given['to']}")
         body = {"topic": topic, "mid": self._mids[given["of"]], **given.get("body", {})}
         client_id = f"im.{given['kind']}.{len(self._mids)}"
         payload = {"from": "0", "id": client_id, "type": f"im.{given['kind']}", "body": body}
-        entry = {"topic": given.get("on", topic), "from": "0", "id": client_id, "payload": payload}
+        entry = {"topic": given.get("via", topic), "from": "0", "id": client_id, "payload": payload}
         self._mids[given.get("as", client_id)] = self._service.put(uid, entry)
 
     async def change(self, given: dict[str, Any]) -> None:

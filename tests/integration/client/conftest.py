@@ -11,7 +11,7 @@ from tests.integration.client.service import Service, running, token
 
 @pytest.fixture(autouse=True)
 def pulls_only_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulling, "AGAIN_AFTER", 3600.0)
+    monkeypatch.setattr(pulling, "AGAIN_AFTER", 0.0)
 
 
 @pytest.fixture(autouse=True)

@@ -40,7 +40,7 @@ class Pages:
 
     async def open(self, page: str, path: str) -> None:
         """The device is called as the page is."""
-        await self.ask(page, "times", seconds={"pauses": [0.02, 0.2]})
+        await self.ask(page, "times", seconds={"pauses": [0.02, 0.2], "pullAgain": 0})
         about: dict[str, Any] = {"uid": UID, "ws": self._service.ws_port, "url": self._service.url}
         await self.ask(page, "open", device=page, **about, tokens=[token(UID)], path=path)
 

@@ -179,7 +179,10 @@ async def test_a_pull_that_is_refused_for_now_is_repeated(service: Service) -> N
     assert len(service.pulls) == 4
 
 
-async def test_live_messages_do_not_wait_for_a_service_that_is_away(service: Service) -> None:
+async def test_live_messages_do_not_wait_long_for_a_service_that_is_away(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulling, "HOLD", 0.5)
     service.trouble = [(503, {"Retry-After": "30"})]
     async with device(service, 1002) as reader:
         await until(lambda: len(service.pulls) == 1)

@@ -71,7 +71,9 @@ def test_npm_pack_gives_a_package_that_runs_in_an_empty_directory(tmp_path: Path
     (packed,) = json.loads(
         npm("pack", "--json", "--ignore-scripts", "--pack-destination", str(tmp_path), folder=javascript())
     )
-    assert not [file for file in packed["files"] if file["path"].startswith(("src", "test", "node_modules"))]
+    files = [file["path"] for file in packed["files"]]
+    assert not [path for path in files if path.startswith(("src", "test", "node_modules"))]
+    assert "LICENSE" in files
     npm("install", "--no-audit", "--no-fund", str(tmp_path / packed["filename"]), folder=tmp_path)
     assert sorted(path.name for path in (tmp_path / "node_modules" / "@emqx-im").iterdir()) == ["client"]
     (tmp_path / "program.mjs").write_text(OFFLINE)
@@ -113,8 +115,9 @@ def test_the_types_of_the_package_are_those_that_a_program_sees(module: str, tmp
     assert ran.returncode == 0, ran.stdout
 
 
-def test_the_python_client_is_built_and_runs_in_an_empty_directory(tmp_path: Path) -> None:
-    installed = install_python_client(tmp_path)
+@pytest.mark.parametrize("of_sources", [False, True])
+def test_the_python_client_is_built_and_runs_in_an_empty_directory(*, of_sources: bool, tmp_path: Path) -> None:
+    installed = install_python_client(tmp_path, of_sources=of_sources)
     program = (
         f"import sys; sys.path.insert(0, {str(installed)!r}); import emqx_im_client as client; print(client.__file__)"
     )
@@ -122,3 +125,5 @@ def test_the_python_client_is_built_and_runs_in_an_empty_directory(tmp_path: Pat
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
     )
     assert str(installed) in ran.stdout
+    assert (installed / "emqx_im_client" / "py.typed").exists()
+    assert list(installed.glob("emqx_im_client-*.dist-info/**/LICENSE"))
