@@ -87,6 +87,7 @@ class Groups:
         self.limits = limits
         self._script = GroupScript(
             write_connection,
+            self._shards,
             links or Links(self._shards, window_us=window_us),
             window_us=window_us,
             repeat_seconds=repeat_seconds,

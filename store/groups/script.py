@@ -18,6 +18,7 @@ from store.redis.connection import wait_for_replicas
 from store.redis.links import Links
 from store.redis.memory import StoreMemory
 from store.redis.scripts import Script, script
+from store.redis.shards import Shards
 
 MAX_ADMINS = 50
 
@@ -158,6 +159,7 @@ class ModerationReply(NamedTuple):
 
 
 _SCRIPT = script("group", GroupReply)
+_LOOK = script("writers_look", list[bytes])
 _MODERATE = script("group_moderate", ModerationReply)
 
 
@@ -165,6 +167,7 @@ class GroupScript:
     def __init__(
         self,
         redis: RedisClient,
+        shards: Shards[RedisClient],
         links: Links,
         *,
         window_us: int,
@@ -176,8 +179,9 @@ class GroupScript:
         memory: StoreMemory | None,
         events: WantedEvents,
     ) -> None:
-        """redis: a client of one connection (`connect(…, single=True)`)."""
+        """redis: a client of one connection (`connect(…, single=True)`). shards: for questions."""
         self._redis = redis
+        self._shards = shards
         self._links = links
         self._window_us = window_us
         self._repeat_seconds = repeat_seconds
@@ -222,12 +226,31 @@ class GroupScript:
             known_only=int(limits.known),
             topic=group.topic,
             actor_topic=Inbox(command.actor).topic,
+            strangers=" ".join(map(str, await self._strangers(command, now // 1000))),
             new_owner=command.owner,
             new_mode=command.mode,
             new_open=int(command.open),
             new_name=command.name,
             successor=command.successor,
         )
+
+    async def _strangers(self, command: CommandCall, now: int) -> list[int]:
+        """Returns those whom the actor puts into the group though they have not written to them, if that is refused and
+        the home cannot see it. now: microseconds."""
+        actor = command.actor
+        invited = [uid for uid in command.told if uid != actor]
+        is_judged = self._limits.known and command.kind in ("create", "invite")
+        if not is_judged or not invited or actor == 0 or self._shards.number(actor) == 0:
+            return []
+        reply = await _LOOK.run(
+            self._shards.of(actor),
+            more_arguments=invited,
+            uid=actor,
+            own_topic=Inbox(actor).topic,
+            caller_time=now,
+            window=self._window_us,
+        )
+        return [*map(int, reply)]
 
     async def moderate(self, command: ModerationCall, highest_id: int) -> Changed:
         """Runs one command. highest_id: of those the caller was given.

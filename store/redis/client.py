@@ -53,6 +53,8 @@ class Resolver(Protocol):
     """Knows the node of a shard, and takes the errors that cast doubt on it (`store/redis/resolver.py`)."""
 
     generation: int
+    is_one_of_several: bool
+    admission: str
 
     def heard(self, error: StoreAway) -> None: ...
 

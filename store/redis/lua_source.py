@@ -19,6 +19,15 @@ Call = tuple[Any, ...]
 """The arguments of EVALSHA behind the script: how many keys, the keys, the arguments."""
 
 
+_TIE = """do
+  local admission = redis.call('GET', '%s')
+  if admission and admission ~= '%s' then
+    return redis.error_reply('BEHIND another run of this server was let in')
+  end
+end
+"""
+
+
 class LuaSource:
     """One Lua file with what it includes, each file once, the locals of all headers first."""
 
@@ -43,9 +52,18 @@ class LuaSource:
         self._pick = itemgetter(*self._names) if len(self._names) > 1 else lambda given: (given[self._names[0]],)
         # Where there is no more than is named, any length is too much.
         self._each = len(self.header.more_arguments) or 1 << 62
-        bodies = [each.body for each in headers]
-        self.text = "".join([self.header.shebang, self._locals(), *bodies]).encode()
-        self.digest = sha1(self.text, usedforsecurity=False).hexdigest()
+        self._body = "".join([self._locals(), *(each.body for each in headers)])
+        self.text = (self.header.shebang + self._body).encode()
+        self.digest = _digest(self.text)
+        self._tied: dict[bytes, tuple[str, bytes, str]] = {}
+
+    def tied(self, key: bytes, name: str) -> tuple[bytes, str]:
+        """Returns text and digest of the script that works only while a key has this value, or none."""
+        known = self._tied.get(key)
+        if known is None or known[0] != name:
+            text = f"{self.header.shebang}{_TIE % (key.decode(), name)}{self._body}".encode()
+            known = self._tied[key] = name, text, _digest(text)
+        return known[1:]
 
     def call(
         self, *, more_keys: Sequence[bytes] = (), more_arguments: Sequence[Any] = (), **values: bytes | str | int
@@ -92,6 +110,10 @@ class LuaSource:
     def _misfit(self, values: Iterable[str]) -> TypeError:
         wanted = set(self._names) - self._constants.keys()
         return TypeError(f"{self.name}.lua takes {sorted(wanted)}, not {sorted(values)}")
+
+
+def _digest(text: bytes) -> str:
+    return sha1(text, usedforsecurity=False).hexdigest()
 
 
 def _read(name: str) -> Header:

@@ -38,7 +38,7 @@ class RedisConnection:
         """redis: says where to connect, and as whom. connects: how often it has connected."""
         self.prefix = redis.prefix
         self._pool: Any = redis.connection_pool
-        self._resolver = redis.resolver
+        self.resolver = redis.resolver
         self.connects = 0
         self._connection: Any = None
         self._replies: _Replies | None = None
@@ -50,11 +50,11 @@ class RedisConnection:
         A command that was not carried out because the shard has moved to another node is repeated there, once; while
         the shard's keys are moved one by one, it is repeated for a second.
         """
-        generation = self._resolver.generation
+        generation = self.resolver.generation
         try:
             return await self._ask(command)
         except StoreAway as error:
-            return await asked_again(self._resolver, error, generation, lambda: self._ask(command))
+            return await asked_again(self.resolver, error, generation, lambda: self._ask(command))
 
     async def _ask(self, command: tuple[str | bytes | int, ...]) -> Any:
         replies = await self._connected()
@@ -62,7 +62,7 @@ class RedisConnection:
             return await replies.ask(command)
         except asyncio.CancelledError:
             replies.abort()
-            self._resolver.heard(StoreAway("no answer as long as somebody waited"))
+            self.resolver.heard(StoreAway("no answer as long as somebody waited"))
             raise
 
     async def aclose(self) -> None:
@@ -73,7 +73,7 @@ class RedisConnection:
     async def _connected(self) -> "_Replies":
         """Connects. Callers that come meanwhile wait for the same attempt, and share its failure."""
         replies = self._replies
-        if replies is not None and not replies.lost and replies.generation == self._resolver.generation:
+        if replies is not None and not replies.lost and replies.generation == self.resolver.generation:
             return replies
         if self._connecting is None or self._connecting.done():
             self._connecting = asyncio.create_task(self._connect(), name="connect")

@@ -46,7 +46,12 @@ class NodeResolver:
     """One shard's node. All clients of one process share it.
 
     generation: grows with each change of the node. Connections of an earlier one are not used any more.
+    is_one_of_several: scripts work on this shard under a name only. admission: that name as it was last read, "" if it
+    is not known.
     """
+
+    is_one_of_several = False
+    admission = ""
 
     def __init__(self, url: str, prefix: bytes, *, seconds: float = 2.0, only: NodeAddress | None = None) -> None:
         """url: `redis://…` or `rediss://…` with any number of nodes, separated by commas, or `unix://…` for one server.

@@ -3,6 +3,7 @@
 Whatever a script's header and the rest do not agree on, this module, or that of the caller, cannot be imported with.
 """
 
+import secrets
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any, Generic, TypeVar, cast, get_origin, get_type_hints
@@ -21,6 +22,7 @@ from store.errors import (
     StoreFull,
     UserBanned,
 )
+from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.headers import HeaderError
 from store.redis.lua_source import FOLDER, Call, LuaSource
@@ -42,6 +44,10 @@ class Script(Generic[Reply]):
 
     A guarded one runs only where `admit` has loaded it. Redis forgets its scripts when it ends: so nothing is
     written to a Redis, or read from it, that was started again and may lack what it had.
+
+    Where there are several shards, nodes take over from each other and have scripts of an earlier time. So a guarded
+    script is tied to the name under which its shard was let in last: it is another one for each name, and compares it
+    with the one that it finds.
     """
 
     def __init__(self, source: LuaSource, reply: type[Reply]) -> None:
@@ -67,6 +73,8 @@ class Script(Generic[Reply]):
         """
         call = self.source.moved(self.source.call_of(more_keys, more_arguments, values), redis.prefix)
         try:
+            if self.source.guarded and redis.resolver.is_one_of_several:
+                return self._parse(await self._run_tied(redis, call))
             try:
                 return self._parse(await redis.execute_command("EVALSHA", self.source.digest, *call))
             except ScriptUnknown as error:
@@ -75,6 +83,20 @@ class Script(Generic[Reply]):
                 return self._parse(await redis.execute_command("EVAL", self.source.text, *call))
         except StoreAway as error:
             raise self._failure(error) from error
+
+    async def _run_tied(self, redis: RedisClient | RedisConnection, call: Call) -> Any:
+        """Runs it under the name that is known here, and once more if the shard has got another one since."""
+        name = redis.resolver.admission or await _admission(redis)
+        while True:
+            _, digest = self.source.tied(keys.in_shard(keys.ADMISSION, redis.prefix), name)
+            try:
+                return await redis.execute_command("EVALSHA", digest, *call)
+            except RedisRefused as error:
+                if not isinstance(error, ScriptUnknown) and not str(error).startswith("BEHIND another run"):
+                    raise
+                before, name = name, await _admission(redis)
+                if name == before:
+                    raise StoreBehind("Nobody has looked yet what this node of the shard holds.") from error
 
     async def run_each(self, redis: RedisClient, calls: Sequence[Call]) -> list[Reply]:
         """Returns the replies to calls that may be repeated, in one round trip. Raises as `run` does."""
@@ -148,10 +170,37 @@ def script(name: str, reply: type[Reply]) -> Script[Reply]:
 
 
 async def admit(redis: RedisClient, *names: str) -> None:
-    """Lets the guarded scripts run on this Redis, which was checked to be complete; or those that are named. Raises
-    StoreAway."""
+    """Lets the guarded scripts run on this Redis, which was checked to be complete; or those that are named.
+
+    Does nothing where there are several shards, and the node that has this one was not let in. Raises StoreAway.
+    """
     guarded = [each for each in _SOURCES.values() if each.guarded and (not names or each.name in names)]
-    loaded: Any = await redis.script_exists(*(each.digest for each in guarded))
-    for each, known in zip(guarded, loaded, strict=True):
+    texts = [(each.text, each.digest) for each in guarded]
+    if redis.resolver.is_one_of_several:
+        name, run = await _admission(redis), await _run_of(redis)
+        passed: Any = run.encode() if names else await redis.get(redis.key(keys.ADMITTED))
+        if name.partition(" ")[0] != run or passed != run.encode():
+            return
+        texts = [each.tied(redis.key(keys.ADMISSION), name) for each in guarded]
+    loaded: Any = await redis.script_exists(*(digest for _, digest in texts))
+    for (text, _), known in zip(texts, loaded, strict=True):
         if not known:
-            await redis.script_load(each.text)
+            await redis.script_load(text)
+
+
+async def begin_admission(redis: RedisClient) -> None:
+    """Gives a shard, of several, another name: no script works on it from here on that was loaded before. Raises
+    StoreAway."""
+    await redis.set(redis.key(keys.ADMISSION), f"{await _run_of(redis)} {secrets.token_urlsafe(4)}")
+
+
+async def _run_of(redis: RedisClient) -> str:
+    server: Any = await redis.info("server")
+    return str(server["run_id"])
+
+
+async def _admission(redis: RedisClient | RedisConnection) -> str:
+    """Reads the name under which scripts may work on a shard; a store that is empty has none."""
+    name: Any = await redis.execute_command("GET", keys.in_shard(keys.ADMISSION, redis.prefix))
+    redis.resolver.admission = "" if name is None else name.decode()
+    return redis.resolver.admission or "none"

@@ -73,7 +73,10 @@ class Shards(Generic[Client]):
 
 def resolvers(url: str, count: int) -> Shards[NodeResolver]:
     """Returns what finds the node of each of so many shards, on the server or the cluster at a URL."""
-    return Shards(resolver(url, keys.shard_prefix(shard, count)) for shard in range(count))
+    found = Shards(resolver(url, keys.shard_prefix(shard, count)) for shard in range(count))
+    for node in found:
+        node.is_one_of_several = count > 1
+    return found
 
 
 def connect_each(nodes: Shards[NodeResolver], **options: Any) -> Shards[RedisClient]:

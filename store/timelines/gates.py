@@ -16,7 +16,7 @@ from store.redis import keys
 from store.redis.carrier import Carrier
 from store.redis.client import RedisClient
 from store.redis.lease import rebuilding
-from store.redis.scripts import admit
+from store.redis.scripts import admit, begin_admission
 from store.redis.shards import Shards
 from store.timelines.lives import begin_life, has_lost, take_life
 
@@ -36,6 +36,7 @@ async def pass_home_gate(shards: Shards[RedisClient], known: int) -> None:
     async with _alone(shards):
         runs = await _not_passed(shards, [_HOME])
         if _HOME in runs:
+            await begin_admission(shards.home)
             await _pass_home(shards, known)
             await _note(shards, {_HOME: runs[_HOME]})
 
@@ -101,6 +102,7 @@ async def _pass_home(shards: Shards[RedisClient], known: int) -> None:
 
 
 async def _pass_other(shards: Shards[RedisClient], shard: int, *, window_us: int) -> None:
+    await begin_admission(shards[shard])
     stands = await take_life(shards, shard)
     # From here on callers carry what they write; what was written before is on the link up to the tail.
     await shards.home.srem(keys.AWAY, str(shard))

@@ -21,7 +21,7 @@ from store.groups.restore_moderation import restore_moderation
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.lease import Lease, rebuilding
-from store.redis.scripts import admit, script
+from store.redis.scripts import admit, begin_admission, script
 from store.redis.shards import Shards, as_shards
 from store.states.restore import restore_states
 from store.tags.restore import restore_tags
@@ -167,6 +167,8 @@ class StoreRecovery:
             lowest = max(lowest, time.time_ns() // 1000)
             if self._shards.count > 1:
                 await self._begin_links(lowest)
+                for redis in self._shards:
+                    await begin_admission(redis)
             epoch = b""
             # The home last: what it writes is applied in the others at once.
             for redis in reversed([*self._shards]):

@@ -13,7 +13,8 @@
 -- kick, dismiss, mode. `actor`: '0' is an operator. `new_owner`, `new_open` and `new_name` are those of create,
 -- `new_mode` that of create and mode. `successor`: who becomes owner as the notice says ('' if nobody does). `notice`:
 -- without its id ('' if there is none). `known_only`: '1' if users put only those into groups who have written to them;
--- `actor_topic`: of the actor's inbox. Then per user concerned: uid, and the control message without its id ('' if
+-- `actor_topic`: of the actor's inbox; `strangers`: those who have not, with a space between, as `writers_look.lua` said if
+-- the actor's inbox lies in another shard. Then per user concerned: uid, and the control message without its id ('' if
 -- there is none).
 --
 -- The reply: what became of it; the id of the change (0: there is none); 1 if the notice was written; the uids of those
@@ -25,7 +26,7 @@
 -- KEYS permissions read_groups kicked user_groups groups_made
 -- ARGV command:text actor:text most_written:count most_read:count most_reading:count
 --   new_owner:text new_mode:text new_open:flag new_name:text successor:text
---   most_groups:count most_made:count known_only:flag actor_topic:text (uid:uid tail:text)...
+--   most_groups:count most_made:count known_only:flag actor_topic:text strangers:text (uid:uid tail:text)...
 -- REPLY outcome=DONE|REPEATED|UNCHANGED|SUCCESSION id noticed uids links
 -- ERROR EMPTY BEHIND OUTBOXFULL REFUSED RATE FAILED
 
@@ -61,6 +62,18 @@ end
 
 -- Whether each of these users, but for the actor, has written to the actor, as far as the newest messages say.
 local function all_have_written(invited)
+  if shards > 1 and shard_among(actor, shards) ~= 0 then
+    local is_stranger = {}
+    for uid in string.gmatch(strangers, '%d+') do
+      is_stranger[uid] = true
+    end
+    for _, uid in ipairs(invited) do
+      if is_stranger[uid] then
+        return false
+      end
+    end
+    return true
+  end
   local missing = {}
   for _, uid in ipairs(invited) do
     if uid ~= actor then

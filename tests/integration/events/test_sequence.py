@@ -136,7 +136,8 @@ class Events(RuleBasedStateMachine):
         self.run(self._start())
 
     async def _start(self) -> None:
-        self.shards, self.writing = on_one_server(self.server.url, self.count), connect(self.server.url, single=True)
+        self.shards = on_one_server(self.server.url, self.count)
+        self.writing = connect(self.shards.home.resolver, single=True)
         self.redis = self.shards.home
         await self.redis.flushall()
         asked = WantedEvents(EventKind, 2**24)

@@ -65,7 +65,7 @@ class Store:
         self.shards = on_one_server(url, count)
         self.links = Links(self.shards, window_us=WINDOW_US)
         self.redis = self.shards.home
-        self.write_connection = connect(url, single=True)
+        self.write_connection = connect(self.redis.resolver, single=True)
         own_archive = f"sqlite:///{tempfile.mkdtemp(dir=directory)}/archive.db"
         self.archive = open_archive(settings.pop("archive_url", own_archive))
         self.outbox = Outbox(self.redis)

@@ -1,11 +1,15 @@
 """How large groups may be, how many a user may read, and what large ones cost."""
 
+from pathlib import Path
+
 import pytest
 
 from store.errors import ChannelRefused
 from store.groups.groups import Limits
 from store.redis import keys
-from tests.integration.groups.conftest import GID, Store, uids
+from store.redis.client import RedisClient
+from tests.integration.groups.conftest import GID, SPREAD, Store, uids
+from tests.servers import RedisServer
 
 
 @pytest.fixture
@@ -128,6 +132,23 @@ class TestKnown:
         await store.create(2, 22, gid=79)
         await store.command("invite", GID, 0, members=[3])
         await store.command("create", 80, 0, owner=3, members=[4])
+
+    async def test_it_is_seen_in_whatever_shard_they_lie(
+        self, redis: RedisClient, redis_server: RedisServer, tmp_path: Path, limits: Limits
+    ) -> None:
+        store = Store(redis_server.url, tmp_path, limits, 3)
+        await store.start()
+        assert {store.shards.number(uid) for uid in SPREAD} == {0, 1, 2}
+        for gid, actor in enumerate(SPREAD, start=1):
+            others = [uid for uid in SPREAD if uid != actor]
+            for uid in others[:-1]:
+                await store.say(uid, -actor)
+            assert await refused(store, "create", gid, actor, members=others) == "not_known"
+            await store.command("create", gid, actor, members=others[:-1])
+            assert await refused(store, "invite", gid, actor, members=others[-1:]) == "not_known"
+            await store.say(others[-1], -actor)
+            await store.command("invite", gid, actor, members=others[-1:])
+        await store.stop()
 
     async def test_what_was_said_in_groups_makes_nobody_known(self, store: Store) -> None:
         await store.create(open=True)

@@ -25,6 +25,7 @@ from store.redis.carrier import LinkEntry
 from store.redis.client import RedisClient
 from store.redis.connection import connect
 from store.redis.links import Links
+from store.redis.scripts import admit, begin_admission
 from store.redis.shards import Shards, connected, on_one_server
 from store.redis.write_bounds import ScriptBounds
 from store.timelines.append import Appender, Stored
@@ -63,7 +64,7 @@ class Store:
         self.archiver = Archiver(self.outbox, handlers(self.archive), DeadLetters(self.home))
         self.recovery = StoreRecovery(self.shards, self.archive, self.archiver, window_us=WINDOW_US, sync_sender=True)
         self.puller = Puller(self.shards, self.archive, self.outbox, window_us=WINDOW_US, roaming_us=WINDOW_US)
-        self.writing = connect(url, single=True)
+        self.writing = connect(self.home.resolver, single=True)
         self.groups = Groups(
             *(self.shards, self.writing),
             window_us=WINDOW_US,
@@ -269,6 +270,44 @@ async def test_a_shard_that_lost_something_has_it_again_before_it_is_used(store:
     await store.look_anew()
     assert await store.received() == [stored.mid]
     assert await store.epochs() == epochs
+
+
+async def test_a_node_that_has_scripts_of_an_earlier_time_runs_none_of_them(store: Store) -> None:
+    """It had the shard once, and has it again, without the newest writes of the one that had it meanwhile."""
+    await store.say()
+    scripts_of = store.other.resolver.admission
+    copy = await copied(store.other)
+    # Another node takes over, and is let in.
+    await store.other.delete(store.other.key(keys.ADMITTED))
+    await store.look_anew()
+    stored = await store.say()
+    assert store.other.resolver.admission != scripts_of != ""
+    # The former one comes back, with its scripts, and what had reached it: the name of the other one.
+    name = await store.other.get(store.other.key(keys.ADMISSION)) or ""
+    await store.other.script_flush()
+    await store.other.set(store.other.key(keys.ADMISSION), scripts_of)
+    await admit(store.other)
+    await put_back(store.other, copy)
+    await store.other.set(store.other.key(keys.ADMISSION), name)
+    await store.other.delete(store.other.key(keys.ADMITTED))
+    for known in (scripts_of, store.other.resolver.admission):
+        store.other.resolver.admission = str(known)
+        with pytest.raises(StoreBehind):
+            await store.received()
+    await store.look_anew()
+    assert (await store.received())[-1] == stored.mid
+
+
+async def test_a_process_that_knows_an_earlier_name_writes_nothing_under_it(store: Store) -> None:
+    await store.say()
+    earlier = store.home.resolver.admission
+    await begin_admission(store.home)
+    store.home.resolver.admission = earlier
+    with pytest.raises(StoreBehind):
+        await store.say()
+    assert len(await store.received()) == 1
+    await store.look_anew()
+    await store.say()
 
 
 async def test_a_home_that_lost_something_is_rebuilt_and_everybody_is_told(store: Store) -> None:

@@ -51,7 +51,7 @@ class Store:
         self.bounds: dict[str, Any] = {"window_us": WINDOW_US, "repeat_seconds": 3600, "outbox_limit": 2**30}
         self.bounds["links"] = self.links
         self.appender = Appender(self.shards, **self.bounds)
-        self.writing = connect(server.url, single=True)
+        self.writing = connect(self.shards.home.resolver, single=True)
         self.states = self.new_states()
         self._ids = itertools.count()
 

@@ -143,7 +143,7 @@ class Sequence(RuleBasedStateMachine):
         )
         self.appender.start()
         self.puller = Puller(self.shards, self.archive, self.outbox, window_us=WINDOW_US, roaming_us=WINDOW_US)
-        self.writing = connect(self.server.url, single=True)
+        self.writing = connect(self.shards.home.resolver, single=True)
         self.replacements = Replacements(
             *(self.writing, self.archive, self.outbox),
             window_us=WINDOW_US,

@@ -1,6 +1,7 @@
 """Stands for Redis in tests of what is decided beside it: what it was asked, and what it answers."""
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from store.redis import keys
@@ -17,6 +18,7 @@ class FakeRedis:
     """
 
     prefix = keys.PREFIX
+    resolver = SimpleNamespace(is_one_of_several=False)
 
     def __init__(self) -> None:
         self.now = 0

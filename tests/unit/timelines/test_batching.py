@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -41,6 +42,7 @@ class FakeConnections:
     """Stands for all connections of one appender: its calls, in the order in which they were made."""
 
     prefix = keys.PREFIX
+    resolver = SimpleNamespace(is_one_of_several=False)
 
     def __init__(self) -> None:
         self.calls = asyncio.Queue[Call]()
