@@ -59,7 +59,9 @@ async def _archive(settings: RedisSettings, archive: Archive, timelines: Timelin
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     redis = connect(settings.redis_url)
     events = load(EventSettings).wanted_of_each(settings.shards)
-    archiver = Archiver(Outbox(redis), handlers(archive), DeadLetters(redis, events=events))
+    archiver = Archiver(
+        Outbox(redis, replicas=settings.redis_wait), handlers(archive), DeadLetters(redis, events=events)
+    )
     differs: ShardsDiffer | None = None
 
     async def archive_if_same(worker: Worker) -> None:

@@ -87,7 +87,7 @@ async def make_store(
     window_us, roaming_us = settings.timelines.window_us, settings.timelines.roaming_us
     sync_sender = settings.timelines.sync_sender
 
-    outbox = Outbox(redis)
+    outbox = Outbox(redis, replicas=settings.redis.redis_wait)
     outbox_limit = settings.redis.outbox_limit or await default_outbox_limit(redis)
     memory = StoreMemory(shards, settings.redis.redis_high_water, outbox_limit=outbox_limit)
     # Each shard has a queue of its own, and a share of what may wait.

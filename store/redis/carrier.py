@@ -139,9 +139,10 @@ class Carrier:
         replicas: int,
         letters: LetterKeeper | None = None,
     ) -> None:
-        """replicas: how many must have what is applied. letters: where items go that cannot be; without it the link
-        stops there."""
+        """replicas: of the shard, how many must have what is applied; of the home, how many what is read from its link.
+        letters: where items go that cannot be applied; without it the link stops there."""
         self._home = home
+        self._reading = RedisConnection(home)
         self._letters = letters
         self._shard = shard
         self._stream = keys.LINK_PREFIX + b"%d" % shard
@@ -166,10 +167,15 @@ class Carrier:
         """Returns once the entry is applied."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, done))
-        async with self._lock:
-            if not done.done():
-                await self._carry_waiting()
-        await done
+        try:
+            async with self._lock:
+                if not done.done():
+                    await self._carry_waiting()
+            await done
+        finally:
+            # Nobody asks how it went if the caller has gone away.
+            if not done.cancel() and not done.cancelled():
+                done.exception()
 
     async def catch_up(self, until: int) -> None:
         """Returns once everything is applied that was on the link, if `until`, an id, may not be."""
@@ -197,6 +203,7 @@ class Carrier:
 
     async def aclose(self) -> None:
         await self._connection.aclose()
+        await self._reading.aclose()
 
     async def _carry_waiting(self) -> None:
         """Sends what waits, but for entries of lives that are over: the home may have lost them, whatever ids have been
@@ -304,10 +311,15 @@ class Carrier:
         raise StoreAway(f"shard {self._shard} cannot apply what is on its link: {item.why}")
 
     async def _read(self, after: int) -> tuple[int, list[LinkEntry]]:
-        """Returns the home's life, and the first entries of the link above an id, which belong to it."""
+        """Returns the home's life, and the first entries of the link above an id, which belong to it.
+
+        No shard may get what the home can still lose: its replicas are waited for, as whoever wrote these may not have.
+        """
         found = await _READ.run(
-            self._home, link_key=self._stream, shard=str(self._shard), after=str(after), most=_READ_ENTRIES
+            self._reading, link_key=self._stream, shard=str(self._shard), after=str(after), most=_READ_ENTRIES
         )
+        if found.entries:
+            await wait_for_replicas(self._reading, self._replicas)
         return found.life, [
             LinkEntry(self._shard, int(id_), int(before), found.life, int(complete), data, ())
             for id_, before, complete, data in found.entries

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from tests.chaos.deployment import SHARDED, SHARDS, UNWAITED, address_of
 from tests.chaos.faults import Play, fault
@@ -39,9 +39,22 @@ def _slot(shard: int) -> int:
     return slot_of(shard, SHARDS)
 
 
-def _other(scene: Scene) -> int:
-    """Returns a shard beside the home."""
-    return scene.dice.choice(range(1, SHARDS))
+async def _home(scene: Scene) -> int:
+    return _HOME
+
+
+async def _other(scene: Scene) -> int:
+    """Returns a shard beside the home, on another node than it, where slots had been moved to the same."""
+    cluster, shard = cluster_of(scene), scene.dice.choice(range(1, SHARDS))
+
+    def part() -> None:
+        home = cluster.owner(_slot(_HOME))
+        if cluster.owner(_slot(shard)) is home:
+            others = [node for node in cluster.running if node.master and node is not home]
+            cluster.move_at_once(_slot(shard), scene.dice.choice(others))
+
+    await done(part)
+    return shard
 
 
 async def _master(scene: Scene, shard: int) -> ClusterNode:
@@ -78,7 +91,7 @@ async def home_killed(scene: Scene) -> None:
 @on_shards("a shard killed")
 async def shard_killed(scene: Scene) -> None:
     """The same with the master of another shard."""
-    await _replaced(scene, _other(scene))
+    await _replaced(scene, await _other(scene))
 
 
 @on_shards("home and its replica killed")
@@ -90,7 +103,7 @@ async def home_gone(scene: Scene) -> None:
 @on_shards("a shard and its replica killed")
 async def shard_gone(scene: Scene) -> None:
     """The same with another shard."""
-    await _killed(scene, await _with_replica(scene, _other(scene)))
+    await _killed(scene, await _with_replica(scene, await _other(scene)))
 
 
 @on_shards("two masters killed")
@@ -103,10 +116,10 @@ async def two_killed(scene: Scene) -> None:
     await _killed(scene, list(dict.fromkeys(nodes)))
 
 
-def _frozen(which: str, shard_of: Callable[[Scene], int], seconds: int) -> None:
+def _frozen(which: str, shard_of: Callable[[Scene], Awaitable[int]], seconds: int) -> None:
     async def frozen(scene: Scene) -> None:
         cluster = cluster_of(scene)
-        node = await _master(scene, shard_of(scene))
+        node = await _master(scene, await shard_of(scene))
         node.hang()
         try:
             await asyncio.sleep(seconds)
@@ -119,7 +132,7 @@ def _frozen(which: str, shard_of: Callable[[Scene], int], seconds: int) -> None:
 
 
 for _seconds in (3, 30):
-    _frozen("home", lambda scene: _HOME, _seconds)
+    _frozen("home", _home, _seconds)
     _frozen("a shard", _other, _seconds)
 
 
@@ -170,7 +183,7 @@ async def shard_wiped(scene: Scene) -> None:
     everybody is told to begin anew.
     """
     scene.history.losses.append(loss := Loss(time.monotonic(), ended=_NOTHING))
-    await _emptied(scene, _other(scene), loss)
+    await _emptied(scene, await _other(scene), loss)
 
 
 @on_shards("home wiped", loses=True)
@@ -181,7 +194,7 @@ async def home_wiped(scene: Scene) -> None:
 
 async def _while_carrying(scene: Scene, kill: Callable[[], object]) -> None:
     """Kills while one shard holds up whatever is carried to it."""
-    node = await _master(scene, _other(scene))
+    node = await _master(scene, await _other(scene))
     node.hang()
     try:
         await asyncio.sleep(scene.dice.uniform(0.1, NODE_TIMEOUT / 2))
@@ -280,7 +293,7 @@ async def home_ahead(scene: Scene) -> None:
 @unwaited("a shard killed ahead of its replica")
 async def shard_ahead(scene: Scene) -> None:
     """The same with another shard: its link has what the replica lacks."""
-    await _ahead(scene, _other(scene), None)
+    await _ahead(scene, await _other(scene), None)
 
 
 async def _ahead(scene: Scene, shard: int, loss: Loss | None) -> None:

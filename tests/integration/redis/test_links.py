@@ -1,6 +1,7 @@
 """What the home has written is carried to other shards: in order, once, by whoever comes first."""
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -168,6 +169,40 @@ async def test_what_nobody_carries_is_carried_after_all(store: Store) -> None:
         await store.say(dying)
     await store.links.step()
     assert await store.received() == [dying.left[0].id]
+
+
+async def test_what_the_home_could_still_lose_is_not_carried(store: Store) -> None:
+    """Whoever wrote it may wait for replicas in vain, or may not have waited to the end."""
+    with pytest.raises(StoreEmpty):
+        await store.say(Dying(store.shards))
+    careful = Links(store.shards, window_us=WINDOW_US, replicas=1)
+    with pytest.raises(StoreAway, match="0 of 1 replicas"):
+        await careful.step()
+    await careful.aclose()
+    assert await store.received() == []
+    await store.links.step()
+    assert len(await store.received()) == 1
+
+
+async def test_a_caller_that_goes_away_leaves_a_failure_to_nobody(store: Store) -> None:
+    """asyncio would report that as an unexpected error."""
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    dying = Dying(store.shards)
+    for _ in range(3):
+        with pytest.raises(StoreEmpty):
+            await store.say(dying)
+    await store.other.rename(store.other.key(keys.EPOCH), b"away")
+    first, gone, last = (asyncio.create_task(store.links.carry([entry])) for entry in dying.left)
+    await asyncio.sleep(0)
+    gone.cancel()
+    for staying in (first, last):
+        with pytest.raises(StoreEmpty):
+            await staying
+    await asyncio.wait([gone])
+    del first, gone, last, staying
+    gc.collect()
+    assert reported == []
 
 
 async def test_a_repeat_is_answered_when_the_message_has_arrived(store: Store) -> None:

@@ -5,11 +5,12 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from store.addresses import Group, Inbox
 from store.archive.outbox import Outbox
-from store.errors import EntryFailed
+from store.errors import EntryFailed, StoreAway
 from store.record import decode
 from store.redis import keys
 from store.redis.budget import Budget
@@ -73,6 +74,19 @@ async def test_what_failed_is_not_in_the_outbox(appender: Appender, redis: Redis
     assert isinstance(first, Stored)
     assert isinstance(last, Stored)
     assert [decode(entry.data).mid for entry in await Outbox(redis).read(10)] == [first.mid, last.mid]
+
+
+async def test_what_redis_could_still_lose_is_not_read_for_the_archive(appender: Appender, redis: RedisClient) -> None:
+    (stored,) = await send(appender, [2])
+    assert isinstance(stored, Stored)
+    careful = Outbox(redis, replicas=1)
+    with pytest.raises(StoreAway, match="0 of 1 replicas"):
+        await careful.read(10)
+    careful.read_again()
+    with pytest.raises(StoreAway, match="0 of 1 replicas"):
+        await careful.read(10)
+    assert [*await outbox(redis)] == [stored.mid]
+    await careful.leave()
 
 
 async def test_a_message_that_cannot_be_charged_leaves_no_trace(redis: RedisClient) -> None:
