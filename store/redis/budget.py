@@ -48,15 +48,15 @@ class _Minute:
 
 
 class Budget:
-    """most: bytes in a minute. least: what anything takes of them.
+    """limit: bytes in a minute. min_charge: bytes that anything counts as, at least.
 
     received_at: when the broker received it, milliseconds; None for what is not judged.
     """
 
-    def __init__(self, most: int, messages: int, unbounded: Iterable[str] = ()) -> None:
+    def __init__(self, limit: int, messages: int, unbounded: Iterable[str] = ()) -> None:
         """unbounded: senders who write what they like, beside the service itself."""
-        self.most = most
-        self.least = -(-most // messages)
+        self.limit = limit
+        self.min_charge = -(-limit // messages)
         self._unbounded = frozenset((SERVICE, *unbounded))
         self._minutes: dict[int, _Minute] = {}
         self._forget_at = 0.0
@@ -69,12 +69,12 @@ class Budget:
         if received_at is None or sender in self._unbounded:
             return NOT_JUDGED
         minute = self._open(sender, received_at)
-        cost = size if size > self.least else self.least
+        cost = size if size > self.min_charge else self.min_charge
         before = minute.spent.get(sender, 0)
         if before == NOT_JUDGED:
             return cost
         spent = before + cost
-        if spent * _SHARE <= self.most:
+        if spent * _SHARE <= self.limit:
             minute.spent[sender] = spent
             return NOT_JUDGED
         minute.spent[sender] = NOT_JUDGED
@@ -86,7 +86,7 @@ class Budget:
         spent = self._minute(received_at).spent
         before = spent.get(sender, NOT_JUDGED)
         if before != NOT_JUDGED:
-            spent[sender] = max(before - max(size, self.least), 0)
+            spent[sender] = max(before - max(size, self.min_charge), 0)
 
     def charge_for_many(self, sender: str, received_at: int | None) -> int:
         """Returns what Redis is to add beside what it finds that is written; NOT_JUDGED where that is nobody's account.
@@ -107,9 +107,9 @@ class Budget:
         if sender in self._unbounded:
             return
         minute = self._open(sender, received_at)
-        refused = minute.refused.get(sender, 0) + max(size, self.least)
+        refused = minute.refused.get(sender, 0) + max(size, self.min_charge)
         minute.refused[sender] = refused
-        if refused > self.most:
+        if refused > self.limit:
             minute.over.add(sender)
 
     def close(self, sender: str, received_at: int) -> SenderOverBudget:

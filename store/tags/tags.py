@@ -338,7 +338,7 @@ class Tags:
                 topic=Tag(tag).topic,
                 source=source,
                 account=account,
-                budget_most=self._budget.most,
+                budget_limit=self._budget.limit,
                 charge=charge,
                 looked_up=await self._look(tag, uids),
                 adding=len(add),

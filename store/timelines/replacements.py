@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from store.addresses import Address, CommandTopic, Group, Inbox
 from store.archive.archive import Archive
@@ -18,14 +18,13 @@ from store.events.kinds import NO_EVENTS, WantedEvents
 from store.groups.notices import Notice
 from store.record import SERVICE, encode, encode_tail
 from store.redis import keys
+from store.redis.batch_script import BatchScript
 from store.redis.budget import COPY_BYTES, NOT_JUDGED, UNBOUNDED, Budget, account
 from store.redis.carrier import LinkEntry
 from store.redis.client import RedisClient
-from store.redis.connection import wait_for_replicas
-from store.redis.links import Links
-from store.redis.memory import StoreMemory
 from store.redis.scripts import script
 from store.redis.shards import Shards
+from store.redis.write_bounds import ScriptBounds
 from store.timelines.replacement_notices import ReplacementNotices
 from store.timelines.spans import span
 
@@ -99,42 +98,34 @@ class Replacements:
 
     def __init__(
         self,
-        redis: RedisClient,
+        write_connection: RedisClient,
         archive: Archive,
         outbox: Outbox,
         *,
-        window_us: int,
-        repeat_seconds: int,
-        outbox_limit: int,
         recall_seconds: int,
         edit_seconds: int,
         sync_sender: bool = True,
-        replicas: int = 0,
         budget: Budget = UNBOUNDED,
-        memory: StoreMemory | None = None,
         events: WantedEvents = NO_EVENTS,
         shards: Shards[RedisClient] | None = None,
-        links: Links | None = None,
+        **bounds: Unpack[ScriptBounds],
     ) -> None:
-        """redis: a client of one connection to the home (`connect(…, single=True)`). shards, links: where there are
-        several."""
-        self._redis = redis
-        self._shards = shards or Shards([redis])
-        self._links = links or Links(self._shards, window_us=window_us)
+        """write_connection, bounds: those of a BatchScript. shards: where there are several."""
+        self._script = BatchScript(write_connection, **bounds)
+        self._shards = shards or Shards([write_connection])
         self._archive = archive
         self._outbox = outbox
-        self._window_us = window_us
-        self._repeat_seconds = repeat_seconds
-        self._outbox_limit = outbox_limit
         self._recall_us = recall_seconds * 1_000_000
         self._edit_us = edit_seconds * 1_000_000
         self._sync_sender = sync_sender
-        self._replicas = replicas
         self._budget = budget
-        self._memory = memory
         self._events = events.arguments
         self._archive_away_until = 0.0
-        self.highest_id = 0
+
+    @property
+    def highest_id(self) -> int:
+        """Returns the highest id that was given to it."""
+        return self._script.highest_id
 
     async def recall(
         self,
@@ -178,8 +169,7 @@ class Replacements:
 
     async def _do(self, change: _Change) -> Replaced:
         """Asks the script, and again with what it lacks: who the author is, and what the archive has."""
-        if self._memory is not None:
-            self._memory.require_room()
+        self._script.require_room()
         charge = self._budget.charge_for_many(str(change.actor), change.received_at)
         author = str(change.actor) if change.actor != OPERATOR else ""
         archived, looked = b"", 0
@@ -193,7 +183,7 @@ class Replacements:
                 looked += 1
                 if looked == 2:
                     # Another change of it may have been on its way.
-                    await self._links.reach(time.time_ns())
+                    await self._script.reach(time.time_ns())
                 if found := await self._in_other_shards(change):
                     archived = found
                     continue
@@ -207,9 +197,9 @@ class Replacements:
             else:
                 break
         if reply.outcome in (ReplaceOutcome.REPEATED, ReplaceOutcome.UNCHANGED):
-            await self._links.reach(reply.id)
-        await self._links.carry(reply.links)
-        self.highest_id = max(self.highest_id, reply.id)
+            await self._script.reach(reply.id)
+        await self._script.carry(reply.links)
+        self._script.given(reply.id)
         told = {change.to.topic: notice[1]} if reply.noticed else {}
         if reply.own_noticed and own is not None:
             told[Inbox(int(author)).topic] = own[1]
@@ -260,17 +250,13 @@ class Replacements:
         gid = to.gid if isinstance(to, Group) else 0
         before_id, behind_id = change.payload
         try:
-            reply = await _SCRIPT.run(
-                self._redis,
+            return await self._script.run(
+                _SCRIPT,
                 repeat_key=keys.repeat(actor, CommandTopic(to, change.verb).topic, change.command_id),
                 group_key=keys.group(gid),
                 members_key=keys.members(gid),
                 channel_key=keys.channel(to.channel or ""),
-                caller_time=now // 1000,
-                window=self._window_us,
-                repeat_seconds=self._repeat_seconds,
-                outbox_limit=self._outbox_limit,
-                highest_id=self.highest_id,
+                repeat_seconds=self._script.repeat_seconds,
                 command=change.verb,
                 actor=actor,
                 kind=_kind(to),
@@ -286,8 +272,8 @@ class Replacements:
                 own_notice=_tail(Inbox(int(author)).topic, own, now) if own is not None else b"",
                 own_copies=int(self._sync_sender),
                 account=account(change.received_at, actor),
-                budget_most=self._budget.most,
-                budget_least=self._budget.least,
+                budget_limit=self._budget.limit,
+                min_charge=self._budget.min_charge,
                 copy_bytes=COPY_BYTES,
                 charge="" if charge == NOT_JUDGED else charge,
                 **self._events,
@@ -295,8 +281,6 @@ class Replacements:
         except AccountSpent:
             assert change.received_at is not None
             raise self._budget.close(actor, change.received_at) from None
-        await wait_for_replicas(self._redis, self._replicas)
-        return reply
 
 
 def _kind(to: Address) -> str:

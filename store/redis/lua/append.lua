@@ -11,7 +11,7 @@
 -- 5. Tell waiting pulls, once for the batch.
 --
 -- A repeat is recognised for `repeat_seconds`. `own_copies` is '1' if senders have their own messages in their inboxes.
--- A sender's account has `budget_most` a minute, of which a message takes `budget_least` at least, and `copy_bytes` for
+-- A sender's account has `budget_limit` a minute, of which a message takes `min_charge` at least, and `copy_bytes` for
 -- each inbox.
 --
 -- The keys of an entry: its repeat key; of one to a channel then the channel, of one to a group the group, its members
@@ -27,7 +27,7 @@
 -- include batch outbox budget roles events blocks online
 -- guarded
 -- KEYS heads here_prefix group_shards_prefix (entry)...
--- ARGV repeat_seconds:s own_copies:flag budget_least:bytes copy_bytes:bytes
+-- ARGV repeat_seconds:s own_copies:flag min_charge:bytes copy_bytes:bytes
 --   (kind:text to:text tail:text charge:text)...
 -- REPLY outcomes=REPEATED|LATER|REFUSED|RATE|FAILED links
 -- ERROR EMPTY BEHIND OUTBOXFULL
@@ -313,13 +313,13 @@ local function store_for_group(entry, key, channel, tail, charge)
   local id = store(entry, KEYS[key], members, skipped, channel, KEYS[key + 3], tail, receivers_away, others, item)
   if charge ~= '' then
     local copies = #written + (others and (members and others.count or #others) or 0)
-    spend(account, tonumber(charge) + math.max(budget_least, #record * 2 + copies * copy_bytes))
+    spend(account, tonumber(charge) + math.max(min_charge, #record * 2 + copies * copy_bytes))
   end
   if not members then
-    news[#news + 1] = channel
+    to_wake[#to_wake + 1] = channel
   elseif not members.told then
     members.told = true
-    news[#news + 1] = members.names
+    to_wake[#to_wake + 1] = members.names
   end
   return id
 end
@@ -333,7 +333,7 @@ local function store_for_tag(entry, key, channel, tail)
   if not tag[1] or tag[2] then
     return 'REFUSED unknown_tag'
   end
-  news[#news + 1] = channel
+  to_wake[#to_wake + 1] = channel
   return store(entry, KEYS[key], nil, dormant, channel, KEYS[key + 2], tail, everybody, all_others, { 'channel', channel })
 end
 
@@ -352,7 +352,7 @@ for entry = 1, entries do
     else
       ok, reply = pcall(store_judged, entry, KEYS[key], uids, tail, charge, uid, theirs)
     end
-    news[#news + 1] = to
+    to_wake[#to_wake + 1] = to
     key = key + 1
   elseif kind == 'group' then
     if deliveries < MAX_DELIVERIES then
@@ -365,7 +365,7 @@ for entry = 1, entries do
   else
     local item = { 'channel', to }
     ok, reply = pcall(store, entry, KEYS[key], nil, dormant, to, KEYS[key + 1], tail, everybody, all_others, item)
-    news[#news + 1] = to
+    to_wake[#to_wake + 1] = to
     key = key + 2
   end
   if not ok then

@@ -33,7 +33,7 @@ if life > known_life then
   return { 'LIFE', tonumber(applied), {} }
 end
 
-local dormant, news, deliveries = {}, {}, 0
+local dormant, to_wake, deliveries = {}, {}, 0
 -- Looking whether a user is online takes that part of a delivery.
 local LOOKS_PER_DELIVERY = 4
 -- Messages that a receiver who is offline missed: the names of these, and the record.
@@ -47,7 +47,7 @@ local function deliver(uids, without, mid, record)
   local skipped = without and setmetatable({ [without] = true }, { __index = dormant }) or dormant
   write_inboxes(uids, skipped, mid, places)
   mids[#mids + 1], records[#records + 1], written[#written + 1] = mid, record, places
-  news[#news + 1] = table.concat(uids, ' ')
+  to_wake[#to_wake + 1] = table.concat(uids, ' ')
   deliveries = deliveries + #uids
 end
 
@@ -90,7 +90,7 @@ function ITEMS.channel(channel, mid, record, tells)
   write_channel(channel_prefix .. channel, mid, places)
   redis.call('HSET', heads_key, channel, mid)
   mids[#mids + 1], records[#records + 1], written[#written + 1] = mid, record, places
-  news[#news + 1] = channel
+  to_wake[#to_wake + 1] = channel
   deliveries = deliveries + 1
   if tells then
     tell_offline(redis.call('ZRANGE', here_prefix .. string.match(channel, '%d+$'), 0, -1), record, tells)
@@ -117,14 +117,14 @@ local function begin_here(gid, channel, id, uid)
   begin_interval(channel_map_prefix .. uid, channel, id)
   redis.call('ZADD', here_prefix .. gid, id, uid)
   redis.call('ZADD', changed_groups_key, entry, gid)
-  news[#news + 1] = uid
+  to_wake[#to_wake + 1] = uid
 end
 
 local function end_here(gid, channel, id, uid)
   end_interval(channel_map_prefix .. uid, channel, id)
   redis.call('ZREM', here_prefix .. gid, uid)
   redis.call('ZADD', changed_groups_key, entry, gid)
-  news[#news + 1] = uid
+  to_wake[#to_wake + 1] = uid
 end
 
 function ITEMS.state(uid, name, id, value, going)
@@ -132,7 +132,7 @@ function ITEMS.state(uid, name, id, value, going)
     forget_state(uid, gone)
   end
   write_state(uid, name, id, value)
-  news[#news + 1] = uid
+  to_wake[#to_wake + 1] = uid
 end
 
 ITEMS.joined, ITEMS.left = begin_here, end_here
@@ -180,7 +180,7 @@ function ITEMS.holders(tag, channel, source, id, given, taken)
         local _, changed = bring_map(uid, channel, held, since)
         more = more + (changed and (held and 1 or -1) or 0)
       end
-      news[#news + 1] = uid
+      to_wake[#to_wake + 1] = uid
     end
     deliveries = deliveries + #uids
   end
@@ -266,7 +266,7 @@ elseif tail >= 0 and clock_now > clock then
 end
 put_events(events_key, 'message.offline', missed)
 finish_events()
-if #news > 0 then
-  redis.call('SPUBLISH', wakeups_key, table.concat(news, ' '))
+if #to_wake > 0 then
+  redis.call('SPUBLISH', wakeups_key, table.concat(to_wake, ' '))
 end
 return { outcome, tonumber(applied), failed or {} }

@@ -8,8 +8,8 @@
 --    and the outbox.
 -- When a group is dismissed, a thousand memberships are ended; group_end.lua goes on with the others.
 --
--- `most_written`, `most_read`: members of a write-mode and a read-mode group; `most_reading`, `most_groups`: read-mode
--- groups, and groups, of a user; `most_made`: groups that one makes in a day. `command`: create, invite, join, leave,
+-- `max_written`, `max_read`: members of a write-mode and a read-mode group; `max_reading`, `max_groups`: read-mode
+-- groups, and groups, of a user; `max_made`: groups that one makes in a day. `command`: create, invite, join, leave,
 -- kick, dismiss, mode. `actor`: '0' is an operator. `new_owner`, `new_open` and `new_name` are those of create,
 -- `new_mode` that of create and mode. `successor`: who becomes owner as the notice says ('' if nobody does). `notice`:
 -- without its id ('' if there is none). `known_only`: '1' if users put only those into groups who have written to them;
@@ -24,13 +24,13 @@
 -- include group_command memberships blocks writers
 -- guarded
 -- KEYS permissions read_groups kicked user_groups groups_made
--- ARGV command:text actor:text most_written:count most_read:count most_reading:count
+-- ARGV command:text actor:text max_written:count max_read:count max_reading:count
 --   new_owner:text new_mode:text new_open:flag new_name:text successor:text
---   most_groups:count most_made:count known_only:flag actor_topic:text strangers:text (uid:uid tail:text)...
+--   max_groups:count max_made:count known_only:flag actor_topic:text strangers:text (uid:uid tail:text)...
 -- REPLY outcome=DONE|REPEATED|UNCHANGED|SUCCESSION id noticed uids links
 -- ERROR EMPTY BEHIND OUTBOXFULL REFUSED RATE FAILED
 
-local limits = { write = most_written, read = most_read }
+local limits = { write = max_written, read = max_read }
 local DAY_SECONDS = 86400
 local MEMBERSHIP_BYTES = 256
 local known = redis.call('GET', repeat_key)
@@ -165,11 +165,11 @@ end
 if count + #joining - #leaving > limits[mode] and (#joining > 0 or command == 'mode') then
   return refuse('group_limit')
 end
-if has_as_many(read_groups_key, readers, most_reading) or has_as_many(user_groups_key, joining, most_groups) then
+if has_as_many(read_groups_key, readers, max_reading) or has_as_many(user_groups_key, joining, max_groups) then
   return refuse('user_limit')
 end
 if actor ~= '0' then
-  if command == 'create' and tonumber(redis.call('GET', groups_made_key) or 0) >= most_made then
+  if command == 'create' and tonumber(redis.call('GET', groups_made_key) or 0) >= max_made then
     return refuse('groups_per_day')
   end
   if command ~= 'join' and is_blocked_by_any(joining) then
@@ -262,7 +262,7 @@ if #joining > 0 then
     redis.call('SREM', kicked_key, uid)
     count_group(user_groups_key, uid, 1)
     permit(uid, '1')
-    news[#news + 1] = uid
+    to_wake[#to_wake + 1] = uid
     parts[#parts + 1] = uid .. ':' .. change
   end
   put_into_outbox(change .. '-1', 'member', table.concat(parts, '\n'))

@@ -8,7 +8,7 @@
 -- `actor`: '0' is an operator. `command`: of these four.
 --   update: `new_name`, `new_open`, `new_notice`, of which `changing_name`, `changing_open` and `changing_notice` say
 --   that they are given.
---   transfer: to the user concerned. admin: the users concerned become admins, `most_admins` at most, if `on`.
+--   transfer: to the user concerned. admin: the users concerned become admins, `max_admins` at most, if `on`.
 --   mute: the users concerned, or everybody if `everybody`, until `new_until` (0: no longer).
 -- Then the users concerned.
 --
@@ -19,7 +19,7 @@
 -- guarded
 -- KEYS -
 -- ARGV command:text actor:text changing_name:flag new_name:text changing_open:flag new_open:flag changing_notice:flag new_notice:text on:flag
---   most_admins:count everybody:flag new_until:ms (uid:uid)...
+--   max_admins:count everybody:flag new_until:ms (uid:uid)...
 -- REPLY outcome=DONE|REPEATED|UNCHANGED id noticed links
 -- ERROR EMPTY BEHIND OUTBOXFULL REFUSED RATE FAILED
 
@@ -114,7 +114,7 @@ for _, uid in ipairs(promoted) do
     admins = admins .. (admins == '' and '' or ' ') .. uid .. ':' .. change
   end
 end
-if #promoted > 0 and select(2, string.gsub(admins, ':', '')) > most_admins then
+if #promoted > 0 and select(2, string.gsub(admins, ':', '')) > max_admins then
   return refuse('admin_limit')
 end
 if admins ~= group.admins then

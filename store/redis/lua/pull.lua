@@ -31,7 +31,7 @@
 -- include holding bodies heap replacing
 -- guarded
 -- KEYS epoch clock window ban heads dormant seen inbox_prefix channel_map channel_prefix propagating unseen states_prefix
--- ARGV cursor:us most_records:count most_bytes:bytes caller_time:us window:us known_epoch:text uid:uid seen_fresh:ms
+-- ARGV cursor:us max_records:count max_bytes:bytes caller_time:us window:us known_epoch:text uid:uid seen_fresh:ms
 --   further:us held_epoch:text at_hand:text tag_channels:text is_home:flag (common:text)...
 -- REPLY epoch clock lowest boundary reset oldest awaited merged read hot seen states
 -- ERROR EMPTY BANNED
@@ -244,7 +244,7 @@ for index, name in ipairs(with_news) do
 end
 
 -- Brings a source to its next page; false at its end.
-local first_page = math.max(1, math.min(MAX_PAGE, math.ceil((most_records + 1) / #sources)))
+local first_page = math.max(1, math.min(MAX_PAGE, math.ceil((max_records + 1) / #sources)))
 local function next_page(source)
   local size = source.page and MAX_PAGE or first_page
   while true do
@@ -288,7 +288,7 @@ local function give(mids, first, last)
   for index = 1, last - first + 1 do
     local record = bodies[index]
     if record then
-      if bytes >= most_bytes then
+      if bytes >= max_bytes then
         return false
       end
       count = count + 1
@@ -304,7 +304,7 @@ local function give_rest(source)
   repeat
     local page, position = source.page, source.position
     while position <= #page do
-      local last = math.min(#page, position + most_records - count - 1)
+      local last = math.min(#page, position + max_records - count - 1)
       if last < position or not give(page, position, last) then
         return false
       end
@@ -323,8 +323,8 @@ local function give_merged(heap, size)
     local mid = source.page[source.position]
     -- A message may lie in the inbox and, put back from the archive, in a channel.
     if mid ~= last then
-      if #mids == MAX_PAGE or count + #mids == most_records then
-        if not give(mids, 1, #mids) or count == most_records then
+      if #mids == MAX_PAGE or count + #mids == max_records then
+        if not give(mids, 1, #mids) or count == max_records then
           return false
         end
         mids = {}
@@ -417,7 +417,7 @@ if state[5] and tonumber(state[5]) > cursor then
   end
   states = {
     cursor < edge and states_between(digits(cursor), digits(edge), -1, math.huge) or { 0 },
-    states_between(digits(math.max(cursor, edge)), '+inf', most_records + 1, most_bytes),
+    states_between(digits(math.max(cursor, edge)), '+inf', max_records + 1, max_bytes),
   }
 end
 

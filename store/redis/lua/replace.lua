@@ -7,14 +7,12 @@
 --    control message in any case: by it processes know that hold the channel's messages.
 -- 4. Replace the body, and write the outbox: the message as it is now, then the control messages.
 --
--- `command`: recall or edit. `actor`: '0' is an operator. `kind`: of the address, inbox, group
--- or channel; `to`: the uid, or the
--- name of the channel. `oldest`: the message must not have a lower id (0: it may have any). `archived`: the message as
--- another shard has it, or the archive, if this one was asked before and does not have it ('': it was not). `before_id`, `behind_id`: what
--- is before and behind the client id in the payload of an edited message. `author`: whose inbox beside the receiver's is told ('' if that is not known).
--- `notice`: the control message without its id; `own_notice`: that to the author. `own_copies` is '1' if senders have
--- their own messages in their inboxes. The actor's `account` may have `budget_most`, of which a command takes
--- `budget_least` at least and each copy of a message `copy_bytes`, and is charged with `charge` beside what is written here ('': it is not judged).
+-- `command`: recall or edit. `actor`: '0' is an operator. `kind`: of the address, inbox, group or channel; `to`: the uid,
+-- or the name of the channel. `oldest`: the message must not have a lower id (0: it may have any). `archived`: the message
+-- as another shard has it, or the archive, if this one was asked before and does not have it ('': it was not).
+-- `before_id`, `behind_id`: what is before and behind the client id in the payload of an edited message. `author`: whose
+-- inbox beside the receiver's is told ('' if that is not known). `notice`: the control message without its id;
+-- `own_notice`: that to the author. `own_copies` is '1' if senders have their own messages in their inboxes.
 --
 -- The reply: what became of it; the id of the change, which is that of its control message, too (UNCHANGED: it had been
 -- recalled before, by a change of this id); 1 if the control message was written; 1 if the author's was; the author; what
@@ -22,12 +20,11 @@
 -- AUTHOR: nothing was done, as the author has to be told. UNKNOWN: nothing was done; the archive may have the message once
 -- it has all that waits now.
 --
--- include batch outbox budget replacing roles events blocks
+-- include batch outbox command control_messages replacing roles events blocks
 -- guarded
 -- KEYS heads repeat group members channel group_shards_prefix
 -- ARGV repeat_seconds:s command:text actor:text kind:text to:text topic:text mid:id oldest:us archived:text
---   before_id:text behind_id:text
---   author:text notice:text own_notice:text own_copies:flag account:text budget_least:bytes copy_bytes:bytes charge:text
+--   before_id:text behind_id:text author:text notice:text own_notice:text own_copies:flag
 -- REPLY outcome=DONE|REPEATED|UNCHANGED|AUTHOR|UNKNOWN id noticed own_noticed author links
 -- ERROR EMPTY BEHIND OUTBOXFULL REFUSED RATE FAILED
 
@@ -37,10 +34,6 @@ if known then
 end
 if charge ~= '' and is_spent(account) then
   return redis.error_reply('RATE')
-end
-
-local function refuse(code)
-  return redis.error_reply('REFUSED ' .. code)
 end
 
 local bodies_key = bodies_prefix .. span_of(mid)
@@ -108,9 +101,7 @@ if recalled_at then
   if command == 'edit' then
     return refuse('recalled')
   end
-  if charge ~= '' then
-    spend(account, tonumber(charge) + budget_least)
-  end
+  charge_for(0)
   redis.call('SET', repeat_key, recalled_at, 'EX', repeat_seconds)
   return { 'UNCHANGED', tonumber(recalled_at), 0, 0, '', {} }
 end
@@ -140,9 +131,6 @@ end
 
 redis.call('SET', clock_key, digits(last + 2))
 local change, own_id = digits(last + 1), digits(last + 2)
-local mids, records, written = {}, {}, {}
-local dormant = {}
-
 local function note(id, tail)
   local places = {}
   mids[#mids + 1], records[#records + 1], written[#written + 1] = id, id .. '\n' .. tail, places
@@ -159,7 +147,7 @@ local function tell_users(uids, id, tail)
   for shard, theirs in pairs(others) do
     put_on_link(shard, id, { 'inbox', theirs, id, records[#records] })
   end
-  news[#news + 1] = table.concat(uids, ' ')
+  to_wake[#to_wake + 1] = table.concat(uids, ' ')
 end
 
 local noticed, own_noticed = 0, 0
@@ -181,7 +169,7 @@ local function tell()
   if not members and not dismissed or redis.call('ZSCORE', channel_key, mid) then
     write_channel(channel_key, change, noticed == 1 and written[1] or note(change, notice))
     redis.call('HSET', heads_key, to, change)
-    news[#news + 1] = to
+    to_wake[#to_wake + 1] = to
     noticed = dismissed and 0 or 1
   end
   -- Another shard writes it into its copy of the channel in any case, if it has members of a group that is read, or only
@@ -196,15 +184,9 @@ local function tell()
   end
 end
 
-local ok, failure = pcall(tell)
-if ok and #mids > 0 then
-  ok, failure = pcall(write_bodies, mids, records, written)
-end
-if not ok then
-  for index, places in ipairs(written) do
-    erase(mids[index], places)
-  end
-  return redis.error_reply('FAILED ' .. (type(failure) == 'table' and failure.err or tostring(failure)))
+local failure = store_or_undo(tell)
+if failure then
+  return failure
 end
 
 -- Replace the message.
@@ -223,13 +205,7 @@ for shard = 1, shards - 1 do
   put_on_link(shard, change, { 'replace', mid, record })
 end
 redis.call('SET', repeat_key, change, 'EX', repeat_seconds)
-if charge ~= '' then
-  local bytes = #record * 2
-  for index, places in ipairs(written) do
-    bytes = bytes + #records[index] * 2 + #places * copy_bytes
-  end
-  spend(account, tonumber(charge) + math.max(budget_least, bytes))
-end
+charge_for(#record * 2 + bytes_written())
 
 -- Until the archive has it, pulls that read this message there wait.
 note_replacing(mid, change, oldest_waiting)

@@ -9,18 +9,18 @@
 -- `name` and `value` are those of the state. With a read mark, `channel` is that of the conversation ('' of a private one),
 -- `peer` the other user of a private one who may be told ('' for nobody), `peer_name` the name of their state, and
 -- `own_topic` that of the reader's inbox. `heard`: '1' or '0' if the archive was asked whether the peer wrote the message
--- that is read, '' if it was not. The actor's `account` is charged with `charge` beside what this takes ('': it is not
--- judged). `looked`, `peer_looked`: where there are several shards, what `state_look.lua` said of either in their shard.
+-- that is read, '' if it was not. `looked`, `peer_looked`: where there are several shards, what `state_look.lua` said of
+-- either in their shard.
 --
 -- The reply: what became of it; the id of the change (0: there was never any); 1 if the peer is told; what is on links
 -- now, as `include/links.lua` says. UNKNOWN: nothing was done, as the archive has to be asked. AGAIN: nothing was done, as
 -- a change up to this id may have been on its way when their shards were looked at.
 --
--- include batch outbox budget state_room blocks writers looking
+-- include batch outbox command state_room blocks writers looking
 -- guarded
 -- KEYS repeat group tag channel_map
 -- ARGV repeat_seconds:s uid:uid name:text value:text channel:text peer:text peer_name:text own_topic:text heard:text
---   account:text budget_least:bytes charge:text looked:text peer_looked:text
+--   looked:text peer_looked:text
 -- REPLY outcome=DONE|REPEATED|UNCHANGED|UNKNOWN|AGAIN id told links
 -- ERROR EMPTY BEHIND OUTBOXFULL REFUSED RATE
 
@@ -30,16 +30,6 @@ if known then
 end
 if charge ~= '' and is_spent(account) then
   return redis.error_reply('RATE')
-end
-
-local function refuse(code)
-  return redis.error_reply('REFUSED ' .. code)
-end
-
-local function charge_for(bytes)
-  if charge ~= '' then
-    spend(account, tonumber(charge) + math.max(budget_least, bytes))
-  end
 end
 
 -- Where there is one shard, all lies here.
@@ -142,7 +132,7 @@ local function change_state(owner, of, to, going)
     forget_state(owner, name_gone)
   end
   write_state(owner, of, change, to)
-  news[#news + 1] = owner
+  to_wake[#to_wake + 1] = owner
 end
 
 redis.call('SET', repeat_key, change, 'EX', repeat_seconds)

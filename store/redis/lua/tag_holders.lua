@@ -121,6 +121,6 @@ if #changing > 0 then
   note_changing(changing, id)
 end
 write_links(id)
-news = brought
+to_wake = brought
 finish()
 return { changed and 'DONE' or 'UNCHANGED', changed and tonumber(id) or 0, added, removed, links }

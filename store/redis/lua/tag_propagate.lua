@@ -36,6 +36,6 @@ end
 if not more then
   end_part(0)
 end
-news = brought
+to_wake = brought
 finish()
 return { more and 1 or 0, looked, changed }

@@ -351,7 +351,7 @@ async def test_commands_count_in_the_sender_s_budget(store: Store) -> None:
 
 async def test_without_redis_nothing_is_done(store: Store, redis_server: RedisServer) -> None:
     away = connect("redis://127.0.0.1:1", single=True)
-    store.replacements._redis = away
+    store.replacements._script._redis = away
     with pytest.raises(StoreAway):
         await store.recall(Inbox(2), 5, 1)
     await away.aclose()

@@ -3,11 +3,11 @@
 --
 -- include outbox
 -- KEYS budget_prefix
--- ARGV budget_most:bytes
+-- ARGV budget_limit:bytes
 -- REPLY -
 
 local function is_spent(account)
-  return tonumber(redis.call('GET', budget_prefix .. account) or 0) >= budget_most
+  return tonumber(redis.call('GET', budget_prefix .. account) or 0) >= budget_limit
 end
 
 -- It is kept for that minute, and as long for what comes late.

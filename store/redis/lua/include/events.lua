@@ -9,9 +9,9 @@
 -- REPLY -
 
 -- In one entry: it is delivered whole.
-local MOST_EVENTS, MOST_EVENT_BYTES = 64, 65536
+local MAX_EVENTS, MAX_EVENT_BYTES = 64, 65536
 -- Entries that one call drops: more only where the limit was lowered.
-local MOST_DROPPED = 1000
+local MAX_DROPPED = 1000
 
 local function is_asked_for(kind)
   return event_kinds ~= '' and string.find(event_kinds, ' ' .. kind .. ' ', 1, true) ~= nil
@@ -27,7 +27,7 @@ local function put_events(queue_key, kind, items)
     lengths[#lengths + 1] = #item
     bytes = bytes + #item
     local following = items[index + 1]
-    if not following or #lengths == MOST_EVENTS or bytes + #following > MOST_EVENT_BYTES then
+    if not following or #lengths == MAX_EVENTS or bytes + #following > MAX_EVENT_BYTES then
       local data = table.concat(lengths, ' ') .. '\n' .. table.concat(items, '', first, index)
       local id = redis.call('XADD', queue_key, '*', 'k', kind, 'n', #lengths, 'd', data)
       events_put[#events_put + 1] = { queue_key, id, #data + EVENT_ENTRY_BYTES, #lengths }
@@ -47,7 +47,7 @@ end
 local function drop_oldest_events(over)
   local dropped = 0
   for _, queue_key in ipairs({ events_of_users_key, events_key }) do
-    while over > 0 and dropped < MOST_DROPPED do
+    while over > 0 and dropped < MAX_DROPPED do
       local oldest = redis.call('XRANGE', queue_key, '-', '+', 'COUNT', 1)[1]
       if not oldest then
         break

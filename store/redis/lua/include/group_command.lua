@@ -1,18 +1,12 @@
 -- One command on one group: what it costs who gave it, what is written with it, and how it is archived.
 --
--- `notice`: what the group is told, without its id ('' if it is told nothing). The actor's `account` may have
--- `budget_most`, of which a command takes `budget_least` at least and each copy of a message `copy_bytes`, and is charged
--- with `charge` beside what is written here ('': it is not judged). `group`: the group as it was before.
+-- `notice`: what the group is told, without its id ('' if it is told nothing). `group`: the group as it was before.
 --
--- include batch outbox budget roles events
+-- include batch outbox command control_messages roles events
 -- KEYS heads repeat group members channel group_shards_prefix
--- ARGV repeat_seconds:s gid:gid channel:text notice:text account:text budget_least:bytes copy_bytes:bytes charge:text
+-- ARGV repeat_seconds:s gid:gid channel:text notice:text
 -- REPLY -
 -- ERROR EMPTY BEHIND OUTBOXFULL REFUSED FAILED
-
-local function refuse(code)
-  return redis.error_reply('REFUSED ' .. code)
-end
 
 local function is_member(uid)
   return redis.call('ZSCORE', members_key, uid)
@@ -38,16 +32,7 @@ local function outranks(one, others)
   return true
 end
 
--- What the actor's account is charged with, for a command that wrote so many bytes.
-local function charge_for(bytes)
-  if charge ~= '' then
-    spend(account, tonumber(charge) + math.max(budget_least, bytes))
-  end
-end
-
--- Control messages: their ids, the records, and the timelines that each was written to.
-local mids, records, written = {}, {}, {}
-local dormant, copies_elsewhere = {}, 0
+local copies_elsewhere = 0
 
 -- Writes one into the inboxes of users or, where these are nil, into the channel, here and in other shards.
 local function store(receivers, tail, others)
@@ -97,37 +82,19 @@ end
 local function store_notice(mode, members, joining)
   if mode == 'read' then
     store(nil, notice, shards_of_members(joining))
-    news[#news + 1] = channel
+    to_wake[#to_wake + 1] = channel
     return
   end
   find_dormant(members, dormant)
   find_unseen(members, dormant)
   store(members, notice)
-  news[#news + 1] = table.concat(members, ' ')
-end
-
--- Runs what stores messages. Where one cannot be written, none is, and the failure is returned.
-local function store_or_undo(store_all)
-  local ok, failure = pcall(store_all)
-  if ok then
-    ok, failure = pcall(write_bodies, mids, records, written)
-  end
-  if not ok then
-    for index, places in ipairs(written) do
-      erase(mids[index], places)
-      take_off_links(mids[index])
-    end
-    return redis.error_reply('FAILED ' .. (type(failure) == 'table' and failure.err or tostring(failure)))
-  end
+  to_wake[#to_wake + 1] = table.concat(members, ' ')
 end
 
 -- The command is known again from now on, by the id of its change, and is paid for. bytes: beside the messages.
 local function done(change, bytes)
   redis.call('SET', repeat_key, change, 'EX', repeat_seconds)
-  for index, places in ipairs(written) do
-    bytes = bytes + #records[index] * 2 + #places * copy_bytes
-  end
-  charge_for(bytes + copies_elsewhere * copy_bytes)
+  charge_for(bytes + bytes_written() + copies_elsewhere * copy_bytes)
 end
 
 -- Changes some of `admins`, `muted_until` and `notice`, in Redis and for the archive.

@@ -51,7 +51,7 @@ local function end_memberships(leaving, joined, at, mode, kicked, entry_id)
       count_group(read_groups_key, uid, -1)
     end
     permit(uid, '0')
-    news[#news + 1] = uid
+    to_wake[#to_wake + 1] = uid
     parts[#parts + 1] = uid .. ':' .. joined[uid]
   end
   put_into_outbox(entry_id, 'member', table.concat(parts, '\n'))

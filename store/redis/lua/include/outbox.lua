@@ -10,7 +10,7 @@ local OUTBOX_VERSION = '1'
 local VERSIONS_OF_KINDS = { moderation = '2', mute = '2', replace = '2', ban = '2', audit = '2', state = '2', state_gone = '2' }
 
 local outbox_bytes = 0
-local news = {}
+local to_wake = {}
 
 -- Writes a whole number: `%.0f` costs a message three percent more instructions.
 local function digits(number)
@@ -28,13 +28,13 @@ local function take_from_outbox(entry_id, data)
   outbox_bytes = outbox_bytes - #data - 64
 end
 
--- Counts what went into the outbox, and tells those named in `news`.
+-- Counts what went into the outbox, and tells those named in `to_wake`.
 local function finish()
   if outbox_bytes > 0 then
     redis.call('INCRBY', outbox_bytes_key, outbox_bytes)
   end
-  if #news > 0 then
-    redis.call('SPUBLISH', wakeups_key, table.concat(news, ' '))
+  if #to_wake > 0 then
+    redis.call('SPUBLISH', wakeups_key, table.concat(to_wake, ' '))
   end
 end
 
