@@ -56,5 +56,5 @@ def test_the_commands_start_a_cluster_and_the_service_on_it(tmp_path: Path) -> N
             os.killpg(running.pid, signal.SIGKILL)
     said = log.read_text()
     assert "All 16384 slots covered" in said
-    assert said.count('"ready":true') == 2
+    assert said.count('"ready":true') == 3
     assert '"mid":' in said
