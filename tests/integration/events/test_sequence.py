@@ -43,7 +43,7 @@ from store.redis import keys
 from store.redis.connection import connect
 from store.redis.lease import delivering
 from store.redis.links import Links
-from store.redis.shards import on_one_server
+from store.redis.shards import connect_each, resolvers
 from store.timelines.append import Appender
 from store.timelines.recovery import StoreRecovery
 from store.timelines.replacements import Replacements
@@ -136,8 +136,9 @@ class Events(RuleBasedStateMachine):
         self.run(self._start())
 
     async def _start(self) -> None:
-        self.shards = on_one_server(self.server.url, self.count)
-        self.writing = connect(self.shards.home.resolver, single=True)
+        nodes = resolvers(self.server.url, self.count)
+        self.shards = connect_each(nodes)
+        self.writing = connect(nodes.home, single=True)
         self.redis = self.shards.home
         await self.redis.flushall()
         asked = WantedEvents(EventKind, 2**24)

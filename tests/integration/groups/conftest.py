@@ -31,7 +31,7 @@ from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.connection import connect
 from store.redis.links import Links
-from store.redis.shards import Shards, on_one_server
+from store.redis.shards import Shards, connect_each, resolvers
 from store.timelines.append import Appender, Stored
 from store.timelines.hot_channels import CacheStats, HotChannels
 from store.timelines.pull import Puller
@@ -62,10 +62,11 @@ class Store:
     def __init__(self, url: str, directory: Path, limits: Limits, count: int = 1, **settings: Any) -> None:
         """count: of shards."""
         self.url = url
-        self.shards = on_one_server(url, count)
+        nodes = resolvers(url, count)
+        self.shards = connect_each(nodes)
         self.links = Links(self.shards, window_us=WINDOW_US)
         self.redis = self.shards.home
-        self.write_connection = connect(self.redis.resolver, single=True)
+        self.write_connection = connect(nodes.home, single=True)
         own_archive = f"sqlite:///{tempfile.mkdtemp(dir=directory)}/archive.db"
         self.archive = open_archive(settings.pop("archive_url", own_archive))
         self.outbox = Outbox(self.redis)

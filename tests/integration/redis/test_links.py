@@ -27,7 +27,7 @@ from store.redis.client import RedisClient
 from store.redis.connection import connect
 from store.redis.links import Links
 from store.redis.scripts import admit, begin_admission
-from store.redis.shards import Shards, connected, on_one_server
+from store.redis.shards import Shards, connect_each, connected, resolvers
 from store.redis.write_bounds import ScriptBounds
 from store.timelines.append import Appender, Stored
 from store.timelines.lives import begin_life
@@ -57,7 +57,8 @@ class Dying(Links):
 
 class Store:
     def __init__(self, url: str, directory: Path) -> None:
-        self.shards = on_one_server(url, 2)
+        nodes = resolvers(url, 2)
+        self.shards = connect_each(nodes)
         self.home, self.other = self.shards
         self.links = Links(self.shards, window_us=WINDOW_US)
         self.archive = open_archive(f"sqlite:///{directory}/archive.db")
@@ -65,7 +66,7 @@ class Store:
         self.archiver = Archiver(self.outbox, handlers(self.archive), DeadLetters(self.home))
         self.recovery = StoreRecovery(self.shards, self.archive, self.archiver, window_us=WINDOW_US, sync_sender=True)
         self.puller = Puller(self.shards, self.archive, self.outbox, window_us=WINDOW_US, roaming_us=WINDOW_US)
-        self.writing = connect(self.home.resolver, single=True)
+        self.writing = connect(nodes.home, single=True)
         self.groups = Groups(
             *(self.shards, self.writing),
             window_us=WINDOW_US,

@@ -23,7 +23,7 @@ from store.redis.budget import Budget
 from store.redis.client import RedisClient
 from store.redis.connection import connect
 from store.redis.links import Links
-from store.redis.shards import on_one_server
+from store.redis.shards import connect_each, resolvers
 from store.states import states as module
 from store.states.states import MAX_SETTINGS, StateChange, States
 from store.timelines.append import Appender
@@ -41,7 +41,8 @@ ANN, BEN, CAT, DAN, EVE, FAY, GUS, HAL, IDA = 10_000, 20_000, 1, 2, 10_001, 20_0
 class Store:
     def __init__(self, server: RedisServer, archive: Archive, count: int) -> None:
         """count: of shards."""
-        self.shards = on_one_server(server.url, count)
+        nodes = resolvers(server.url, count)
+        self.shards = connect_each(nodes)
         self.redis = self.shards.home
         self.archive = archive
         self.outbox = Outbox(self.redis)
@@ -51,7 +52,7 @@ class Store:
         self.bounds: dict[str, Any] = {"window_us": WINDOW_US, "repeat_seconds": 3600, "outbox_limit": 2**30}
         self.bounds["links"] = self.links
         self.appender = Appender(self.shards, **self.bounds)
-        self.writing = connect(self.shards.home.resolver, single=True)
+        self.writing = connect(nodes.home, single=True)
         self.states = self.new_states()
         self._ids = itertools.count()
 

@@ -41,7 +41,7 @@ from store.record import SERVICE
 from store.redis import keys
 from store.redis.connection import connect
 from store.redis.links import Links
-from store.redis.shards import on_one_server
+from store.redis.shards import connect_each, resolvers
 from store.states.state import UserState, mark
 from store.states.states import StateChange, States
 from store.timelines.append import Appender, Stored
@@ -122,7 +122,8 @@ class Sequence(RuleBasedStateMachine):
         self.run(self._start(unseen))
 
     async def _start(self, unseen: bool) -> None:
-        self.shards = on_one_server(self.server.url, self.count)
+        nodes = resolvers(self.server.url, self.count)
+        self.shards = connect_each(nodes)
         self.redis = self.shards.home
         self.links = Links(self.shards, window_us=WINDOW_US)
         await self.redis.flushall()
@@ -143,7 +144,7 @@ class Sequence(RuleBasedStateMachine):
         )
         self.appender.start()
         self.puller = Puller(self.shards, self.archive, self.outbox, window_us=WINDOW_US, roaming_us=WINDOW_US)
-        self.writing = connect(self.shards.home.resolver, single=True)
+        self.writing = connect(nodes.home, single=True)
         self.replacements = Replacements(
             *(self.writing, self.archive, self.outbox),
             window_us=WINDOW_US,
