@@ -1,7 +1,7 @@
 """Starts one server of each kind for the whole run; each test gets it empty, or its own database."""
 
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 import asyncmy
 import pytest
@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 
 from store.redis.client import RedisClient
 from store.redis.connection import connect
+from tests.loops import TidyLoop
 from tests.servers import MariaServer, RedisServer, program, valkey_program
 
 # The same examples in every run, whatever else the machine does; --hypothesis-profile=default looks for new ones.
@@ -16,6 +17,10 @@ settings.register_profile(
     "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("steady")
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], TidyLoop]]:
+    return {"tidy": TidyLoop}
 
 
 @pytest.fixture(scope="session", params=["redis", "valkey"])
