@@ -14,7 +14,7 @@ from tests.e2e.console.operators import Operator, refused
 from tests.e2e.stack import Service, Stack
 from tests.e2e.waiting import until
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def phone(stack: Stack, uid: int) -> aiomqtt.Client:

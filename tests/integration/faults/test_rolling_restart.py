@@ -146,7 +146,6 @@ announcements = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.timeout(300)
 @announcements
 async def test_a_rolling_restart_loses_and_reorders_nothing(rolling: Rolling, chance: Random, announced: bool) -> None:
     async with AsyncExitStack() as stack:
@@ -181,7 +180,6 @@ async def test_a_rolling_restart_loses_and_reorders_nothing(rolling: Rolling, ch
     assert sorted(client_id for client_id in rolling.archived() if not client_id.startswith("im.")) == sorted(sent)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("ends", ["after it left the balancer", "without a word", "by kill -9"])
 async def test_events_come_in_order_over_a_rolling_restart(rolling: Rolling, chance: Random, ends: str) -> None:
     """The back end hears of every message, and of its receiver who is away; in order, whichever process delivers."""
@@ -265,7 +263,6 @@ async def _more(device: Device) -> None:
     await until(given, 60)
 
 
-@pytest.mark.timeout(300)
 @announcements
 async def test_members_on_new_connections_lose_nothing_that_they_send_again(
     rolling: Rolling, chance: Random, announced: bool

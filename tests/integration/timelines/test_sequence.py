@@ -484,7 +484,6 @@ class Sequence(RuleBasedStateMachine):
         await self._break_inbox()
 
 
-@pytest.mark.timeout(180)
 def test_each_device_receives_each_message_once_and_in_order(redis_server: RedisServer, tmp_path: Path) -> None:
     machine = type("Sequence", (Sequence,), {"server": redis_server, "directory": tmp_path})
     run_state_machine_as_test(machine, settings=settings(max_examples=100, stateful_step_count=30))
