@@ -21,6 +21,8 @@ from hooks.dev.transport import TcpTransport, Transport, WebSocketTransport
 from hooks.dev.webhook import WebhookCaller
 
 _STOP_SECONDS = 10
+_ROUNDS_OF_ACCEPTING = 3
+"""Rounds of the event loop between accepting a connection and `_accept`."""
 _TAKEN_OVER = ("takenover", "discarded")
 
 
@@ -68,7 +70,7 @@ class EmbeddedBroker:
     async def stop(self) -> None:
         """Closes the listeners, then every connection, with wills and disconnect events."""
         if self._server is not None:
-            self._server.close()
+            await self._stop_accepting(self._server)
         serving = dict(self._connections)
         for connection in serving:
             connection.end("server_shutting_down")
@@ -82,6 +84,14 @@ class EmbeddedBroker:
         for session in self.sessions.values():
             if session.expiry is not None:
                 session.expiry.cancel()
+
+    async def _stop_accepting(self, server: asyncio.Server) -> None:
+        """Lets those connections come in first that were accepted: a closed server would forget them, still open."""
+        for listener in server.sockets:
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+        for _ in range(_ROUNDS_OF_ACCEPTING):
+            await asyncio.sleep(0)
+        server.close()
 
     def emit(self, columns: Columns) -> None:
         """Runs the rules on an event; their calls go behind those of the same client."""

@@ -81,6 +81,7 @@ class Connection:
         self._end: str | None = None
         self._finished = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
+        self._greeting: asyncio.Task[Connect] | None = None
         self._will: Will | None = None
         self.client: EventClient
         self.session: Session
@@ -90,7 +91,6 @@ class Connection:
         """Returns when the connection is closed and everybody concerned has been told."""
         self._serving = asyncio.current_task()
         writing = asyncio.create_task(self._writer.write())
-        self._greeting = asyncio.create_task(packets.receive_connect(self._transport))
         try:
             connect = await self._greeted()
             self.client, expires_at = await self._admitted(connect)
@@ -112,7 +112,8 @@ class Connection:
         """Closes the connection after the packets that have arrived."""
         if self._end is None:
             self._end = reason
-            self._greeting.cancel()
+            if self._greeting is not None:
+                self._greeting.cancel()
             self._incoming.put_nowait(reason)
 
     def act(self, action: Callable[[], object]) -> None:
@@ -142,13 +143,16 @@ class Connection:
 
     async def _greeted(self) -> Connect:
         """Returns the CONNECT. Raises Ended when none comes."""
+        if self._end is not None:
+            raise Ended(self._end)
+        greeting = self._greeting = asyncio.create_task(packets.receive_connect(self._transport))
         try:
-            await asyncio.wait({self._greeting}, timeout=CONNECT_SECONDS)
-            if self._greeting.done() and not self._greeting.cancelled():
-                return self._greeting.result()
+            await asyncio.wait({greeting}, timeout=CONNECT_SECONDS)
+            if greeting.done() and not greeting.cancelled():
+                return greeting.result()
             raise Ended(self._end or "idle_timeout")
         finally:
-            self._greeting.cancel()
+            greeting.cancel()
 
     async def _admitted(self, connect: Connect) -> tuple[EventClient, int | None]:
         """Returns the client, and when its login expires. Raises Refused and Ended before any session is touched."""

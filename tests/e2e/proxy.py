@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from tests.servers import free_port
+from tests.stream_server import stream_server
 
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: closing sends RST, and what is on its way is gone."""
@@ -45,9 +46,6 @@ class Proxy:
         self._writers |= {writer, inner_writer}
         try:
             await asyncio.gather(self._carry(reader, inner_writer), self._carry(inner_reader, writer))
-        except (OSError, asyncio.CancelledError):
-            # Cut, or the end of the test: asyncio's server would log either.
-            pass
         finally:
             for each in (writer, inner_writer):
                 self._writers.discard(each)
@@ -65,9 +63,5 @@ class Proxy:
 @asynccontextmanager
 async def proxied(target: int, dice: random.Random) -> AsyncIterator[Proxy]:
     proxy = Proxy(target, dice)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", proxy.port)
-    try:
+    async with stream_server(proxy.serve, proxy.port):
         yield proxy
-    finally:
-        server.close()
-        proxy.cut()

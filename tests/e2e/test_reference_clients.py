@@ -180,7 +180,6 @@ async def has_kept(client: Client, peer: int) -> None:
         await asyncio.sleep(0.5)
 
 
-@pytest.mark.timeout(120)
 async def test_all_devices_of_a_user_have_the_same_unread(stack: Stack, tmp_path: Path) -> None:
     """Ann's in Python, in Node and in Chromium; one of them is away for a while, and another one is new."""
     ann, bob, gid = 1001, 1002, 77

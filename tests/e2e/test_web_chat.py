@@ -128,7 +128,6 @@ async def people(stack: Stack) -> AsyncIterator[tuple[Person, Person, Person, Ch
         yield ann, second, Person(browser, "bob:1", chats[1], BOB), chats[1]
 
 
-@pytest.mark.timeout(240)
 async def test_two_people_chat_and_lose_nothing(people: tuple[Person, Person, Person, Chat]) -> None:
     ann, second, bob, network = people
     await ann.arrive()

@@ -10,7 +10,7 @@ from tests.e2e.console.operators import operator, refused
 from tests.e2e.stack import Service, Stack
 from tests.node import npm
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PAGES = {
     "help/alarms": "Alarms",

@@ -15,7 +15,7 @@ from tests.e2e.stack import Service, Stack
 from tests.e2e.waiting import until
 
 SHARDS = 3
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def phone(stack: Stack, uid: int) -> aiomqtt.Client:

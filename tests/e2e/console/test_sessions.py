@@ -18,7 +18,7 @@ from tests.e2e.console.operators import operator
 from tests.e2e.stack import Service, Stack
 from tests.e2e.waiting import until
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def test_who_may_come_in(browser: Browser, stack: Stack, http: Any, uid: int) -> None:

@@ -29,7 +29,6 @@ def clock() -> int:
     return time.time_ns() // 1000
 
 
-@pytest.mark.timeout(300)
 async def test_two_years_of_messages_give_the_last_one(
     archive: Archive, archive_url: str, live_redis: RedisClient
 ) -> None:

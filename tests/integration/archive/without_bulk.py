@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from tests.stream_server import stream_server
+
 _BEFORE_VERSION = 5
 _BEFORE_CAPABILITIES = 28
 """Bytes between the end of the version and MariaDB's own capabilities, of which the greeting has four."""
@@ -12,22 +14,17 @@ _BEFORE_CAPABILITIES = 28
 @asynccontextmanager
 async def without_bulk(port: int) -> AsyncIterator[int]:
     """Yields the relay's own port."""
-    tasks = set[asyncio.Task[None]]()
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from_server, to_server = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(_hidden(await from_server.read(4096)))
-        for source, target in ((reader, to_server), (from_server, writer)):
-            tasks.add(asyncio.create_task(_copy(source, target)))
+        try:
+            writer.write(_hidden(await from_server.read(4096)))
+            await asyncio.gather(_copy(reader, to_server), _copy(from_server, writer))
+        finally:
+            to_server.close()
 
-    server = await asyncio.start_server(connected, "127.0.0.1")
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async with stream_server(relay) as own_port:
+        yield own_port
 
 
 def _hidden(greeting: bytes) -> bytes:

@@ -9,6 +9,7 @@ import pytest
 from emqx_im_client import Broker, Device, MemoryState, link
 from tests.integration.client.conftest import told, until
 from tests.integration.client.service import token
+from tests.stream_server import stream_server
 
 CONNACK = bytes([0x20, 2, 0, 0])
 PINGREQ, PINGRESP = bytes([0xC0, 0]), bytes([0xD0, 0])
@@ -30,20 +31,19 @@ class Silent:
         self.opened += 1
         self.open += 1
         writer.write(self.answers)
-        while (received := await reader.read(65536)) and not self.hangs_up:
-            if received == PINGREQ:
-                self.pings += 1
-                writer.write(PINGRESP if self.alive else b"")
-        self.open -= 1
-        writer.close()
+        try:
+            while (received := await reader.read(65536)) and not self.hangs_up:
+                if received == PINGREQ:
+                    self.pings += 1
+                    writer.write(PINGRESP if self.alive else b"")
+        finally:
+            self.open -= 1
 
 
 @asynccontextmanager
 async def silent() -> AsyncIterator[Silent]:
     broker = Silent()
-    server = await asyncio.start_server(broker.serve, "127.0.0.1", 0)
-    broker.port = server.sockets[0].getsockname()[1]
-    async with server:
+    async with stream_server(broker.serve) as broker.port:
         yield broker
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import socket
 import subprocess
 import time
 from typing import Any
@@ -261,3 +262,24 @@ async def test_a_stop_tells_everybody(embedded: Embedded) -> None:
     assert embedded.service.of("1001-raw")[1:] == ["will im/will/1001", "client.disconnected server_shutting_down"]
     silent.transport.abort()
     client.abort()
+
+
+@pytest.mark.parametrize("rounds", range(5))
+async def test_a_connection_that_is_being_accepted_at_the_stop_is_ended(embedded: Embedded, rounds: int) -> None:
+    """rounds: of the event loop, after which it is more or less accepted."""
+    with socket.create_connection(("127.0.0.1", embedded.mqtt_port)) as late:
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        await embedded.broker.stop()
+        await asyncio.sleep(0)
+        late.settimeout(0)
+
+        def ended() -> bool:
+            try:
+                return late.recv(1) == b""
+            except BlockingIOError:
+                return False
+            except ConnectionResetError:
+                return True
+
+        await until(ended)

@@ -15,6 +15,7 @@ from store.events.kinds import EventKind
 from store.events.queues import OTHERS, QueueEntry
 from store.record import Message, encode
 from tests.integration.events.back_end import SECRET, BackEnd
+from tests.stream_server import stream_server
 
 PASSWORD = "pAssw0rd7Of9The3End"
 _LONG = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
@@ -53,10 +54,8 @@ async def back_end_that_says(answer: bytes) -> AsyncIterator[str]:
     async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
-        writer.close()
 
-    async with await asyncio.start_server(say, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async with stream_server(say) as port:
         yield f"http://im:{PASSWORD}@127.0.0.1:{port}/events"
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
-import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -384,7 +383,6 @@ async def _nothing() -> None:
     pass
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("count", [1, 3], ids=["one shard", "three shards"])
 def test_every_event_comes_in_order_and_tells_the_truth(tmp_path: Path, count: int) -> None:
     server = RedisServer(tmp_path / "redis", program("redis-server"))

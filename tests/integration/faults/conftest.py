@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """More rounds take longer."""
     for item in items:
         if "faults" in item.path.parts:
-            item.add_marker(pytest.mark.timeout(60 + SECONDS_A_ROUND * ROUNDS))
+            item.add_marker(pytest.mark.timeout(300 + SECONDS_A_ROUND * ROUNDS))
 
 
 @pytest.fixture

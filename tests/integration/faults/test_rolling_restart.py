@@ -24,6 +24,7 @@ from tests.integration.faults.brokered import Brokered, member
 from tests.integration.faults.load import Device
 from tests.integration.served import Served
 from tests.servers import RedisServer, valkey_program
+from tests.stream_server import stream_server
 
 SENDERS = 8
 PAUSE_SECONDS = 0.005
@@ -37,22 +38,13 @@ class Balancer:
         self.ports = ports
         self._chance = chance
 
-    async def start(self) -> int:
-        """Returns the port it listens on."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
-
-    def stop(self) -> None:
-        self._server.close()
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Where nobody listens any more the connection breaks, and the caller tries again."""
-        with contextlib.suppress(OSError):
-            answers, requests = await asyncio.open_connection("127.0.0.1", self._chance.choice(self.ports))
-            one, other = asyncio.create_task(_pump(reader, requests)), asyncio.create_task(_pump(answers, writer))
-            await asyncio.wait({one, other})
-        writer.close()
+        answers, requests = await asyncio.open_connection("127.0.0.1", self._chance.choice(self.ports))
+        try:
+            await asyncio.gather(_pump(reader, requests), _pump(answers, writer))
+        finally:
+            requests.close()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -154,7 +146,6 @@ announcements = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.timeout(300)
 @announcements
 async def test_a_rolling_restart_loses_and_reorders_nothing(rolling: Rolling, chance: Random, announced: bool) -> None:
     async with AsyncExitStack() as stack:
@@ -189,7 +180,6 @@ async def test_a_rolling_restart_loses_and_reorders_nothing(rolling: Rolling, ch
     assert sorted(client_id for client_id in rolling.archived() if not client_id.startswith("im.")) == sorted(sent)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("ends", ["after it left the balancer", "without a word", "by kill -9"])
 async def test_events_come_in_order_over_a_rolling_restart(rolling: Rolling, chance: Random, ends: str) -> None:
     """The back end hears of every message, and of its receiver who is away; in order, whichever process delivers."""
@@ -247,9 +237,8 @@ async def _balanced(stack: AsyncExitStack, rolling: Rolling, chance: Random) -> 
     running = [await rolling.another(), await rolling.another()]
     stack.callback(_kill, running)
     balancer = Balancer([served.port for served in running], chance)
-    url = f"http://127.0.0.1:{await balancer.start()}"
-    stack.callback(balancer.stop)
-    return running, balancer, url
+    port = await stack.enter_async_context(stream_server(balancer.serve))
+    return running, balancer, f"http://127.0.0.1:{port}"
 
 
 async def _stop(running: list[Served]) -> None:
@@ -274,7 +263,6 @@ async def _more(device: Device) -> None:
     await until(given, 60)
 
 
-@pytest.mark.timeout(300)
 @announcements
 async def test_members_on_new_connections_lose_nothing_that_they_send_again(
     rolling: Rolling, chance: Random, announced: bool

@@ -98,7 +98,6 @@ async def group_of(world: World, owner: Member, *members: str) -> str:
     return topic
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("outage", "reconnect_seconds"),
     [
@@ -127,7 +126,6 @@ async def test_a_member_who_sends_first_in_an_outage_is_not_silenced(
             assert await sending.send(topic, "after")
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("outage", [killed, frozen_for_longer_than_a_question_is_held])
 async def test_a_subscription_that_was_refused_in_an_outage_is_made_good(tmp_path: Path, outage: Outage) -> None:
     owner, uid = new_uid(), new_uid()

@@ -408,7 +408,6 @@ class Members(RuleBasedStateMachine):
         await self.store.recovery.rebuild(max(self.store.appender.highest_id, self.store.groups.highest_id))
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("count", [1, 3])
 def test_every_device_sees_what_the_model_says(
     redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int

@@ -517,7 +517,6 @@ class Sequence(RuleBasedStateMachine):
         await self._break_inbox()
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("count", [1, 3])
 def test_each_device_receives_each_message_once_and_in_order(
     redis_server: RedisServer, tmp_path: Path, count: int

@@ -12,6 +12,7 @@ import pytest
 
 from tests.chaos.network import Network
 from tests.servers import free_port
+from tests.stream_server import stream_server
 
 GREETING = b"hello"
 CLIENTS: list["Client"] = []
@@ -22,30 +23,20 @@ CLIENTS: list["Client"] = []
 async def network() -> AsyncIterator[tuple[Network, int]]:
     """A network in front of an echo that speaks first; the port before it."""
 
-    echoing: list[asyncio.StreamWriter] = []
-
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        echoing.append(writer)
         writer.write(GREETING)
-        with contextlib.suppress(OSError):
-            while data := await reader.read(4096):
-                writer.write(data)
-        writer.close()
+        while data := await reader.read(4096):
+            writer.write(data)
 
-    server = await asyncio.start_server(echo, "127.0.0.1", free_port())
-    port = free_port()
-    network = Network({"echo": (port, server.sockets[0].getsockname()[1])})
-    await network.start()
-    yield network, port
-    await network.stop()
-    for client in CLIENTS:
-        await client.close()
-    CLIENTS.clear()
-    server.close()
-    await server.wait_closed()
-    for writer in echoing:
-        writer.transport.abort()
-    await asyncio.sleep(0)
+    async with stream_server(echo) as echoing:
+        port = free_port()
+        network = Network({"echo": (port, echoing)})
+        await network.start()
+        yield network, port
+        await network.stop()
+        for client in CLIENTS:
+            await client.close()
+        CLIENTS.clear()
 
 
 class Client:
