@@ -13,7 +13,6 @@ from tests.e2e.shards import SHARDS, ClusterStack
 from tests.e2e.stack import Stack
 from tests.servers import program
 
-pytestmark = pytest.mark.timeout(300)
 """A cluster is started, and the service three times more."""
 
 RECEIVER = 9193
