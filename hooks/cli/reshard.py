@@ -15,7 +15,7 @@ from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
 from store.errors import ArchiveAway, StoreError
 from store.operations.dead_letters import DeadLetters
-from store.operations.processes import SILENCE_SECONDS, Processes
+from store.operations.processes import Processes
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.shards import connected
@@ -53,11 +53,10 @@ async def _reshard(url: str, archive: Archive, timelines: TimelineSettings, coun
     await archive.migrate()
     async with connected(url, 1, timeout=30) as only_home, connected(url, count, timeout=30) as new:
         home = only_home.home
-        if running := await Processes(home).running():
-            raise CannotReshard(
-                f"these processes work on the store: {', '.join(running)}. Stop them first; one that was killed counts "
-                f"for {SILENCE_SECONDS} seconds more"
-            )
+        with console.status("looking whether processes work on the store"):
+            running = await Processes(home).running()
+        if running:
+            raise CannotReshard(f"these processes work on the store: {', '.join(running)}. Stop them first")
         has = await _has(home, archive, count)
         events = load(EventSettings).wanted_of_each(count)
         archiver = Archiver(Outbox(home), handlers(archive), DeadLetters(home, events=events))

@@ -1,5 +1,6 @@
 """Which processes work on the store: each says so every two seconds, for commands that must not run beside them."""
 
+import asyncio
 import os
 import secrets
 import socket
@@ -13,6 +14,7 @@ from store.workers import Worker
 SILENCE_SECONDS = 10
 """One that has not said so for this long was killed."""
 _SECONDS = 2.0
+_ASKED_SECONDS = 0.2
 
 _ALIVE = script("process_alive", list[bytes])
 
@@ -40,8 +42,22 @@ class Processes:
         await self._redis.zrem(keys.PROCESSES, self._name)
 
     async def running(self) -> list[str]:
-        """Returns host and process id of each."""
-        return [name.decode().rpartition(":")[0] for name in await self._alive("")]
+        """Returns host and process id of each, as soon as one of them says so again.
+
+        Those that do not were killed, or could not say that they leave: nobody is left after SILENCE_SECONDS.
+        """
+        earlier = now = await self._said()
+        while now:
+            if any(at != earlier.get(name) for name, at in now.items()):
+                return [name.decode().rpartition(":")[0] for name in now]
+            await asyncio.sleep(_ASKED_SECONDS)
+            now = await self._said()
+        return []
+
+    async def _said(self) -> dict[bytes, bytes]:
+        """Returns when each has last said that it works."""
+        said = await self._alive("")
+        return dict(zip(said[::2], said[1::2], strict=True))
 
     async def _alive(self, name: str) -> list[bytes]:
         return await _ALIVE.run(self._redis, name=name, silence=SILENCE_SECONDS * 1000)

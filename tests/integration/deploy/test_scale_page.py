@@ -47,7 +47,7 @@ def test_the_commands_start_a_cluster_and_the_service_on_it(tmp_path: Path) -> N
             start_new_session=True,
         )
         try:
-            assert running.wait(100) == 0, log.read_text()[-3000:]
+            assert running.wait(200) == 0, log.read_text()[-3000:]
             deadline = time.monotonic() + 30
             while "redis_node_changed" not in log.read_text():
                 assert time.monotonic() < deadline, log.read_text()[-3000:]

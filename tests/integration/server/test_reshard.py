@@ -14,6 +14,7 @@ from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
 from store.operations.dead_letters import DeadLetters
+from store.operations.processes import Processes
 from store.redis import keys
 from store.redis.shards import connected
 from store.timelines.resharding import Resharder
@@ -139,6 +140,18 @@ async def test_it_refuses_beside_a_running_process(store: Store) -> None:
         assert status == 1
         assert f":{os.getpid()}. Stop them first" in said
         await store.send(app)
+        await store.assert_complete(app)
+
+
+async def test_it_waits_for_a_process_that_was_killed(store: Store) -> None:
+    async with store.running(1) as app:
+        await store.begin(app)
+        await store.send(app)
+    async with connected(store.redis.url, 1) as shards:
+        await Processes(shards.home).announce()
+    status, said = await store.reshard(3)
+    assert status == 0, said
+    async with store.running(3) as app:
         await store.assert_complete(app)
 
 
