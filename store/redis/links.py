@@ -74,6 +74,8 @@ class Links:
 
         A shard that hangs holds up no other: its step goes on beside the next ones. Raises what failed in one.
         """
+        if not self._carriers:
+            return
         state = await LINK_STATE.run(self._home, caller_time=time.time_ns() // 1000)
         for shard, carrier in self._carriers.items():
             if shard not in self._beats:
@@ -109,8 +111,11 @@ class Links:
         await worker.every(_BEAT_SECONDS, step)
 
     async def aclose(self) -> None:
-        for task in self._beats.values():
+        for shard, task in self._beats.items():
             await end(task)
+            if not task.cancelled() and (failure := task.exception()):
+                # No step comes any more that would raise it.
+                log.warning("beat_failed", shard=shard, error=str(failure))
         for link in self._carriers.values():
             await link.aclose()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from hooks.messaging.group_notices import GroupControlMessages
 from store.addresses import Inbox
@@ -173,12 +174,13 @@ async def test_what_nobody_carries_is_carried_after_all(store: Store) -> None:
 
 
 async def test_what_the_home_could_still_lose_is_not_carried(store: Store) -> None:
-    """Whoever wrote it may wait for replicas in vain, or may not have waited to the end."""
+    """The process that wrote it may wait for replicas in vain, or may not have waited to the end."""
+    dying = Dying(store.shards)
     with pytest.raises(StoreEmpty):
-        await store.say(Dying(store.shards))
+        await store.say(dying)
     careful = Links(store.shards, window_us=WINDOW_US, replicas=1)
     with pytest.raises(StoreAway, match="0 of 1 replicas"):
-        await careful.step()
+        await careful.reach(dying.left[0].id)
     await careful.aclose()
     assert await store.received() == []
     await store.links.step()
@@ -543,6 +545,25 @@ async def test_a_shard_that_hangs_holds_up_no_other(
         await writer.wait_closed()
     silent.close()
     await archive.close()
+
+
+async def test_a_home_by_itself_has_no_links(store: Store) -> None:
+    alone = Links(Shards([store.home]), window_us=WINDOW_US)
+    await alone.step()
+    await alone.aclose()
+
+
+async def test_what_failed_in_a_step_that_nobody_waited_for_is_in_the_log(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "_BEAT_SECONDS", 0.0)
+    careful = Links(store.shards, window_us=WINDOW_US, replicas=1)
+    await careful.step()
+    (beat,) = (task for task in asyncio.all_tasks() if task.get_name() == "beat")
+    await asyncio.wait([beat])
+    with capture_logs() as logs:
+        await careful.aclose()
+    assert [(each["event"], each["shard"]) for each in logs] == [("beat_failed", 1)]
 
 
 async def test_a_shard_with_no_news_has_everything_up_to_now(store: Store) -> None:
