@@ -86,7 +86,7 @@ class Outbox:
     async def _require_replicated(self, node: int) -> None:
         """Raises StoreAway if Redis could still lose what was read from this node: the archive would have what its
         sender is told to send again, and nobody would know that as a repeat."""
-        await self._looking.execute_command("PING")
+        await self._looking.execute_command("PING")  # it may have to connect first
         await wait_for_replicas(self._looking, self._replicas)
         if self._redis.resolver.generation != node:
             raise StoreAway("the outbox was read from another node than replicas were waited for")

@@ -291,7 +291,8 @@ class Carrier:
             await self._failed(reply.failed)
         if reply.outcome in (ApplyOutcome.STALE, ApplyOutcome.LIFE):
             raise StoreBehind(f"Shard {self._shard} knows another life of the home than {life}.")
-        await wait_for_replicas(self._connection, self._replicas)
+        # What it found applied is on the link until the shard has written, after that, that it has everything.
+        await wait_for_replicas(self._connection, self._replicas, has_written=True)
         self._life, self._applied = life, reply.applied
         return reply
 

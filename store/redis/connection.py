@@ -11,9 +11,11 @@ from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.pipelined import RedisConnection
 from store.redis.resolver import NodeResolver, connections_to
+from store.redis.scripts import script
 
 _MAX_CONNECTIONS = 10_000
 """As many as Redis takes by itself. redis-py's own bound of 100 fails the 101st command at a time."""
+_MARK = script("mark", int)
 
 
 def resolver(url: str, prefix: bytes = keys.PREFIX) -> NodeResolver:
@@ -60,13 +62,18 @@ def connect(
     return client
 
 
-async def wait_for_replicas(redis: RedisClient | RedisConnection, replicas: int) -> None:
-    """Returns once so many replicas have what this client wrote: WAIT counts for one connection, so it must be a
-    `single` one. Raises StoreAway, also if that connection was lost meanwhile: nothing was written on the next one, and
-    every replica has that."""
+async def wait_for_replicas(redis: RedisClient | RedisConnection, replicas: int, *, has_written: bool = False) -> None:
+    """Returns once so many replicas have what this client wrote, and what it found that others had written: WAIT counts
+    for one connection, so it must be a `single` one. has_written: the last command certainly wrote something.
+
+    Raises StoreAway, also if that connection was lost meanwhile: the next one may be to another node, or every replica
+    may have what was written on it, which is nothing.
+    """
     if not replicas:
         return
     connects = redis.connects
+    if not has_written:
+        await _MARK.run(redis, mark_key=keys.MARK)
     reached: Any = await redis.execute_command("WAIT", replicas, 1000)
     if redis.connects != connects:
         raise StoreAway("the connection was lost before replicas had the batch")

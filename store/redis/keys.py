@@ -71,6 +71,8 @@ ADMITTED = PREFIX + b"admitted"
 ADMISSION = PREFIX + b"admission"
 """String, where there are several shards: the run of the server, and a random name: scripts work on this shard under
 these only (`scripts.py`)."""
+MARK = PREFIX + b"mark"
+"""Is there only while a script runs that writes something for replicas to have."""
 WINDOW = PREFIX + b"window"
 """String: how far back the timelines are kept, microseconds: by all processes, whatever window each was given."""
 OUTBOX = PREFIX + b"outbox:2"

@@ -326,7 +326,8 @@ class Appender:
             users_per_bitmap=keys.USERS_PER_BITMAP,
             **self._events,
         )
-        await wait_for_replicas(connection, self._replicas)
+        stored = any(isinstance(outcome, int) for outcome in reply.outcomes)
+        await wait_for_replicas(connection, self._replicas, has_written=stored)
         return reply
 
     def _answer_coded(self, entry: Entry, answer: asyncio.Future[Stored], outcome: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -139,9 +140,10 @@ async def joined_and_left(redis: RedisClient, uid: int, gid: int) -> int:
     return int(left)
 
 
-@pytest_asyncio.fixture
-async def store(redis: RedisClient, redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[Store]:
-    running = Store(redis_server.url, tmp_path)
+@asynccontextmanager
+async def running_store(url: str, directory: Path) -> AsyncIterator[Store]:
+    """Yields a store of two shards that has just begun, and has seen its users."""
+    running = Store(url, directory)
     await running.archive.migrate()
     await running.recovery.ensure()
     for client in running.shards:
@@ -152,6 +154,12 @@ async def store(redis: RedisClient, redis_server: RedisServer, tmp_path: Path) -
     await running.archive.close()
     for client in running.shards:
         await client.aclose()
+
+
+@pytest_asyncio.fixture
+async def store(redis: RedisClient, redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[Store]:
+    async with running_store(redis_server.url, tmp_path) as running:
+        yield running
 
 
 async def test_who_comes_next_carries_what_a_process_has_left(store: Store) -> None:
@@ -171,20 +179,6 @@ async def test_what_nobody_carries_is_carried_after_all(store: Store) -> None:
         await store.say(dying)
     await store.links.step()
     assert await store.received() == [dying.left[0].id]
-
-
-async def test_what_the_home_could_still_lose_is_not_carried(store: Store) -> None:
-    """The process that wrote it may wait for replicas in vain, or may not have waited to the end."""
-    dying = Dying(store.shards)
-    with pytest.raises(StoreEmpty):
-        await store.say(dying)
-    careful = Links(store.shards, window_us=WINDOW_US, replicas=1)
-    with pytest.raises(StoreAway, match="0 of 1 replicas"):
-        await careful.reach(dying.left[0].id)
-    await careful.aclose()
-    assert await store.received() == []
-    await store.links.step()
-    assert len(await store.received()) == 1
 
 
 async def test_a_caller_that_goes_away_leaves_a_failure_to_nobody(store: Store) -> None:

@@ -1,0 +1,113 @@
+"""What a master could still lose is neither answered as stored nor given to others, whoever wrote it.
+
+The process that wrote it may wait for replicas in vain, or may not have waited to the end.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from store.addresses import Inbox
+from store.archive.outbox import Outbox
+from store.errors import StoreAway, StoreEmpty
+from store.redis import keys
+from store.redis.connection import connect, wait_for_replicas
+from store.redis.links import Links
+from store.timelines.append import Appender
+from tests.cluster import TestCluster, slot_of
+from tests.integration.redis.test_links import ELSEWHERE, WINDOW_US, Dying, Store, running_store
+from tests.servers import program, valkey_program
+
+
+@pytest.fixture(scope="module", params=["redis", "valkey"])
+def pairs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestCluster]:
+    """Two masters, one with each of two shards, and a replica of each."""
+    executable = program("redis-server") if request.param == "redis" else valkey_program()
+    cluster = TestCluster(tmp_path_factory.mktemp("pairs"), executable, masters=2)
+    try:
+        cluster.start()
+        assert cluster.owner(slot_of(0, 2)) is not cluster.owner(slot_of(1, 2))
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest_asyncio.fixture
+async def store(pairs: TestCluster, tmp_path: Path) -> AsyncIterator[Store]:
+    pairs.mend()
+    async with running_store(pairs.url, tmp_path) as running:
+        yield running
+
+
+def hold_up_home(pairs: TestCluster) -> None:
+    """Lets the replica of the home's master get nothing more."""
+    pairs.replicas_of(pairs.owner(slot_of(0, 2)))[0].hang()
+
+
+async def test_a_connection_waits_for_what_it_has_only_read(pairs: TestCluster, store: Store) -> None:
+    hold_up_home(pairs)
+    await store.home.set(keys.PREFIX + b"written", "1")
+    async with connect(pairs.url, single=True) as reading:
+        assert await reading.get(keys.PREFIX + b"written") == b"1"
+        with pytest.raises(StoreAway, match="0 of 1 replicas"):
+            await wait_for_replicas(reading, 1)
+        pairs.mend_nodes()
+        await wait_for_replicas(reading, 1)
+    assert not await store.home.exists(keys.MARK)
+
+
+async def test_a_link_is_not_carried_to_its_shard(pairs: TestCluster, store: Store) -> None:
+    hold_up_home(pairs)
+    dying = Dying(store.shards)
+    for _ in range(2):
+        with pytest.raises(StoreEmpty):
+            await store.say(dying)
+    first, second = dying.left
+    careful = Links(store.shards, window_us=WINDOW_US, replicas=1)
+    with pytest.raises(StoreAway, match="0 of 1 replicas"):
+        await careful.reach(first.id)
+    with pytest.raises(StoreAway, match="0 of 1 replicas"):
+        await careful.carry([second])
+    assert await store.received() == []
+    pairs.mend_nodes()
+    await careful.step()
+    assert await store.received() == [first.id, second.id]
+    await careful.aclose()
+
+
+async def test_the_outbox_is_not_read_for_the_archive(pairs: TestCluster, store: Store) -> None:
+    hold_up_home(pairs)
+    stored = await store.say()
+    careful = Outbox(store.home, replicas=1)
+    with pytest.raises(StoreAway, match="0 of 1 replicas"):
+        await careful.read(10)
+    careful.read_again()
+    with pytest.raises(StoreAway, match="0 of 1 replicas"):
+        await careful.read(10)
+    pairs.mend_nodes()
+    careful.read_again()
+    assert [entry.id.partition(b"-")[0] for entry in await careful.read(10)] == [b"%d" % stored.mid]
+    await careful.leave()
+
+
+async def test_a_repeat_is_not_answered_as_stored(pairs: TestCluster, store: Store) -> None:
+    """It comes by another connection than what it repeats."""
+    hold_up_home(pairs)
+    stored = await store.say(client_id="again")
+
+    async def again() -> Any:
+        options: dict[str, Any] = {"window_us": WINDOW_US, "repeat_seconds": 60, "outbox_limit": 2**30}
+        appender = Appender(store.shards, replicas=1, links=store.links, **options)
+        appender.start()
+        try:
+            return await appender.append(Inbox(ELSEWHERE), "1", "again", 0, True, b"{}")
+        finally:
+            await appender.stop()
+
+    with pytest.raises(StoreAway, match="0 of 1 replicas"):
+        await again()
+    pairs.mend_nodes()
+    assert await again() == (stored.mid, True)
