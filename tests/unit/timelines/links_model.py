@@ -16,6 +16,8 @@ USERS = range(4)
 MOST_SHARDS = 3
 GROUP = -1
 """The receiver of a message to the one group there is."""
+WHICH = st.integers(0, 59)
+"""Which one of several, counted from the first one, and again from there behind the last one."""
 
 Device = tuple[int, str]
 """A user, and how often the device pulls."""
@@ -192,10 +194,10 @@ class Links(RuleBasedStateMachine):
         self.put({self.shard_of(user): [item]})
 
     @precondition(lambda self: self.home.repeats)
-    @rule(data=st.data())
-    def send_again(self, data: st.DataObject) -> None:
+    @rule(which=WHICH)
+    def send_again(self, which: int) -> None:
         """The first process may have died: whatever was on the links is carried."""
-        mid = self.home.repeats[data.draw(st.sampled_from(sorted(self.home.repeats)))]
+        mid = self.home.repeats[sorted(self.home.repeats)[which % len(self.home.repeats)]]
         for shard in range(1, self.count):
             outcome = "OK" if "repeats" in self.faults else self.apply(shard, self.home.life, self.rest(shard))
             assert outcome == "OK" or shard in self.rebuilding
@@ -204,10 +206,10 @@ class Links(RuleBasedStateMachine):
         self.told.add(mid)
 
     @precondition(lambda self: self.under_way)
-    @rule(data=st.data(), dies=st.booleans(), answer_is_lost=st.booleans())
-    def carry(self, data: st.DataObject, dies: bool, answer_is_lost: bool) -> None:
+    @rule(which=WHICH, dies=st.booleans(), answer_is_lost=st.booleans())
+    def carry(self, which: int, dies: bool, answer_is_lost: bool) -> None:
         """A process goes on with one of its messages; in any order, as there are several processes."""
-        mid, carried = self.under_way.pop(data.draw(st.integers(0, len(self.under_way) - 1)))
+        mid, carried = self.under_way.pop(which % len(self.under_way))
         for number, entry in carried[: 1 if dies else None]:
             if "told before" in self.faults:
                 break
@@ -249,13 +251,13 @@ class Links(RuleBasedStateMachine):
 
     # What goes wrong, and what is done about it
 
-    @rule(data=st.data(), emptied=st.booleans(), somebody_knows=st.booleans())
-    def lose_home(self, data: st.DataObject, emptied: bool, somebody_knows: bool) -> None:
+    @rule(which=WHICH, emptied=st.booleans(), somebody_knows=st.booleans())
+    def lose_home(self, which: int, emptied: bool, somebody_knows: bool) -> None:
         """The home is what it was some messages ago, or has nothing, and is to pass its gate."""
         if not self.history and not emptied:
             return
         known = max(self.told, default=0) if somebody_knows else 0
-        self.home, self.shards[0] = (Home(), Shard()) if emptied else data.draw(st.sampled_from(self.history))
+        self.home, self.shards[0] = (Home(), Shard()) if emptied else self.history[which % len(self.history)]
         lost = {mid for _, mid in self.judged if mid > self.home.clock} - self.archived
         self.kept = {
             (user, mid)
@@ -279,12 +281,12 @@ class Links(RuleBasedStateMachine):
         self.begin_life()
         self.forget_history()
 
-    @rule(number=st.integers(1, MOST_SHARDS - 1), data=st.data())
-    def lose_some(self, number: int, data: st.DataObject) -> None:
+    @rule(number=st.integers(1, MOST_SHARDS - 1), which=WHICH)
+    def lose_some(self, number: int, which: int) -> None:
         """A shard is what it was some entries ago, and passes its gate: it has its link carried before it is read."""
         if not self.earlier[number]:
             return
-        self.shards[number], self.earlier[number] = data.draw(st.sampled_from(self.earlier[number])), []
+        self.shards[number], self.earlier[number] = self.earlier[number][which % len(self.earlier[number])], []
         self.shards[number].life = self.home.life
         if "used at once" not in self.faults:
             assert self.apply(number, self.home.life, self.rest(number)) == "OK", "no more than a minute is lost"
