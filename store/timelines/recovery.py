@@ -47,12 +47,14 @@ log = structlog.get_logger(__name__)
 
 
 class _Look(NamedTuple):
-    """epoch, clock: the home's. runs: the names of the runs of the servers, by shard. empty: other shards without an
-    epoch: they are empty, or were not rebuilt to the end. away: why other shards do not answer, by shard."""
+    """epoch, clock: the home's. runs: the names of the runs of the servers, by shard. not_passed: of several shards,
+    those that are to pass their gates. empty: other shards without an epoch: they are empty, or were not rebuilt to the
+    end. away: why other shards do not answer, by shard."""
 
     epoch: str | None
     clock: int
     runs: dict[int, str]
+    not_passed: list[int]
     empty: list[int]
     away: dict[int, StoreAway]
 
@@ -102,7 +104,7 @@ class StoreRecovery:
             # A rebuild begins by forgetting the epoch: not while the archive is away, as Redis has what it had.
             await self._archive.ping()
             return await self.rebuild(known)
-        if look.empty or look.runs.items() - self._runs.items():
+        if look.empty or look.not_passed or look.runs.items() - self._runs.items():
             if self._shards.count > 1:
                 await pass_home_gate(self._shards, known)
                 for shard in look.empty:
@@ -169,6 +171,10 @@ class StoreRecovery:
                 await self._begin_links(lowest)
                 for redis in self._shards:
                     await begin_admission(redis)
+                await self._redis.delete(keys.AWAY)
+                await note_passed(self._shards)
+            # Scripts refuse everything while there is no epoch; once there is one, they answer.
+            await self._admit(range(self._shards.count))
             epoch = b""
             # The home last: what it writes is applied in the others at once.
             for redis in reversed([*self._shards]):
@@ -180,10 +186,6 @@ class StoreRecovery:
                     new_shards=self._shards.count,
                 )
                 await redis.set(redis.key(keys.WINDOW), self._window_us)
-            if self._shards.count > 1:
-                await self._redis.delete(keys.AWAY)
-                await note_passed(self._shards)
-            await self._admit(range(self._shards.count))
         done = "store_converted" if converted else "store_rebuilt" if count else "store_begun"
         log.warning(done, epoch=epoch.decode(), layout=layout_of(self._shards.count), messages=count)
         return epoch.decode()
@@ -205,24 +207,26 @@ class StoreRecovery:
         """Raises StoreUnknown, StoreAway if the home is away."""
         epoch, clock = await self._look_home()
         found = await asyncio.gather(*map(self._look_at, range(self._shards.count)), return_exceptions=True)
-        runs, empty, away = dict[int, str](), list[int](), dict[int, StoreAway]()
+        runs, not_passed, empty, away = dict[int, str](), list[int](), list[int](), dict[int, StoreAway]()
         for shard, each in enumerate(found):
             if isinstance(each, StoreAway) and shard:
                 away[shard] = each
             elif isinstance(each, BaseException):
                 raise each
             else:
-                other, runs[shard] = each
+                other, passed, runs[shard] = each
+                if self._shards.count > 1 and passed != runs[shard].encode():
+                    not_passed.append(shard)
                 if shard and other is None:
                     empty.append(shard)
-        return _Look(None if epoch is None else epoch.decode(), clock, runs, empty, away)
+        return _Look(None if epoch is None else epoch.decode(), clock, runs, not_passed, empty, away)
 
-    async def _look_at(self, shard: int) -> tuple[bytes | None, str]:
-        """Returns the epoch of a shard, and the name of the run of its server."""
+    async def _look_at(self, shard: int) -> tuple[bytes | None, bytes | None, str]:
+        """Returns the epoch of a shard, the run of the server that passed its gate last, and the present one."""
         redis = self._shards[shard]
         server: Any = await redis.info("server")
-        epoch: Any = await redis.get(redis.key(keys.EPOCH))
-        return epoch, str(server["run_id"])
+        state: Any = await redis.mget(redis.key(keys.EPOCH), redis.key(keys.ADMITTED))
+        return *state, str(server["run_id"])
 
     async def _look_home(self) -> tuple[bytes | None, int]:
         """Returns the home's epoch and clock. Raises StoreUnknown."""

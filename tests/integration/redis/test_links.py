@@ -31,6 +31,7 @@ from store.redis.links import Links
 from store.redis.scripts import admit, begin_admission
 from store.redis.shards import Shards, connect_each, connected, resolvers
 from store.redis.write_bounds import ScriptBounds
+from store.timelines import gates, recovery
 from store.timelines.append import Appender, Stored
 from store.timelines.lives import begin_life
 from store.timelines.pull import Puller
@@ -256,6 +257,47 @@ async def test_a_store_of_which_nothing_is_left_has_no_life_that_was_used(store:
     await store.home.flushall()
     await store.recovery.ensure()
     assert int(await store.home.hget(keys.LINKS, "life") or 0) > before
+
+
+async def test_a_store_answers_from_the_moment_on_when_it_has_an_epoch(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that sees by /readyz that the store is there again is not refused, in any shard."""
+    stored, received = await store.say(), list[int]()
+    await store.archiver.archive_all(lambda: asyncio.sleep(0))
+    await store.home.flushall()
+    begin = recovery._BEGIN_EPOCH.run
+
+    async def begins(redis: RedisClient, **values: Any) -> bytes:
+        epoch = await begin(redis, **values)
+        if redis is store.home:
+            received.extend(await store.received())
+        return epoch
+
+    monkeypatch.setattr(recovery._BEGIN_EPOCH, "run", begins)
+    await store.recovery.ensure()
+    assert received == [stored.mid]
+
+
+async def test_who_failed_while_a_shard_was_let_in_lets_it_in_when_it_looks_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server of the shard is the same, and the shard was rebuilt, but its gate is not passed."""
+    await store.recovery.ensure()
+    stored = await store.say()
+    await put_back(store.other, {})
+
+    async def fails(*_: Any, **__: Any) -> None:
+        raise StoreAway("no answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gates, "_carry", fails)
+        with pytest.raises(StoreAway):
+            await store.recovery.ensure()
+    with pytest.raises(StoreBehind):
+        await store.received()
+    await store.recovery.ensure()
+    assert await store.received() == [stored.mid]
 
 
 async def test_a_home_that_lost_something_goes_on_where_others_stand(store: Store) -> None:
