@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import aiohttp
 import pytest
 
+from store.redis.shards import shard_among
 from tests.cluster import TestCluster
 from tests.e2e import test_groups, test_messages, test_recalls, test_tags
 from tests.e2e.clients import Aiomqtt, Mqtt
@@ -19,8 +20,14 @@ from tests.servers import program
 
 User = Callable[[], int]
 
-_uids = itertools.count(1001, 8192)
-"""Any three that follow each other lie in three shards."""
+
+def _uids_of_each_shard_in_turn() -> Iterator[int]:
+    candidates = itertools.count(1001, 8192)
+    for shard in itertools.cycle(range(SHARDS)):
+        yield next(uid for uid in candidates if shard_among(uid, SHARDS) == shard)
+
+
+_uids = _uids_of_each_shard_in_turn()
 
 
 @pytest.fixture(scope="module", params=["server", "cluster"])

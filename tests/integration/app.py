@@ -17,6 +17,8 @@ import orjson
 
 from hooks.server.service import running_service
 from hooks.settings import load_all
+from store.redis import keys
+from store.redis.shards import shard_among
 from tests.integration.archives import archive_for
 from tests.integration.emqx.sessions import EmqxApi, Session, running_emqx_api
 from tests.integration.openapi import conforms
@@ -37,6 +39,13 @@ _uids = itertools.count(100_000)
 def new_uid() -> str:
     """Returns a user no other test knows."""
     return str(next(_uids))
+
+
+def new_uid_of(shard: int, count: int) -> str:
+    """Returns a user of this one of so many shards whom no other test knows, nor anybody near them."""
+    while shard_among(uid := next(_uids) * keys.USERS_PER_BITMAP, count) != shard:
+        pass
+    return str(uid)
 
 
 async def until(check: Callable[[], Awaitable[Any]], seconds: float = 30) -> Any:

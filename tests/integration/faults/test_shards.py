@@ -10,7 +10,7 @@ import tests.cluster
 from store.redis import keys
 from store.redis.shards import shard_among
 from tests.cluster import TestCluster
-from tests.integration.app import new_uid, until
+from tests.integration.app import new_uid_of, until
 from tests.integration.faults.conftest import ROUNDS
 from tests.integration.faults.traffic import Traffic
 from tests.integration.faults.world import Open, World, start
@@ -30,12 +30,7 @@ async def opened(open_world: Open, cluster: TestCluster, **settings: str) -> Wor
 
 
 def users_of(shard: int, count: int) -> list[str]:
-    found: list[str] = []
-    while len(found) < count:
-        uid = int(new_uid()) * keys.USERS_PER_BITMAP
-        if shard_among(uid, SHARDS) == shard:
-            found.append(str(uid))
-    return found
+    return [new_uid_of(shard, SHARDS) for _ in range(count)]
 
 
 def users_everywhere() -> list[str]:

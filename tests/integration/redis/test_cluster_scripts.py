@@ -11,7 +11,7 @@ import pytest
 from redis.crc import key_slot
 
 from store.addresses import Inbox
-from store.errors import RedisRefused, StoreError
+from store.errors import RedisRefused, StoreBehind, StoreEmpty, StoreError
 from store.redis import keys, links
 from store.redis.lease import Lease
 from store.redis.lua_source import FOLDER
@@ -40,7 +40,7 @@ NEVER_SEEN = "20001"
 
 
 class Runs:
-    """The names of the scripts that ran, and what failed in one."""
+    """The names of the scripts that ran, and what failed in one, but for what is refused while the store is rebuilt."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.names: set[str] = set()
@@ -60,7 +60,7 @@ class Runs:
         try:
             reply = await running
         except StoreError as error:
-            if isinstance(error.__cause__, RedisRefused):
+            if isinstance(error.__cause__, RedisRefused) and not isinstance(error, StoreBehind | StoreEmpty):
                 self.failed.append(f"{error}: {error.__cause__}")
             raise
         self.names.add(script.source.name)
@@ -115,7 +115,7 @@ async def test_every_script(strict: TestCluster, tmp_path: Path, monkeypatch: py
             await until(lambda: _ran(runs, NAMES - {"work_leave"}), 60)
         except TimeoutError:
             raise AssertionError(f"{sorted(NAMES - runs.names)} did not run") from None
-    assert not [each for each in runs.failed if "BEHIND" not in each and "EMPTY" not in each]
+    assert not runs.failed
     assert runs.names >= NAMES
 
 
@@ -136,6 +136,8 @@ async def _everything(app: App) -> None:
         for _ in range(2):
             answer = await app.publish(topic, {"id": topic, "body": 1}, uid if "single" in topic else "ops")
             assert answer.status == 204, answer.raw
+    # Whether they may invite who has written to them is seen in their own shard.
+    await app.group(other, uid)
     tag = "tag"
     await done("PUT", f"/tags/{tag}", json={"title": "Tag", "followable": True})
     await done("POST", f"/tags/{tag}/users", json={"add": [uid, other], "remove": [], "source": "manual"})

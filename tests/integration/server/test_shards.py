@@ -1,6 +1,5 @@
 """The service on several shards: it starts with the number of shards that the store has, and with no other."""
 
-import itertools
 import time
 from pathlib import Path
 
@@ -11,22 +10,19 @@ from hooks.doctor import CheckState, stores
 from hooks.setting_sources import SettingsError
 from store.redis import keys
 from store.redis.connection import connect as redis_client
-from store.redis.shards import shard_among
 from tests.cluster import TestCluster
-from tests.integration.app import App, running_app, until
+from tests.integration.app import App, new_uid_of, running_app, until
 from tests.integration.messaging.test_sync import connect, drop, head, told
 from tests.integration.served import Served
 from tests.servers import RedisServer, program
 
 SHARDS = 3
-_uids = itertools.count(1001, 8192)
-"""Any three that follow each other lie in three shards."""
 SENDER = "77"
 
 
 def users() -> list[str]:
     """Returns a user of each shard, whom no other test knows."""
-    return [str(next(_uids)) for _ in range(SHARDS)]
+    return [new_uid_of(shard, SHARDS) for shard in range(SHARDS)]
 
 
 async def ids(app: App, uid: str) -> list[str]:
@@ -98,7 +94,7 @@ async def test_users_of_all_shards_are_told_how_far_to_pull(own_redis: RedisServ
 
 async def test_a_shard_that_is_away_is_named_and_all_others_are_served(tmp_path: Path) -> None:
     cluster = TestCluster(tmp_path / "cluster", program("redis-server"), replicas=0)
-    uids = {shard_among(int(uid), SHARDS): uid for uid in users()}
+    uids = users()
     try:
         cluster.start()
         async with running_app(cluster.url, tmp_path, shards=SHARDS) as app:
