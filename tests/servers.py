@@ -187,11 +187,13 @@ class MariaServer(Server):
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         data = directory / "data"
-        options = ["--no-defaults", f"--datadir={data}"]
+        # A server that starts deletes the temporary tables that it finds, also those of another one.
+        temporary = directory / "tmp"
+        temporary.mkdir(parents=True, exist_ok=True)
+        options = ["--no-defaults", f"--datadir={data}", f"--tmpdir={temporary}"]
         if os.geteuid() == 0:
             options.append("--user=root")
         if not data.exists():
-            directory.mkdir(parents=True, exist_ok=True)
             subprocess.run(
                 [
                     program("mariadb-install-db", "mysql_install_db"),

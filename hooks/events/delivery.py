@@ -66,7 +66,8 @@ class EventDelivery:
 
     async def keep(self) -> None:
         """Keeps the lease, or takes it. The process that has it counts what was lost with Redis since it looked last:
-        with Redis goes the lease, too, and any process may take the new one.
+        with Redis goes the lease, too, and any process may take the new one. Until it has counted them, the others
+        remember what they knew.
         """
         if not self._leads:
             self._ahead = {USERS: [], OTHERS: []}
@@ -78,9 +79,15 @@ class EventDelivery:
                 self._leads = False
                 raise
         counts = await self._queues.counts()
-        if self._leads and self._known is not None and (lost := counts.lost_since(self._known)):
-            log.error("events_lost", events=lost, reason="Redis was emptied, or restored to an older state")
-            await self._queues.count_lost(lost)
+        if self._known is not None and counts.counted != self._known.state and (lost := counts.lost_since(self._known)):
+            if not self._leads:
+                return
+            if await self._queues.count_lost(lost, self._known.state):
+                log.error("events_lost", events=lost, reason="Redis was emptied, or restored to an older state")
+            counts = await self._queues.counts()
+        if self._leads and not counts.state:
+            await self._queues.begin()
+            counts = await self._queues.counts()
         self._known = counts
 
     async def step(self) -> None:

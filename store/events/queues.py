@@ -3,6 +3,7 @@
 What waits survives that process, not the loss of Redis: an event that was not delivered by then is lost, and counted.
 """
 
+import secrets
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ _AT_ONCE = 100
 _DROPPED = "dropped "
 
 _DONE = script("events_done", int)
+_LOST = script("events_lost", int)
 
 USERS, OTHERS = "users", "others"
 """The queues: of presence, and of all else."""
@@ -38,7 +40,9 @@ class QueueEntry(NamedTuple):
 class EventCounts(NamedTuple):
     """Since Redis was started empty. dropped: by kind, because too much waited. lost: with a Redis that was before.
 
-    bytes: of those that wait. oldest: when the oldest of them was written, milliseconds; 0 if none waits.
+    bytes: of those that wait. oldest: when the oldest of them was written, milliseconds; 0 if none waits. state: a
+    number that no other Redis has, nor this one after a loss; 0 before somebody has given one. counted: the state whose
+    loss was counted last.
     """
 
     written: int
@@ -47,6 +51,8 @@ class EventCounts(NamedTuple):
     lost: int
     bytes: int
     oldest: int
+    state: int
+    counted: int
 
     @property
     def finished(self) -> int:
@@ -102,6 +108,8 @@ class EventQueues:
             lost=held.get("lost", 0),
             bytes=held.get("bytes", 0),
             oldest=min((int(first[0][0].partition(b"-")[0]) for first in oldest if first), default=0),
+            state=held.get("state", 0),
+            counted=held.get("counted", 0),
         )
 
     async def newest(self, most: int) -> list[QueueEntry]:
@@ -113,9 +121,16 @@ class EventQueues:
                 found += _entries(queue, newest[::-1], shard)
         return sorted(found, key=lambda entry: [int(part) for part in entry.id.split("-")])[-most:]
 
-    async def count_lost(self, events: int) -> None:
-        """Counts events that were lost with the Redis they lay in."""
-        await self._redis.hincrby(self._redis.key(keys.EVENT_COUNTS), "lost", events)
+    async def begin(self) -> None:
+        """Gives the counts a state, if they have none."""
+        await self._redis.hsetnx(self._redis.key(keys.EVENT_COUNTS), "state", str(_new_state()))
+
+    async def count_lost(self, events: int, state: int) -> bool:
+        """Counts events that were lost with the Redis that had this state, unless another process has done so: then it
+        returns False.
+        """
+        counted = await _LOST.run(self._redis, state=str(state), new_state=str(_new_state()), lost=events)
+        return bool(counted)
 
     async def stop(self, url: str) -> None:
         """Remembers that this receiver wants no more. url: a digest of it."""
@@ -130,6 +145,10 @@ class EventQueues:
     async def resume(self) -> bool:
         """Forgets that a receiver wants no more; returns whether one did."""
         return any([await redis.delete(redis.key(keys.EVENTS_STOPPED)) for redis in self._shards])
+
+
+def _new_state() -> int:
+    return secrets.randbits(48) + 1
 
 
 def _entries(queue: str, items: Any, shard: int) -> list[QueueEntry]:

@@ -154,8 +154,9 @@ EVENTS = PREFIX + b"ev"
 EVENTS_OF_USERS = PREFIX + b"ev:users"
 """Stream: events of presence that wait for it."""
 EVENT_COUNTS = PREFIX + b"ev:counts"
-"""Hash: `bytes` of all events that wait; how many were `written`, `sent`, and `lost` with the Redis they lay in; and
-`dropped <kind>`, how many of a kind were dropped because too much waited."""
+"""Hash: `bytes` of all events that wait; how many were `written`, `sent`, and `lost` with the Redis they lay in;
+`dropped <kind>`, how many of a kind were dropped because too much waited; the `state` that these counts are of, and the
+one whose loss was `counted` last."""
 EVENTS_LOCK = PREFIX + b"ev:lock"
 """String: held by the process that delivers events."""
 EVENTS_STOPPED = PREFIX + b"ev:stopped"

@@ -12,6 +12,7 @@ from typing import Any
 import hiredis
 
 from store.cancellation import end
+from store.closed_transport import is_closed_transport
 from store.errors import StoreAway
 from store.redis.client import RedisClient, asked_again, refusal, translated
 
@@ -141,7 +142,7 @@ class _Replies(asyncio.Protocol):
         transport.set_protocol(self)
 
     def ask(self, command: tuple[str | bytes | int, ...]) -> asyncio.Future[Any]:
-        self._transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]
+        self._write(hiredis.pack_command(command))  # type: ignore[arg-type]
         return self._reply()
 
     def ask_with_others(self, command: tuple[str | bytes | int, ...]) -> asyncio.Future[Any]:
@@ -154,7 +155,19 @@ class _Replies(asyncio.Protocol):
     def _send(self) -> None:
         unsent, self._unsent = self._unsent, []
         if not self.lost:
-            self._transport.write(b"".join(unsent))
+            try:
+                self._write(b"".join(unsent))
+            except StoreAway as error:
+                self.connection_lost(error)
+
+    def _write(self, data: bytes) -> None:
+        """Raises StoreAway if the other end has closed the connection, and nobody was told of that yet."""
+        try:
+            self._transport.write(data)
+        except RuntimeError as error:
+            if not is_closed_transport(error):
+                raise
+            raise StoreAway("the connection was closed") from error
 
     def _reply(self) -> asyncio.Future[Any]:
         reply: asyncio.Future[Any] = self._loop.create_future()

@@ -50,8 +50,11 @@ def new_uid_of(shard: int, count: int) -> str:
 
 async def until(check: Callable[[], Awaitable[Any]], seconds: float = 30) -> Any:
     """Returns what `check` gives once that is true. Raises TimeoutError."""
-    async with asyncio.timeout(seconds):
-        while not (found := await check()):  # noqa: ASYNC110
+    async with asyncio.timeout(seconds) as limit:
+        while not (found := await check()):
+            # redis-py loses a cancellation that meets its answer (Python 3.11).
+            if limit.expired():
+                raise TimeoutError
             await asyncio.sleep(0.02)
         return found
 

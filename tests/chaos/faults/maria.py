@@ -56,7 +56,9 @@ async def too_many(scene: Scene) -> None:
     """Its connections are killed, and others take all that there may be, for some seconds."""
     ((before,),) = await scene.deployment.sql("SELECT @@max_connections")
     async with contextlib.AsyncExitStack() as stack:
-        await scene.deployment.sql(f"SET GLOBAL max_connections = {_FEW}")
+        # Kept for the end: there may be no other by then.
+        administrator = await stack.enter_async_context(_connected(scene))
+        await administrator.execute(f"SET GLOBAL max_connections = {_FEW}")
         try:
             await kill_connections(scene)
             for _ in range(_FEW):
@@ -64,8 +66,7 @@ async def too_many(scene: Scene) -> None:
                     await stack.enter_async_context(_connected(scene))
             await asyncio.sleep(scene.dice.uniform(1, 4))
         finally:
-            # The administrator has one connection more than there may be.
-            await scene.deployment.sql(f"SET GLOBAL max_connections = {before}")
+            await administrator.execute(f"SET GLOBAL max_connections = {before}")
 
 
 @fault("MariaDB: connections killed")

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import orjson
@@ -13,9 +13,9 @@ from hooks.events.receiver import Receiver, ReceiverAway, digest_of
 from hooks.events.render import render
 from hooks.metrics import Metrics
 from store.addresses import Group, Inbox
-from store.errors import EntryFailed, StoreAway
+from store.errors import EntryFailed, LeaseLost, StoreAway
 from store.events.kinds import EventKind, WantedEvents
-from store.events.queues import OTHERS, EventQueues
+from store.events.queues import OTHERS, EventCounts, EventQueues
 from store.presence.presence import Device, Presence
 from store.redis import keys
 from store.redis.client import RedisClient
@@ -277,6 +277,42 @@ async def test_what_was_lost_with_redis_is_counted(
             return (await EventQueues(redis).counts()).lost == 5
 
         await until(counted)
+
+
+async def test_what_was_lost_is_counted_once_whoever_sees_it_first(
+    redis: RedisClient, sender: Sender, back_end: BackEnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes at once: one has just kept the lease, one has just not got it, when Redis is emptied."""
+    receiver = Receiver(back_end.url, SECRET, seconds=5)
+
+    def process() -> EventDelivery:
+        return EventDelivery(EventQueues(redis), Lease(redis, keys.EVENTS_LOCK, 15.0), receiver, Metrics())
+
+    async def look(first: EventDelivery, second: EventDelivery) -> int:
+        """`first` looks at the lease, what Redis has of events is lost, and both go on."""
+        with monkeypatch.context() as patch:
+            counts = EventQueues.counts
+
+            async def emptied(queues: EventQueues) -> EventCounts:
+                patch.setattr(EventQueues, "counts", counts)
+                await redis.delete(keys.EVENT_COUNTS, keys.EVENTS, keys.EVENTS_LOCK)
+                return await counts(queues)
+
+            patch.setattr(EventQueues, "counts", emptied)
+            await first.keep()
+        for each in (second, first, second):
+            with suppress(LeaseLost):
+                await each.keep()
+        return (await EventQueues(redis).counts()).lost
+
+    one, other = process(), process()
+    for first, second in ((one, other), (other, one), (other, one)):
+        await sender.send(5)
+        for each in (one, other):
+            with suppress(LeaseLost):
+                await each.keep()
+        assert await look(first, second) == 5
+    await receiver.close()
 
 
 async def test_a_message_that_is_not_stored_is_not_told(redis: RedisClient, sender: Sender) -> None:

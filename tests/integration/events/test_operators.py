@@ -74,7 +74,7 @@ async def test_doctor_tries_the_back_end(
 async def test_doctor_says_what_was_lost_and_what_nobody_takes(
     redis: RedisClient, redis_server: RedisServer, queues: EventQueues, back_end: BackEnd
 ) -> None:
-    await queues.count_lost(7)
+    await queues.count_lost(7, 1)
     await redis.config_set("maxmemory", 2**29)
     try:
         _, lost, room, _ = await events(settings(back_end.url), redis_server.url)

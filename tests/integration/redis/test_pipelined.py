@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from store.errors import RedisRefused, ScriptUnknown, StoreAway
 from store.redis.connection import connect
-from store.redis.pipelined import PipelinedConnection, RedisConnection
+from store.redis.pipelined import PipelinedConnection, RedisConnection, transport_of
 from tests.servers import RedisServer
 
 
@@ -69,6 +69,25 @@ async def test_a_lost_connection_fails_its_command_and_the_next_one_has_a_new_on
     with pytest.raises(StoreAway):
         await connection.execute_command("PING")
     own_redis.start()
+    assert await connection.execute_command("PING") == b"PONG"
+
+
+async def test_a_connection_that_was_closed_a_moment_ago_fails_its_commands(
+    connection: RedisConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvloop refuses to write to it, though it has told nobody yet."""
+
+    def closed(_: bytes) -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+    await connection.execute_command("PING")
+    assert connection._connection is not None
+    transport = transport_of(connection._connection)
+    monkeypatch.setattr(transport, "write", closed)
+    with pytest.raises(StoreAway, match="the connection was closed"):
+        await connection.execute_command("PING")
+    transport.abort()
+    await asyncio.sleep(0)
     assert await connection.execute_command("PING") == b"PONG"
 
 
