@@ -12,6 +12,7 @@ from redis.crc import key_slot
 
 from store.addresses import Inbox
 from store.errors import RedisRefused, StoreBehind, StoreEmpty, StoreError
+from store.events.queues import EventQueues
 from store.redis import keys, links
 from store.redis.lease import Lease
 from store.redis.lua_source import FOLDER
@@ -102,6 +103,7 @@ async def test_every_script(strict: TestCluster, tmp_path: Path, monkeypatch: py
                 assert await lease.take()
                 await lease.keep()
                 await lease.leave()
+                assert await EventQueues(client).count_lost(1, state=1)
             sweeper = Sweeper(shards, zombie_days=1e-9, window_us=DAY_US, roaming_us=DAY_US)
             await sweeper.sweep()
             # A user who was never seen begins with the archive.
