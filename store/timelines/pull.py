@@ -184,7 +184,7 @@ class Puller:
             sources.append(Source(newer_states, newer_states[-1].mid if found.states[1][0] else clock))
         start = max(cursor, lowest - 1)
         if start < boundary - 1:
-            await self._outbox.caught_up(found.awaited, found.oldest)
+            await self._outbox.caught_up(found.awaited, found.oldest, found.epoch)
             sources.append(await self._archived(uid, _ranges(found.seen), start, boundary, clock, limit))
         merged, last_id, more = merge(sources, cursor, clock, limit)
         return Pulled(
