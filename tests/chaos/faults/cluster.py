@@ -62,7 +62,7 @@ async def replica_killed(scene: Scene) -> None:
     later.
     """
     cluster = _cluster(scene)
-    for replica in await _done(lambda: cluster.replicas_of(cluster.owner(_SLOT))):
+    for replica in (await _done(cluster.serving, _SLOT))[1:]:
         replica.kill()
     await away(scene)
     await _done(cluster.mend_nodes)
@@ -72,8 +72,7 @@ async def replica_killed(scene: Scene) -> None:
 async def both_killed(scene: Scene) -> None:
     """kill -9 of the store's master and its replica at once, and a start up to two seconds later."""
     cluster = _cluster(scene)
-    gone = await _done(lambda: [cluster.owner(_SLOT), *cluster.replicas_of(cluster.owner(_SLOT))])
-    for node in gone:
+    for node in await _done(cluster.serving, _SLOT):
         node.kill()
     await away(scene)
     await _done(cluster.mend_nodes)
