@@ -192,13 +192,29 @@ class TestCluster:
         port = max(ports, key=ports.count)
         return next(node for node in self.nodes if node.told_port == port)
 
+    def serving(self, slot: int) -> list[ClusterNode]:
+        """Returns the master that serves a slot, and its replicas, once they agree on who that is."""
+        found: list[ClusterNode] = []
+
+        def agree() -> bool:
+            try:
+                owner = self.owner(slot)
+                found[:] = [owner, *self.replicas_of(owner)]
+            except RedisError:
+                # It has just been killed, or replaced.
+                return False
+            return len(found) > 1
+
+        self.until(agree)
+        return found
+
     def replicas_of(self, master: ClusterNode) -> list[ClusterNode]:
         lines = master.ask("CLUSTER", "REPLICAS", master.id)
         return [node for node in self.nodes if any(f":{node.told_port}@" in line for line in lines)]
 
     def fail_over(self, slot: int) -> ClusterNode:
         """Hands a slot's master over to its replica, by hand, without loss. Returns the new master."""
-        replica = self.replicas_of(self.owner(slot))[0]
+        replica = self.serving(slot)[1]
         asked_at = 0.0
 
         def done() -> bool:

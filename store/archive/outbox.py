@@ -136,30 +136,31 @@ class Outbox:
         if last:
             await self.caught_up(_id(last[0]) + 1)
 
-    async def caught_up(self, id_: int, oldest: int | None = None) -> None:
+    async def caught_up(self, id_: int, oldest: int | None = None, epoch: str = "") -> None:
         """Returns when the archive has everything below an id: nothing of it is left in the outbox.
 
-        oldest: the first id in it as it was just now, 0 if it was empty; None if that is not known. Raises ArchiveAway.
+        oldest: the first id in it as it was just now, 0 if it was empty; None if that is not known. epoch: the one that
+        it has to be of, "" for any. Raises ArchiveAway, and StoreEmpty as `holds_below` does.
         """
         deadline = time.monotonic() + _WAIT_SECONDS
-        if oldest is None:
-            oldest = await self.oldest_id()
-        while oldest and oldest < id_:
+        holds = await self.holds_below(id_, epoch) if oldest is None else 0 < oldest < id_
+        while holds:
             if time.monotonic() > deadline:
                 raise ArchiveAway("the archive has not caught up with what is asked for")
             await asyncio.sleep(_LOOK_SECONDS)
-            oldest = await self.oldest_id()
+            holds = await self.holds_below(id_, epoch)
 
-    async def holds_below(self, id_: int) -> bool:
+    async def holds_below(self, id_: int, epoch: str = "") -> bool:
         """Returns whether a message below an id may not be archived yet.
 
-        StoreEmpty: Redis was started empty, and what its outbox held before may come back.
+        StoreEmpty: Redis was started empty, or has another epoch: what its outbox held before may still come back by an
+        archiver that has it in its hands.
         """
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.xrange(keys.OUTBOX, count=1)
-        pipeline.exists(keys.EPOCH)
+        pipeline.get(keys.EPOCH)
         first, known = await pipeline.execute()
-        if not known:
+        if known is None or (epoch and known.decode() != epoch):
             raise StoreEmpty("Redis is empty, or is being rebuilt")
         return bool(first) and _id(first[0]) < id_
 

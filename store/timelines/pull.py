@@ -16,6 +16,7 @@ from store.addresses import GLOBAL, TAG_CHANNELS, Inbox, parse_channel
 from store.archive.archive import Archive
 from store.archive.outbox import Outbox
 from store.archive.tables.visible_range import ENDLESS, VisibleRange
+from store.errors import StoreEmpty
 from store.record import Message, decode
 from store.redis import keys
 from store.redis.client import RedisClient
@@ -85,10 +86,16 @@ class PullReply(NamedTuple):
 
 
 class Awaited(NamedTuple):
-    """oldest: id in the outbox, 0 for none. awaited: the id below which nothing must wait there."""
+    """oldest: id in the outbox, 0 for none. awaited: the id below which nothing must wait there. epoch: the home's."""
 
     oldest: int
     awaited: int
+    epoch: str
+
+    @classmethod
+    def parse(cls, reply: list[Any]) -> "Awaited":
+        oldest, awaited, epoch = reply
+        return cls(oldest, awaited, epoch.decode())
 
 
 _SCRIPT = script("pull", PullReply)
@@ -196,11 +203,7 @@ class Puller:
             sources.append(Source(newer_states, newer_states[-1].mid if found.states[1][0] else clock))
         start = max(cursor, lowest - 1)
         if start < boundary - 1:
-            awaited = found.awaited, found.oldest
-            if shard > 0:
-                state = await _AWAITED.run(self._shards.home, below=boundary)
-                awaited = state.awaited, state.oldest
-            await self._outbox.caught_up(*awaited)
+            await self._catch_up(shard, found)
             sources.append(await self._archived(uid, _ranges(found.seen), start, boundary, clock, limit))
         merged, last_id, more = merge(sources, cursor, clock, limit)
         return Pulled(
@@ -216,6 +219,19 @@ class Puller:
                 *(each for each in merged if isinstance(each, UserState)),
             ],
         )
+
+    async def _catch_up(self, shard: int, found: PullReply) -> None:
+        """Returns when the archive has what this pull is to read there. The home has the outbox of all shards."""
+        if shard == 0:
+            await self._outbox.caught_up(found.awaited, found.oldest, found.epoch)
+            return
+        state = await _AWAITED.run(self._shards.home, below=found.boundary)
+        await self._outbox.caught_up(state.awaited, state.oldest, state.epoch)
+        redis = self._shards[shard]
+        epoch: bytes | None = await redis.execute_command("GET", keys.in_shard(keys.EPOCH, redis.prefix))
+        # Where the home lost something the other shards were rebuilt before it was.
+        if epoch is None or epoch.decode() != found.epoch:
+            raise StoreEmpty("Redis is empty, or is being rebuilt")
 
     async def _archived(
         self, uid: int, seen: Sequence[VisibleRange], start: int, boundary: int, clock: int, limit: int

@@ -1,11 +1,12 @@
 """Hook calls as EMQX makes them: 64 queues, one request of each in flight, tried again until it is answered."""
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
 from typing import NamedTuple
 from zlib import crc32
+
+from store.cancellation import sleep_unless
 
 _QUEUES = 64
 _SILENCE_SECONDS = 10.0
@@ -51,8 +52,7 @@ class Calls:
                         self.answered.append(time.monotonic())
                     if answer.status not in _AGAIN:
                         return answer
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.given_up.wait(), _PAUSE_SECONDS)
+                await sleep_unless(self.given_up, _PAUSE_SECONDS)
         return GIVEN_UP
 
     def take_statuses(self) -> Counter[str]:

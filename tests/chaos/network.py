@@ -116,8 +116,7 @@ class Side(asyncio.Protocol):
             return
         if self._from_client and self._link.mode == "storm":
             self._answer_away(data)
-        elif not self._from_client and self._link.mode == "break" and random.random() < 0.3:
-            assert self.other is not None
+        elif not self._from_client and self._link.mode == "break" and self.other is not None and random.random() < 0.3:
             self.other.write(data[: random.randrange(len(data))])
             self.other.reset()
             self.reset()

@@ -59,7 +59,7 @@ async def replica_killed(scene: Scene) -> None:
     later.
     """
     cluster = cluster_of(scene)
-    for replica in await done(lambda: cluster.replicas_of(cluster.owner(_SLOT))):
+    for replica in (await done(cluster.serving, _SLOT))[1:]:
         replica.kill()
     await away(scene)
     await done(cluster.mend_nodes)
@@ -69,8 +69,7 @@ async def replica_killed(scene: Scene) -> None:
 async def both_killed(scene: Scene) -> None:
     """kill -9 of the store's master and its replica at once, and a start up to two seconds later."""
     cluster = cluster_of(scene)
-    gone = await done(lambda: [cluster.owner(_SLOT), *cluster.replicas_of(cluster.owner(_SLOT))])
-    for node in gone:
+    for node in await done(cluster.serving, _SLOT):
         node.kill()
     await away(scene)
     await done(cluster.mend_nodes)

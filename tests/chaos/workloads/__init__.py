@@ -6,13 +6,13 @@ scene's history what was asked for and answered. Its docstring is its line on th
 """
 
 import asyncio
-import contextlib
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from store.cancellation import end, sleep_unless
 from tests.chaos.pulls import Puller
 from tests.chaos.scene import Scene
 
@@ -64,14 +64,11 @@ class Workload(ABC):
         return any(not task.done() or task.cancelled() for task in self._tasks)
 
     async def cancel(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*map(end, self._tasks))
 
     async def pause(self, seconds: float) -> None:
         """Rests for about this long, or until the round stops."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.scene.stopping.wait(), seconds * self.scene.dice.uniform(0.5, 1.5))
+        await sleep_unless(self.scene.stopping, seconds * self.scene.dice.uniform(0.5, 1.5))
 
 
 def workloads() -> list[type[Workload]]:

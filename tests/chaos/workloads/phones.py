@@ -9,6 +9,7 @@ from typing import Any
 import aiomqtt
 import orjson
 
+from store.cancellation import end, sleep_unless
 from tests.chaos.history import Sent
 from tests.chaos.scene import Scene
 from tests.chaos.workloads import Workload
@@ -76,8 +77,7 @@ class Phones(Workload):
             try:
                 yield client
             finally:
-                listening.cancel()
-                await asyncio.wait([listening])
+                await end(listening)
 
     async def _listen(self, client: aiomqtt.Client) -> None:
         with contextlib.suppress(aiomqtt.MqttError):
@@ -106,6 +106,5 @@ class Phones(Workload):
         self._sent[sent.message.id] = sent
         answer = self._answers.setdefault(sent.message.id, asyncio.Event())
         await client.publish(sent.message.topic, payload, qos=1, timeout=5)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(answer.wait(), _RESEND_SECONDS)
+        await sleep_unless(answer, _RESEND_SECONDS)
         return answer.is_set()

@@ -8,6 +8,7 @@ from typing import Any
 
 from emqx_im_client import Broker, Device, Event, Received
 from emqx_im_client.state import MemoryState
+from store.cancellation import end
 from tests.chaos.scene import Scene
 from tests.chaos.workloads import Workload
 from tests.integration.app import token
@@ -44,8 +45,7 @@ class Reference(Workload):
                     await self.pause(0.3)
                 await self._complete(uid, peer)
             finally:
-                listening.cancel()
-                await asyncio.wait([listening])
+                await end(listening)
 
     async def _listen(self, uid: int, device: Device) -> None:
         async for event in device:

@@ -10,6 +10,7 @@ from store.archive.archive import Archive
 from store.archive.archiver import BATCH_ENTRIES, Archiver
 from store.archive.handlers import MessageHandler
 from store.archive.outbox import GROUP, MESSAGES, Outbox
+from store.errors import StoreEmpty
 from store.operations.dead_letters import DeadLetters
 from store.record import Message, encode
 from store.redis import keys
@@ -188,3 +189,18 @@ async def test_an_entry_deleted_while_it_was_pending_is_forgotten(
     outbox.read_again()
     assert await outbox.read(10) == []
     assert (await live_redis.xpending(keys.OUTBOX, GROUP))["pending"] == 0
+
+
+@pytest.mark.parametrize("epoch", [None, "another"])
+async def test_an_outbox_that_was_lost_has_not_been_archived(live_redis: RedisClient, epoch: str | None) -> None:
+    """An archiver may have in its hands what was in there, and store it later."""
+    outbox = Outbox(live_redis)
+    await live_redis.set(keys.EPOCH, "first")
+    await put(live_redis, [message(1)])
+    waiting = asyncio.create_task(outbox.caught_up(FIRST + 2, FIRST + 1, "first"))
+    await asyncio.sleep(0)
+    await live_redis.flushall()
+    if epoch is not None:
+        await live_redis.set(keys.EPOCH, epoch)
+    with pytest.raises(StoreEmpty):
+        await waiting
