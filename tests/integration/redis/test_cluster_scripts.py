@@ -12,6 +12,7 @@ from redis.crc import key_slot
 
 from store.addresses import Inbox
 from store.errors import RedisRefused, StoreError
+from store.events.queues import EventQueues
 from store.redis import keys
 from store.redis.connection import connect
 from store.redis.lease import Lease
@@ -82,6 +83,7 @@ async def test_every_script(strict: TestCluster, tmp_path: Path, monkeypatch: py
             assert await lease.take()
             await lease.keep()
             await lease.leave()
+            assert await EventQueues(redis).count_lost(1, state=1)
             sweeper = Sweeper(redis, zombie_days=1e-9, window_us=DAY_US, roaming_us=DAY_US)
             await sweeper.sweep()
             # Another process rebuilds what the archive has.
