@@ -19,7 +19,6 @@ from hooks.dev.session import Session
 from hooks.dev.topics import is_wildcard, matches
 from hooks.dev.transport import TcpTransport, Transport, WebSocketTransport
 from hooks.dev.webhook import WebhookCaller
-from store.cancellation import end
 
 _STOP_SECONDS = 10
 _ROUNDS_OF_ACCEPTING = 3
@@ -77,7 +76,9 @@ class EmbeddedBroker:
             connection.end("server_shutting_down")
         if serving:
             _, unfinished = await asyncio.wait(serving.values(), timeout=_STOP_SECONDS)
-            await asyncio.gather(*map(end, unfinished))
+            for task in unfinished:
+                task.cancel()
+            await asyncio.gather(*unfinished, return_exceptions=True)
         if self._websockets is not None:
             await self._websockets.cleanup()
         for session in self.sessions.values():

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import aiohttp
 import structlog
 
-from store.cancellation import end
 from store.workers import Backoff
 
 log = structlog.get_logger(__name__)
@@ -60,7 +59,9 @@ class WebhookCaller:
             await asyncio.wait(self._workers.values(), timeout=left)
         unfinished = list(self._workers.values())
         lost = len(unfinished) + len(self._oldest)
-        await asyncio.gather(*map(end, unfinished))
+        for worker in unfinished:
+            worker.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
         if unfinished:
             log.error("hook_calls_lost", calls=lost)
 

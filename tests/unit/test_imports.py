@@ -93,7 +93,7 @@ def test_chat_alone_uses_the_client() -> None:
 
 
 def test_the_broker_of_dev_knows_the_store_only_through_the_service() -> None:
-    known = {"store.cancellation", "store.private_files", "store.workers"}
+    known = {"store.private_files", "store.workers"}
     for module, imported in GRAPH.items():
         if module.startswith("hooks.dev"):
             assert {each for each in imported if each.startswith("store.")} <= known, module
