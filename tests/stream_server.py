@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
+from store.cancellation import end
 from tests.servers import free_port
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -41,8 +42,15 @@ async def stream_server(serve: Serve, port: int = 0) -> AsyncIterator[int]:
         is_open = False
         server.close()
         await server.wait_closed()
-        ending = dict(serving)
-        for task, writer in ending.items():
-            task.cancel()
+        for writer in serving.values():
             writer.transport.abort()
-        await asyncio.gather(*ending, return_exceptions=True)
+        await asyncio.gather(*map(end, list(serving)))
+
+
+async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    """Hands on what comes until one of the two ends, and then ends the other."""
+    with suppress(OSError):
+        while data := await source.read(65536):
+            target.write(data)
+            await target.drain()
+    target.close()

@@ -106,6 +106,8 @@ async def play(
             begins = await _break(scene, chain, outcome)
             await _recover(scene, running, outcome)
         finally:
+            # Calls return at once from here on: nobody may go on with them.
+            scene.stopping.set()
             scene.calls.given_up.set()
             for each in running:
                 await each.cancel()

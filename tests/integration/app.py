@@ -78,7 +78,8 @@ class Answer(NamedTuple):
 
 
 def token(uid: str, **claims: Any) -> str:
-    return jwt.encode({"sub": uid, "exp": int(time.time()) + 600, **claims}, JWT_SECRET, "HS256")
+    """Returns one for longer than all tests take: parameters of tests have theirs from the beginning."""
+    return jwt.encode({"sub": uid, "exp": int(time.time()) + 6000, **claims}, JWT_SECRET, "HS256")
 
 
 def message_body(topic: str, payload: bytes | dict[str, Any], username: str = "1001", **changed: Any) -> dict[str, Any]:

@@ -38,6 +38,11 @@ class Fault:
         return " ".join((self.play.__doc__ or "").split())
 
     @property
+    def thing(self) -> str:
+        """What it breaks, as its name begins."""
+        return self.name.partition(":")[0]
+
+    @property
     def by_itself(self) -> bool:
         """Whether a round has it alone, or with one other: after it, less can be told from outside."""
         return self.loses or self.noisy
@@ -48,8 +53,8 @@ class Fault:
         return self.kind in (None, deployment.kind) and (deployment.disks or not self.disks)
 
     def goes_with(self, other: "Fault") -> bool:
-        """Whether both can be played at the same time."""
-        if self.name == other.name:
+        """Whether both can be played at the same time: not on the same thing, as each waits for it to be as it was."""
+        if self.thing == other.thing:
             return False
         return not ((self.loses and (other.loses or other.holds_answers)) or (other.loses and self.holds_answers))
 

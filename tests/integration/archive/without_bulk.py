@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.stream_server import stream_server
+from tests.stream_server import pump, stream_server
 
 _BEFORE_VERSION = 5
 _BEFORE_CAPABILITIES = 28
@@ -19,7 +19,7 @@ async def without_bulk(port: int) -> AsyncIterator[int]:
         from_server, to_server = await asyncio.open_connection("127.0.0.1", port)
         try:
             writer.write(_hidden(await from_server.read(4096)))
-            await asyncio.gather(_copy(reader, to_server), _copy(from_server, writer))
+            await asyncio.gather(pump(reader, to_server), pump(from_server, writer))
         finally:
             to_server.close()
 
@@ -31,11 +31,3 @@ def _hidden(greeting: bytes) -> bytes:
     begin = greeting.index(b"\0", _BEFORE_VERSION) + _BEFORE_CAPABILITIES
     assert greeting[begin : begin + 4] != bytes(4), "the server has no capabilities to hide"
     return greeting[:begin] + bytes(4) + greeting[begin + 4 :]
-
-
-async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    try:
-        while data := await source.read(65536):
-            target.write(data)
-    finally:
-        target.close()

@@ -43,7 +43,7 @@ async def until(condition: Callable[[], bool], what: str = "", seconds: float = 
 
 
 def token(username: str, **claims: Any) -> str:
-    return jwt.encode({"sub": username, "exp": int(time.time()) + 600} | claims, SECRET, algorithm="HS256")
+    return jwt.encode({"sub": username, "exp": int(time.time()) + 6000} | claims, SECRET, algorithm="HS256")
 
 
 def signed(payload: bytes, head: bytes = b'{"alg":"HS256"}', secret: str = SECRET) -> str:

@@ -84,8 +84,7 @@ async def test_a_master_and_its_replica_are_killed(open_world: Open, cluster: Te
     async with Traffic(world, chance, repeats=True) as traffic:
         traffic.start()
         await traffic.load.until_answered(50)
-        owner = cluster.owner(SLOT)
-        gone = [owner, *cluster.replicas_of(owner)]
+        gone = cluster.serving(SLOT)
         lost_at = time.monotonic()
         for node in gone:
             node.kill()

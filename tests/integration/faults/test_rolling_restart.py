@@ -5,7 +5,6 @@ EMQX's side is the action that `emqx-im dev` has: a queue and one request in fli
 """
 
 import asyncio
-import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, closing
@@ -24,7 +23,7 @@ from tests.integration.faults.brokered import Brokered, member
 from tests.integration.faults.load import Device
 from tests.integration.served import Served
 from tests.servers import RedisServer, valkey_program
-from tests.stream_server import stream_server
+from tests.stream_server import pump, stream_server
 
 SENDERS = 8
 PAUSE_SECONDS = 0.005
@@ -42,17 +41,9 @@ class Balancer:
         """Where nobody listens any more the connection breaks, and the caller tries again."""
         answers, requests = await asyncio.open_connection("127.0.0.1", self._chance.choice(self.ports))
         try:
-            await asyncio.gather(_pump(reader, requests), _pump(answers, writer))
+            await asyncio.gather(pump(reader, requests), pump(answers, writer))
         finally:
             requests.close()
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while chunk := await reader.read(65536):
-            writer.write(chunk)
-            await writer.drain()
-    writer.close()
 
 
 class Sender:

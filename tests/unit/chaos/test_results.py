@@ -111,3 +111,10 @@ def test_a_loss_is_not_played_with_what_holds_answers_back() -> None:
     assert not wiped.goes_with(every["Redis: flushed"])
     assert wiped.goes_with(killed)
     assert not killed.goes_with(killed)
+
+
+def test_one_thing_is_not_broken_in_two_ways_at_once() -> None:
+    """Each fault waits until what it broke is as it was."""
+    every = faults()
+    assert not every["cluster: master killed"].goes_with(every["cluster: slot moved"])
+    assert every["cluster: master killed"].goes_with(every["service: killed"])
