@@ -165,12 +165,25 @@ class Metrics:
             "1 while a shard beside the home answers; otherwise its gauges keep their last value.",
             ("shard",),
         )
+        self.shard_away = gauge(
+            "shard_away",
+            "1 while messages do not wait for a shard, because it has not answered for ten seconds.",
+            ("shard",),
+        )
+        self.shard_gates = counter(
+            "shard_gates_total",
+            "Times a shard was let in after its server was started again or replaced, by outcome.",
+            ("shard", "outcome"),
+        )
         self.shard_lag = gauge("shard_lag_seconds", "Age of the newest that pulls of a shard's users see.", ("shard",))
         self.link_entries = gauge(
             "link_entries", "Entries on the link to a shard, with those applied in the last minute.", ("shard",)
         )
         self.link_age = gauge(
             "link_age_seconds", "Age of the oldest entry on the link to a shard that is not applied.", ("shard",)
+        )
+        self.link_gaps = counter(
+            "link_gaps_total", "Times a shard lacked what was on its link before the entries carried to it.", ("shard",)
         )
         self.link_bytes = gauge("link_bytes", "Bytes on all links, which count towards `IM_OUTBOX_LIMIT`.")
         self.online_users = gauge("online_users", "Users with a device online.")

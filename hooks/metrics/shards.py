@@ -1,7 +1,26 @@
-"""How the shards are, as metrics: the store knows nothing of them."""
+"""How the shards are and what happens to them, as metrics: the store knows nothing of them."""
 
 from hooks.metrics import Metrics
 from store.operations.shard_states import ShardStates
+from store.timelines.gates import GateOutcome
+
+
+class ShardCounts:
+    def __init__(self, metrics: Metrics, shards: int) -> None:
+        self._metrics = metrics
+        if shards > 1:
+            # From 0 on, or the first of each could not be seen to be counted.
+            for shard in range(shards):
+                for outcome in GateOutcome:
+                    metrics.shard_gates.labels(shard, outcome)
+                if shard:
+                    metrics.link_gaps.labels(shard)
+
+    def gap(self, shard: int) -> None:
+        self._metrics.link_gaps.labels(shard).inc()
+
+    def gate(self, shard: int, outcome: GateOutcome) -> None:
+        self._metrics.shard_gates.labels(shard, outcome).inc()
 
 
 class ShardFigures:
@@ -15,6 +34,7 @@ class ShardFigures:
         for state in await self._states.look():
             shard = str(state.shard)
             self._metrics.shard_up.labels(shard).set(not state.away)
+            self._metrics.shard_away.labels(shard).set(not state.waited_for)
             self._metrics.link_entries.labels(shard).set(state.entries)
             self._metrics.link_age.labels(shard).set(state.waits)
             if state.behind is not None:

@@ -9,6 +9,7 @@ from hooks.metrics import Metrics
 from hooks.metrics.archive import ArchiveCounts
 from hooks.metrics.hot_channels import HotCounts
 from hooks.metrics.minutes import MinuteCounts
+from hooks.metrics.shards import ShardCounts
 from hooks.server.connections import ServiceConnections
 from hooks.server.keeping import StoreKeeper
 from hooks.settings import Settings
@@ -95,9 +96,18 @@ async def make_store(
     dead_letters = DeadLetters(redis, memory, events=events)
     archiver = Archiver(outbox, handlers(archive), dead_letters)
     archive_counts = ArchiveCounts(archiver, metrics)
-    recovery = StoreRecovery(shards, archive, archiver, window_us=window_us, sync_sender=sync_sender)
+    shard_counts = ShardCounts(metrics, shards.count)
+    recovery = StoreRecovery(
+        shards, archive, archiver, window_us=window_us, sync_sender=sync_sender, on_gate=shard_counts.gate
+    )
 
-    links = Links(shards, window_us=window_us, replicas=settings.redis.redis_wait, letters=dead_letters)
+    links = Links(
+        shards,
+        window_us=window_us,
+        replicas=settings.redis.redis_wait,
+        letters=dead_letters,
+        on_gap=shard_counts.gap,
+    )
     stack.push_async_callback(links.aclose)
     budget = Budget(settings.messages.send_bytes, settings.messages.send_rate, settings.messages.operators)
     unpaid: ScriptBounds = {

@@ -11,13 +11,15 @@ from store.redis.shards import Shards
 
 
 class ShardState(NamedTuple):
-    """One shard. away: why it does not answer, "" if it does. entries: on its link, those included that were applied
-    in the last minute. waits: seconds for which the oldest of those has waited that were not applied; 0 if all were.
-    behind: how old, in seconds, what its users see last is; None if it does not say.
+    """One shard. away: why it does not answer, "" if it does. waited_for: whether messages wait for it. entries: on
+    its link, those included that were applied in the last minute. waits: seconds for which the oldest of those has
+    waited that were not applied; 0 if all were. behind: how old, in seconds, what its users see last is; None if it
+    does not say.
     """
 
     shard: int
     away: str
+    waited_for: bool
     entries: int
     waits: float
     behind: float | None
@@ -47,10 +49,11 @@ class ShardStates:
         except StoreAway as error:
             away = str(error)
         pipeline = self._shards.home.pipeline(transaction=False)
+        pipeline.sismember(keys.AWAY, str(shard))
         pipeline.xlen(link)
         pipeline.xrange(link, min=f"({self._applied[shard]}-0", count=1)
-        entries, first = await pipeline.execute()
-        return ShardState(shard, away, entries, _age(_id(first)), _age(clock) if clock else None)
+        given_up, entries, first = await pipeline.execute()
+        return ShardState(shard, away, not given_up, entries, _age(_id(first)), _age(clock) if clock else None)
 
 
 def _id(entries: list[Any]) -> int:

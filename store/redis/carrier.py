@@ -6,7 +6,7 @@ entries on it are carried.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
@@ -138,12 +138,15 @@ class Carrier:
         window_us: int,
         replicas: int,
         letters: LetterKeeper | None = None,
+        on_gap: Callable[[int], object] = lambda shard: None,
     ) -> None:
         """replicas: of the shard, how many must have what is applied; of the home, how many what is read from its link.
-        letters: where items go that cannot be applied; without it the link stops there."""
+        letters: where items go that cannot be applied; without it the link stops there. on_gap: is told of the shard
+        whenever it lacked what comes before the entries carried to it."""
         self._home = home
         self._reading = RedisConnection(home)
         self._letters = letters
+        self._on_gap = on_gap
         self._shard = shard
         self._stream = keys.LINK_PREFIX + b"%d" % shard
         self._connection = RedisConnection(target)
@@ -294,6 +297,8 @@ class Carrier:
         # What it found applied is on the link until the shard has written, after that, that it has everything.
         await wait_for_replicas(self._connection, self._replicas, has_written=True)
         self._life, self._applied = life, reply.applied
+        if reply.outcome == ApplyOutcome.GAP:
+            self._on_gap(self._shard)
         return reply
 
     async def _failed(self, item: FailedItem) -> None:

@@ -9,7 +9,7 @@ carried. A pull is complete up to the id up to which its user's shard has applie
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import structlog
@@ -44,11 +44,18 @@ class Links:
         window_us: int,
         replicas: int = 0,
         letters: LetterKeeper | None = None,
+        on_gap: Callable[[int], object] = lambda shard: None,
     ) -> None:
-        """letters: where items go that cannot be applied; without it their link stops there."""
+        """letters, on_gap: as of `Carrier`."""
         self._home = shards.home
         self._carriers = {
-            shard: Carrier(shards.home, shards[shard], shard, window_us=window_us, replicas=replicas, letters=letters)
+            shard: Carrier(
+                *(shards.home, shards[shard], shard),
+                window_us=window_us,
+                replicas=replicas,
+                letters=letters,
+                on_gap=on_gap,
+            )
             for shard in shards.others
         }
         self._applied: deque[tuple[float, dict[int, int]]] = deque()

@@ -7,6 +7,7 @@ entries runs there, so nobody reads or writes. Which run of the server has passe
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from enum import StrEnum
 from typing import Any
 
 import structlog
@@ -25,24 +26,37 @@ _HOME = 0
 log = structlog.get_logger(__name__)
 
 
-async def pass_home_gate(shards: Shards[RedisClient], known: int) -> None:
-    """Lets the home go on, if it was started again. It comes before all others.
+class GateOutcome(StrEnum):
+    """COMPLETE: the shard had all that was written. LACKED: it got again from the home what it lacked. REBUILT: it was
+    put back from the archive."""
+
+    COMPLETE = "complete"
+    LACKED = "lacked"
+    REBUILT = "rebuilt"
+
+
+async def pass_home_gate(shards: Shards[RedisClient], known: int) -> bool:
+    """Lets the home go on, if it was started again; returns whether it was. It comes before all others.
 
     known: the highest id that this process was given. Raises StoreAway, StoreBehind; StoreEmpty while another process
     does this.
     """
     if not await _not_passed(shards, [_HOME]):
-        return
+        return False
     async with _alone(shards):
         runs = await _not_passed(shards, [_HOME])
         if _HOME in runs:
             await begin_admission(shards.home)
             await _pass_home(shards, known)
             await _note(shards, {_HOME: runs[_HOME]})
+            return True
+        return False
 
 
-async def pass_other_gates(shards: Shards[RedisClient], numbers: Sequence[int], *, window_us: int) -> None:
-    """Brings those of these shards that were started again to where they may be used.
+async def pass_other_gates(
+    shards: Shards[RedisClient], numbers: Sequence[int], *, window_us: int
+) -> AsyncIterator[tuple[int, GateOutcome]]:
+    """Brings those of these shards that were started again to where they may be used; yields each that is.
 
     Raises StoreAway, StoreBehind; StoreEmpty while another process does this, and if a shard lacks what is on its link
     no more: it has no epoch then.
@@ -51,8 +65,9 @@ async def pass_other_gates(shards: Shards[RedisClient], numbers: Sequence[int], 
         return
     async with _alone(shards):
         for shard, run in (await _not_passed(shards, numbers)).items():
-            await _pass_other(shards, shard, window_us=window_us)
+            outcome = await _pass_other(shards, shard, window_us=window_us)
             await _note(shards, {shard: run})
+            yield shard, outcome
 
 
 @asynccontextmanager
@@ -101,13 +116,15 @@ async def _pass_home(shards: Shards[RedisClient], known: int) -> None:
     log.warning("home_passed")
 
 
-async def _pass_other(shards: Shards[RedisClient], shard: int, *, window_us: int) -> None:
+async def _pass_other(shards: Shards[RedisClient], shard: int, *, window_us: int) -> GateOutcome:
     await begin_admission(shards[shard])
     stands = await take_life(shards, shard)
     # From here on callers carry what they write; what was written before is on the link up to the tail.
     await shards.home.srem(keys.AWAY, str(shard))
     tail = await _carry(shards, shard, window_us=window_us)
-    log.warning("shard_passed", shard=shard, lacked=stands.applied < tail)
+    lacked = stands.applied < tail
+    log.warning("shard_passed", shard=shard, lacked=lacked)
+    return GateOutcome.LACKED if lacked else GateOutcome.COMPLETE
 
 
 async def _carry(shards: Shards[RedisClient], shard: int, *, window_us: int) -> int:

@@ -26,7 +26,7 @@ from store.redis.shards import Shards, as_shards
 from store.states.restore import restore_states
 from store.tags.restore import restore_tags
 from store.timelines.comparison import Comparison
-from store.timelines.gates import carry_all, note_passed, pass_home_gate, pass_other_gates
+from store.timelines.gates import GateOutcome, carry_all, note_passed, pass_home_gate, pass_other_gates
 from store.timelines.layout import (
     drop_before,
     drop_earlier,
@@ -41,6 +41,7 @@ from store.timelines.lives import begin_life
 from store.timelines.put_back import put_back
 from store.timelines.shard_rebuild import rebuild_shard
 
+_HOME = 0
 _COMPARE_SECONDS = 3
 _BEGIN_EPOCH = script("begin_epoch", bytes)
 log = structlog.get_logger(__name__)
@@ -70,14 +71,17 @@ class StoreRecovery:
         *,
         window_us: int,
         sync_sender: bool,
+        on_gate: Callable[[int, GateOutcome], object] = lambda shard, outcome: None,
     ) -> None:
-        """archiver: carries this outbox into this archive."""
+        """archiver: carries this outbox into this archive. on_gate: is told of each shard that was let in, where there
+        are several."""
         self._shards = as_shards(redis)
         self._redis = self._shards.home
         self._archive = archive
         self._archiver = archiver
         self._window_us = window_us
         self._sync_sender = sync_sender
+        self._on_gate = on_gate
         self._comparison = Comparison(self._shards, archive, window_us=window_us, sync_sender=sync_sender)
         self._runs: dict[int, str] = {}
         self._clock = 0
@@ -106,15 +110,21 @@ class StoreRecovery:
             return await self.rebuild(known)
         if look.empty or look.not_passed or look.runs.items() - self._runs.items():
             if self._shards.count > 1:
-                await pass_home_gate(self._shards, known)
+                if await pass_home_gate(self._shards, known):
+                    self._on_gate(_HOME, GateOutcome.COMPLETE)
+                rebuilt = set[int]()
                 for shard in look.empty:
-                    await rebuild_shard(
+                    if await rebuild_shard(
                         *(self._shards, shard, self._archive, self._archiver),
                         window_us=self._window_us,
                         sync_sender=self._sync_sender,
-                    )
+                    ):
+                        rebuilt.add(shard)
+                        self._on_gate(shard, GateOutcome.REBUILT)
                 others = [shard for shard in self._shards.others if shard in look.runs]
-                await pass_other_gates(self._shards, others, window_us=self._window_us)
+                async for shard, outcome in pass_other_gates(self._shards, others, window_us=self._window_us):
+                    if shard not in rebuilt:
+                        self._on_gate(shard, outcome)
             try:
                 async with asyncio.timeout(_COMPARE_SECONDS):
                     # Without an answer of all of them nothing can be said; it is compared when the last one is back.
@@ -186,6 +196,8 @@ class StoreRecovery:
                     new_shards=self._shards.count,
                 )
                 await redis.set(redis.key(keys.WINDOW), self._window_us)
+        for shard in range(self._shards.count if self._shards.count > 1 else 0):
+            self._on_gate(shard, GateOutcome.REBUILT)
         done = "store_converted" if converted else "store_rebuilt" if count else "store_begun"
         log.warning(done, epoch=epoch.decode(), layout=layout_of(self._shards.count), messages=count)
         return epoch.decode()

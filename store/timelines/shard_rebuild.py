@@ -39,17 +39,18 @@ async def rebuild_shard(
     *,
     window_us: int,
     sync_sender: bool,
-) -> None:
+) -> bool:
     """Begins a new epoch of a shard that has none. The home has passed its gate, and the shard's comes after this.
 
-    Raises StoreAway, ArchiveAway; StoreEmpty while another process rebuilds.
+    Returns False if another process was faster. Raises StoreAway, ArchiveAway; StoreEmpty while another process
+    rebuilds.
     """
     redis, lease = shards[shard], rebuilding(shards.home)
     async with lease.held() as held:
         if not held:
             raise StoreEmpty("another process is rebuilding")
         if await redis.exists(redis.key(keys.EPOCH)):
-            return
+            return False
         await admit(shards.home, "link_state")
         state = await LINK_STATE.run(shards.home, caller_time=time.time_ns() // 1000)
         await take_life(shards, shard)
@@ -76,3 +77,4 @@ async def rebuild_shard(
         # Nobody knows which users are online there: the comparison with the broker is due now.
         await shards.home.delete(keys.RECONCILED)
     log.warning("shard_rebuilt", shard=shard, epoch=epoch.decode(), messages=count)
+    return True

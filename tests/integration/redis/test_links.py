@@ -33,6 +33,7 @@ from store.redis.shards import Shards, connect_each, connected, resolvers
 from store.redis.write_bounds import ScriptBounds
 from store.timelines import gates, recovery
 from store.timelines.append import Appender, Stored
+from store.timelines.gates import GateOutcome
 from store.timelines.lives import begin_life
 from store.timelines.pull import Puller
 from store.timelines.recovery import StoreRecovery
@@ -63,7 +64,8 @@ class Store:
         nodes = resolvers(url, 2)
         self.shards = connect_each(nodes)
         self.home, self.other = self.shards
-        self.links = Links(self.shards, window_us=WINDOW_US)
+        self.gaps: list[int] = []
+        self.links = Links(self.shards, window_us=WINDOW_US, on_gap=self.gaps.append)
         self.archive = open_archive(f"sqlite:///{directory}/archive.db")
         self.outbox = Outbox(self.home)
         self.archiver = Archiver(self.outbox, handlers(self.archive), DeadLetters(self.home))
@@ -102,10 +104,17 @@ class Store:
     async def epochs(self) -> list[Any]:
         return [await client.get(client.key(keys.EPOCH)) for client in self.shards]
 
-    async def look_anew(self) -> None:
-        """Looks after the store as a process does that has just begun."""
-        recovery = StoreRecovery(self.shards, self.archive, self.archiver, window_us=WINDOW_US, sync_sender=True)
+    async def look_anew(self) -> list[tuple[int, GateOutcome]]:
+        """Looks after the store as a process does that has just begun; returns which shards it has let in, and how."""
+        gates: list[tuple[int, GateOutcome]] = []
+        recovery = StoreRecovery(
+            *(self.shards, self.archive, self.archiver),
+            window_us=WINDOW_US,
+            sync_sender=True,
+            on_gate=lambda *gate: gates.append(gate),
+        )
         await recovery.ensure()
+        return gates
 
     async def received(self) -> list[int]:
         return [message.mid for message in (await self.puller.pull(ELSEWHERE, 0, 1000)).messages]
@@ -169,7 +178,9 @@ async def test_who_comes_next_carries_what_a_process_has_left(store: Store) -> N
         await store.say(dying)
     assert await store.received() == []
     first = dying.left[0].id
+    assert store.gaps == []
     second = await store.say()
+    assert store.gaps == [1]
     assert await store.received() == [first, second.mid]
     assert await store.clock() >= second.mid
 
@@ -341,7 +352,7 @@ async def test_a_shard_that_lost_something_has_it_again_before_it_is_used(store:
     epochs = await store.epochs()
     with pytest.raises(StoreBehind):
         await store.received()
-    await store.look_anew()
+    assert await store.look_anew() == [(1, GateOutcome.LACKED)]
     assert await store.received() == [stored.mid]
     assert await store.epochs() == epochs
 
@@ -404,7 +415,7 @@ async def test_a_home_that_lost_nothing_tells_nobody(store: Store) -> None:
     await store.say()
     before = await store.epochs()
     await start_again(store.home)
-    await store.look_anew()
+    assert await store.look_anew() == [(0, GateOutcome.COMPLETE)]
     assert await store.epochs() == before
     await store.say()
 
@@ -418,7 +429,7 @@ async def test_a_shard_that_lacks_what_its_link_has_no_more_is_rebuilt(store: St
     before = await store.epochs()
     with pytest.raises(StoreEmpty, match="to be rebuilt"):
         await store.look_anew()
-    await store.look_anew()
+    assert await store.look_anew() == [(1, GateOutcome.REBUILT)]
     assert await store.received() == [stored.mid]
     assert [one == other for one, other in zip(before, await store.epochs(), strict=True)] == [True, False]
 

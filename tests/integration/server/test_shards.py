@@ -52,6 +52,8 @@ async def test_a_store_that_was_emptied_is_rebuilt_on_all_shards(own_redis: Redi
         await empty(own_redis)
         await until(lambda: ready(app), 30)
         assert [await ids(app, uid) for uid in uids] == [["kept"]] * SHARDS
+        # Once when it was empty at the start, and once now.
+        assert await app.metric('emqx_im_shard_gates_total{outcome="rebuilt",shard="0"}') == 2
 
 
 @pytest.mark.parametrize(("has", "is_given", "emptied"), [(1, 3, False), (3, 2, False), (3, 1, True)])
@@ -116,12 +118,17 @@ async def test_a_shard_that_is_away_is_named_and_all_others_are_served(tmp_path:
             assert (await app.pull(uids[1])).status == 503
             assert await app.metric('emqx_im_shard_up{shard="1"}') == 0
             assert await app.metric('emqx_im_shard_up{shard="2"}') == 1
+            assert await app.metric('emqx_im_shard_away{shard="1"}') == 0
             assert await app.metric("emqx_im_redis_up") == 1
             assert await app.metric('emqx_im_link_entries{shard="1"}') == 1
             assert await app.metric('emqx_im_link_age_seconds{shard="1"}') > 0
             found = await stores.redis(cluster.url, SHARDS)
             assert [each.state for each in found if each.subject == "shard 1"] == [CheckState.FAIL]
 
+            async def given_up() -> bool:
+                return await app.metric('emqx_im_shard_away{shard="1"}') == 1
+
+            await until(given_up, 30)
             node.start()
             await until(lambda: state("ok"), 60)
 
@@ -132,5 +139,8 @@ async def test_a_shard_that_is_away_is_named_and_all_others_are_served(tmp_path:
             await until(arrived, 30)
             assert await ids(app, uids[1]) == ["waits"]
             assert await app.metric('emqx_im_link_age_seconds{shard="1"}') == 0
+            assert await app.metric('emqx_im_shard_away{shard="1"}') == 0
+            assert await app.metric('emqx_im_shard_gates_total{outcome="lacked",shard="1"}') == 1
+            assert await app.metric('emqx_im_shard_gates_total{outcome="rebuilt",shard="2"}') == 1
     finally:
         cluster.stop()
