@@ -160,7 +160,7 @@ class TestCluster:
                 node.kill()
 
     def mend(self) -> None:
-        """Brings it back to what it was after `start`, whatever a test did, and empties it."""
+        """Makes it whole again and empties it, whatever a test did. Slots and roles stay where they are."""
         self.mend_nodes()
         for node in self.nodes:
             if node.master:
