@@ -19,15 +19,12 @@ def commands(directory: Path) -> str:
     text = text[text.index("### Try it on one machine") : text.index("### Settings of the nodes")]
     script = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
     script = script.replace("/tmp/im-cluster", str(directory))
-    buses = {}
-    for port in range(7001, 7007):
-        own = free_port()
-        buses[own] = free_port()
-        script = script.replace(str(port), str(own))
-    chosen = " ".join(f"[{port}]={bus}" for port, bus in buses.items())
+    own = {str(port): str(free_port()) for port in (*range(7001, 7007), 8080)}
+    # All at once: the own one of a port may have another port in it.
+    script = re.sub("|".join(own), lambda port: own[port[0]], script)
+    buses = " ".join(f"[{port}]={free_port()}" for port in own.values())
     assert "--cluster-port 1$port" in script
-    script = f"declare -A bus=({chosen})\n" + script.replace("1$port", "${bus[$port]}")
-    return script.replace("8080", str(free_port()))
+    return f"declare -A bus=({buses})\n" + script.replace("1$port", "${bus[$port]}")
 
 
 def test_the_commands_start_a_cluster_and_the_service_on_it(tmp_path: Path) -> None:
