@@ -24,9 +24,22 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], TidyLoop]]:
 
 
 @pytest.fixture(scope="session", params=["redis", "valkey"])
-def redis_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    executable = program("redis-server") if request.param == "redis" else valkey_program()
-    server = RedisServer(tmp_path_factory.mktemp(request.param), executable)
+def redis_server(request: pytest.FixtureRequest) -> RedisServer:
+    server: RedisServer = request.getfixturevalue(f"one_{request.param}")
+    return server
+
+
+@pytest.fixture(scope="session")
+def one_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    yield from _running(RedisServer(tmp_path_factory.mktemp("redis"), program("redis-server")))
+
+
+@pytest.fixture(scope="session")
+def one_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    yield from _running(RedisServer(tmp_path_factory.mktemp("valkey"), valkey_program()))
+
+
+def _running(server: RedisServer) -> Iterator[RedisServer]:
     server.start()
     yield server
     server.stop()

@@ -1,7 +1,8 @@
-"""Starts one service for all tests that need no special settings, and Redis servers that a test may kill."""
+"""Starts one service for all tests that need no special settings, Redis servers that a test may kill, and a cluster."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import pytest_asyncio
@@ -11,6 +12,14 @@ from tests.cluster import TestCluster
 from tests.integration import archives
 from tests.integration.app import App, new_uid, running_app
 from tests.servers import RedisServer, program
+
+
+class Place(NamedTuple):
+    """Where the store of a test lies. kind: redis or valkey, each by itself, or cluster."""
+
+    kind: str
+    url: str
+    shards: int
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -71,3 +80,14 @@ def cluster(common_cluster: TestCluster) -> TestCluster:
     """Three masters and three replicas of Redis: all of them up, in step, and empty."""
     common_cluster.mend()
     return common_cluster
+
+
+@pytest.fixture(
+    params=[("redis", 1), ("redis", 3), ("valkey", 1), ("valkey", 3), ("cluster", 3)],
+    ids=["redis", "redis-three-shards", "valkey", "valkey-three-shards", "cluster"],
+)
+def place(request: pytest.FixtureRequest) -> Place:
+    """Each server with one shard and with three, and three masters with a shard and a replica each."""
+    kind, shards = request.param
+    server = request.getfixturevalue(kind if kind == "cluster" else f"one_{kind}")
+    return Place(kind, server.url, shards)

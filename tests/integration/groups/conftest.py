@@ -102,8 +102,13 @@ class Store:
     def _not_hot(self, redis: RedisClient) -> HotChannels:
         return HotChannels(redis, math.inf, read_report)
 
+    async def flush(self) -> None:
+        """Empties all that it lies on."""
+        for redis in self.shards:
+            await redis.flushall()
+
     async def start(self) -> None:
-        await self.redis.flushall()
+        await self.flush()
         await self.archive.migrate()
         await self.recovery.ensure()
         await self.all_seen()
@@ -204,7 +209,7 @@ class Store:
 
     async def restore(self, saved: Mapping[bytes, bytes]) -> None:
         """Redis is as it was, but for the names of its scripts."""
-        await self.redis.flushall()
+        await self.flush()
         for key, dumped in saved.items():
             await self.redis.restore(key, 0, dumped)
 

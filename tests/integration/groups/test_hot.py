@@ -242,7 +242,7 @@ async def test_another_mode_and_back(store: Store) -> None:
 
 
 async def lose(store: Store) -> None:
-    await store.redis.flushall()
+    await store.flush()
     await store.recovery.ensure()
 
 
@@ -301,7 +301,7 @@ async def test_an_empty_redis_is_not_answered_for(store: Store) -> None:
     await store.create(2, mode="read")
     await say(store)
     await heat(store, 2)
-    await store.redis.flushall()
+    await store.flush()
     with pytest.raises(StoreEmpty):
         await store.puller.pull(2, 0, 10)
     with pytest.raises(StoreEmpty):

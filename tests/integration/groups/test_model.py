@@ -28,9 +28,9 @@ from store.timelines import hot_channels as hot
 from store.timelines.append import Stored
 from store.timelines.hot_channels import CacheStats, HotChannels
 from store.timelines.pull import Pulled, Puller
+from tests.integration.conftest import Place
 from tests.integration.groups.conftest import SPREAD, Store
 from tests.integration.groups.model import Model
-from tests.servers import RedisServer
 
 USERS = SPREAD
 GIDS = [71, 72, 73, 74]
@@ -73,11 +73,9 @@ class Written:
 
 
 class Members(RuleBasedStateMachine):
-    server: RedisServer
+    place: Place
     directory: Path
     counts: list[CacheStats]
-    count: int
-    """How many shards there are."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,7 +93,7 @@ class Members(RuleBasedStateMachine):
         return self.runner.run(work)
 
     async def _start(self) -> None:
-        self.store = Store(self.server.url, self.directory, LIMITS, self.count)
+        self.store = Store(self.place.url, self.directory, LIMITS, self.place.shards)
         await self.store.start()
         self.hot: list[Shards[HotChannels]] = [self.store.shards.map(self._new_hot) for _ in range(2)]
         self.pullers: list[Puller] = [self.store.new_puller(each) for each in self.hot]
@@ -402,23 +400,17 @@ class Members(RuleBasedStateMachine):
     async def _rebuild(self, empty: bool) -> None:
         await self.store.archive_all()
         if empty:
-            await self.store.redis.flushall()
+            await self.store.flush()
             self.model.lose_counts()
             self.unseen = True
         await self.store.recovery.rebuild(max(self.store.appender.highest_id, self.store.groups.highest_id))
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_every_device_sees_what_the_model_says(
-    redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
-) -> None:
+def test_every_device_sees_what_the_model_says(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hot, "CHANNEL_BYTES", hot.CHANNEL_BYTES)  # each example sets its own
     counts: list[CacheStats] = []
-    machine = type(
-        "Members", (Members,), {"server": redis_server, "directory": tmp_path, "counts": counts, "count": count}
-    )
-    valkey = "valkey" in str(redis_server.arguments[0])
-    examples = 15 if valkey else 60
+    machine = type("Members", (Members,), {"place": place, "directory": tmp_path, "counts": counts})
+    examples = 60 if place.kind == "redis" else 15
     run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=40))
     assert sum(second.hits for second in counts) > examples, "pulls were answered by hot channels"
     assert sum(second.older for second in counts) > 0

@@ -47,7 +47,7 @@ async def test_who_was_kicked_before_they_were_invited_and_left_may_join_after_a
     await store.command("invite", GID, 1, members=[2])
     await store.command("leave", GID, 2)
     await store.archive_all()
-    await store.redis.flushall()
+    await store.flush()
     await store.recovery.rebuild()
     assert (await store.command("join", GID, 2)).id
 
@@ -121,7 +121,7 @@ async def test_an_empty_redis_is_filled_from_the_archive(store: Store) -> None:
     await busy(store)
     await store.archive_all()
     before = await known(store)
-    await store.redis.flushall()
+    await store.flush()
     await store.recovery.ensure()
     assert await known(store) == before
     earlier = await store.texts(3)
@@ -172,7 +172,7 @@ async def test_a_dismissal_that_was_not_finished_is_finished(store: Store) -> No
     open_again = [row._replace(gid=78) for row in rows]
     await store.archive.groups.store_groups([GroupRow(78, 0, "read", False, 1, changed.id, changed.id, "")])
     await store.archive.groups.store_members(open_again)
-    await store.redis.flushall()
+    await store.flush()
     await store.recovery.ensure()
     assert await store.groups.of_user(1) == []
     assert await store.changes() == [(1, "group/78", False), (2, "group/78", False)]
@@ -219,7 +219,7 @@ async def test_a_change_of_a_group_that_redis_lost_is_noticed(store: Store) -> N
 async def test_a_user_keeps_his_intervals(store: Store) -> None:
     joined = (await store.create(2, mode="read")).id
     await store.archive_all()
-    await store.redis.flushall()
+    await store.flush()
     await store.recovery.ensure()
     assert await store.groups.of_user(2) == [Membership(GID, "", "read", "member", joined)]
 

@@ -7,8 +7,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 import orjson
-import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hooks.emqx.rest import Listed, Node
@@ -23,7 +22,7 @@ from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.lease import reconciling
 from store.redis.shards import Shards, on_one_server
-from tests.servers import RedisServer
+from tests.integration.conftest import Place
 
 DEVICES = ((1, "1-phone"), (1, "1-desk"), (10_000, "10000-phone"), (keys.USERS_PER_BITMAP, "4096-phone"))
 """Their users do not all lie in the same of three shards."""
@@ -205,7 +204,8 @@ async def play(
     reconciled: bool,
 ) -> None:
     try:
-        await shards.home.flushall()
+        for redis in shards:
+            await redis.flushall()
         for redis in shards:
             await redis.mset({redis.key(keys.EPOCH): "test", redis.key(keys.CLOCK): 1})
         world = World(shards, skews)
@@ -233,15 +233,14 @@ LEFT_WHILE_LISTED: list[Step] = [
 ]
 
 
-@pytest.mark.parametrize("count", [1, 3])
-@settings(max_examples=100)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @example(SAME, CAME_WHILE_LISTED, Random(1))
 @example(SAME, LEFT_WHILE_LISTED, Random(1))
 @given(SKEWS, steps(["closed", "will"], anywhere=False), st.randoms(use_true_random=False))
 def test_events_late_twice_and_in_any_order_within_a_connection(
-    redis_server: RedisServer, count: int, skews: tuple[int, ...], played: list[Step], order: Random
+    place: Place, skews: tuple[int, ...], played: list[Step], order: Random
 ) -> None:
-    asyncio.run(play(on_one_server(redis_server.url, count), skews, played, order, anywhere=False, reconciled=False))
+    asyncio.run(play(on_one_server(place.url, place.shards), skews, played, order, anywhere=False, reconciled=False))
 
 
 def moved(node: str, reason: str) -> list[Step]:
@@ -259,8 +258,7 @@ def back(node: str) -> list[Step]:
     return [connected, ("leave", DEVICES[0], 0, "will"), again, *arrive]
 
 
-@pytest.mark.parametrize("count", [1, 3])
-@settings(max_examples=100)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @example((MAX_SKEW, -MAX_SKEW), moved(NODES[1], "will"), Random(1))
 @example((1, 0), moved(NODES[1], "will"), Random(1))
 @example((0, MAX_SKEW), moved(NODES[1], "will"), Random(1))
@@ -271,9 +269,9 @@ def back(node: str) -> list[Step]:
 @example(SAME, moved(NODES[0], "late will"), Random(1))
 @given(SKEWS, steps(["closed", "will", "silent"], anywhere=True), st.randoms(use_true_random=False))
 def test_whatever_happened_nobody_is_hidden_and_reconciling_finds_the_truth(
-    redis_server: RedisServer, count: int, skews: tuple[int, ...], played: list[Step], order: Random
+    place: Place, skews: tuple[int, ...], played: list[Step], order: Random
 ) -> None:
-    asyncio.run(play(on_one_server(redis_server.url, count), skews, played, order, anywhere=True, reconciled=True))
+    asyncio.run(play(on_one_server(place.url, place.shards), skews, played, order, anywhere=True, reconciled=True))
 
 
 async def test_the_feed_tells_who_came_and_who_left(redis: RedisClient) -> None:

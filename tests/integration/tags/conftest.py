@@ -16,9 +16,9 @@ from store.redis.client import RedisClient
 from store.tags.replacement import Replacement
 from store.tags.tags import MANUAL, HoldersChanged, Tags
 from store.timelines.pull import Puller
+from tests.integration.conftest import Place
 from tests.integration.groups.conftest import WINDOW_US
 from tests.integration.groups.conftest import Store as GroupStore
-from tests.servers import RedisServer
 
 TAG = "female"
 
@@ -92,10 +92,10 @@ class Store(GroupStore):
     async def held(self, number: int) -> list[str]:
         return [holding.tag for holding in await self.tags.of_user(user(number))]
 
-    async def left_of(self, pattern: bytes) -> list[bytes]:
-        """Returns the names of keys of this pattern in all shards."""
+    async def left_of(self, pattern: bytes) -> list[tuple[RedisClient, bytes]]:
+        """Returns the keys of this pattern in all shards, each with the client of its shard."""
         return [
-            key
+            (redis, key)
             for redis in self.shards
             async for key in redis.scan_iter(match=redis.key(keys.PREFIX) + pattern, count=1000)
         ]
@@ -112,11 +112,9 @@ def limits() -> Limits:
     return Limits(write=500, read=100_000, user=500, groups=1000, made=100, known=False)
 
 
-@pytest_asyncio.fixture(params=[1, 3], ids=["one shard", "three shards"])
-async def store(
-    request: pytest.FixtureRequest, redis: RedisClient, redis_server: RedisServer, tmp_path: Path, limits: Limits
-) -> AsyncIterator[Store]:
-    running = Store(redis_server.url, tmp_path, limits, request.param)
+@pytest_asyncio.fixture
+async def store(place: Place, tmp_path: Path, limits: Limits) -> AsyncIterator[Store]:
+    running = Store(place.url, tmp_path, limits, place.shards)
     await running.start()
     yield running
     await running.stop()

@@ -96,7 +96,7 @@ async def test_an_empty_redis_is_filled_from_the_archive(store: Store, propagate
         await store.propagate("gone")
     await store.archive_all()
     before = await known(store)
-    await store.redis.flushall()
+    await store.flush()
     await store.recovery.ensure()
     assert await known(store) == before
     earlier = await store.told(3)
@@ -112,7 +112,7 @@ async def test_an_empty_redis_is_filled_from_the_archive(store: Store, propagate
     assert [await store.holds(uid, "gone") for uid in range(1, 6)] == [False] * 5
     await store.archive_all()
     before = await known(store)
-    await store.redis.flushall()
+    await store.flush()
     await store.recovery.ensure()
     assert await known(store) == before
 

@@ -23,6 +23,9 @@ from store.workers import Worker
 from tests.integration.tags.conftest import TAG, Store, user
 from tests.servers import RedisServer
 
+ONE_SHARD = pytest.mark.parametrize("place", [("redis", 1), ("valkey", 1)], indirect=True)
+THREE_SHARDS = pytest.mark.parametrize("place", [("redis", 3), ("valkey", 3), ("cluster", 3)], indirect=True)
+
 
 async def holders(store: Store, count: int, tag: str = TAG) -> list[int]:
     return [uid for uid in range(1, count + 1) if await store.holds(uid, tag)]
@@ -168,15 +171,16 @@ async def test_a_broken_upload_changes_nothing(store: Store) -> None:
         await new.add(map(user, range(2, 3000)))
         staged = await store.left_of(b"ts:*")
         assert len(staged) == store.shards.count
-        for key in staged:
-            assert 0 < await store.redis.ttl(key) <= 3600
-        await store.redis.delete(staged[-1])
+        for redis, key in staged:
+            assert 0 < await redis.ttl(key) <= 3600
+        redis, key = staged[-1]
+        await redis.delete(key)
         with pytest.raises(EntryFailed):
             await new.take_effect()
     assert await store.state() == before
 
 
-@pytest.mark.parametrize("store", [1], indirect=True)
+@ONE_SHARD
 async def test_the_outbox_gets_a_thousand_in_one(store: Store) -> None:
     await store.tags.put(TAG, title="", followable=False)
     await store.archive_all()
@@ -191,7 +195,7 @@ async def test_the_outbox_gets_a_thousand_in_one(store: Store) -> None:
     assert await store.redis.xlen(keys.OUTBOX) == before
 
 
-@pytest.mark.parametrize("store", [1], indirect=True)
+@ONE_SHARD
 async def test_propagation_leaves_half_of_the_outbox_to_messages(store: Store) -> None:
     await store.tags.put(TAG, title="", followable=False)
     await store.load(*range(1, 3001))
@@ -240,7 +244,7 @@ async def test_the_propagator_works_until_all_is_propagated(store: Store) -> Non
         assert info.holders == 2999
 
 
-@pytest.mark.parametrize("store", [3], indirect=True)
+@THREE_SHARDS
 async def test_what_a_shard_has_propagated_is_told_by_whoever_comes_next(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,7 +277,7 @@ async def test_what_a_shard_has_propagated_is_told_by_whoever_comes_next(
     assert (info.holders, info.sources[PROFILE]) == (1499, 1499)
 
 
-@pytest.mark.parametrize("store", [3], indirect=True)
+@THREE_SHARDS
 async def test_a_rebuild_goes_on_with_what_was_on_the_links(store: Store) -> None:
     """Nobody has carried a change of very many when all is rebuilt."""
     await store.tags.put(TAG, title="", followable=False)
@@ -362,7 +366,7 @@ async def test_any_changes_against_a_model(store: Store, seed: int) -> None:
                 for name in tags:
                     await store.propagate(name)
                 await store.archive_all()
-                await store.redis.flushall()
+                await store.flush()
                 await store.recovery.ensure()
         asked = chance.choice(users)
         listed = {holding.tag: set(holding.sources) for holding in await store.tags.of_user(user(asked))}

@@ -49,8 +49,8 @@ from store.timelines.pull import Pulled, Puller
 from store.timelines.recovery import StoreRecovery
 from store.timelines.replacements import OPERATOR, Replaced, Replacements
 from store.timelines.sweep import Sweeper
+from tests.integration.conftest import Place
 from tests.integration.inboxes import break_inbox, inboxes_of, mend_inbox
-from tests.servers import RedisServer
 
 WINDOW_US = 7 * 86_400_000_000
 MOMENT_US = 50_000
@@ -87,10 +87,8 @@ class Phone:
 
 
 class Sequence(RuleBasedStateMachine):
-    server: RedisServer
+    place: Place
     directory: Path
-    count: int
-    """How many shards there are."""
 
     sent = Bundle("sent")
 
@@ -122,13 +120,14 @@ class Sequence(RuleBasedStateMachine):
         self.run(self._start(unseen))
 
     async def _start(self, unseen: bool) -> None:
-        nodes = resolvers(self.server.url, self.count)
+        nodes = resolvers(self.place.url, self.place.shards)
         self.shards = connect_each(nodes)
         self.redis = self.shards.home
         self.links = Links(self.shards, window_us=WINDOW_US)
-        await self.redis.flushall()
+        await self._flush()
         # A shard has scripts of its own each time it begins; a server that kept them all would have a gigabyte of them.
-        await self.redis.script_flush()
+        for redis in self.shards:
+            await redis.script_flush()
         archive_file = tempfile.mkdtemp(dir=self.directory)
         self.archive = open_archive(f"sqlite:///{archive_file}/archive.db")
         await self.archive.migrate()
@@ -165,6 +164,10 @@ class Sequence(RuleBasedStateMachine):
             outbox_limit=2**30,
             links=self.links,
         )
+
+    async def _flush(self) -> None:
+        for redis in self.shards:
+            await redis.flushall()
 
     async def _break_inbox(self) -> None:
         await break_inbox(self.redis, BROKEN)
@@ -512,18 +515,15 @@ class Sequence(RuleBasedStateMachine):
 
     async def _wipe(self) -> None:
         self.below_redis = True  # Nobody is seen any more.
-        await self.redis.flushall()
+        await self._flush()
         await self.recovery.ensure(
             max(writer.highest_id for writer in (self.appender, self.replacements, self.state_changes))
         )
         await self._break_inbox()
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_each_device_receives_each_message_once_and_in_order(
-    redis_server: RedisServer, tmp_path: Path, count: int
-) -> None:
-    machine = type("Sequence", (Sequence,), {"server": redis_server, "directory": tmp_path, "count": count})
+def test_each_device_receives_each_message_once_and_in_order(place: Place, tmp_path: Path) -> None:
+    machine = type("Sequence", (Sequence,), {"place": place, "directory": tmp_path})
     # A store of three shards takes four times as long to begin.
-    examples = 100 if count == 1 else 50
+    examples = (100 if place.shards == 1 else 50) if place.kind == "redis" else 25
     run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=30))
