@@ -24,8 +24,13 @@ class Events:
 
 
 def make_events(
-    settings: EventSettings, shards: Shards[RedisClient], metrics: Metrics, stack: contextlib.AsyncExitStack
+    settings: EventSettings,
+    shards: Shards[RedisClient],
+    replicas: int,
+    metrics: Metrics,
+    stack: contextlib.AsyncExitStack,
 ) -> Events:
+    """replicas: that must have an event before it is delivered."""
     queues = EventQueues(shards)
     if settings.events_url is None:
         return Events(EventFigures(queues, metrics), {})
@@ -33,7 +38,9 @@ def make_events(
     stack.push_async_callback(receiver.close)
     workers: dict[str, Run] = {}
     for shard, redis in enumerate(shards):
-        delivery = EventDelivery(EventQueues(redis, shard), delivering(redis), receiver, metrics)
+        own = EventQueues(redis, shard, replicas=replicas)
+        stack.push_async_callback(own.aclose)
+        delivery = EventDelivery(own, delivering(redis), receiver, metrics)
         name = f"events_of_shard_{shard}" if shard else "events"
         workers |= {f"{name}_lease": delivery.keep_lease, name: delivery.run}
     return Events(EventFigures(queues, metrics, receiver.digest), workers)

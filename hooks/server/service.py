@@ -92,7 +92,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     publishing.start("outgoing", outgoing.run)
     store = await make_store(settings, connections, metrics, stack)
     messaging = make_messaging(settings, connections, store, outgoing, metrics)
-    events = make_events(settings.events, connections.shards, metrics, stack)
+    events = make_events(settings.events, connections.shards, settings.redis.redis_wait, metrics, stack)
     user_tokens = UserTokens(
         settings.user_tokens.jwt_secret,
         settings.user_tokens.jwt_jwks_url,

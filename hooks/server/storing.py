@@ -98,8 +98,13 @@ async def make_store(
     archive_counts = ArchiveCounts(archiver, metrics)
     shard_counts = ShardCounts(metrics, shards.count)
     recovery = StoreRecovery(
-        shards, archive, archiver, window_us=window_us, sync_sender=sync_sender, on_gate=shard_counts.gate
+        *(shards, archive, archiver),
+        window_us=window_us,
+        sync_sender=sync_sender,
+        replicas=settings.redis.redis_wait,
+        on_gate=shard_counts.gate,
     )
+    stack.push_async_callback(recovery.aclose)
 
     links = Links(
         shards,

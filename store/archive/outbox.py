@@ -5,12 +5,11 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from store.errors import ArchiveAway, StoreAway, StoreEmpty, UnknownVersion
+from store.errors import ArchiveAway, StoreEmpty, UnknownVersion
 from store.redis import keys
 from store.redis.client import RedisClient
-from store.redis.connection import wait_for_replicas
 from store.redis.joined import split
-from store.redis.pipelined import RedisConnection
+from store.redis.replicated import ReplicatedReads
 from store.redis.scripts import script
 from store.redis.work_list import Item, WorkList
 
@@ -52,8 +51,7 @@ class Outbox:
     def __init__(self, redis: RedisClient, *, idle: float = _SILENCE_SECONDS, replicas: int = 0) -> None:
         """replicas: that must have entries before they are read."""
         self._redis = redis
-        self._looking = RedisConnection(redis)
-        self._replicas = replicas
+        self._replicated = ReplicatedReads(redis, replicas)
         self._list = WorkList(redis, keys.OUTBOX, GROUP, idle=idle)
 
     @property
@@ -77,19 +75,12 @@ class Outbox:
         Waits a second for new ones. Raises UnknownVersion if the first one has a layout that is not known here; entries
         before such a one are given.
         """
-        node = self._redis.resolver.generation
+        node = self._replicated.begin()
         items = await self._list.read(limit)
-        if items and self._replicas:
-            await self._require_replicated(node)
+        if items:
+            # Or the archive would have what its sender is told to send again, and nobody would know that as a repeat.
+            await self._replicated.confirm(node)
         return self._known(items)
-
-    async def _require_replicated(self, node: int) -> None:
-        """Raises StoreAway if Redis could still lose what was read from this node: the archive would have what its
-        sender is told to send again, and nobody would know that as a repeat."""
-        await self._looking.execute_command("PING")  # it may have to connect first
-        await wait_for_replicas(self._looking, self._replicas)
-        if self._redis.resolver.generation != node:
-            raise StoreAway("the outbox was read from another node than replicas were waited for")
 
     async def oldest(self, limit: int) -> list[OutboxEntry]:
         """Returns what the first `limit` entries of the stream hold, given to an archiver or not.
@@ -184,7 +175,7 @@ class Outbox:
 
     async def leave(self) -> None:
         """Ends this archiver; what it has not finished goes to another."""
-        await self._looking.aclose()
+        await self._replicated.aclose()
         await self._list.leave()
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.joined import split
+from store.redis.replicated import ReplicatedReads
 from store.redis.scripts import script
 from store.redis.shards import Shards, as_shards
 
@@ -75,19 +76,28 @@ class EventCounts(NamedTuple):
 class EventQueues:
     """Its calls raise StoreAway."""
 
-    def __init__(self, redis: RedisClient | Shards[RedisClient], shard: int = 0) -> None:
+    def __init__(self, redis: RedisClient | Shards[RedisClient], shard: int = 0, *, replicas: int = 0) -> None:
         """redis: all shards, to be counted and looked at together; or one, whose queues are delivered. shard: its
-        number, or that of the first of them.
+        number, or that of the first of them. replicas: that must have what waits before it is given.
         """
         self._shards = as_shards(redis)
         self._redis = self._shards.home
         self._shard = shard
+        self._replicated = ReplicatedReads(self._redis, replicas)
 
     async def waiting(self, queue: str, after: str = "") -> list[QueueEntry]:
         """Returns entries that wait, those first that have waited longest. after: the id of one; "": from the first."""
         start = f"({after}" if after else "-"
         stream = self._redis.key(_STREAMS[queue])
-        return _entries(queue, await self._redis.xrange(stream, start, count=_AT_ONCE), self._shard)
+        node = self._replicated.begin()
+        entries = _entries(queue, await self._redis.xrange(stream, start, count=_AT_ONCE), self._shard)
+        if entries:
+            # Or the back end would hear of what its sender is told to send again, which gets another id then.
+            await self._replicated.confirm(node)
+        return entries
+
+    async def aclose(self) -> None:
+        await self._replicated.aclose()
 
     async def delivered(self, entries: Sequence[QueueEntry]) -> int:
         """Takes entries out of their queues; returns how many events these were, of those still in them."""

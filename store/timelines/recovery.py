@@ -5,6 +5,7 @@ a new epoch: so clients are told, instead of silently missing something.
 """
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Iterable
@@ -21,6 +22,7 @@ from store.groups.restore_moderation import restore_moderation
 from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.lease import Lease, rebuilding
+from store.redis.replicated import ReplicatedReads
 from store.redis.scripts import admit, begin_admission, script
 from store.redis.shards import Shards, as_shards
 from store.states.restore import restore_states
@@ -71,10 +73,12 @@ class StoreRecovery:
         *,
         window_us: int,
         sync_sender: bool,
+        replicas: int = 0,
         on_gate: Callable[[int, GateOutcome], object] = lambda shard, outcome: None,
     ) -> None:
-        """archiver: carries this outbox into this archive. on_gate: is told of each shard that was let in, where there
-        are several."""
+        """archiver: carries this outbox into this archive. replicas: that have whatever is answered. on_gate: is told
+        of each shard that was let in, where there are several.
+        """
         self._shards = as_shards(redis)
         self._redis = self._shards.home
         self._archive = archive
@@ -85,6 +89,7 @@ class StoreRecovery:
         self._comparison = Comparison(self._shards, archive, window_us=window_us, sync_sender=sync_sender)
         self._runs: dict[int, str] = {}
         self._clock = 0
+        self._replicated = ReplicatedReads(self._redis, replicas)
 
     async def epoch(self) -> str | None:
         return (await self._look()).epoch
@@ -100,6 +105,7 @@ class StoreRecovery:
         Raises StoreAway, also while a shard is away, after all others were looked after; ArchiveAway; StoreEmpty while
         another process rebuilds; StoreUnknown.
         """
+        node = self._replicated.begin()
         look = await self._look()
         known = max(known, self._clock)
         if look.epoch is None or look.clock < known:
@@ -137,7 +143,10 @@ class StoreRecovery:
                 return await self.rebuild(known)
         await self._admit(look.runs)
         self._runs |= look.runs
-        self._clock = look.clock
+        # What no replica has was answered to nobody, and a failover may take it: that is no loss.
+        with contextlib.suppress(StoreAway):
+            await self._replicated.confirm(node)
+            self._clock = look.clock
         if look.away:
             raise StoreAway("; ".join(f"shard {shard} is away: {error}" for shard, error in look.away.items()))
         return look.epoch
@@ -201,6 +210,9 @@ class StoreRecovery:
         done = "store_converted" if converted else "store_rebuilt" if count else "store_begun"
         log.warning(done, epoch=epoch.decode(), layout=layout_of(self._shards.count), messages=count)
         return epoch.decode()
+
+    async def aclose(self) -> None:
+        await self._replicated.aclose()
 
     async def _archive_outbox(self, lease: Lease) -> bool:
         """Archives all of the outbox, and drops a store of the layout before; whether there was one."""

@@ -13,10 +13,13 @@ import pytest_asyncio
 from store.addresses import Inbox
 from store.archive.outbox import Outbox
 from store.errors import StoreAway, StoreEmpty
+from store.events.kinds import EventKind, WantedEvents
+from store.events.queues import OTHERS, EventQueues
 from store.redis import keys
 from store.redis.connection import connect, wait_for_replicas
 from store.redis.links import Links
 from store.timelines.append import Appender
+from store.timelines.recovery import StoreRecovery
 from tests.cluster import TestCluster, slot_of
 from tests.integration.redis.test_links import ELSEWHERE, WINDOW_US, Dying, Store, running_store
 from tests.servers import program, valkey_program
@@ -111,3 +114,49 @@ async def test_a_repeat_is_not_answered_as_stored(pairs: TestCluster, store: Sto
         await again()
     pairs.mend_nodes()
     assert await again() == (stored.mid, True)
+
+
+async def test_an_event_is_not_given_to_be_delivered(pairs: TestCluster, store: Store) -> None:
+    hold_up_home(pairs)
+    wanted = WantedEvents([EventKind.MESSAGE_STORED], 2**20)
+    appender = Appender(
+        store.shards, window_us=WINDOW_US, repeat_seconds=60, outbox_limit=2**30, links=store.links, events=wanted
+    )
+    appender.start()
+    stored = await appender.append(Inbox(ELSEWHERE), "1", "told", 0, True, b"{}")
+    await appender.stop()
+    careful = EventQueues(store.home, replicas=1)
+    with pytest.raises(StoreAway, match="0 of 1 replicas"):
+        await careful.waiting(OTHERS)
+    pairs.mend_nodes()
+    [entry] = await careful.waiting(OTHERS)
+    assert b"%d" % stored.mid in entry.items[0]
+    await careful.aclose()
+
+
+async def test_what_no_replica_had_is_not_missed_after_a_failover(pairs: TestCluster, store: Store) -> None:
+    """It was answered to nobody: nothing is rebuilt, and nobody is told to begin anew."""
+    careful = StoreRecovery(
+        *(store.shards, store.archive, store.archiver), window_us=WINDOW_US, sync_sender=True, replicas=1
+    )
+    epoch = await careful.ensure()
+    kept = await store.say()
+    await careful.ensure()
+    master = pairs.owner(slot_of(0, 2))
+    [replica] = pairs.replicas_of(master)
+    # Its connection ends, and it cannot log in for another one.
+    replica.ask("CONFIG", "SET", "masterauth", "wrong")
+    replica.ask("CLIENT", "KILL", "TYPE", "master")
+    with pytest.raises(StoreEmpty):
+        await store.say(Dying(store.shards))
+    await careful.ensure()
+    master.kill()
+    replica.ask("CLUSTER", "FAILOVER", "TAKEOVER")
+    replica.ask("CONFIG", "SET", "masterauth", "")
+    pairs.mend_nodes()
+    with pytest.raises(StoreAway):
+        # Its connections are still those to the master that was killed.
+        await careful.ensure()
+    assert await careful.ensure() == epoch
+    assert await store.received() == [kept.mid]
+    await careful.aclose()
