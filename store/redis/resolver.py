@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 import structlog
 from redis import crc
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection, parse_url
+from redis.driver_info import DriverInfo
 
 from store.errors import NodeChanged, RedisRefused, StoreAway
 from store.redis.client import translated
@@ -22,6 +23,9 @@ _PAUSE_SECONDS = 0.2
 """At least so long after an answer nothing is asked again, however many callers have doubts."""
 _OTHERS_SECONDS = 0.25
 """How long other nodes are waited for once one has answered: long for a network, short for a node that hangs."""
+
+_DRIVER = DriverInfo()
+"""Read once: else each connection reads a file to know its version, and fails where no more may be opened."""
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +64,7 @@ class NodeResolver:
         self._url, self.prefix = url, prefix
         self.named, options = _parsed(url)
         self.connection_class: type[Any] = options.pop("connection_class", Connection)
-        self.options: dict[str, Any] = options
+        self.options: dict[str, Any] = {**options, "driver_info": _DRIVER}
         self.slot = crc.key_slot(prefix)
         self.generation = 0
         self.cluster = len(self.named) > 1

@@ -146,7 +146,7 @@ class _JudgedChain:
 
     def _repeated(self, given: Given, held: dict[Message, int]) -> Iterator[Finding]:
         """Says whether the store may have forgotten that it had it."""
-        if held[given.message] != given.mid and self._history.forgot:
+        if held[given.message] != given.mid and self._history.may_be_stored_anew(given.message):
             self.again.add(given.message)
         else:
             yield self._found(Promise.REPEATED, given, f"{held[given.message]} and {given.mid}")
@@ -269,7 +269,7 @@ class _Ids:
         """A control message is told to several users under one id, on the topic of each."""
         if given.told is None:
             mid = self._mids.setdefault(given.message, given.mid)
-            if mid != given.mid and not self._history.forgot:
+            if mid != given.mid and not self._history.may_be_stored_anew(given.message):
                 yield Finding(Promise.RENUMBERED, uid, f"{given.message}: {mid} and {given.mid}", given.message)
             other = self._messages.setdefault(given.mid, given.message)
             if other != given.message:

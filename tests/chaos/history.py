@@ -89,6 +89,14 @@ class Loss:
     archived: frozenset[Message] = frozenset()
 
 
+@dataclass(slots=True)
+class Takeover:
+    """A time in which a replica may have taken over from its master, which has what was answered, but not all else."""
+
+    begun: float
+    ended: float = NEVER
+
+
 class Given(NamedTuple):
     """A message as a pull gave it.
 
@@ -151,6 +159,7 @@ class History:
     changes: list[Change] = field(default_factory=list)
     settings: list[Setting] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
+    takeovers: list[Takeover] = field(default_factory=list)
     chains: list[Chain] = field(default_factory=list)
     window: float = NEVER
 
@@ -158,3 +167,12 @@ class History:
     def forgot(self) -> bool:
         """Whether the store may have lost anything for good."""
         return any(loss.ended > 0 for loss in self.losses)
+
+    def may_be_stored_anew(self, message: Message) -> bool:
+        """Whether it may have been given under an id that went with a master, before it was answered; of what the
+        service tells it is not known when that was."""
+        sent = self.sent.get(message)
+        begun, acknowledged = (0.0, NEVER) if sent is None else (sent.begun, sent.acknowledged)
+        return self.forgot or any(
+            takeover.begun <= acknowledged and begun <= takeover.ended for takeover in self.takeovers
+        )

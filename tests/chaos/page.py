@@ -81,7 +81,10 @@ def _summary(results: Results) -> str:
             "lost with a disk of Redis that was wiped or restored, not archived yet, as documented",
             results.lost_with_disk,
         ),
-        ("stored again after such a loss, as the mark of the first copy was lost", results.stored_again),
+        (
+            "stored again after such a loss, or because a replica took over without it before it was acknowledged",
+            results.stored_again,
+        ),
     ]
     lines = ["| | |", "| --- | ---: |", *(f"| {name} | {value:,} |" for name, value in rows)]
     return f"{aims}\n\n" + "\n".join(lines) + "\n"

@@ -16,7 +16,7 @@ from tests.chaos.audience import GLOBAL
 from tests.chaos.checker import Verdict, check
 from tests.chaos.deployment import Deployment
 from tests.chaos.faults import Fault
-from tests.chaos.history import NEVER, Message
+from tests.chaos.history import NEVER, Message, Takeover
 from tests.chaos.scene import Scene
 from tests.chaos.workloads import Workload
 
@@ -146,7 +146,11 @@ async def _episode(scene: Scene, faults: Sequence[Fault], before: float) -> Epis
 
     async def one(fault: Fault, pause: float) -> None:
         await asyncio.sleep(pause)
+        takeover = Takeover(time.monotonic())
+        if fault.replaces_masters:
+            scene.history.takeovers.append(takeover)
         await fault.play(scene)
+        takeover.ended = time.monotonic()
 
     playing = [one(each, 0.0 if number == 0 else scene.dice.uniform(0, 2)) for number, each in enumerate(faults)]
     await asyncio.gather(*playing)

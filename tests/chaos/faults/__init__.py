@@ -47,6 +47,11 @@ class Fault:
         """Whether a round has it alone, or with one other: after it, less can be told from outside."""
         return self.loses or self.noisy
 
+    @property
+    def replaces_masters(self) -> bool:
+        """Whether a replica may take over from its master meanwhile."""
+        return self.kind in ON_CLUSTERS
+
     def possible_on(self, deployment: Deployment) -> bool:
         if self.single and deployment.kind in ON_CLUSTERS:
             return False

@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
 
 import asyncmy
 
@@ -60,7 +63,7 @@ async def too_many(scene: Scene) -> None:
         administrator = await stack.enter_async_context(_connected(scene))
         await administrator.execute(f"SET GLOBAL max_connections = {_FEW}")
         try:
-            await kill_connections(scene)
+            await kill_connections(partial(_asked, administrator))
             for _ in range(_FEW):
                 with contextlib.suppress(asyncmy.errors.Error):  # the service was faster
                     await stack.enter_async_context(_connected(scene))
@@ -73,15 +76,20 @@ async def too_many(scene: Scene) -> None:
 async def connections_killed(scene: Scene) -> None:
     """KILL of all connections of the service, several times."""
     for _ in range(scene.dice.randint(1, 6)):
-        await kill_connections(scene)
+        await kill_connections(scene.deployment.sql)
         await asyncio.sleep(scene.dice.uniform(0, 0.5))
 
 
-async def kill_connections(scene: Scene) -> None:
-    query = "SELECT id FROM information_schema.processlist WHERE user = 'im'"
-    for (number,) in await scene.deployment.sql(query):
+async def kill_connections(ask: Callable[[str], Awaitable[list[Any]]]) -> None:
+    """ask: as the administrator, who may have no other connection."""
+    for (number,) in await ask("SELECT id FROM information_schema.processlist WHERE user = 'im'"):
         with contextlib.suppress(asyncmy.errors.Error):  # gone by itself
-            await scene.deployment.sql(f"KILL {number}")
+            await ask(f"KILL {number}")
+
+
+async def _asked(cursor: Any, statement: str) -> list[Any]:
+    await cursor.execute(statement)
+    return list(await cursor.fetchall() or [])
 
 
 @contextlib.asynccontextmanager

@@ -1,8 +1,10 @@
 """Clients of a shard on a real cluster: they find its node, and find it again whatever happens to the nodes."""
 
 import asyncio
+import errno
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -321,6 +323,20 @@ async def test_one_server_is_asked_once_whether_it_is_a_cluster(own_redis: Redis
         await clients.each_answers()
         statistics: Any = await clients.redis.info("commandstats")
         assert "cmdstat_cluster|slots" not in statistics, "the server that was started again was not asked"
+
+
+async def test_a_connection_opens_nothing_but_itself(
+    own_redis: RedisServer, cluster: TestCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no more files may be opened, nothing fails that is not understood."""
+
+    def no_files_left(name: str) -> str:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(metadata, "version", no_files_left)
+    for url in (own_redis.url, cluster.url):
+        async with Clients(url) as clients:
+            await clients.each_answers()
 
 
 async def test_a_password_is_given_to_every_node(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import assume, given, strategies
 
 from tests.chaos.audience import Audience
 from tests.chaos.checker import Promise, check
-from tests.chaos.history import NEVER, Chain, Change, Given, History, Loss, Membership, Message, Page, Sent
+from tests.chaos.history import NEVER, Chain, Change, Given, History, Loss, Membership, Message, Page, Sent, Takeover
 from tests.unit.chaos.honest import USERS, Honest
 
 STEPS = 60
@@ -330,6 +330,18 @@ def test_a_resend_that_a_lost_store_did_not_know_is_no_repeat() -> None:
     assert check(history_of(message, chains=[chain])).counts()[Promise.REPEATED] == 1
     excused = check(history_of(message, chains=[chain], losses=[Loss(2.0, 2.5)]))
     assert (excused.findings, excused.stored_again) == ([], 1)
+
+
+@pytest.mark.parametrize(("begun", "ended", "excused"), [(1.2, 1.8, True), (0.1, 1.2, True), (2.1, 2.9, False)])
+def test_only_what_is_not_answered_yet_may_get_another_id_when_a_replica_takes_over(
+    begun: float, ended: float, excused: bool
+) -> None:
+    message = sent(begun=1.0, acknowledged=2.0)
+    given = Given(50, 50, "single/2", "1", "m", "text")
+    chain = Chain("2", "a", [page(3.0, given, given._replace(last_id=60, mid=60))])
+    verdict = check(history_of(message, chains=[chain], takeovers=[Takeover(begun, ended)]))
+    assert (verdict.findings == []) == excused
+    assert verdict.stored_again == excused
 
 
 def test_what_left_the_window_before_it_could_be_pulled_is_not_owed() -> None:
