@@ -40,7 +40,7 @@ class Comparison:
         Raises StoreAway, ArchiveAway.
         """
         changes = await self._archive.newest_changes(highest, _COMPARED)
-        edge = time.time_ns() // 1000 - self._window_us + _MARGIN_US
+        edge = max(time.time_ns() // 1000, highest) - self._window_us + _MARGIN_US
         messages = [each for each in await self._archive.newest(highest, _COMPARED) if each.mid > edge]
         if (
             not await self._know(changes)

@@ -291,7 +291,8 @@ class StoreRecovery:
             if kept > self._window_us:
                 # From now on this process drops what is older.
                 await redis.set(redis.key(keys.WINDOW), self._window_us)
-                await drop_before(redis, time.time_ns() // 1000 - self._window_us, kept)
+                clock = int(await redis.get(redis.key(keys.CLOCK)) or 0)
+                await drop_before(redis, min(time.time_ns() // 1000, clock) - self._window_us, kept)
             shorter = shorter or kept < self._window_us
         return shorter
 

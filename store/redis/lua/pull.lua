@@ -71,7 +71,8 @@ if is_home == '1' and now - clock > 1000000 then
   redis.call('SET', clock_key, digits(clock))
 end
 
-local edge = math.max(now - math.min(window, tonumber(state[3] or window)), 0)
+-- If clocks were ahead for a while, more has gone than has left the window by now.
+local edge = math.max(math.max(now, clock) - math.min(window, tonumber(state[3] or window)), 0)
 local lowest = math.max(now - window, 0) - further
 
 -- Intervals that ended before anything that is kept are forgotten.

@@ -21,8 +21,9 @@ local now = math.min(time[1] * 1000000 + time[2], caller_time + 5000000)
 -- Another process may have put back more than this one keeps, and pulls rely on that.
 window = math.max(window, tonumber(state[4] or 0))
 
--- Clocks may differ by a minute.
-local window_edge = now - window - 60000000
+-- Nothing goes that pulls rely on: their window begins at the store's clock, which never falls back, should all other
+-- clocks have been ahead for a while.
+local window_edge = math.min(now, tonumber(state[2] or 0)) - window - 60000000
 local trim_below = string.format('(%.0f', window_edge)
 -- A channel expires an hour after the window. Asking is cheaper than setting, which goes to the AOF each time.
 local expire_seconds = math.ceil(window / 1000000) + 3600
