@@ -30,7 +30,7 @@ def make_events(
     metrics: Metrics,
     stack: contextlib.AsyncExitStack,
 ) -> Events:
-    """replicas: that must have an event before it is delivered."""
+    """Makes what delivers them. replicas: that must have an event before it is delivered."""
     queues = EventQueues(shards)
     if settings.events_url is None:
         return Events(EventFigures(queues, metrics), {})

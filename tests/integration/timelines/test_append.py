@@ -134,6 +134,7 @@ async def test_what_has_left_the_window_goes_with_the_first_write_of_its_time(
         await redis.zadd(key, {b"old": 1})
     for key in bodies:
         await redis.hset(key, "old", "record")
+    await redis.set(keys.CLOCK, time.time_ns() // 1000)
     await send(appender, [2])
     assert await redis.exists(*inboxes, *bodies) == 0
     assert len(await ids_in(redis, 2)) == len(await bodies_in(redis)) == 1
