@@ -43,7 +43,7 @@ for argument = FIRST_ARGUMENT, #ARGV, 4 do
       end
     end
   else
-    lies_in(timelines, channel_prefix .. channel, math.ceil(window / 1000000) + 3600, id, id)
+    lies_in(timelines, channel_prefix .. channel, math.ceil(window / 1000000) + MARGIN_SECONDS, id, id)
     heads[channel] = id
   end
 end

@@ -1,17 +1,20 @@
-"""Messages that went from Redis while all clocks were ahead are pulled from the archive once they are right again."""
+"""Messages are pulled wherever they are, from Redis or from the archive, though clocks were wrong for a while."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from store.groups.groups import Limits
 from tests.integration.faults.clocked import ClockedRedis
 from tests.integration.groups.conftest import GID, Store
 
-WEEK_AND_DAY = 8 * 86_400
+HOUR, DAY = 3600, 86_400
+MEMBERS = [1, 10_000, 20_000]
+"""They lie in different ones of three shards."""
+
 SetClocks = Callable[[int], None]
 
 
@@ -35,27 +38,51 @@ def set_clocks(clocked: ClockedRedis, monkeypatch: pytest.MonkeyPatch) -> SetClo
     return set_clocks
 
 
-@pytest_asyncio.fixture(params=[1, 3])
-async def store(request: pytest.FixtureRequest, clocked: ClockedRedis, tmp_path: Path) -> AsyncIterator[Store]:
-    limits = Limits(write=500, read=500, user=500, groups=1000, made=100, known=False)
-    running = Store(clocked.url, tmp_path, limits, request.param)
-    await running.start()
-    yield running
-    await running.stop()
+@asynccontextmanager
+async def group(url: str, directory: Path, limits: Limits, shards: int, mode: str) -> AsyncIterator[Store]:
+    store = Store(url, directory, limits, shards)
+    await store.start()
+    await store.create(*MEMBERS[1:], mode=mode)
+    yield store
+    await store.stop()
 
 
-@pytest.mark.parametrize("mode", ["write", "read"])
-async def test_clocks_that_were_ahead_for_a_while(store: Store, set_clocks: SetClocks, mode: str) -> None:
-    members = [1, 10_000, 20_000]  # They lie in different shards.
-    await store.create(*members[1:], mode=mode)
-    before = [await store.say(1)]
-    await store.archive_all()
-    set_clocks(WEEK_AND_DAY)
-    ahead = [await store.say(1) for _ in range(2)]
-    set_clocks(0)
-    after = [await store.say(1)]
-    said = [each.mid for each in (*before, *ahead, *after)]
+async def said(store: Store, uid: int) -> list[int]:
+    """Returns the ids of what the user pulls of what was said in the group."""
     topic = f"group/{GID}"
-    for uid in members:
-        pulled = [message.mid for message in await store.pull(uid) if message.topic == topic and message.sender == "1"]
-        assert [mid for mid in pulled if mid in said] == said
+    return [message.mid for message in await store.pull(uid) if (message.topic, message.sender) == (topic, "1")]
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize("mode", ["write", "read"])
+async def test_what_went_while_all_clocks_were_ahead_comes_from_the_archive(
+    clocked: ClockedRedis, tmp_path: Path, limits: Limits, set_clocks: SetClocks, shards: int, mode: str
+) -> None:
+    async with group(clocked.url, tmp_path, limits, shards, mode) as store:
+        messages = [await store.say(1)]
+        await store.archive_all()
+        set_clocks(8 * DAY)
+        messages += [await store.say(1) for _ in range(2)]
+        set_clocks(0)
+        messages += [await store.say(1)]
+        for uid in MEMBERS:
+            assert await said(store, uid) == [message.mid for message in messages]
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize("mode", ["write", "read"])
+async def test_nothing_goes_while_the_clock_of_redis_alone_is_ahead(
+    clocked: ClockedRedis, tmp_path: Path, limits: Limits, set_clocks: SetClocks, shards: int, mode: str
+) -> None:
+    set_clocks(-7 * DAY + HOUR)
+    async with group(clocked.url, tmp_path, limits, shards, mode) as store:
+        message = await store.say(1)
+        set_clocks(0)
+        clocked.set_clock(20 * HOUR)
+        for uid in MEMBERS:
+            assert await said(store, uid) == [message.mid]
+
+
+@pytest.fixture
+def limits() -> Limits:
+    return Limits(write=500, read=500, user=500, groups=1000, made=100, known=False)

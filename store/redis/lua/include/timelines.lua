@@ -25,7 +25,7 @@ window = math.max(window, tonumber(state[4] or 0))
 -- clocks have been ahead for a while.
 local window_edge = math.min(now, tonumber(state[2] or 0)) - window - 60000000
 local trim_below = string.format('(%.0f', window_edge)
--- A channel expires an hour after the window. Asking is cheaper than setting, which goes to the AOF each time.
+-- A channel expires a day after the window, as bodies do. Asking is cheaper than setting, which goes to the AOF each time.
 local expire_seconds = math.ceil(window / 1000000) + 3600
 local expires_soon = expire_seconds - 1800
 
