@@ -30,7 +30,7 @@ async def restore_groups(
             await _restore_group(shards, tables, group, above)
             await keep_lock()
         gid = page[-1].gid
-    await _count_groups(shards.home)
+    await _count_groups(shards.home, keep_lock)
     await keep_lock()
 
 
@@ -96,9 +96,13 @@ async def _restore_group(shards: Shards[RedisClient], tables: GroupTables, group
         after = (members[-1].uid, members[-1].joined)
 
 
-async def _count_groups(redis: RedisClient) -> None:
+async def _count_groups(redis: RedisClient, keep_lock: Callable[[], Awaitable[object]]) -> None:
     """Takes every group in Redis, also those that the archive does not have yet."""
     await redis.delete(keys.READ_GROUPS, keys.USER_GROUPS)
+    counted = 0
     async for key in redis.scan_iter(match=keys.GROUP_PREFIX + b"*", count=1000):
+        if counted % _GROUPS == 0:
+            await keep_lock()
+        counted += 1
         gid = int(key.removeprefix(keys.GROUP_PREFIX))
         await _COUNT.run(redis, group_key=keys.group(gid), members_key=keys.members(gid))

@@ -1,5 +1,6 @@
 """Work that one process does for all."""
 
+import contextlib
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -44,6 +45,15 @@ class Lease:
         """Keeps the lease, as the work goes on. Raises LeaseLost if this process does not have it any more."""
         if not await _KEEP.run(self._redis, lease_key=self._name, holder=self._holder, milliseconds=self._milliseconds):
             raise LeaseLost(f"{self._name.decode()}: another process has taken over")
+
+    async def hold(self) -> bool:
+        """Keeps the lease if this process has it, or takes it; returns whether it has it now."""
+        with contextlib.suppress(LeaseLost):
+            if self._holder:
+                await self.keep()
+                return True
+        self._holder = ""
+        return await self.take()
 
     async def leave(self) -> None:
         """Gives the lease up, so that another process may take it at once; one that has taken over keeps it."""

@@ -105,17 +105,21 @@ class Links:
             raise failures[0]
 
     async def run(self, worker: Worker) -> None:
-        """Does so every second, in one process for all."""
-        lease = carrying(self._home)
+        """Does so every second, in one process for all, and always the same: only who has looked for long knows what
+        is away."""
+        lease, leads = carrying(self._home), False
 
         async def step() -> None:
-            async with lease.held() as held:
-                if held:
-                    await self.step()
-                else:
-                    self._silent.clear()
+            nonlocal leads
+            leads = await lease.hold()
+            if leads:
+                await self.step()
+            else:
+                self._silent.clear()
 
         await worker.every(_BEAT_SECONDS, step)
+        if leads:
+            await lease.leave()
 
     async def aclose(self) -> None:
         for shard, task in self._beats.items():
@@ -154,4 +158,6 @@ class Links:
         while self._applied and time.monotonic() - self._applied[0][0] >= kept_seconds:
             _, kept = self._applied.popleft()
             for shard, id_ in kept.items():
-                await self._carriers[shard].trim(id_)
+                # A shard that is away now may come back without the last that it had.
+                if shard in applied:
+                    await self._carriers[shard].trim(min(id_, applied[shard]))

@@ -1,9 +1,14 @@
 """Tells what was read from Redis from what Redis could still lose with a failover."""
 
+import asyncio
+
 from store.errors import StoreAway
 from store.redis.client import RedisClient
 from store.redis.connection import wait_for_replicas
 from store.redis.pipelined import RedisConnection
+
+_SECONDS = 2.5
+"""For a node that hangs in the middle of it: WAIT itself takes up to one."""
 
 
 class ReplicatedReads:
@@ -25,8 +30,12 @@ class ReplicatedReads:
         """Raises StoreAway if Redis could still lose what was read from a node."""
         if not self._replicas:
             return
-        await self._connection.execute_command("PING")  # it may have to connect first
-        await wait_for_replicas(self._connection, self._replicas)
+        try:
+            async with asyncio.timeout(_SECONDS):
+                await self._connection.execute_command("PING")  # it may have to connect first
+                await wait_for_replicas(self._connection, self._replicas)
+        except TimeoutError:
+            raise StoreAway("replicas were waited for in vain") from None
         if self._redis.resolver.generation != node:
             raise StoreAway("this was read from another node than replicas were waited for")
 

@@ -148,8 +148,11 @@ class Tags:
         if self._shards.count == 1:
             step = await self._propagate_here(tag)
         else:
-            parts: Any = await self._redis.smembers(keys.parts(tag))
-            steps = [await self._propagate_in(int(shard), tag) for shard in sorted(parts)]
+            pipeline = self._redis.pipeline(transaction=True)
+            pipeline.smembers(keys.parts(tag))
+            pipeline.hget(keys.PROPAGATING, tag)
+            parts, at = await self._replies(pipeline)
+            steps = [await self._propagate_in(int(shard), tag, int(at or 0)) for shard in sorted(parts)]
             step = PropagateReply(
                 any(each.more for each in steps),
                 sum(each.looked for each in steps),
@@ -167,11 +170,12 @@ class Tags:
             **_step(tag),
         )
 
-    async def _propagate_in(self, shard: int, tag: str) -> PropagateReply:
-        """Takes a step in one of several shards, and tells the home what came of it."""
+    async def _propagate_in(self, shard: int, tag: str, at: int) -> PropagateReply:
+        """Takes a step in one of several shards, and tells the home what came of it. at: the change, as the home has
+        it."""
         if shard == 0:
             return await self._propagate_here(tag)
-        step = await self._propagate_there(shard, tag, self._told.pop((shard, tag), ""))
+        step = await self._propagate_there(shard, tag, at, self._told.pop((shard, tag), ""))
         if step.number:
             await self._script.run(
                 PROPAGATED,
@@ -189,15 +193,16 @@ class Tags:
             )
             self._told[shard, tag] = step.number
         if not step.more:
-            await self._propagate_there(shard, tag, self._told.pop((shard, tag), ""))
+            await self._propagate_there(shard, tag, 0, self._told.pop((shard, tag), ""))
         return PropagateReply(*step[:3])
 
-    async def _propagate_there(self, shard: int, tag: str, told: str) -> PropagateThereReply:
+    async def _propagate_there(self, shard: int, tag: str, at: int, told: str) -> PropagateThereReply:
         return await PROPAGATE_THERE.run(
             self._shards[shard],
             caller_time=time.time_ns() // 1000,
             window=self._window_us,
             told=told,
+            home_at=at,
             **_step(tag),
         )
 

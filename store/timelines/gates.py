@@ -21,7 +21,7 @@ from store.redis.scripts import admit, begin_admission
 from store.redis.shards import Shards
 from store.timelines.lives import begin_life, has_lost, take_life
 
-_HOME = 0
+HOME = 0
 
 log = structlog.get_logger(__name__)
 
@@ -41,14 +41,14 @@ async def pass_home_gate(shards: Shards[RedisClient], known: int) -> bool:
     known: the highest id that this process was given. Raises StoreAway, StoreBehind; StoreEmpty while another process
     does this.
     """
-    if not await _not_passed(shards, [_HOME]):
+    if not await not_passed(shards, [HOME]):
         return False
     async with _alone(shards):
-        runs = await _not_passed(shards, [_HOME])
-        if _HOME in runs:
+        runs = await not_passed(shards, [HOME])
+        if HOME in runs:
             await begin_admission(shards.home)
             await _pass_home(shards, known)
-            await _note(shards, {_HOME: runs[_HOME]})
+            await _note(shards, {HOME: runs[HOME]})
             return True
         return False
 
@@ -61,10 +61,10 @@ async def pass_other_gates(
     Raises StoreAway, StoreBehind; StoreEmpty while another process does this, and if a shard lacks what is on its link
     no more: it has no epoch then.
     """
-    if not await _not_passed(shards, numbers):
+    if not await not_passed(shards, numbers):
         return
     async with _alone(shards):
-        for shard, run in (await _not_passed(shards, numbers)).items():
+        for shard, run in (await not_passed(shards, numbers)).items():
             outcome = await _pass_other(shards, shard, window_us=window_us)
             await _note(shards, {shard: run})
             yield shard, outcome
@@ -87,10 +87,10 @@ async def carry_all(shards: Shards[RedisClient], *, window_us: int) -> None:
 
 async def note_passed(shards: Shards[RedisClient]) -> None:
     """Notes that all shards have passed, as they were rebuilt. Raises StoreAway."""
-    await _note(shards, await _not_passed(shards, range(shards.count)))
+    await _note(shards, await not_passed(shards, range(shards.count)))
 
 
-async def _not_passed(shards: Shards[RedisClient], numbers: Sequence[int]) -> dict[int, str]:
+async def not_passed(shards: Shards[RedisClient], numbers: Sequence[int]) -> dict[int, str]:
     """Returns the runs of the servers by shard, of those of these that have not passed."""
     runs = {}
     for shard in numbers:
@@ -109,7 +109,7 @@ async def _note(shards: Shards[RedisClient], runs: dict[int, str]) -> None:
 
 
 async def _pass_home(shards: Shards[RedisClient], known: int) -> None:
-    if await has_lost(shards) or await begin_life(shards, known):
+    if await has_lost(shards) or not await begin_life(shards, known):
         # Tags, bans and states of other shards may follow what it lost: all is rebuilt, and everybody is told.
         await shards.home.delete(keys.EPOCH)
         raise StoreEmpty("the home lost what other shards have, and is to be rebuilt")
@@ -137,6 +137,8 @@ async def _carry(shards: Shards[RedisClient], shard: int, *, window_us: int) -> 
         if carrier.applied < tail:
             raise LinkBroken(f"The link to shard {shard} begins after {carrier.applied}.")
     except LinkBroken as error:
+        # Nobody waits for it until it is rebuilt, and has passed its gate.
+        await shards.home.sadd(keys.AWAY, str(shard))
         await shards[shard].delete(shards[shard].key(keys.EPOCH))
         raise StoreEmpty(f"shard {shard} is to be rebuilt: {error}") from error
     finally:

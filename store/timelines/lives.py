@@ -5,6 +5,7 @@ where they stand, and goes on above all that they have; and what is still on its
 """
 
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from store.addresses import Group
@@ -30,30 +31,44 @@ _FENCE = script("fence", Fence)
 _BEGIN = script("begin_life", int)
 
 
-async def begin_life(shards: Shards[RedisClient], lowest: int, *, all_groups: bool = False) -> bool:
-    """Begins another life of the home, in one process at a time and while nobody writes; returns whether the home had
-    lost anything that another shard has.
+async def begin_life(
+    shards: Shards[RedisClient],
+    lowest: int,
+    *,
+    rebuilt: bool = False,
+    keep_lock: Callable[[], Awaitable[object]] | None = None,
+) -> bool:
+    """Begins another life of the home, in one process at a time and while nobody writes. If the home has lost anything
+    that another shard has, it does not, and returns False, unless all was `rebuilt`.
 
-    lowest: an id that the home is to go on above. all_groups: every shard is told who is in each group that it was ever
-    told of, not only in those of which the home may not know what it told. Raises StoreAway, StoreBehind.
+    lowest: an id that the home is to go on above. rebuilt: every shard is told who is in each group that it was ever
+    told of, not only in those of which the home may not know what it told. keep_lock: is called repeatedly. Raises
+    StoreAway, StoreBehind.
     """
     # As late as the time, should there be nothing left that knows of the lives before.
     life = max(int(await shards.home.hget(keys.LINKS, "life") or 1) + 1, time.time_ns() // 1_000_000)
-    fences = {shard: await _FENCE.run(shards[shard], life=life) for shard in shards.others}
+    fences = await _fence(shards, life)
+    if (latest := max((fence.life for fence in fences.values()), default=life)) > life:
+        # Somebody whose clock was ahead has begun one, and did not come to its end.
+        life = latest + 1
+        fences = await _fence(shards, life)
     if any(fence.life > life for fence in fences.values()):
         raise StoreBehind("a shard knows a later life of the home")
     tails: Any = await shards.home.hgetall(keys.LINKS)
-    lost, told = False, list[tuple[int, int, int, str]]()
+    told = list[tuple[int, int, int, str]]()
     for shard, fence in fences.items():
         redis, tail = shards[shard], int(tails.get(b"%d" % shard, 0))
-        lost = lost or fence.applied > tail
+        if fence.applied > tail and not rebuilt:
+            return False
         told.append((shard, fence.applied, _NO_GROUP, ""))
         unknown: Any = await redis.zrangebyscore(
-            redis.key(keys.CHANGED_GROUPS), "-inf" if all_groups else f"({tail}", "+inf"
+            redis.key(keys.CHANGED_GROUPS), "-inf" if rebuilt else f"({tail}", "+inf"
         )
         told += [(shard, fence.applied, gid, Group(gid).channel) for gid in map(int, unknown)]
     lowest = max([lowest, *(fence.clock for fence in fences.values())])
     for start in range(0, len(told), _GROUPS_AT_ONCE):
+        if keep_lock is not None:
+            await keep_lock()
         some = told[start : start + _GROUPS_AT_ONCE]
         await _BEGIN.run(
             shards.home,
@@ -63,7 +78,11 @@ async def begin_life(shards: Shards[RedisClient], lowest: int, *, all_groups: bo
             life=life,
             lowest_clock=lowest,
         )
-    return lost
+    return True
+
+
+async def _fence(shards: Shards[RedisClient], life: int) -> dict[int, Fence]:
+    return {shard: await _FENCE.run(shards[shard], life=life) for shard in shards.others}
 
 
 async def has_lost(shards: Shards[RedisClient]) -> bool:

@@ -16,7 +16,7 @@ import structlog
 from store.archive.archive import Archive
 from store.archive.archiver import Archiver
 from store.bans.restore import restore_bans
-from store.errors import ArchiveAway, StoreAway, StoreEmpty
+from store.errors import ArchiveAway, StoreAway, StoreBehind, StoreEmpty, StoreError
 from store.groups.restore import restore_groups
 from store.groups.restore_moderation import restore_moderation
 from store.redis import keys
@@ -28,7 +28,7 @@ from store.redis.shards import Shards, as_shards
 from store.states.restore import restore_states
 from store.tags.restore import restore_tags
 from store.timelines.comparison import Comparison
-from store.timelines.gates import GateOutcome, carry_all, note_passed, pass_home_gate, pass_other_gates
+from store.timelines.gates import HOME, GateOutcome, carry_all, note_passed, pass_home_gate, pass_other_gates
 from store.timelines.layout import (
     drop_before,
     drop_earlier,
@@ -43,7 +43,6 @@ from store.timelines.lives import begin_life
 from store.timelines.put_back import put_back
 from store.timelines.shard_rebuild import rebuild_shard
 
-_HOME = 0
 _COMPARE_SECONDS = 3
 _BEGIN_EPOCH = script("begin_epoch", bytes)
 log = structlog.get_logger(__name__)
@@ -115,34 +114,25 @@ class StoreRecovery:
             await self._archive.ping()
             return await self.rebuild(known)
         if look.empty or look.not_passed or look.runs.items() - self._runs.items():
-            if self._shards.count > 1:
-                if await pass_home_gate(self._shards, known):
-                    self._on_gate(_HOME, GateOutcome.COMPLETE)
-                rebuilt = set[int]()
-                for shard in look.empty:
-                    if await rebuild_shard(
-                        *(self._shards, shard, self._archive, self._archiver),
-                        window_us=self._window_us,
-                        sync_sender=self._sync_sender,
-                    ):
-                        rebuilt.add(shard)
-                        self._on_gate(shard, GateOutcome.REBUILT)
-                others = [shard for shard in self._shards.others if shard in look.runs]
-                async for shard, outcome in pass_other_gates(self._shards, others, window_us=self._window_us):
-                    if shard not in rebuilt:
-                        self._on_gate(shard, outcome)
+            left = await self._let_in(look, known) if self._shards.count > 1 else {}
+            admitted = look.runs.keys() - left.keys()
             try:
                 async with asyncio.timeout(_COMPARE_SECONDS):
                     # Without an answer of all of them nothing can be said; it is compared when the last one is back.
-                    behind = not look.away and await self._behind()
+                    behind = not look.away and not left and await self._behind(known)
             except (ArchiveAway, TimeoutError) as error:
                 # Redis has what this process knows of; the archive is asked again until it answers.
-                await self._admit(look.runs)
+                await self._admit(admitted)
                 raise ArchiveAway(str(error) or f"no answer within {_COMPARE_SECONDS} s") from error
             if behind:
                 return await self.rebuild(known)
-        await self._admit(look.runs)
-        self._runs |= look.runs
+            await self._admit(admitted)
+            for why in left.values():
+                raise why
+            if not look.away:
+                self._runs |= look.runs
+        else:
+            await self._admit(look.runs)
         # What no replica has was answered to nobody, and a failover may take it: that is no loss.
         with contextlib.suppress(StoreAway):
             await self._replicated.confirm(node)
@@ -150,6 +140,31 @@ class StoreRecovery:
         if look.away:
             raise StoreAway("; ".join(f"shard {shard} is away: {error}" for shard, error in look.away.items()))
         return look.epoch
+
+    async def _let_in(self, look: _Look, known: int) -> dict[int, StoreError]:
+        """Lets those of several shards pass their gates that are to, and rebuilds those that are empty. Returns why
+        any of these was not, by shard: no other waits for it.
+        """
+        if await pass_home_gate(self._shards, known):
+            self._on_gate(HOME, GateOutcome.COMPLETE)
+        whole = [shard for shard in self._shards.others if shard in look.runs.keys() - {*look.empty}]
+        async for shard, outcome in pass_other_gates(self._shards, whole, window_us=self._window_us):
+            self._on_gate(shard, outcome)
+        left: dict[int, StoreError] = {}
+        if look.empty:
+            await self._admit([HOME, *whole])
+        for shard in look.empty:
+            try:
+                rebuilt = await rebuild_shard(
+                    *(self._shards, shard, self._archive, self._archiver),
+                    window_us=self._window_us,
+                    sync_sender=self._sync_sender,
+                )
+                async for _, outcome in pass_other_gates(self._shards, [shard], window_us=self._window_us):
+                    self._on_gate(shard, GateOutcome.REBUILT if rebuilt else outcome)
+            except StoreError as error:
+                left[shard] = error
+        return left
 
     async def rebuild(self, known: int = 0, progress: Callable[[int], object] = lambda count: None) -> str:
         """Restores the window's messages into timelines, and starts and returns a new epoch above every id ever
@@ -166,6 +181,7 @@ class StoreRecovery:
             await self._look()
             for redis in self._shards:
                 await redis.delete(redis.key(keys.EPOCH))
+            runs = (await self._look()).runs
             await require_archived_shards(self._archive, self._shards.count)
             # From here on nothing is written. What dormant users missed is nowhere but in the outbox until it is
             # archived, so only then is it forgotten who they are.
@@ -187,11 +203,14 @@ class StoreRecovery:
             )
             lowest = max(lowest, time.time_ns() // 1000)
             if self._shards.count > 1:
-                await self._begin_links(lowest)
+                await self._begin_links(lowest, lease)
                 for redis in self._shards:
                     await begin_admission(redis)
                 await self._redis.delete(keys.AWAY)
                 await note_passed(self._shards)
+            await lease.keep()
+            if (await self._look()).runs != runs:
+                raise StoreBehind("a server was started again or replaced meanwhile, and may lack what was put back")
             # Scripts refuse everything while there is no epoch; once there is one, they answer.
             await self._admit(range(self._shards.count))
             epoch = b""
@@ -265,7 +284,7 @@ class StoreRecovery:
         for shard in numbers:
             await admit(self._shards[shard])
 
-    async def _begin_links(self, lowest: int) -> None:
+    async def _begin_links(self, lowest: int, lease: Lease) -> None:
         """Begins another life of the home, whose links are empty: what was on them was put back from the archive.
 
         Nobody writes meanwhile; what is still on its way of an earlier life is refused.
@@ -278,7 +297,7 @@ class StoreRecovery:
                 await redis.hset(redis.key(keys.APPLIED), "id", tail)
             await self._redis.delete(keys.LINK_PREFIX + b"%d" % shard)
         await self._redis.delete(keys.LINK_BYTES)
-        await begin_life(self._shards, lowest, all_groups=True)
+        await begin_life(self._shards, lowest, rebuilt=True, keep_lock=lease.keep)
 
     async def _kept_shorter(self, look: _Look) -> bool:
         """Returns whether the window was raised before this process looked first: what lay beyond it is in the archive
@@ -296,8 +315,9 @@ class StoreRecovery:
             shorter = shorter or kept < self._window_us
         return shorter
 
-    async def _behind(self) -> bool:
-        """Returns whether Redis lacks what the archive has of the time before this run of it. Raises ShardsDiffer."""
+    async def _behind(self, known: int) -> bool:
+        """Returns whether Redis lacks what the archive has of the time before this run of it. known: the highest id
+        that this process was given. Raises ShardsDiffer."""
         await require_archived_shards(self._archive, self._shards.count)
         highest = await self._archive.highest_id()
         # Read after it, or what is stored and archived meanwhile would seem lost.
@@ -306,4 +326,4 @@ class StoreRecovery:
             return True
         # What is archived may still be on its way from the home to a shard.
         await carry_all(self._shards, window_us=self._window_us)
-        return await self._comparison.lacks(min(highest, self._clock or highest))
+        return await self._comparison.lacks(min(highest, known or highest))

@@ -12,7 +12,7 @@ import structlog
 from store.archive.archive import Archive
 from store.archive.archiver import Archiver
 from store.bans.restore import restore_bans
-from store.errors import StoreEmpty
+from store.errors import StoreBehind, StoreEmpty
 from store.groups.restore import restore_memberships
 from store.redis import keys
 from store.redis.carrier import LINK_STATE
@@ -22,6 +22,7 @@ from store.redis.scripts import admit, script
 from store.redis.shards import Shards
 from store.states.restore import restore_states
 from store.tags.restore import restore_holders
+from store.timelines.gates import HOME, not_passed
 from store.timelines.layout import layout_of
 from store.timelines.lives import take_life
 from store.timelines.put_back import put_back
@@ -43,7 +44,7 @@ async def rebuild_shard(
     """Begins a new epoch of a shard that has none. The home has passed its gate, and the shard's comes after this.
 
     Returns False if another process was faster. Raises StoreAway, ArchiveAway; StoreEmpty while another process
-    rebuilds.
+    rebuilds; StoreBehind if the shard was started again meanwhile, or the home, whose gate comes first.
     """
     redis, lease = shards[shard], rebuilding(shards.home)
     async with lease.held() as held:
@@ -51,21 +52,29 @@ async def rebuild_shard(
             raise StoreEmpty("another process is rebuilding")
         if await redis.exists(redis.key(keys.EPOCH)):
             return False
+        before = await not_passed(shards, [shard])
+
+        async def keep() -> None:
+            await lease.keep()
+            if await not_passed(shards, [HOME]) or await not_passed(shards, [shard]) != before:
+                raise StoreBehind("a server was started again or replaced meanwhile")
+
         await admit(shards.home, "link_state")
         state = await LINK_STATE.run(shards.home, caller_time=time.time_ns() // 1000)
         await take_life(shards, shard)
         await redis.hset(redis.key(keys.APPLIED), "id", state.tails[shard - 1])
         # What dormant users missed is nowhere but in the outbox until it is archived: only then it is forgotten who
         # they are.
-        await archiver.archive_up_to(state.clock, lease.keep)
+        await archiver.archive_up_to(state.clock, keep)
         await redis.delete(redis.key(keys.DORMANT), redis.key(keys.UNSEEN))
-        await restore_memberships(shards, shard, archive.groups, state.clock, lease.keep)
-        await restore_holders(shards, archive.tags, lease.keep, shard=shard, as_of=state.clock)
-        await restore_bans(shards, archive.operators, lease.keep, only=shard)
-        await restore_states(shards, archive.states, lease.keep, only=shard)
+        await restore_memberships(shards, shard, archive.groups, state.clock, keep)
+        await restore_holders(shards, archive.tags, keep, shard=shard, as_of=state.clock)
+        await restore_bans(shards, archive.operators, keep, only=shard)
+        await restore_states(shards, archive.states, keep, only=shard)
         count = await put_back(
-            *(shards, [shard], archive, state.clock, lease.keep), window_us=window_us, sync_sender=sync_sender
+            *(shards, [shard], archive, state.clock, keep), window_us=window_us, sync_sender=sync_sender
         )
+        await keep()
         epoch = await _BEGIN_EPOCH.run(
             redis,
             new_epoch=secrets.token_urlsafe(4),

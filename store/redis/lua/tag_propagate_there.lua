@@ -3,6 +3,9 @@
 -- What the home has to be told of it is kept until it is said that it was: `told` is the number under which it was given.
 -- Until then it is given again, and nothing else is done.
 --
+-- `home_at`: the id of the change that the home believes to be under way here. If it was applied, and there is nothing of it
+-- to do, the home has lost what it was told, and is told once more that it is over.
+--
 -- The reply: 1 if there is more to do; users looked at; users whose map was changed; the number, '' if there is nothing
 -- to be told; the id of the change; the lines for the archive, as they are from the shard's clock on; uid and 1 or 0 of each user
 -- who is online and gained or lost the tag.
@@ -10,7 +13,7 @@
 -- include timelines propagating
 -- guarded
 -- KEYS propagating lines wakeups
--- ARGV told:text
+-- ARGV told:text home_at:id
 -- REPLY more looked changed number at lines permissions
 -- ERROR EMPTY
 
@@ -24,7 +27,8 @@ if untold then
 end
 local at = redis.call('HGET', propagating_key, tag)
 if not at then
-  return { 0, 0, 0, '', '0', '', {} }
+  local over = tonumber(home_at) > 0 and tonumber(state[2] or 0) >= tonumber(home_at)
+  return { 0, 0, 0, over and 'over' or '', home_at, '', {} }
 end
 
 local permissions = {}

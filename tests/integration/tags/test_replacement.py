@@ -278,6 +278,24 @@ async def test_what_a_shard_has_propagated_is_told_by_whoever_comes_next(
 
 
 @THREE_SHARDS
+async def test_a_home_that_lost_that_it_is_over_hears_it_again(store: Store) -> None:
+    """A replica takes over from the home that lacks what it was told last."""
+    await store.tags.put(TAG, title="", followable=False)
+    at = await store.load(*range(1, 100))
+    before = {name: await store.redis.dump(name) for name in (keys.tag(TAG), keys.parts(TAG), keys.PROPAGATING)}
+    await store.propagate()
+    assert not await store.propagating()
+    for name, dump in before.items():
+        await store.redis.restore(name, 0, dump or b"", replace=True)
+    assert await store.redis.hget(keys.PROPAGATING, TAG) == b"%d" % at
+    # It is over in the others, but not in the home.
+    await store.redis.srem(keys.parts(TAG), "0")
+    await store.propagate()
+    assert not await store.propagating()
+    assert await store.load(*range(50, 150)) > at
+
+
+@THREE_SHARDS
 async def test_a_rebuild_goes_on_with_what_was_on_the_links(store: Store) -> None:
     """Nobody has carried a change of very many when all is rebuilt."""
     await store.tags.put(TAG, title="", followable=False)
