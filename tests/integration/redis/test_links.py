@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,25 +19,28 @@ from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
 from store.bans.bans import Bans
-from store.errors import EntryFailed, StoreAway, StoreBehind, StoreEmpty, StoreError, UserBanned
+from store.errors import ArchiveAway, EntryFailed, StoreAway, StoreBehind, StoreEmpty, StoreError, UserBanned
 from store.groups.context import CommandContext
 from store.groups.groups import Groups, Limits
+from store.groups.restore import restore_memberships
 from store.operations.dead_letters import DeadLetters
 from store.redis import keys, links
-from store.redis.carrier import LinkEntry
+from store.redis.carrier import Carrier, LinkEntry, LinkState
 from store.redis.client import RedisClient
 from store.redis.connection import connect
 from store.redis.links import Links
 from store.redis.scripts import admit, begin_admission
 from store.redis.shards import Shards, connect_each, connected, resolvers
 from store.redis.write_bounds import ScriptBounds
-from store.timelines import gates, recovery
+from store.timelines import gates, recovery, shard_rebuild
 from store.timelines.append import Appender, Stored
 from store.timelines.gates import GateOutcome
 from store.timelines.lives import begin_life
 from store.timelines.pull import Puller
 from store.timelines.recovery import StoreRecovery
 from store.timelines.spans import SPAN_SECONDS, span
+from store.workers import Supervisor
+from tests.integration.app import until
 from tests.servers import RedisServer
 
 LIMITS = Limits(write=500, read=500, user=10, groups=10, made=10, known=False)
@@ -430,9 +433,57 @@ async def test_a_shard_that_lacks_what_its_link_has_no_more_is_rebuilt(store: St
     before = await store.epochs()
     with pytest.raises(StoreEmpty, match="to be rebuilt"):
         await store.look_anew()
+    assert await store.home.sismember(keys.AWAY, "1"), "nobody waits for it until it is rebuilt"
     assert await store.look_anew() == [(1, GateOutcome.REBUILT)]
+    assert not await store.home.sismember(keys.AWAY, "1")
     assert await store.received() == [stored.mid]
     assert [one == other for one, other in zip(before, await store.epochs(), strict=True)] == [True, False]
+
+
+async def test_a_shard_that_cannot_be_rebuilt_holds_up_no_other(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name async for name in store.other.scan_iter(match=store.other.prefix + b"*")]:
+        await store.other.delete(name)
+    await store.home.script_flush()
+    with pytest.raises(StoreBehind):
+        await store.puller.pull(1, 0, 1000)
+
+    async def away(*arguments: object, **more: object) -> None:
+        raise ArchiveAway("the archive is away")
+
+    monkeypatch.setattr(recovery, "rebuild_shard", away)
+    with pytest.raises(ArchiveAway):
+        await store.look_anew()
+    await store.puller.pull(1, 0, 1000)
+    monkeypatch.undo()
+    assert await store.look_anew() == [(1, GateOutcome.REBUILT)]
+
+
+async def test_a_home_that_fails_over_while_a_shard_is_rebuilt_is_not_kept_waiting(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name async for name in store.other.scan_iter(match=store.other.prefix + b"*")]:
+        await store.other.delete(name)
+
+    async def restored(*arguments: Any) -> None:
+        await restore_memberships(*arguments)
+        await start_again(store.home)
+
+    monkeypatch.setattr(shard_rebuild, "restore_memberships", restored)
+    with pytest.raises(StoreBehind, match="started again or replaced"):
+        await store.look_anew()
+    monkeypatch.undo()
+    assert await store.look_anew() == [(0, GateOutcome.COMPLETE), (1, GateOutcome.REBUILT)]
+
+
+async def test_a_life_that_somebody_did_not_begin_to_its_end_is_passed_over(store: Store) -> None:
+    """Their clock was an hour ahead."""
+    ahead = (time.time_ns() // 1_000_000) + 3_600_000
+    await store.other.hset(store.other.key(keys.APPLIED), "life", ahead)
+    await start_again(store.home)
+    await store.look_anew()
+    assert int(await store.home.hget(keys.LINKS, "life") or 0) > ahead
+    stored = await store.say()
+    assert await store.received() == [stored.mid]
 
 
 async def test_one_shard_is_rebuilt_while_the_others_go_on(store: Store) -> None:
@@ -593,6 +644,36 @@ async def test_a_shard_that_hangs_holds_up_no_other(
         await writer.wait_closed()
     silent.close()
     await archive.close()
+
+
+async def test_several_processes_find_that_a_shard_hangs(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of them looks all the time: those who look by turns would never have looked for long."""
+    monkeypatch.setattr(links, "_BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(links, "_AWAY_SECONDS", 0.5)
+    beat = Carrier.beat
+
+    async def hanging(carrier: Carrier, state: LinkState) -> int:
+        await asyncio.sleep(0.2)
+        raise StoreAway("it hangs")
+
+    monkeypatch.setattr(Carrier, "beat", hanging)
+    beating = [Links(store.shards, window_us=WINDOW_US) for _ in range(3)]
+    async with Supervisor(expected=(StoreAway,)) as workers:
+        for number, each in enumerate(beating):
+            workers.start(f"links {number}", each.run)
+
+        async def away() -> bool:
+            return bool(await store.home.sismember(keys.AWAY, "1"))
+
+        await until(away, 10)
+        monkeypatch.setattr(Carrier, "beat", beat)
+        await until(lambda: _not(away), 10)
+    for each in beating:
+        await each.aclose()
+
+
+async def _not(check: Callable[[], Awaitable[bool]]) -> bool:
+    return not await check()
 
 
 async def test_a_home_by_itself_has_no_links(store: Store) -> None:

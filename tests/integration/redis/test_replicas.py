@@ -18,6 +18,7 @@ from store.events.queues import OTHERS, EventQueues
 from store.redis import keys
 from store.redis.connection import connect, wait_for_replicas
 from store.redis.links import Links
+from store.redis.replicated import ReplicatedReads
 from store.timelines.append import Appender
 from store.timelines.recovery import StoreRecovery
 from tests.cluster import TestCluster, slot_of
@@ -60,6 +61,17 @@ async def test_a_connection_waits_for_what_it_has_only_read(pairs: TestCluster, 
         pairs.mend_nodes()
         await wait_for_replicas(reading, 1)
     assert not await store.home.exists(keys.MARK)
+
+
+async def test_a_master_that_hangs_meanwhile_is_not_waited_for(pairs: TestCluster, store: Store) -> None:
+    reads = ReplicatedReads(store.home, 1)
+    await reads.confirm(reads.begin())
+    node = reads.begin()
+    pairs.owner(slot_of(0, 2)).hang()
+    with pytest.raises(StoreAway, match="in vain"):
+        await reads.confirm(node)
+    pairs.mend_nodes()
+    await reads.aclose()
 
 
 async def test_a_link_is_not_carried_to_its_shard(pairs: TestCluster, store: Store) -> None:
