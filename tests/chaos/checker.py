@@ -114,7 +114,7 @@ class _JudgedChain:
                 message = given.message
                 if message in since_reset:
                     yield from self._repeated(given, held)
-                elif message not in held and given.mid <= highest:
+                elif message not in held and given.mid <= highest and not self._was_let_in_by_a_loss(message):
                     yield self._found(Promise.SKIPPED, given, f"{given.message}: {given.mid} <= {highest}")
                 elif message in held and held[message] != given.mid:
                     self.again.add(message)
@@ -143,6 +143,11 @@ class _JudgedChain:
             yield self._found(Promise.EPOCH, None, f"nothing was lost: {page.known_epoch} -> {page.epoch}")
         if page.truncated and (previous is None or page.begun - previous.begun < self._history.window):
             yield self._found(Promise.TRUNCATED, None, f"cursor {page.cursor}")
+
+    def _was_let_in_by_a_loss(self, message: Message) -> bool:
+        """Whether the user may have left the audience before it was sent, and the store may have lost that since."""
+        sent = self._history.sent.get(message)
+        return self._history.forgot and sent is not None and self._audience.sees(self._uid, sent) is None
 
     def _repeated(self, given: Given, held: dict[Message, int]) -> Iterator[Finding]:
         """Says whether the store may have forgotten that it had it."""

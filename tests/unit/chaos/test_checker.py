@@ -385,6 +385,17 @@ def test_a_membership_that_a_store_may_have_lost_decides_nothing() -> None:
     assert Audience(history).sees("2", message) is None
 
 
+def test_who_left_and_is_let_in_again_by_a_loss_gets_what_lies_below_their_cursor() -> None:
+    moves = [Membership(GROUP_TOPIC, "2", True, 0.1, 0.2), Membership(GROUP_TOPIC, "2", False, 0.5, 0.6)]
+    given = Given(50, 50, GROUP_TOPIC, "1", "m", "text")
+    chain = Chain("2", "a", [page(3.0), replace(page(9.0, given), reset=True, known_epoch="d")])
+    message = sent(GROUP_TOPIC)
+    verdict = check(history_of(message, memberships=moves, chains=[chain], losses=[Loss(5.0, 6.0)]))
+    assert verdict.findings == []
+    stayed = check(history_of(message, memberships=moves[:1], chains=[chain], losses=[Loss(0.0, 0.05)]))
+    assert Promise.SKIPPED in stayed.counts()
+
+
 def test_a_pull_during_an_edit_may_give_either_text() -> None:
     message = sent()
     change = Change(message.message, "new", 3.5, 4.5)
