@@ -45,7 +45,7 @@ def _replicated(state: ClusterState) -> list[Finding]:
             continue
         has = f"{node.address} has {_named(shards) if len(state.places) > 1 else 'the store'}"
         if not (replicas := state.replicas(node)):
-            what = f"{has} and no replica: if it is lost, hooks are answered 503 until it is back"
+            what = f"{has} and no replica: if it is lost, its users are answered 503 until it is back"
             found.append(fail(CLUSTER, what, "add a replica: `redis-cli --cluster add-node … --cluster-slave`"))
         elif masters < 3:
             what = f"{has}, and only {masters} masters serve slots: one alone cannot elect a replica"
@@ -63,7 +63,7 @@ def _even(state: ClusterState) -> list[Finding]:
     if len(state.places) < len(counts) or (min(counts.values()) > 0 and max(counts.values()) <= most):
         return []
     told = ", ".join(f"{address} has {count}" for address, count in counts.items())
-    mend = "let masters that follow each other serve equal ranges of slots: `redis-cli --cluster rebalance`"
+    mend = 'move slots of shards from those that have most: docs/operators/scale.md, "More masters"'
     return [warn(CLUSTER, f"shards lie unevenly on the masters: {told}", mend)]
 
 

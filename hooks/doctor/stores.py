@@ -48,7 +48,7 @@ def _shards(states: list[ShardState]) -> list[Finding]:
     for state in states:
         subject = f"shard {state.shard}"
         if state.away:
-            mend = "check the node that has it; until then its users' pulls, and messages to them, are answered 503"
+            mend = "check the node that has it; until then its users' pulls are answered 503, and messages to them wait"
             found.append(fail(subject, f"does not answer: {state.away}", mend))
         elif state.waits > _WAITS_SECONDS:
             mend = "start the service; if it runs, see `worker_failed` with `links` in its log"

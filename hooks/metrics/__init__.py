@@ -175,7 +175,7 @@ class Metrics:
             "Times a shard was let in after its server was started again or replaced, by outcome.",
             ("shard", "outcome"),
         )
-        self.shard_lag = gauge("shard_lag_seconds", "Age of the newest that pulls of a shard's users see.", ("shard",))
+        self.shard_lag = gauge("shard_lag_seconds", "Seconds that pulls of a shard's users lag behind.", ("shard",))
         self.link_entries = gauge(
             "link_entries", "Entries on the link to a shard, with those applied in the last minute.", ("shard",)
         )
@@ -183,7 +183,9 @@ class Metrics:
             "link_age_seconds", "Age of the oldest entry on the link to a shard that is not applied.", ("shard",)
         )
         self.link_gaps = counter(
-            "link_gaps_total", "Times a shard lacked what was on its link before the entries carried to it.", ("shard",)
+            "link_gaps_total",
+            "Times a shard was given entries of its link before it had those that precede them.",
+            ("shard",),
         )
         self.link_bytes = gauge("link_bytes", "Bytes on all links, which count towards `IM_OUTBOX_LIMIT`.")
         self.online_users = gauge("online_users", "Users with a device online.")

@@ -224,8 +224,9 @@ class StoreRecovery:
                     new_shards=self._shards.count,
                 )
                 await redis.set(redis.key(keys.WINDOW), self._window_us)
-        for shard in range(self._shards.count if self._shards.count > 1 else 0):
-            self._on_gate(shard, GateOutcome.REBUILT)
+        if count and self._shards.count > 1:
+            for shard in range(self._shards.count):
+                self._on_gate(shard, GateOutcome.REBUILT)
         done = "store_converted" if converted else "store_rebuilt" if count else "store_begun"
         log.warning(done, epoch=epoch.decode(), layout=layout_of(self._shards.count), messages=count)
         return epoch.decode()
