@@ -137,12 +137,14 @@ class Carrier:
         *,
         window_us: int,
         replicas: int,
+        home_replicas: int,
         letters: LetterKeeper | None = None,
         on_gap: Callable[[int], object] = lambda shard: None,
     ) -> None:
-        """replicas: of the shard, how many must have what is applied; of the home, how many what is read from its link.
-        letters: where items go that cannot be applied; without it the link stops there. on_gap: is told of the shard
-        whenever it lacked what comes before the entries carried to it."""
+        """replicas: of the shard, that must have what is applied. home_replicas: that must have what is read from the
+        link. letters: where items go that cannot be applied; without it the link stops there. on_gap: is told of the
+        shard whenever it lacked what comes before the entries carried to it.
+        """
         self._home = home
         self._reading = RedisConnection(home)
         self._letters = letters
@@ -152,6 +154,7 @@ class Carrier:
         self._connection = RedisConnection(target)
         self._window_us = window_us
         self._replicas = replicas
+        self._home_replicas = home_replicas
         self._waiting: list[tuple[LinkEntry, asyncio.Future[None]]] = []
         self._lock = asyncio.Lock()
         # As the shard last said.
@@ -325,7 +328,7 @@ class Carrier:
             self._reading, link_key=self._stream, shard=str(self._shard), after=str(after), most=_READ_ENTRIES
         )
         if found.entries:
-            await wait_for_replicas(self._reading, self._replicas)
+            await wait_for_replicas(self._reading, self._home_replicas)
         return found.life, [
             LinkEntry(self._shard, int(id_), int(before), found.life, int(complete), data, ())
             for id_, before, complete, data in found.entries

@@ -53,6 +53,7 @@ class Links:
                 *(shards.home, shards[shard], shard),
                 window_us=window_us,
                 replicas=replicas,
+                home_replicas=replicas,
                 letters=letters,
                 on_gap=on_gap,
             )

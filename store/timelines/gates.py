@@ -53,21 +53,21 @@ async def pass_home_gate(shards: Shards[RedisClient], known: int) -> bool:
         return False
 
 
-async def pass_other_gates(
-    shards: Shards[RedisClient], numbers: Sequence[int], *, window_us: int
-) -> AsyncIterator[tuple[int, GateOutcome]]:
-    """Brings those of these shards that were started again to where they may be used; yields each that is.
+async def pass_gate(shards: Shards[RedisClient], shard: int, *, window_us: int, replicas: int) -> GateOutcome | None:
+    """Brings another shard than the home to where it may be used, if it was started again; returns how it came back.
 
-    Raises StoreAway, StoreBehind; StoreEmpty while another process does this, and if a shard lacks what is on its link
-    no more: it has no epoch then.
+    replicas: of the home, that must have what is carried. Raises StoreAway, StoreBehind; StoreEmpty while another
+    process does this, and if the shard lacks what is on its link no more: it has no epoch then.
     """
-    if not await not_passed(shards, numbers):
-        return
+    if not await not_passed(shards, [shard]):
+        return None
     async with _alone(shards):
-        for shard, run in (await not_passed(shards, numbers)).items():
-            outcome = await _pass_other(shards, shard, window_us=window_us)
-            await _note(shards, {shard: run})
-            yield shard, outcome
+        run = (await not_passed(shards, [shard])).get(shard)
+        if run is None:
+            return None
+        outcome = await _pass_other(shards, shard, window_us=window_us, replicas=replicas)
+        await _note(shards, {shard: run})
+        return outcome
 
 
 @asynccontextmanager
@@ -78,11 +78,11 @@ async def _alone(shards: Shards[RedisClient]) -> AsyncIterator[None]:
         yield
 
 
-async def carry_all(shards: Shards[RedisClient], *, window_us: int) -> None:
+async def carry_all(shards: Shards[RedisClient], *, window_us: int, replicas: int) -> None:
     """Returns once every shard has what was on its link. Raises StoreAway, StoreBehind; StoreEmpty if a shard lacks
     what is on its link no more: it has no epoch then."""
     for shard in shards.others:
-        await _carry(shards, shard, window_us=window_us)
+        await _carry(shards, shard, window_us=window_us, replicas=replicas)
 
 
 async def note_passed(shards: Shards[RedisClient]) -> None:
@@ -116,22 +116,23 @@ async def _pass_home(shards: Shards[RedisClient], known: int) -> None:
     log.warning("home_passed")
 
 
-async def _pass_other(shards: Shards[RedisClient], shard: int, *, window_us: int) -> GateOutcome:
+async def _pass_other(shards: Shards[RedisClient], shard: int, *, window_us: int, replicas: int) -> GateOutcome:
     await begin_admission(shards[shard])
     stands = await take_life(shards, shard)
     # From here on callers carry what they write; what was written before is on the link up to the tail.
     await shards.home.srem(keys.AWAY, str(shard))
-    tail = await _carry(shards, shard, window_us=window_us)
+    tail = await _carry(shards, shard, window_us=window_us, replicas=replicas)
     lacked = stands.applied < tail
     log.warning("shard_passed", shard=shard, lacked=lacked)
     return GateOutcome.LACKED if lacked else GateOutcome.COMPLETE
 
 
-async def _carry(shards: Shards[RedisClient], shard: int, *, window_us: int) -> int:
+async def _carry(shards: Shards[RedisClient], shard: int, *, window_us: int, replicas: int) -> int:
     """Returns the id of the newest entry of a link, once it is applied. Raises as `carry_all` does."""
     tail = int(await shards.home.hget(keys.LINKS, str(shard)) or 0)
     await admit(shards[shard], "apply")
-    carrier = Carrier(shards.home, shards[shard], shard, window_us=window_us, replicas=0)
+    # The shard may have no replica yet, and is to be used all the same.
+    carrier = Carrier(*(shards.home, shards[shard], shard), window_us=window_us, replicas=0, home_replicas=replicas)
     try:
         await carrier.catch_up(tail)
         if carrier.applied < tail:

@@ -28,7 +28,7 @@ from store.redis.shards import Shards, as_shards
 from store.states.restore import restore_states
 from store.tags.restore import restore_tags
 from store.timelines.comparison import Comparison
-from store.timelines.gates import HOME, GateOutcome, carry_all, note_passed, pass_home_gate, pass_other_gates
+from store.timelines.gates import HOME, GateOutcome, carry_all, note_passed, pass_gate, pass_home_gate
 from store.timelines.layout import (
     drop_before,
     drop_earlier,
@@ -88,6 +88,7 @@ class StoreRecovery:
         self._comparison = Comparison(self._shards, archive, window_us=window_us, sync_sender=sync_sender)
         self._runs: dict[int, str] = {}
         self._clock = 0
+        self._replicas = replicas
         self._replicated = ReplicatedReads(self._redis, replicas)
 
     async def epoch(self) -> str | None:
@@ -120,9 +121,11 @@ class StoreRecovery:
                 async with asyncio.timeout(_COMPARE_SECONDS):
                     # Without an answer of all of them nothing can be said; it is compared when the last one is back.
                     behind = not look.away and not left and await self._behind(known)
-            except (ArchiveAway, TimeoutError) as error:
-                # Redis has what this process knows of; the archive is asked again until it answers.
+            except (ArchiveAway, StoreAway, TimeoutError) as error:
+                # Redis has what this process knows of; it is compared again until all answer.
                 await self._admit(admitted)
+                if isinstance(error, StoreAway):
+                    raise
                 raise ArchiveAway(str(error) or f"no answer within {_COMPARE_SECONDS} s") from error
             if behind:
                 return await self.rebuild(known)
@@ -148,23 +151,31 @@ class StoreRecovery:
         if await pass_home_gate(self._shards, known):
             self._on_gate(HOME, GateOutcome.COMPLETE)
         whole = [shard for shard in self._shards.others if shard in look.runs.keys() - {*look.empty}]
-        async for shard, outcome in pass_other_gates(self._shards, whole, window_us=self._window_us):
-            self._on_gate(shard, outcome)
         left: dict[int, StoreError] = {}
+        for shard in whole:
+            try:
+                await self._pass_gate(shard)
+            except StoreError as error:
+                left[shard] = error
         if look.empty:
-            await self._admit([HOME, *whole])
+            await self._admit({HOME, *whole} - left.keys())
         for shard in look.empty:
             try:
                 rebuilt = await rebuild_shard(
                     *(self._shards, shard, self._archive, self._archiver),
                     window_us=self._window_us,
                     sync_sender=self._sync_sender,
+                    replicas=self._replicas,
                 )
-                async for _, outcome in pass_other_gates(self._shards, [shard], window_us=self._window_us):
-                    self._on_gate(shard, GateOutcome.REBUILT if rebuilt else outcome)
+                await self._pass_gate(shard, GateOutcome.REBUILT if rebuilt else None)
             except StoreError as error:
                 left[shard] = error
         return left
+
+    async def _pass_gate(self, shard: int, known_as: GateOutcome | None = None) -> None:
+        outcome = await pass_gate(self._shards, shard, window_us=self._window_us, replicas=self._replicas)
+        if outcome is not None:
+            self._on_gate(shard, known_as or outcome)
 
     async def rebuild(self, known: int = 0, progress: Callable[[int], object] = lambda count: None) -> str:
         """Restores the window's messages into timelines, and starts and returns a new epoch above every id ever
@@ -326,5 +337,5 @@ class StoreRecovery:
         if highest > clock:
             return True
         # What is archived may still be on its way from the home to a shard.
-        await carry_all(self._shards, window_us=self._window_us)
+        await carry_all(self._shards, window_us=self._window_us, replicas=self._replicas)
         return await self._comparison.lacks(min(highest, known or highest))

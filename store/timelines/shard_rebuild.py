@@ -18,6 +18,7 @@ from store.redis import keys
 from store.redis.carrier import LINK_STATE
 from store.redis.client import RedisClient
 from store.redis.lease import rebuilding
+from store.redis.replicated import ReplicatedReads
 from store.redis.scripts import admit, script
 from store.redis.shards import Shards
 from store.states.restore import restore_states
@@ -40,11 +41,13 @@ async def rebuild_shard(
     *,
     window_us: int,
     sync_sender: bool,
+    replicas: int,
 ) -> bool:
     """Begins a new epoch of a shard that has none. The home has passed its gate, and the shard's comes after this.
 
-    Returns False if another process was faster. Raises StoreAway, ArchiveAway; StoreEmpty while another process
-    rebuilds; StoreBehind if the shard was started again meanwhile, or the home, whose gate comes first.
+    replicas: of the home, that must have what the rebuild begins with. Returns False if another process was faster.
+    Raises StoreAway, ArchiveAway; StoreEmpty while another process rebuilds; StoreBehind if the shard was started again
+    meanwhile, or the home, whose gate comes first.
     """
     redis, lease = shards[shard], rebuilding(shards.home)
     async with lease.held() as held:
@@ -60,7 +63,13 @@ async def rebuild_shard(
                 raise StoreBehind("a server was started again or replaced meanwhile")
 
         await admit(shards.home, "link_state")
+        reads = ReplicatedReads(shards.home, replicas)
+        node = reads.begin()
         state = await LINK_STATE.run(shards.home, caller_time=time.time_ns() // 1000)
+        try:
+            await reads.confirm(node)
+        finally:
+            await reads.aclose()
         await take_life(shards, shard)
         await redis.hset(redis.key(keys.APPLIED), "id", state.tails[shard - 1])
         # What dormant users missed is nowhere but in the outbox until it is archived: only then it is forgotten who

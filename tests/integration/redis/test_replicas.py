@@ -22,7 +22,7 @@ from store.redis.replicated import ReplicatedReads
 from store.timelines.append import Appender
 from store.timelines.recovery import StoreRecovery
 from tests.cluster import TestCluster, slot_of
-from tests.integration.redis.test_links import ELSEWHERE, WINDOW_US, Dying, Store, running_store
+from tests.integration.redis.test_links import ELSEWHERE, WINDOW_US, Dying, Store, running_store, start_again
 from tests.servers import program, valkey_program
 
 
@@ -90,6 +90,26 @@ async def test_a_link_is_not_carried_to_its_shard(pairs: TestCluster, store: Sto
     pairs.mend_nodes()
     await careful.step()
     assert await store.received() == [first.id, second.id]
+    await careful.aclose()
+
+
+async def test_a_gate_carries_nothing(pairs: TestCluster, store: Store) -> None:
+    hold_up_home(pairs)
+    dying = Dying(store.shards)
+    with pytest.raises(StoreEmpty):
+        await store.say(dying)
+    await start_again(store.other)
+    careful = StoreRecovery(
+        *(store.shards, store.archive, store.archiver), window_us=WINDOW_US, sync_sender=True, replicas=1
+    )
+    with pytest.raises(StoreAway, match="0 of 1 replicas"):
+        await careful.ensure()
+    assert int(await store.other.hget(store.other.key(keys.APPLIED), "id") or 0) < dying.left[0].id
+    # The home is used meanwhile.
+    await store.puller.pull(1, 0, 1000)
+    pairs.mend_nodes()
+    await careful.ensure()
+    assert await store.received() == [dying.left[0].id]
     await careful.aclose()
 
 
