@@ -42,9 +42,11 @@ def set_clocks(clocked: ClockedRedis, monkeypatch: pytest.MonkeyPatch) -> SetClo
 async def group(url: str, directory: Path, limits: Limits, shards: int, mode: str) -> AsyncIterator[Store]:
     store = Store(url, directory, limits, shards)
     await store.start()
-    await store.create(*MEMBERS[1:], mode=mode)
-    yield store
-    await store.stop()
+    try:
+        await store.create(*MEMBERS[1:], mode=mode)
+        yield store
+    finally:
+        await store.stop()
 
 
 async def said(store: Store, uid: int) -> list[int]:

@@ -26,7 +26,7 @@ window = math.max(window, tonumber(state[4] or 0))
 local window_edge = math.min(now, tonumber(state[2] or 0)) - window - 60000000
 local trim_below = string.format('(%.0f', window_edge)
 -- A channel expires a day after the window, as bodies do. Asking is cheaper than setting, which goes to the AOF each time.
-local expire_seconds = math.ceil(window / 1000000) + 3600
+local expire_seconds = math.ceil(window / 1000000) + MARGIN_SECONDS
 local expires_soon = expire_seconds - 1800
 
 -- Adds to `dormant` those users who are.
