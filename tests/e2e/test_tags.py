@@ -61,6 +61,15 @@ async def sees(service: Service, uid: int, topic: str, *ids: str) -> None:
     assert await pulled(service, uid, topic) == list(ids)
 
 
+async def unsubscribed(operator: Operator, clientid: str, topic: str) -> None:
+    """The broker has ended the subscription, which it does just after the device was told."""
+
+    async def ended() -> bool | None:
+        return topic not in await operator.subscriptions(clientid) or None
+
+    await until(ended)
+
+
 async def told(device: Phone, kind: str, topic: str) -> dict[str, Any]:
     """Returns what the device is told of the topic."""
 
@@ -192,11 +201,7 @@ async def test_a_kept_session_hears_nothing_of_a_tag_that_a_new_set_took(
         assert await tablet.subscribe(topic)
     await operator.ask("PUT", path, f"{keeper}\n".encode())
     async with phone(shared_stack, loser, "tablet", clean_session=False) as tablet:
-
-        async def unsubscribed() -> bool | None:
-            return topic not in await operator.subscriptions(f"{loser}-tablet") or None
-
-        await until(unsubscribed)
+        await unsubscribed(operator, f"{loser}-tablet", topic)
         await operator.tell(tag, "secret")
         await sees(service, keeper, topic, "secret")
         await send(shared_stack, keeper, f"single/{loser}", "mark")
@@ -235,7 +240,7 @@ async def test_following(shared_stack: Stack, service: Service, operator: Operat
     follower = user()
     tag, closed = await operator.tag(followable=True), await operator.tag()
     topic = topic_of(tag)
-    async with phone(shared_stack, follower) as ann:
+    async with phone(shared_stack, follower, "tablet") as ann:
         await ann.publish(f"{topic}/follow", id="f", ack=True)
         assert (await ann.hears("im.ack"))["body"]["id"] == "f"
         await told(ann, "im.subscribe", topic)
@@ -244,6 +249,7 @@ async def test_following(shared_stack: Stack, service: Service, operator: Operat
         await ann.hears("offer", client_id="heard")
         await ann.publish(f"{topic}/unfollow", id="u", ack=True)
         await told(ann, "im.unsubscribe", topic)
+        await unsubscribed(operator, f"{follower}-tablet", topic)
         await operator.tell(tag, "unheard")
         await ann.publish(f"{topic_of(closed)}/follow", id="c")
         assert (await ann.hears("im.error"))["body"] == {
