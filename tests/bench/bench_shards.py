@@ -1,10 +1,11 @@
 """Measures what the store gains from several shards: one on each master of a cluster of one, three and six masters.
 
 The store's own code calls the scripts, without the HTTP service: 64 pulls at a time for each master, and messages in
-bursts of 512, so that batches are as large as where the home is the limit. The masters and the load share a few cores
-here, so no rate is measured but the processor time that each master's main thread takes (`INFO cpu`), less what it
-takes when nothing is asked. In operation each master has a core of its own: what the busiest
-of them takes for an operation says how many of these the cluster can do in a second, and the ratios are those of that.
+bursts of 512. The masters are stopped for most of the time, so they are the limit, not the load, and requests pile up
+as they do then. The masters and the load share a few cores here, so no rate is measured but the processor time that
+each master's main thread takes (`INFO cpu`), less what it takes when nothing is asked. In operation each master has a
+core of its own: what the busiest of them takes for an operation says how many of these the cluster can do in a
+second, and the ratios are those of that.
 Such figures hold on a busy machine, too; times of answers were taken in turn and hold only in comparison. No archiver
 runs meanwhile, but for the last figures.
 """
@@ -63,7 +64,7 @@ async def _rounds(report: Report, clusters: dict[int, Masters], count: int, work
     spent: Spent = {masters: [] for masters in clusters}
     for number in range(1 + report.choose(quick=1, usual=3, full=9)):
         for masters, each in clusters.items():
-            seconds = await each.spent(work(each))
+            seconds = await each.spent(each.throttled(work(each)))
             if number:
                 spent[masters].append([each / count * 1e6 for each in seconds])
     return spent

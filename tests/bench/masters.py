@@ -39,6 +39,7 @@ _WINDOW_US = 7 * 86_400_000_000
 _BOUNDS: dict[str, Any] = {"window_us": _WINDOW_US, "repeat_seconds": 7200, "outbox_limit": 2**40}
 _LIMITS = Limits(write=10_000, read=10_000, user=10_000, groups=10_000, made=10_000, known=False)
 _IDLE_SECONDS = 3.0
+_STOPPED_SECONDS, _RUNNING_SECONDS = 0.03, 0.002
 _NUMBERS = itertools.count(1)
 
 Pair = tuple[int, int]
@@ -115,6 +116,18 @@ class Masters:
         took = time.monotonic() - started
         after = self._processor()
         return [now - then - idle * took for now, then, idle in zip(after, before, self._idle, strict=True)]
+
+    async def throttled(self, work: Awaitable[object]) -> None:
+        """Awaits the work while all masters are stopped for most of the time: they are the limit then, not the load."""
+        working = asyncio.ensure_future(work)
+        while not working.done():
+            for node in self._nodes:
+                node.hang()
+            await asyncio.sleep(_STOPPED_SECONDS)
+            for node in self._nodes:
+                node.resume()
+            await asyncio.sleep(_RUNNING_SECONDS)
+        await working
 
     def _processor(self) -> list[float]:
         used = [node.client.info("cpu") for node in self._nodes]
