@@ -278,6 +278,26 @@ async def test_what_a_shard_has_propagated_is_told_by_whoever_comes_next(
 
 
 @THREE_SHARDS
+async def test_who_loses_a_tag_does_so_though_their_shard_is_emptied(store: Store) -> None:
+    """The new holders of that shard are lost with it, and have to be uploaded again."""
+    await store.tags.put(TAG, title="", followable=False)
+    await store.load(*range(1, 50))
+    await store.propagate()
+    await store.archive_all()
+    await store.load(*range(40, 100))
+    emptied = store.shards[1]
+    for name in [name async for name in emptied.scan_iter(match=emptied.prefix + b"*")]:
+        await emptied.delete(name)
+    await store.recovery.ensure()
+    await store.propagate()
+    assert not await store.propagating()
+    after = await store.tell()
+    for uid in range(1, 100):
+        there = store.shards.number(user(uid)) == 1
+        assert await store.told(uid) == ([after] if uid >= 40 and not there else []), uid
+
+
+@THREE_SHARDS
 async def test_a_home_that_lost_that_it_is_over_hears_it_again(store: Store) -> None:
     """A replica takes over from the home that lacks what it was told last."""
     await store.tags.put(TAG, title="", followable=False)
