@@ -38,13 +38,12 @@ async def restore_holders(
     *,
     shard: int,
     as_of: int,
-    emptied: bool,
 ) -> None:
     """Restores what a shard beside the home knows of its users' tags, as they were at an id: its link brings what comes
-    after that. emptied: whether it had nothing before. `keep_lock` is called repeatedly. Raises StoreAway, ArchiveAway.
+    after that. `keep_lock` is called repeatedly. Raises StoreAway, ArchiveAway.
     """
     await _restore_each(shards, tables, keep_lock, [shard], as_of)
-    await _go_on_propagating(shards, [shard], as_of, emptied=emptied)
+    await _go_on_propagating(shards, [shard], as_of)
 
 
 async def _restore_each(
@@ -108,12 +107,9 @@ async def _restore_tag(
             after = (holders[-1].uid, holders[-1].joined)
 
 
-async def _go_on_propagating(
-    shards: Shards[RedisClient], numbers: Sequence[int], as_of: int, *, emptied: bool = False
-) -> None:
+async def _go_on_propagating(shards: Shards[RedisClient], numbers: Sequence[int], as_of: int) -> None:
     """Begins to propagate in other shards what was on their links up to an id, and ends there what the home does not
-    know of. emptied: the new holders are lost, so those who lose the tag do, and nobody gets it.
-    """
+    know of."""
     propagating: Any = await shards.home.hgetall(keys.PROPAGATING)
     for shard in numbers:
         redis = shards[shard]
@@ -128,6 +124,4 @@ async def _go_on_propagating(
         job, *counts = kept.decode().split(" ")
         parts: Any = await shards.home.smembers(keys.parts(tag))
         for shard in sorted({*map(int, parts)} & {*numbers}):
-            begun = await _SWAP.run(shards[shard], tag=tag, at=at, job=job, count=int(counts[shard]))
-            if not begun and emptied:
-                await _SWAP.run(shards[shard], tag=tag, at=at, job=job, count=0)
+            await _SWAP.run(shards[shard], tag_key=keys.tag(tag), tag=tag, at=at, job=job, count=int(counts[shard]))

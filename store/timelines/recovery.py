@@ -189,10 +189,9 @@ class StoreRecovery:
         async with lease.held() as held:
             if not held:
                 raise StoreEmpty("another process is rebuilding")
-            await self._look()
+            runs = (await self._look()).runs
             for redis in self._shards:
                 await redis.delete(redis.key(keys.EPOCH))
-            runs = (await self._look()).runs
             await require_archived_shards(self._archive, self._shards.count)
             # From here on nothing is written. What dormant users missed is nowhere but in the outbox until it is
             # archived, so only then is it forgotten who they are.

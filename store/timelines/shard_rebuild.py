@@ -55,22 +55,22 @@ async def rebuild_shard(
             raise StoreEmpty("another process is rebuilding")
         if await redis.exists(redis.key(keys.EPOCH)):
             return False
-        before = await not_passed(shards, [shard])
+        before = await not_passed(shards, [HOME, shard])
 
         async def keep() -> None:
             await lease.keep()
-            if await not_passed(shards, [HOME]) or await not_passed(shards, [shard]) != before:
+            now = await not_passed(shards, [HOME, shard])
+            if HOME in now or now != before:
                 raise StoreBehind("a server was started again or replaced meanwhile")
 
         await admit(shards.home, "link_state")
         reads = ReplicatedReads(shards.home, replicas)
-        node = reads.begin()
-        state = await LINK_STATE.run(shards.home, caller_time=time.time_ns() // 1000)
         try:
+            node = reads.begin()
+            state = await LINK_STATE.run(shards.home, caller_time=time.time_ns() // 1000)
             await reads.confirm(node)
         finally:
             await reads.aclose()
-        emptied = not await redis.exists(redis.key(keys.APPLIED))
         await take_life(shards, shard)
         await redis.hset(redis.key(keys.APPLIED), "id", state.tails[shard - 1])
         # What dormant users missed is nowhere but in the outbox until it is archived: only then it is forgotten who
@@ -78,7 +78,7 @@ async def rebuild_shard(
         await archiver.archive_up_to(state.clock, keep)
         await redis.delete(redis.key(keys.DORMANT), redis.key(keys.UNSEEN))
         await restore_memberships(shards, shard, archive.groups, state.clock, keep)
-        await restore_holders(shards, archive.tags, keep, shard=shard, as_of=state.clock, emptied=emptied)
+        await restore_holders(shards, archive.tags, keep, shard=shard, as_of=state.clock)
         await restore_bans(shards, archive.operators, keep, only=shard)
         await restore_states(shards, archive.states, keep, only=shard)
         count = await put_back(

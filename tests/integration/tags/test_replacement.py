@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from store.addresses import Tag
-from store.errors import ChannelRefused, EntryFailed, OutboxFull, StoreAway
+from store.errors import ArchiveAway, ChannelRefused, EntryFailed, OutboxFull, StoreAway
 from store.groups.groups import Limits
 from store.redis import keys
 from store.redis.carrier import LinkEntry
@@ -18,6 +18,7 @@ from store.redis.scripts import Script
 from store.tags.replacement import Propagator, Replacement
 from store.tags.script import PROPAGATED, PropagateReply
 from store.tags.tags import FOLLOW, MANUAL, PROFILE
+from store.timelines import shard_rebuild
 from store.timelines.replacements import OPERATOR
 from store.workers import Worker
 from tests.integration.tags.conftest import TAG, Store, user
@@ -278,8 +279,10 @@ async def test_what_a_shard_has_propagated_is_told_by_whoever_comes_next(
 
 
 @THREE_SHARDS
-async def test_who_loses_a_tag_does_so_though_their_shard_is_emptied(store: Store) -> None:
-    """The new holders of that shard are lost with it, and have to be uploaded again."""
+async def test_who_loses_a_tag_does_so_though_their_shard_is_emptied(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new holders of that shard are lost with it, and have to be uploaded again; its first rebuild breaks off."""
     await store.tags.put(TAG, title="", followable=False)
     await store.load(*range(1, 50))
     await store.propagate()
@@ -288,6 +291,14 @@ async def test_who_loses_a_tag_does_so_though_their_shard_is_emptied(store: Stor
     emptied = store.shards[1]
     for name in [name async for name in emptied.scan_iter(match=emptied.prefix + b"*")]:
         await emptied.delete(name)
+
+    async def away(*arguments: object, **more: object) -> None:
+        raise ArchiveAway("the archive is away")
+
+    monkeypatch.setattr(shard_rebuild, "restore_holders", away)
+    with pytest.raises(ArchiveAway):
+        await store.recovery.ensure()
+    monkeypatch.undo()
     await store.recovery.ensure()
     await store.propagate()
     assert not await store.propagating()
