@@ -8,13 +8,13 @@ import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from hooks.cli.failures import named_by_setting
 from hooks.server import logs
 from hooks.settings import ArchiveSettings, RedisSettings, TimelineSettings, load
 from store.archive.aggregate import Aggregator
 from store.archive.archive import Archive, open_archive
 from store.archive.outbox import Outbox
 from store.archive.tables.months import AGGREGATED
-from store.errors import ArchiveAway, ArchiveRefused, ShardsDiffer, StoreError
 from store.redis.client import RedisClient
 from store.redis.connection import connect
 from store.timelines.layout import require_number_of_shards
@@ -28,13 +28,8 @@ def aggregate() -> None:
         typer.echo(f"nothing to do: IM_ROAMING={timelines.roaming} reads rows; quarter and year read aggregates")
         return
     try:
-        uvloop.run(_connected(redis, archive.archive_url, timelines.window_us))
-    except (ArchiveAway, ArchiveRefused) as error:
-        sys.exit(f"emqx-im: IM_ARCHIVE_URL: {error}")
-    except ShardsDiffer as error:
-        sys.exit(f"emqx-im: IM_SHARDS: {error}")
-    except StoreError as error:
-        sys.exit(f"emqx-im: IM_REDIS_URL: {error}")
+        with named_by_setting():
+            uvloop.run(_connected(redis, archive.archive_url, timelines.window_us))
     except KeyboardInterrupt:
         sys.exit("emqx-im: interrupted; run it again to continue")
 

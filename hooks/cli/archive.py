@@ -9,6 +9,7 @@ from functools import partial
 import typer
 import uvloop
 
+from hooks.cli.failures import named_by_setting
 from hooks.server import logs
 from hooks.settings import ArchiveSettings, EventSettings, LogSettings, RedisSettings, TimelineSettings, load
 from store.archive.archive import Archive, open_archive
@@ -16,7 +17,7 @@ from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
 from store.archive.upkeep import keep_up
-from store.errors import ArchiveAway, ShardsDiffer, StoreError
+from store.errors import ShardsDiffer, StoreError
 from store.operations.dead_letters import DeadLetters
 from store.operations.processes import Processes
 from store.redis.connection import connect
@@ -27,10 +28,8 @@ from store.workers import Backoff, Supervisor, Worker
 def migrate() -> None:
     """Bring the archive's schema up to date and create the partitions of the coming months."""
     archive_url = load(ArchiveSettings).archive_url
-    try:
+    with named_by_setting():
         uvloop.run(_migrate(open_archive(archive_url)))
-    except ArchiveAway as error:
-        sys.exit(f"emqx-im: IM_ARCHIVE_URL: {error}")
 
 
 def archive() -> None:

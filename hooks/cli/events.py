@@ -1,14 +1,13 @@
 """Implements `emqx-im events`: looks at the events that wait for the operator's back end, and lets them go on."""
 
-import sys
 from collections.abc import Awaitable, Callable
 
 import typer
 import uvloop
 
+from hooks.cli.failures import named_by_setting
 from hooks.events.render import render
 from hooks.settings import RedisSettings, load
-from store.errors import StoreError
 from store.events.queues import EventQueues
 from store.redis.shards import connected
 
@@ -51,7 +50,5 @@ def _run(work: Callable[[EventQueues], Awaitable[None]]) -> None:
         async with connected(redis.redis_url, redis.shards, timeout=30) as shards:
             await work(EventQueues(shards))
 
-    try:
+    with named_by_setting():
         uvloop.run(work_on_all())
-    except StoreError as error:
-        sys.exit(f"emqx-im: IM_REDIS_URL: {error}")

@@ -6,13 +6,13 @@ import typer
 import uvloop
 from rich.console import Console
 
+from hooks.cli.failures import named_by_setting
 from hooks.emqx.rest import BrokerAway, BrokerRefused, Rest
 from hooks.messaging.reconcile import Reconciled, Reconciler
 from hooks.metrics import Metrics
 from hooks.server import logs
 from hooks.setting_sources import SettingsError
 from hooks.settings import BrokerSettings, EventSettings, RedisSettings, load
-from store.errors import StoreError
 from store.operations.boots import Boots
 from store.presence.presence import Presence
 from store.redis.lease import reconciling
@@ -26,11 +26,10 @@ def reconcile() -> None:
         raise SettingsError("IM_EMQX_API_URL: required, to ask EMQX which clients are connected")
     logs.configure("error")
     try:
-        done = uvloop.run(_reconcile(redis, broker.emqx_api_url, broker))
+        with named_by_setting():
+            done = uvloop.run(_reconcile(redis, broker.emqx_api_url, broker))
     except (BrokerAway, BrokerRefused) as error:
         sys.exit(f"emqx-im: IM_EMQX_API_URL: {error}")
-    except StoreError as error:
-        sys.exit(f"emqx-im: IM_REDIS_URL: {error}")
     if done is None:
         sys.exit("emqx-im: another process is reconciling")
     typer.echo(_describe(done))

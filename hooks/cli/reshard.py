@@ -7,13 +7,13 @@ import uvloop
 from rich.console import Console
 from rich.status import Status
 
+from hooks.cli.failures import named_by_setting
 from hooks.server import logs
 from hooks.settings import ArchiveSettings, EventSettings, RedisSettings, TimelineSettings, load
 from store.archive.archive import Archive, open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
-from store.errors import ArchiveAway, StoreError
 from store.operations.dead_letters import DeadLetters
 from store.operations.processes import Processes
 from store.redis import keys
@@ -38,13 +38,10 @@ def reshard(shards: int = typer.Option(..., min=1, max=64, help="Number of shard
             await archive.close()
 
     try:
-        uvloop.run(run())
+        with named_by_setting():
+            uvloop.run(run())
     except CannotReshard as error:
         sys.exit(f"emqx-im: {error}")
-    except ArchiveAway as error:
-        sys.exit(f"emqx-im: IM_ARCHIVE_URL: {error}")
-    except StoreError as error:
-        sys.exit(f"emqx-im: IM_REDIS_URL: {error}")
     except KeyboardInterrupt:
         sys.exit("emqx-im: interrupted; run it again to continue")
 

@@ -7,13 +7,13 @@ import typer
 import uvloop
 from rich.console import Console
 
+from hooks.cli.failures import named_by_setting
 from hooks.server import logs
 from hooks.settings import ArchiveSettings, EventSettings, RedisSettings, TimelineSettings, load
 from store.archive.archive import Archive, open_archive
 from store.archive.archiver import Archiver
 from store.archive.handlers import handlers
 from store.archive.outbox import Outbox
-from store.errors import ArchiveAway, StoreError
 from store.operations.dead_letters import DeadLetters
 from store.redis.client import RedisClient
 from store.redis.shards import Shards, connected
@@ -43,12 +43,8 @@ def _run(work: Callable[[Shards[RedisClient]], Awaitable[None]]) -> None:
         async with connected(redis.redis_url, redis.shards, timeout=30) as shards:
             await work(shards)
 
-    try:
+    with named_by_setting():
         uvloop.run(run())
-    except ArchiveAway as error:
-        sys.exit(f"emqx-im: IM_ARCHIVE_URL: {error}")
-    except StoreError as error:
-        sys.exit(f"emqx-im: IM_REDIS_URL: {error}")
 
 
 async def _sweep(shards: Shards[RedisClient], timelines: TimelineSettings) -> None:
