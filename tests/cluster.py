@@ -1,9 +1,10 @@
 """A Redis or Valkey Cluster on loopback: masters and replicas as child processes, with what may happen to them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 from redis import Redis, RedisError
@@ -152,6 +153,15 @@ class TestCluster:
         for index, node in enumerate(self.nodes[len(masters) :]):
             node.ask("CLUSTER", "REPLICATE", masters[index % len(masters)].id)
         self.settle()
+
+    @contextmanager
+    def started(self) -> Iterator[Self]:
+        """Starts it for a block, and stops it at the end."""
+        try:
+            self.start()
+            yield self
+        finally:
+            self.stop()
 
     def stop(self) -> None:
         for node in self.nodes:

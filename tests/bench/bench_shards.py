@@ -109,14 +109,15 @@ async def _pulls(report: Report, clusters: dict[int, Masters]) -> None:
 
 async def _messages(report: Report, clusters: dict[int, Masters]) -> None:
     count = report.choose(quick=500, usual=4000, full=20_000)
+    to_many = f"message to {LARGE} members"
     kinds: dict[str, tuple[int, dict[int, float], Work]] = {
         "private message": (count, {3: 1.3}, lambda each: _private(each, count)),
         "private message without the sender's copy": (count, {}, lambda each: _private(each, count, own_copies=False)),
         f"message to {SMALL} members": (count // 2, {}, lambda each: _to_groups(each, SMALL, count // 2)),
-        f"message to {LARGE} members": (count // 20, {3: 2.5, 6: 5}, lambda each: _to_groups(each, LARGE, count // 20)),
+        to_many: (count // 20, {3: 2.5, 6: 5}, lambda each: _to_groups(each, LARGE, count // 20)),
     }
     for what, (some, aims, work) in kinds.items():
-        spent = await _rounds(report, clusters, some, work, throttled=str(LARGE) not in what)
+        spent = await _rounds(report, clusters, some, work, throttled=what != to_many)
         _gain(report, what, spent, aims)
         for masters in MASTERS[1:]:
             report.figure(f"{what}, {_on(masters)}, the home", "µs", [home for home, *_ in spent[masters]])

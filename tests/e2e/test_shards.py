@@ -36,12 +36,8 @@ def shared_stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     if request.param == "server":
         yield from running(Stack(directory, IM_SHARDS=str(SHARDS)))
         return
-    cluster = TestCluster(directory / "cluster", program("redis-server"))
-    try:
-        cluster.start()
+    with TestCluster(directory / "cluster", program("redis-server")).started() as cluster:
         yield from running(ClusterStack(directory, cluster))
-    finally:
-        cluster.stop()
 
 
 @pytest.fixture

@@ -20,12 +20,8 @@ RECEIVER = 9193
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestCluster]:
-    cluster = TestCluster(tmp_path_factory.mktemp("cluster"), program("redis-server"))
-    try:
-        cluster.start()
+    with TestCluster(tmp_path_factory.mktemp("cluster"), program("redis-server")).started() as cluster:
         yield cluster
-    finally:
-        cluster.stop()
 
 
 @pytest.fixture(params=["server", "cluster"])

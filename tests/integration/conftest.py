@@ -67,12 +67,8 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="session")
 def common_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestCluster]:
-    cluster = TestCluster(tmp_path_factory.mktemp("cluster"), program("redis-server"))
-    try:
-        cluster.start()
+    with TestCluster(tmp_path_factory.mktemp("cluster"), program("redis-server")).started() as cluster:
         yield cluster
-    finally:
-        cluster.stop()
 
 
 @pytest.fixture

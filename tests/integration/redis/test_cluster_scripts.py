@@ -72,12 +72,9 @@ class Runs:
 def strict(tmp_path: Path) -> Iterator[TestCluster]:
     """Two masters, of which one serves nothing but the home's slot."""
     shares = [[(SLOT, SLOT)], [(0, SLOT - 1), (SLOT + 1, SLOTS - 1)]]
-    cluster = TestCluster(tmp_path / "cluster", program("redis-server"), masters=2, replicas=0, shares=shares)
-    try:
-        cluster.start()
+    two = TestCluster(tmp_path / "cluster", program("redis-server"), masters=2, replicas=0, shares=shares)
+    with two.started() as cluster:
         yield cluster
-    finally:
-        cluster.stop()
 
 
 async def test_every_script(strict: TestCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,13 +30,9 @@ from tests.servers import program, valkey_program
 def pairs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestCluster]:
     """Two masters, one with each of two shards, and a replica of each."""
     executable = program("redis-server") if request.param == "redis" else valkey_program()
-    cluster = TestCluster(tmp_path_factory.mktemp("pairs"), executable, masters=2)
-    try:
-        cluster.start()
+    with TestCluster(tmp_path_factory.mktemp("pairs"), executable, masters=2).started() as cluster:
         assert cluster.owner(slot_of(0, 2)) is not cluster.owner(slot_of(1, 2))
         yield cluster
-    finally:
-        cluster.stop()
 
 
 @pytest_asyncio.fixture

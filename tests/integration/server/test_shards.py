@@ -4,13 +4,11 @@ import time
 from pathlib import Path
 
 import pytest
-from redis.crc import key_slot
 
 from hooks.doctor import CheckState, stores
 from hooks.setting_sources import SettingsError
-from store.redis import keys
 from store.redis.connection import connect as redis_client
-from tests.cluster import TestCluster
+from tests.cluster import TestCluster, slot_of
 from tests.integration.app import App, new_uid_of, running_app, until
 from tests.integration.messaging.test_sync import connect, drop, head, told
 from tests.integration.served import Served
@@ -94,12 +92,10 @@ async def test_users_of_all_shards_are_told_how_far_to_pull(own_redis: RedisServ
 
 
 async def test_a_shard_that_is_away_is_named_and_all_others_are_served(tmp_path: Path) -> None:
-    cluster = TestCluster(tmp_path / "cluster", program("redis-server"), replicas=0)
     uids = users()
-    try:
-        cluster.start()
+    with TestCluster(tmp_path / "cluster", program("redis-server"), replicas=0).started() as cluster:
         async with running_app(cluster.url, tmp_path, shards=SHARDS) as app:
-            node = cluster.owner(key_slot(keys.shard_prefix(1, SHARDS)))
+            node = cluster.owner(slot_of(1, SHARDS))
             node.kill()
 
             async def state(of: str) -> bool:
@@ -141,5 +137,3 @@ async def test_a_shard_that_is_away_is_named_and_all_others_are_served(tmp_path:
             assert await app.metric('emqx_im_shard_away{shard="1"}') == 0
             assert await app.metric('emqx_im_shard_gates_total{outcome="lacked",shard="1"}') == 1
             assert await app.metric('emqx_im_shard_gates_total{outcome="rebuilt",shard="1"}') == 0
-    finally:
-        cluster.stop()
