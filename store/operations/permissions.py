@@ -14,7 +14,7 @@ _WORKERS = "permissions"
 
 
 class EndReply(NamedTuple):
-    """left: how many memberships. links: what is on links now; whoever looks after these carries it."""
+    """left: how many memberships. links: what is on links now; the process that looks after these carries it."""
 
     left: int
     links: list[Any]

@@ -1,4 +1,4 @@
-"""Carries one link to its shard: each entry once, in the order of the link, whoever put it there.
+"""Carries one link to its shard: each entry once, in the order of the link, whichever process put it there.
 
 `apply.lua` applies an entry in the shard if it is the next one. If it is not, the link is read from there on, and all
 entries on it are carried.
@@ -312,7 +312,7 @@ class Carrier:
         if self._letters is not None and item.place >= 0:
             self._tries += 1
         if self._letters is not None and item.place > 0:
-            # The letter first: whoever dies in between leaves the item to another process, which keeps it once more.
+            # The letter first: a process that dies in between leaves the item to another, which keeps it once more.
             message = f"shard {self._shard} cannot apply an item of {item.entry}: {item.why}"
             await self._letters.keep(source="link", reason="link_failed", message=message, sender="", body=item.data)
             self._passed.append(item.place)
@@ -322,7 +322,7 @@ class Carrier:
     async def _read(self, after: int) -> tuple[int, list[LinkEntry]]:
         """Returns the home's life, and the first entries of the link above an id, which belong to it.
 
-        No shard may get what the home can still lose: its replicas are waited for, as whoever wrote these may not have.
+        No shard may get what the home can still lose: its replicas are waited for, as the writers may not have done.
         """
         found = await _READ.run(
             self._reading, link_key=self._stream, shard=str(self._shard), after=str(after), most=_READ_ENTRIES

@@ -12,8 +12,8 @@ _SECONDS = 2.5
 
 
 class ReplicatedReads:
-    """What was read is kept by whatever takes over once `confirm` returns: whoever writes it elsewhere, or tells others
-    of it, does so after that. A master that was replaced may give, for a moment, what it alone has.
+    """Once `confirm` returns, what was read survives a failover: only then may it be written elsewhere, or told. A
+    master that was replaced may give, for a moment, what it alone has.
     """
 
     def __init__(self, redis: RedisClient, replicas: int) -> None:

@@ -1,4 +1,4 @@
--- Reads what is on a link above an id, and in which life the home is: whoever wrote what is there, it belongs to that.
+-- Reads what is on a link above an id, and in which life the home is: whichever process wrote what is there, it belongs to that.
 --
 -- The reply: the home's life; the id of the newest entry that the link ever had, 0 if there was none; and per entry, `most`
 -- at once, its id, that of the one before it, the id up to which it is complete, and its data.
