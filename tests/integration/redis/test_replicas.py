@@ -22,7 +22,7 @@ from store.redis.replicated import ReplicatedReads
 from store.timelines.append import Appender
 from store.timelines.recovery import StoreRecovery
 from tests.cluster import TestCluster, slot_of
-from tests.integration.redis.test_links import ELSEWHERE, WINDOW_US, Dying, Store, running_store, start_again
+from tests.integration.redis.linked import ELSEWHERE, WINDOW_US, Dying, Store, running_store, start_again
 from tests.servers import program, valkey_program
 
 
