@@ -19,6 +19,7 @@ from store.redis.scripts import admit
 from store.timelines.append import Appender, Stored
 from store.timelines.spans import MARGIN_SECONDS, SPAN_SECONDS, span
 from tests.integration.inboxes import break_inbox, ids_in, inboxes_of
+from tests.integration.memory import memory_of_keys
 
 WINDOW_US = 3_600_000_000
 
@@ -169,9 +170,8 @@ async def test_a_message_costs_its_body_once(appender: Appender, redis: RedisCli
 
 
 async def used_and_logged(redis: RedisClient) -> tuple[int, int]:
-    memory, persistence = await redis.info("memory"), await redis.info("persistence")
-    used = memory["used_memory"] - memory["mem_clients_normal"] - memory["mem_aof_buffer"]
-    return used, persistence["aof_current_size"]
+    persistence = await redis.info("persistence")
+    return await memory_of_keys(redis), persistence["aof_current_size"]
 
 
 async def bodies_in(redis: RedisClient) -> list[int]:

@@ -19,6 +19,7 @@ from tests.integration.groups.conftest import GID, WINDOW_US, Store, uids
 from tests.integration.groups.conftest import limits as limits
 from tests.integration.groups.conftest import store as store
 from tests.integration.inboxes import ids_in
+from tests.integration.memory import memory_of_keys
 from tests.servers import RedisServer
 
 NEVER_SEEN = 5001
@@ -29,19 +30,15 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def used(store: Store) -> int:
-    return int((await store.redis.info("memory"))["used_memory_dataset"])
-
-
 async def test_a_group_of_uids_that_do_not_exist_takes_next_to_nothing(store: Store) -> None:
     members = uids(NEVER_SEEN, 499)
-    before = await used(store)
+    before = await memory_of_keys(store.redis)
     await store.create(*members)
     for number in range(20):
         payload = b'{"body":"%b"}' % (b"x" * 16_000)
         await store.appender.append(Group(GID), "1", f"m{number}", 0, True, payload)
     await store.archive_all()
-    assert await used(store) - before < 20 * 20_480 + 499 * 2000
+    assert await memory_of_keys(store.redis) - before < 20 * 20_480 + 499 * 2000
     assert await store.redis.keys(keys.INBOX_PREFIX + b"5*") == []
     assert await store.redis.zcard(keys.UNSEEN) == 499
 
