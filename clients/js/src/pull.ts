@@ -40,14 +40,14 @@ export class Puller {
   /** Asks for what comes after `position`. Throws PullFailed for what may pass by itself, DeviceError for what cannot. */
   async page(position: Position, signal: AbortSignal): Promise<Page> {
     const token = await this.login.token().catch((error: unknown) => {
-      throw error instanceof DeviceError ? error : new PullFailed(String((error as Error).message));
+      throw error instanceof DeviceError ? error : new PullFailed((error as Error).message);
     });
     let reached = false;
     const [status, retryAfter, text] = await this.#ask(position, token, signal, () => (reached = true)).catch((error) => {
       // A page that was cut comes through in parts, one that nobody began to answer does not.
-      if (reached) this.#limit = Math.max(1, this.#limit >> 1);
+      if (reached) this.#limit = this.#limit >> 1 || 1;
       if (signal.aborted) throw new Ended();
-      throw new PullFailed(`${this.#url}: ${String(error)}`);
+      throw new PullFailed(`${this.#url}: ${error}`);
     });
     if (status !== 200) throw this.#failure(status, retryAfter, text);
     const page = parsed(text, position);
@@ -86,7 +86,7 @@ export class Puller {
       );
       onAnswer();
       heard();
-      return [response.status, response.headers.get('retry-after') ?? '', await bodyOf(response, heard)];
+      return [response.status, response.headers.get('retry-after') ?? '', await bodyOf(response, heard, inner.signal)];
     } finally {
       clearTimeout(timer);
       outer.removeEventListener('abort', end);
@@ -105,14 +105,17 @@ export class Puller {
   }
 }
 
-async function bodyOf(response: Response, heard: () => void): Promise<string> {
+async function bodyOf(response: Response, heard: () => void, signal: AbortSignal): Promise<string> {
   // React Native has no streams: there the silence is that of the whole.
   const reader = response.body?.getReader?.();
   if (!reader) return response.text();
+  // Node's `fetch` forgets the signal once garbage was collected.
+  signal.onabort = () => reader.cancel().catch(() => undefined);
   const decoder = new TextDecoder();
   let [text, length] = ['', 0];
   for (;;) {
     const { done, value } = await reader.read();
+    if (signal.aborted) throw signal.reason;
     if (done) return text + decoder.decode();
     heard();
     length += value.length;

@@ -4,6 +4,9 @@ import { createInterface } from 'node:readline';
 import { FileStorage } from '../build/file.js';
 import { obey, runIn } from './devices.mjs';
 
+// Nothing that a device still needs may be garbage, whenever Node collects that.
+setInterval(globalThis.gc, 100).unref();
+
 runIn({
   storage: (path) => FileStorage.open(path),
   broker: ({ port }) => `mqtt://127.0.0.1:${port}`,

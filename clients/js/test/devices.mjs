@@ -8,7 +8,8 @@ const [realNow, realTimes] = [Date.now, structuredClone(times)];
 
 /** A storage that is full when the case says so. */
 class Filling {
-  full = 0;
+  writes = 0;
+  sends = 0;
 
   constructor(inner) {
     this.inner = inner;
@@ -19,8 +20,10 @@ class Filling {
   }
 
   async write(changes, durable) {
-    if (this.full > 0) {
-      this.full -= 1;
+    // Only what is to be sent has to outlast a power cut.
+    if (this.writes > 0 || (durable && this.sends > 0)) {
+      if (this.writes > 0) this.writes -= 1;
+      else this.sends -= 1;
       throw new Error('QuotaExceededError: no space left');
     }
     await this.inner.write(changes, durable);
@@ -106,8 +109,8 @@ const run = {
   async states({ device }) {
     return devices.get(device).device.states();
   },
-  async full({ device, writes }) {
-    devices.get(device).storage.full = writes;
+  async full({ device, writes = 0, sends = 0 }) {
+    Object.assign(devices.get(device).storage, { writes, sends });
   },
   async clock({ shift }) {
     Date.now = () => realNow() + shift * 1000;

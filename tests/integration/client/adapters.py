@@ -30,10 +30,12 @@ class Failed(Exception):
         self.code = code
 
 
-async def until(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
+async def until(condition: Callable[[], object], what: str | Callable[[], str], seconds: float = PATIENCE) -> None:
+    """what: is waited for; a function where that is only known once it did not come."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not condition():
-        assert asyncio.get_running_loop().time() < deadline, f"did not come: {what}"
+        if asyncio.get_running_loop().time() > deadline:
+            raise AssertionError(f"did not come: {what if isinstance(what, str) else what()}")
         await asyncio.sleep(0.01)
 
 
@@ -134,7 +136,7 @@ def python() -> Adapter:
 
 
 def js() -> Adapter:
-    return Adapter([node(), str(javascript() / "test" / "conformance.mjs")])
+    return Adapter([node(), "--expose-gc", str(javascript() / "test" / "conformance.mjs")])
 
 
 def chromium() -> Adapter:

@@ -197,7 +197,9 @@ class Play:
         await self._adapter.ask("clock", shift=given)
 
     async def full(self, given: dict[str, Any]) -> None:
-        await self._adapter.ask("full", device=given.get("by", "a"), writes=given["writes"])
+        """The next writes of the storage fail, `writes` of any, or `sends` of those that keep a message to send."""
+        count = {name: given[name] for name in ("writes", "sends") if name in given}
+        await self._adapter.ask("full", device=given.get("by", "a"), **count)
 
     async def send(self, given: dict[str, Any]) -> None:
         """Begins to send; `sent` waits for what becomes of it."""
@@ -353,7 +355,7 @@ class Play:
         def found() -> dict[str, Any] | None:
             return next((event for event in events if (event["kind"] in REPORTS) is reports), None)
 
-        await until(found, f"an event of {name} ({events})")
+        await until(found, lambda: f"an event of {name}, of which came {events}; it pulled {self._service.pulls}")
         event = found()
         assert event is not None
         events.remove(event)
