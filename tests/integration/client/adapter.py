@@ -71,11 +71,14 @@ DEFAULTS = {(module, name): getattr(module, name) for places in TIMES.values() f
 class Filling(FileState):
     """A state that is full when the case says so."""
 
-    full = 0
+    writes = sends = 0
 
     def save(self) -> None:
-        if self.full > 0:
-            self.full -= 1
+        if self.writes > 0:
+            self.writes -= 1
+            raise OSError("no space left")
+        if self.sends > 0 and not self._on_disk.issuperset(self.saved.unsent):
+            self.sends -= 1
             raise OSError("no space left")
         super().save()
 
@@ -149,8 +152,9 @@ class Adapter:
     async def states(self, device: str) -> list[dict[str, Any]]:
         return self._open[device][0].states()
 
-    async def full(self, device: str, writes: int) -> None:
-        self._open[device][1].full = writes
+    async def full(self, device: str, writes: int = 0, sends: int = 0) -> None:
+        state = self._open[device][1]
+        state.writes, state.sends = writes, sends
 
     async def clock(self, shift: float) -> None:
         time.time = lambda: self._real_time() + shift
