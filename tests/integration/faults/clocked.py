@@ -1,6 +1,9 @@
 """Clocks that a test can set: of a Valkey, and of other processes."""
 
+import time
 from pathlib import Path
+
+from redis import Redis
 
 from tests.servers import RedisServer, ServerMissing, valkey_program
 
@@ -39,8 +42,15 @@ class ClockedRedis(RedisServer):
         self.arguments = ["/usr/bin/env", *settings, *self.arguments]
 
     def set_clock(self, seconds: int) -> None:
-        """So far ahead of the true time, or behind it."""
+        """So far ahead of the true time, or behind it. It looks at its clock now and then only while it is busy."""
         self._clock.set(seconds)
+
+    def step_clock(self, seconds: int) -> None:
+        """Sets the clock, and returns once it goes by that."""
+        self.set_clock(seconds)
+        with Redis.from_url(self.url) as client:
+            while abs(client.time()[0] - time.time() - seconds) > 2:
+                time.sleep(0.001)
 
 
 def _library() -> Path:

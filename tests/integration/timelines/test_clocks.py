@@ -32,7 +32,7 @@ def set_clocks(clocked: ClockedRedis, monkeypatch: pytest.MonkeyPatch) -> SetClo
     right = time.time_ns
 
     def set_clocks(seconds: int) -> None:
-        clocked.set_clock(seconds)
+        clocked.step_clock(seconds)
         monkeypatch.setattr(time, "time_ns", lambda: right() + seconds * 1_000_000_000)
 
     return set_clocks
@@ -80,7 +80,7 @@ async def test_nothing_goes_while_the_clock_of_redis_alone_is_ahead(
     async with group(clocked.url, tmp_path, limits, shards, mode) as store:
         message = await store.say(1)
         set_clocks(0)
-        clocked.set_clock(20 * HOUR)
+        clocked.step_clock(20 * HOUR)
         for uid in MEMBERS:
             assert await said(store, uid) == [message.mid]
 
