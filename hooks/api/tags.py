@@ -11,7 +11,7 @@ from hooks.messaging.command_fields import uid
 from hooks.messaging.tag_changes import TagChanges
 from store.addresses import tag_named
 from store.operations.listing import Listing
-from store.tags.tags import MANUAL, PROFILE, TagInfo, Tags
+from store.tags.holdings import MANUAL, PROFILE, Holdings, TagInfo
 
 MAX_TITLE = 255
 MAX_USERS = 10_000
@@ -23,8 +23,8 @@ _READ_BYTES = 65536
 
 
 class TagsApi:
-    def __init__(self, tags: Tags, listing: Listing, changes: TagChanges) -> None:
-        self._tags = tags
+    def __init__(self, holdings: Holdings, listing: Listing, changes: TagChanges) -> None:
+        self._holdings = holdings
         self._listing = listing
         self._changes = changes
 
@@ -43,7 +43,7 @@ class TagsApi:
     async def page(self, request: web.Request) -> web.Response:
         """Returns a page of tags, in the order of their names."""
         limit = integer(request, "limit", PAGE, 1, MAX_PAGE)
-        tags = await self._tags.page(request.query.get("after", ""), limit)
+        tags = await self._holdings.page(request.query.get("after", ""), limit)
         return answer({"tags": [_shown(tag) for tag in tags]})
 
     async def show(self, request: web.Request) -> web.Response:
@@ -118,7 +118,7 @@ class TagsApi:
         return answer({"users": users, "wrong": count, "first_wrong": wrong})
 
     async def _found(self, tag: str) -> TagInfo:
-        info = await self._tags.info(tag)
+        info = await self._holdings.info(tag)
         if info is None:
             raise Problem("not_found", f"there is no tag {tag}")
         return info

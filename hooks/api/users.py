@@ -11,17 +11,19 @@ from store.addresses import number
 from store.bans.bans import Bans
 from store.groups.groups import Groups
 from store.presence.presence import Presence
-from store.tags.tags import Tags
+from store.tags.holdings import Holdings
 from store.timelines.summary import Timelines
 
 _MAX_USERS = 10_000
 
 
 class UsersApi:
-    def __init__(self, presence: Presence, groups: Groups, tags: Tags, timelines: Timelines, bans: Bans) -> None:
+    def __init__(
+        self, presence: Presence, groups: Groups, holdings: Holdings, timelines: Timelines, bans: Bans
+    ) -> None:
         self._presence = presence
         self._groups = groups
-        self._tags = tags
+        self._holdings = holdings
         self._timelines = timelines
         self._bans = bans
 
@@ -51,7 +53,7 @@ class UsersApi:
                 "groups": [
                     {"gid": str(each.gid), "name": each.name, "mode": each.mode, "role": each.role} for each in groups
                 ],
-                "tags": [each._asdict() for each in await self._tags.of_user(uid)],
+                "tags": [each._asdict() for each in await self._holdings.of_user(uid)],
                 "last_seen": await self._presence.last_seen(uid),
                 "timeline": inbox._asdict(),
                 "ban": ban and {"until": ban.until, "reason": ban.reason},

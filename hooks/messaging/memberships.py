@@ -2,13 +2,13 @@
 
 from store.addresses import Group, Tag
 from store.groups.groups import Groups
-from store.tags.tags import Tags
+from store.tags.holdings import Holdings
 
 
 class Memberships:
-    def __init__(self, groups: Groups, tags: Tags) -> None:
+    def __init__(self, groups: Groups, holdings: Holdings) -> None:
         self._groups = groups
-        self._tags = tags
+        self._holdings = holdings
 
     async def has(self, of: Group | Tag, uid: int) -> bool | None:
         """Returns whether the user is one of them; None if there never was such a group.
@@ -19,7 +19,7 @@ class Memberships:
             case Group(gid):
                 return await self._groups.is_member(gid, uid)
             case Tag(tag):
-                return await self._tags.holds(tag, uid)
+                return await self._holdings.holds(tag, uid)
 
     async def refusal(self, group: Group, uid: int) -> str | None:
         """Returns the code that refuses this user's messages to the group, if one does.

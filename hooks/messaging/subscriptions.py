@@ -9,7 +9,7 @@ from hooks.messaging.dispatch import Dispatch
 from hooks.messaging.outgoing import Outgoing
 from store.addresses import GLOBAL, Group, Tag
 from store.groups.groups import Groups, Membership
-from store.tags.tags import Holding, Tags
+from store.tags.holdings import Holding, Holdings
 from store.timelines.summary import Timelines
 
 _MAX_BYTES = 48 * 1024
@@ -26,7 +26,7 @@ class Subscriptions:
     def __init__(
         self,
         groups: Groups,
-        tags: Tags,
+        holdings: Holdings,
         timelines: Timelines,
         outgoing: Outgoing,
         dispatch: Dispatch,
@@ -34,7 +34,7 @@ class Subscriptions:
         by: Literal["message", "server", "both"],
     ) -> None:
         self._groups = groups
-        self._tags = tags
+        self._holdings = holdings
         self._timelines = timelines
         self._outgoing = outgoing
         self._dispatch = dispatch
@@ -74,7 +74,7 @@ class Subscriptions:
 
     async def _topics(self, uid: int) -> list[Topic]:
         """Returns them in the order in which to subscribe: groups that a stranger adds the user to come at the end."""
-        groups, tags = await self._groups.of_user(uid), await self._tags.of_user(uid)
+        groups, tags = await self._groups.of_user(uid), await self._holdings.of_user(uid)
         groups.sort(key=lambda group: group.joined)
         return [_GLOBAL, *map(_of_tag, tags), *map(_of_group, groups)]
 

@@ -77,10 +77,10 @@ def make_parts(
     logins = Logins(OperatorTokens(*tokens), settings.control.secret, *tokens)
     admin = AdminApi(
         *(logins, audit),
-        UsersApi(store.presence, store.groups, store.tags, store.timelines, store.bans),
+        UsersApi(store.presence, store.groups, store.holdings, store.timelines, store.bans),
         BansApi(messaging.banning),
         GroupsApi(store.groups, store.moderators, store.listing, messaging.commands),
-        TagsApi(store.tags, store.listing, messaging.tag_changes),
+        TagsApi(store.holdings, store.listing, messaging.tag_changes),
         PublishApi(store.appender, messaging.outgoing, max_payload=settings.messages.max_payload),
         RecallApi(messaging.recalls),
         DeadLettersApi(store.dead_letters, webhook),

@@ -77,11 +77,13 @@ def make_messaging(
     settings: Settings, connections: ServiceConnections, store: Storing, outgoing: Outgoing, metrics: Metrics
 ) -> Messaging:
     redis, rest, broker = connections.redis, connections.rest, settings.broker
-    memberships, member_cache = Memberships(store.groups, store.tags), MemberCache()
+    memberships, member_cache = Memberships(store.groups, store.holdings), MemberCache()
     sync = Sync(store.presence, store.timelines, NotificationClaims(redis), outgoing, metrics)
     subscribing = Subscribing(redis)
     dispatch = Dispatch(rest, subscribing, metrics)
-    subscriptions = Subscriptions(store.groups, store.tags, store.timelines, outgoing, dispatch, by=broker.subscribe)
+    subscriptions = Subscriptions(
+        store.groups, store.holdings, store.timelines, outgoing, dispatch, by=broker.subscribe
+    )
     caches, doubts = Caches(rest, metrics), Doubts(memberships, member_cache, rest)
     denials = Denials(memberships, outgoing, caches, metrics, trusted_send=broker.trusted_send)
     acknowledgements = Acknowledgements(partial(look, redis), outgoing, metrics)

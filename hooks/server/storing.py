@@ -35,6 +35,7 @@ from store.redis.memory import StoreMemory, default_outbox_limit
 from store.redis.shards import Shards
 from store.redis.write_bounds import ScriptBounds, WriteBounds
 from store.states.states import States
+from store.tags.holdings import Holdings
 from store.tags.replacement import Propagator
 from store.tags.tags import Tags
 from store.timelines.append import Appender
@@ -61,6 +62,7 @@ class Storing:
     dead_letters: DeadLetters
     event_queues: EventQueues
     groups: Groups
+    holdings: Holdings
     keeper: StoreKeeper
     listing: Listing
     login_links: LoginLinks
@@ -181,6 +183,7 @@ async def make_store(
         dead_letters=dead_letters,
         event_queues=event_queues,
         groups=groups,
+        holdings=Holdings(shards),
         keeper=StoreKeeper(recovery, archive, (appender, groups, tags, replacements, states, bans, audit)),
         listing=Listing(archive, outbox),
         login_links=LoginLinks(redis),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from store.archive.archive import Archive
 from store.archive.outbox import Outbox
 from store.archive.tables.groups import GroupRow
-from store.tags.tags import SOURCES
+from store.tags.holdings import SOURCES
 
 
 class Holder(NamedTuple):

@@ -13,8 +13,9 @@ from store.redis import keys
 from store.redis.client import RedisClient
 from store.redis.lease import Lease, propagating
 from store.redis.shards import Shards, as_shards
+from store.tags.holdings import PAGE
 from store.tags.script import PropagateReply
-from store.tags.tags import PAGE, Tags
+from store.tags.tags import Tags
 from store.workers import Worker
 
 _STAGED_AT_ONCE = 1000

@@ -1,4 +1,4 @@
-"""Tags and their holders: a set of users for each source; a user in any of them holds the tag.  Each user's map of
+"""Tags and their holders: a set of users for each source; a user in any of them holds the tag. Each user's map of
 channels has the intervals of ids in which they held it, as for groups. A change of a few users writes both at once. A
 change of very many (a new set of profile holders, the end of a tag) takes effect at one id, and is *propagated*
 afterwards: the maps follow step by step, and until then pulls look at the sets.
@@ -6,11 +6,11 @@ afterwards: the maps follow step by step, and until then pulls look at the sets.
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Unpack
 
-from store.addresses import CommandTopic, Tag, parse_channel
-from store.errors import AccountSpent, StoreEmpty, StoreError
+from store.addresses import CommandTopic, Tag
+from store.errors import AccountSpent, StoreError
 from store.redis import keys
 from store.redis.batch_script import BatchScript
 from store.redis.budget import NOT_JUDGED, UNBOUNDED, Budget, account
@@ -18,6 +18,7 @@ from store.redis.client import RedisClient
 from store.redis.scripts import Script
 from store.redis.shards import Shards, as_shards
 from store.redis.write_bounds import ScriptBounds
+from store.tags.holdings import FOLLOW
 from store.tags.script import (
     DELETE,
     HOLDERS,
@@ -33,42 +34,12 @@ from store.tags.script import (
     TagReply,
 )
 
-MANUAL = "manual"
-PROFILE = "profile"
-FOLLOW = "follow"
-SOURCES = (MANUAL, PROFILE, FOLLOW)
-
-PAGE = 250
-"""Users in an element of `keys.pages`: they are looked at together."""
 _CHANGED_AT_ONCE = 250
 _LOOKED_AT_ONCE = 500
 """Users a step of propagating changes and looks at: everybody else waits for it, some milliseconds."""
 
 _OUTBOX_SHARE = 2
 """Propagation waits while the outbox is full to one part in so many: the rest is for messages."""
-
-
-class TagInfo(NamedTuple):
-    """holders: how many; while a change of many is being propagated, those whose maps say so. propagating: it is.
-
-    sources: how many each of SOURCES gave it to. left: users, about, that propagating still has to look at.
-    """
-
-    tag: str
-    title: str
-    followable: bool
-    holders: int
-    propagating: bool
-    sources: dict[str, int]
-    left: int
-
-
-class Holding(NamedTuple):
-    """One tag that a user holds. sources: of SOURCES, those that say so."""
-
-    tag: str
-    title: str
-    sources: tuple[str, ...]
 
 
 class HoldersChanged(NamedTuple):
@@ -84,8 +55,7 @@ class HoldersChanged(NamedTuple):
 
 
 class Tags:
-    """Changes raise ChannelRefused (`unknown_tag`, `not_followable`), StoreError, and of users SenderOverBudget;
-    questions raise StoreAway."""
+    """Its calls raise ChannelRefused (`unknown_tag`, `not_followable`), StoreError, and of users SenderOverBudget."""
 
     def __init__(
         self,
@@ -95,7 +65,7 @@ class Tags:
         budget: Budget = UNBOUNDED,
         **bounds: Unpack[ScriptBounds],
     ) -> None:
-        """redis: answers questions, in all shards. budget: of users who follow. write_connection, bounds: those of a
+        """redis: all shards. budget: of users who follow. write_connection, bounds: those of a
         BatchScript.
         """
         self._shards = as_shards(redis)
@@ -151,7 +121,7 @@ class Tags:
             pipeline = self._redis.pipeline(transaction=True)
             pipeline.smembers(keys.parts(tag))
             pipeline.hget(keys.PROPAGATING, tag)
-            parts, at = await self._replies(pipeline)
+            parts, at = await pipeline.execute()
             steps = [await self._propagate_in(int(shard), tag, int(at or 0)) for shard in sorted(parts)]
             step = PropagateReply(
                 any(each.more for each in steps),
@@ -206,105 +176,12 @@ class Tags:
             **_step(tag),
         )
 
-    async def info(self, tag: str) -> TagInfo | None:
-        """Returns the tag; None if it does not exist."""
-        return (await self._infos([tag]))[0]
-
-    async def page(self, after: str, limit: int) -> list[TagInfo]:
-        """Returns up to `limit` tags after one, by name."""
-        first = b"(" + after.encode() if after else b"-"
-        names: Any = await self._redis.zrangebylex(keys.TAGS, first, b"+", start=0, num=limit)
-        found = await self._infos([name.decode() for name in names])
-        return [info for info in found if info is not None]
-
-    async def holds(self, tag: str, uid: int) -> bool:
-        """Returns whether the user holds the tag; False also if it does not exist. Raises StoreEmpty."""
-        redis = self._shards.of(uid)
-        pipeline = redis.pipeline(transaction=True)
-        pipeline.exists(redis.key(keys.EPOCH))
-        for source in SOURCES:
-            pipeline.sismember(redis.key(keys.holders(source, tag)), str(uid))
-        whole, *held = await self._replies(pipeline)
-        if not whole:
-            raise StoreEmpty(StoreEmpty.__doc__)
-        return any(held)
-
-    async def of_user(self, uid: int) -> list[Holding]:
-        """Returns the tags that the user holds now, by name."""
-        redis = self._shards.of(uid)
-        pipeline = redis.pipeline(transaction=True)
-        pipeline.hgetall(redis.key(keys.channel_map(uid)))
-        pipeline.hkeys(redis.key(keys.PROPAGATING))
-        channels, propagating = await self._replies(pipeline)
-        names = {name.decode() for name in propagating}
-        for channel, intervals in channels.items():
-            if intervals.endswith(b":") and isinstance(of := parse_channel(channel.decode()), Tag):
-                names.add(of.name)
-        tags = sorted(names)
-        if not tags:
-            return []
-        pipeline = self._redis.pipeline(transaction=False)
-        for tag in tags:
-            pipeline.hget(keys.tag(tag), "title")
-        theirs = pipeline if redis is self._redis else redis.pipeline(transaction=False)
-        for tag in tags:
-            for source in SOURCES:
-                theirs.sismember(redis.key(keys.holders(source, tag)), str(uid))
-        titles = await self._replies(pipeline)
-        says = iter(titles[len(tags) :] if redis is self._redis else await self._replies(theirs))
-        found = []
-        for tag, title, *held in zip(tags, titles, *[says] * len(SOURCES), strict=False):
-            if any(held):
-                sources = tuple(source for source, holds in zip(SOURCES, held, strict=True) if holds)
-                found.append(Holding(tag, (title or b"").decode(), sources))
-        return found
-
     async def propagating(self) -> list[str]:
         """Returns the tags that are being propagated."""
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.hkeys(keys.PROPAGATING)
-        (names,) = await self._replies(pipeline)
+        (names,) = await pipeline.execute()
         return [name.decode() for name in names]
-
-    async def _infos(self, tags: Iterable[str]) -> list[TagInfo | None]:
-        tags = list(tags)
-        if not tags:
-            return []
-        pipeline = self._redis.pipeline(transaction=False)
-        for tag in tags:
-            pipeline.hmget(keys.tag(tag), ["made", "deleted", "title", "followable"])
-            pipeline.hexists(keys.PROPAGATING, tag)
-        replies = iter(await self._replies(pipeline))
-        counts = [await self._counts(redis, tags) for redis in self._shards]
-        found: list[TagInfo | None] = []
-        for tag, fields, propagating, *counted in zip(tags, replies, replies, *counts, strict=True):
-            made, deleted, title, followable = fields
-            holders, left, *by_source = map(sum, zip(*counted, strict=True))
-            sources = dict(zip(SOURCES, by_source, strict=True))
-            title = (title or b"").decode()
-            known = (tag, title, followable == b"1", holders, bool(propagating), sources, left)
-            found.append(None if made is None or deleted else TagInfo(*known))
-        return found
-
-    async def _counts(self, redis: RedisClient, tags: Sequence[str]) -> list[list[int]]:
-        """Returns of each tag how many users of a shard hold it, how many of them propagating still has to look at,
-        and how many hold it by each of SOURCES.
-        """
-        pipeline = redis.pipeline(transaction=False)
-        for tag in tags:
-            pipeline.hget(redis.key(keys.tag(tag)), "holders")
-            pipeline.llen(redis.key(keys.pages(tag)))
-            for source in SOURCES:
-                pipeline.scard(redis.key(keys.former(source, tag)))
-            for source in SOURCES:
-                pipeline.scard(redis.key(keys.holders(source, tag)))
-        replies = iter(await self._replies(pipeline))
-        found = []
-        for holders, pages, *counts in zip(*[replies] * (2 + 2 * len(SOURCES)), strict=True):
-            former, held = counts[: len(SOURCES)], counts[len(SOURCES) :]
-            left = min(pages * PAGE, held[SOURCES.index(PROFILE)]) + sum(former)
-            found.append([int(holders or 0), left, *held])
-        return found
 
     async def _follow(
         self, tag: str, uid: int, add: Sequence[int], remove: Sequence[int], repeat: bytes, received_at: int | None
@@ -380,10 +257,6 @@ class Tags:
             await self.propagate_step(tag)
         await self._script.carry(reply.links)
         return self._script.given(reply.id)
-
-    @staticmethod
-    async def _replies(pipeline: Any) -> Any:
-        return await pipeline.execute()
 
 
 def _repeat(tag: str, uid: int, command: str, command_id: str) -> bytes:

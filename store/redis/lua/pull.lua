@@ -28,15 +28,14 @@
 -- edge of the window }, { 1 if cut before its end, and the same of those that changed later } }. What is not cut is complete
 -- up to the clock; what is, up to its last record or state.
 --
--- include holding bodies heap replacing
+-- include holding merge replacing states_after
 -- guarded
 -- KEYS epoch clock window ban heads dormant seen inbox_prefix channel_map channel_prefix propagating unseen states_prefix
--- ARGV cursor:us max_records:count max_bytes:bytes caller_time:us window:us known_epoch:text uid:uid seen_fresh:ms
+-- ARGV cursor:us caller_time:us window:us known_epoch:text uid:uid seen_fresh:ms
 --   further:us held_epoch:text at_hand:text tag_channels:text is_home:flag (common:text)...
 -- REPLY epoch clock lowest boundary reset oldest awaited merged read hot seen states
 -- ERROR EMPTY BANNED
 
-local MAX_PAGE = 128
 -- Spans of an inbox that are looked for together: those of a day.
 local MAX_SPANS = 10
 -- Newer messages of a channel at hand. With more it is read as others are, until the caller has caught up.
@@ -244,131 +243,7 @@ for index, name in ipairs(with_news) do
   end
 end
 
--- Brings a source to its next page; false at its end.
-local first_page = math.max(1, math.min(MAX_PAGE, math.ceil((max_records + 1) / #sources)))
-local function next_page(source)
-  local size = source.page and MAX_PAGE or first_page
-  while true do
-    local at = source.at or 1
-    local range = source.ranges[at]
-    if range and source.ended then
-      source.at, source.ended = at + 1, false
-    elseif range then
-      local page = redis.call('ZRANGEBYSCORE', range[1], range[2], range[3], 'LIMIT', 0, size)
-      source.ended = #page < size
-      if #page > 0 then
-        range[2] = '(' .. page[#page]
-        source.page, source.position = page, 1
-        return true
-      end
-    else
-      local more = source.next_ranges and source.next_ranges()
-      if not more then
-        return false
-      end
-      source.ranges, source.at = more, 1
-    end
-  end
-end
-
--- Moves a source to its next id; false at its end.
-local function advance(source)
-  source.position = source.position + 1
-  if source.position > #source.page and not next_page(source) then
-    return false
-  end
-  source.id = tonumber(source.page[source.position])
-  return true
-end
-
-local merged, count, bytes = { 0 }, 0, 0
-
--- Gives the records of the ids `first` to `last` of a list, but for those that are gone; false once the answer is full.
-local function give(mids, first, last)
-  local bodies = bodies_of(mids, first, last)
-  for index = 1, last - first + 1 do
-    local record = bodies[index]
-    if record then
-      if bytes >= max_bytes then
-        return false
-      end
-      count = count + 1
-      merged[count + 1] = record
-      bytes = bytes + #record
-    end
-  end
-  return true
-end
-
--- Gives the rest of the only source that has any, page by page; false if the answer is full before its end.
-local function give_rest(source)
-  repeat
-    local page, position = source.page, source.position
-    while position <= #page do
-      local last = math.min(#page, position + max_records - count - 1)
-      if last < position or not give(page, position, last) then
-        return false
-      end
-      position = last + 1
-    end
-  until not next_page(source)
-  return true
-end
-
--- Gives what several sources have in the order of their ids until one is left, and then the rest of that; false if the
--- answer is full before their end.
-local function give_merged(heap, size)
-  local mids, last = {}, nil
-  while size > 1 do
-    local source = heap[1]
-    local mid = source.page[source.position]
-    -- A message may lie in the inbox and, put back from the archive, in a channel.
-    if mid ~= last then
-      if #mids == MAX_PAGE or count + #mids == max_records then
-        if not give(mids, 1, #mids) or count == max_records then
-          return false
-        end
-        mids = {}
-      end
-      mids[#mids + 1], last = mid, mid
-    end
-    if not advance(source) then
-      heap[1] = heap[size]
-      size = size - 1
-    end
-    sink(heap, size, 1)
-  end
-  if not give(mids, 1, #mids) then
-    return false
-  end
-  local left = heap[1]
-  if left.page[left.position] == last then
-    left.position = left.position + 1
-  end
-  return give_rest(left)
-end
-
-local heap = {}
-for _, source in ipairs(sources) do
-  if next_page(source) then
-    heap[#heap + 1] = source
-  end
-end
-if #heap > 1 then
-  for index = #heap, 1, -1 do
-    heap[index].id = tonumber(heap[index].page[1])
-  end
-  for index = math.floor(#heap / 2), 1, -1 do
-    sink(heap, #heap, index)
-  end
-end
-local complete = true
-if #heap == 1 then
-  complete = give_rest(heap[1])
-elseif #heap > 1 then
-  complete = give_merged(heap, #heap)
-end
-merged[1] = complete and 0 or 1
+local merged = merge(sources)
 
 local oldest, awaited, reply_map = nil, boundary, {}
 if missing then
@@ -393,32 +268,12 @@ if missing then
   end
 end
 
--- The user's states, if any changed since: the newest change is read with the epoch, so that no change costs nothing.
+-- The newest change is read with the epoch, so that no change costs nothing.
 local states = ''
 if state[5] and tonumber(state[5]) > cursor then
-  -- Those between two ids, the first one excluded, as far as `limit` and `max_size` bytes go; then 1 comes first.
-  local function states_between(low, high, limit, max_size)
-    local page = redis.call('ZRANGEBYSCORE', states_prefix .. 'n:' .. uid, '(' .. low, high, 'WITHSCORES', 'LIMIT', 0, limit)
-    local found, size = { #page == limit * 2 and 1 or 0 }, 0
-    for first = 1, #page, 2000 do
-      local names = {}
-      for index = first, math.min(first + 1999, #page), 2 do
-        names[#names + 1] = page[index]
-      end
-      for index, value in ipairs(redis.call('HMGET', states_prefix .. 'v:' .. uid, unpack(names))) do
-        if size >= max_size then
-          found[1] = 1
-          return found
-        end
-        found[#found + 1], found[#found + 2], found[#found + 3] = names[index], page[first + index * 2 - 1], value
-        size = size + #names[index] + #value
-      end
-    end
-    return found
-  end
   states = {
-    cursor < edge and states_between(digits(cursor), digits(edge), -1, math.huge) or { 0 },
-    states_between(digits(math.max(cursor, edge)), '+inf', max_records + 1, max_bytes),
+    cursor < edge and states_after(uid, digits(cursor), digits(edge), -1, math.huge) or { 0 },
+    states_after(uid, digits(math.max(cursor, edge)), '+inf', max_records + 1, max_bytes),
   }
 end
 

@@ -13,8 +13,9 @@ from store.groups.groups import Limits
 from store.record import Message
 from store.redis import keys
 from store.redis.client import RedisClient
+from store.tags.holdings import MANUAL, Holdings
 from store.tags.replacement import Replacement
-from store.tags.tags import MANUAL, HoldersChanged, Tags
+from store.tags.tags import HoldersChanged, Tags
 from store.timelines.pull import Puller
 from tests.integration.conftest import Place
 from tests.integration.groups.conftest import WINDOW_US
@@ -34,6 +35,7 @@ class Store(GroupStore):
     def __init__(self, url: str, directory: Path, limits: Limits, count: int = 1, **settings: Any) -> None:
         super().__init__(url, directory, limits, count, **settings)
         self.tags = self.new_tags()
+        self.holdings = Holdings(self.shards)
 
     def new_tags(self, outbox_limit: int = 2**30) -> Tags:
         return Tags(
@@ -63,7 +65,7 @@ class Store(GroupStore):
         return await self.tags.unfollow(tag, user(number), command_id=command_id)
 
     async def holds(self, number: int, tag: str = TAG) -> bool:
-        return await self.tags.holds(tag, user(number))
+        return await self.holdings.holds(tag, user(number))
 
     async def load(self, *numbers: int, tag: str = TAG) -> int:
         """Makes them all the users who hold the tag by their profile; returns the id of the change."""
@@ -90,7 +92,7 @@ class Store(GroupStore):
         return (await puller.pull(user(number), 0, 1000)).messages
 
     async def held(self, number: int) -> list[str]:
-        return [holding.tag for holding in await self.tags.of_user(user(number))]
+        return [holding.tag for holding in await self.holdings.of_user(user(number))]
 
     async def left_of(self, pattern: bytes) -> list[tuple[RedisClient, bytes]]:
         """Returns the keys of this pattern in all shards, each with the client of its shard."""

@@ -5,7 +5,7 @@ import pytest
 from store.addresses import GLOBAL, Inbox, Tag
 from store.errors import ChannelRefused
 from store.redis import keys
-from store.tags.tags import FOLLOW, MANUAL, PROFILE, Holding, TagInfo
+from store.tags.holdings import FOLLOW, MANUAL, PROFILE, Holding, TagInfo
 from tests.integration.tags.conftest import TAG, Store, user
 
 NOBODY = {MANUAL: 0, PROFILE: 0, FOLLOW: 0}
@@ -18,17 +18,17 @@ async def make(store: Store, *tags: str, followable: bool = False) -> None:
 
 
 async def test_what_a_tag_is(store: Store) -> None:
-    assert await store.tags.info(TAG) is None
+    assert await store.holdings.info(TAG) is None
     await make(store, "b", "a.1", "C_-")
     made = [TagInfo(tag, f"T {tag}", False, 0, False, NOBODY, 0) for tag in ("C_-", "a.1", "b")]
-    assert await store.tags.page("", 10) == made
-    assert [info.tag for info in await store.tags.page("a.1", 10)] == ["b"]
-    assert [info.tag for info in await store.tags.page("", 2)] == ["C_-", "a.1"]
+    assert await store.holdings.page("", 10) == made
+    assert [info.tag for info in await store.holdings.page("a.1", 10)] == ["b"]
+    assert [info.tag for info in await store.holdings.page("", 2)] == ["C_-", "a.1"]
     before = await store.redis.xlen(keys.OUTBOX)
     await make(store, "b")
     assert await store.redis.xlen(keys.OUTBOX) == before
     await store.tags.put("b", title="n\nü", followable=True)
-    assert await store.tags.info("b") == TagInfo("b", "n\nü", True, 0, False, NOBODY, 0)
+    assert await store.holdings.info("b") == TagInfo("b", "n\nü", True, 0, False, NOBODY, 0)
 
 
 async def test_a_holder_sees_his_own_time(store: Store) -> None:
@@ -44,7 +44,7 @@ async def test_a_holder_sees_his_own_time(store: Store) -> None:
     assert await store.told(1) == [first, second, third]
     assert await store.told(2) == [first, third]
     assert await store.told(3) == []
-    assert (await store.tags.info(TAG) or UNKNOWN).holders == 2
+    assert (await store.holdings.info(TAG) or UNKNOWN).holders == 2
 
 
 async def test_a_user_holds_a_tag_while_any_source_says_so(store: Store) -> None:
@@ -52,7 +52,7 @@ async def test_a_user_holds_a_tag_while_any_source_says_so(store: Store) -> None
     await store.give(1)
     await store.give(1, source=PROFILE)
     await store.follow(1, "f")
-    assert await store.tags.of_user(user(1)) == [Holding(TAG, f"T {TAG}", (MANUAL, PROFILE, FOLLOW))]
+    assert await store.holdings.of_user(user(1)) == [Holding(TAG, f"T {TAG}", (MANUAL, PROFILE, FOLLOW))]
     seen = [await store.tell()]
     for source in (MANUAL, PROFILE):
         await store.take(1, source=source)
@@ -152,8 +152,8 @@ async def test_deleting_a_tag_takes_it_from_everybody_at_once(store: Store) -> N
     seen = await store.tell()
     await store.tags.delete(TAG)
     assert await store.propagating()
-    assert await store.tags.info(TAG) is None
-    assert await store.tags.page("", 10) == []
+    assert await store.holdings.info(TAG) is None
+    assert await store.holdings.page("", 10) == []
     for uid in (1, 750, 1499, 2000):
         assert await store.held(uid) == []
         assert await store.told(uid) == [seen]
@@ -164,5 +164,5 @@ async def test_deleting_a_tag_takes_it_from_everybody_at_once(store: Store) -> N
     last = await store.tell()
     assert await store.told(1) == [seen, last]
     assert await store.told(2) == [seen]
-    assert (await store.tags.info(TAG) or UNKNOWN).holders == 1
+    assert (await store.holdings.info(TAG) or UNKNOWN).holders == 1
     assert not await store.left_of(b"tw:*")

@@ -10,8 +10,8 @@ from store.archive.tables.tags import HolderRow, TagRow
 from store.groups.groups import Limits
 from store.redis import keys
 from store.redis.client import RedisClient
+from store.tags.holdings import MANUAL, PROFILE
 from store.tags.replacement import Replacement
-from store.tags.tags import MANUAL, PROFILE
 from store.timelines.recovery import StoreRecovery
 from tests.integration.groups.conftest import WINDOW_US
 from tests.integration.tags.conftest import TAG, Store, user
@@ -55,9 +55,9 @@ async def busy(store: Store) -> None:
 
 async def known(store: Store) -> object:
     """Returns what is known of tags and users."""
-    found: list[object] = [await store.tags.page("", 100)]
+    found: list[object] = [await store.holdings.page("", 100)]
     for uid in range(1, 7):
-        found.append(await store.tags.of_user(user(uid)))
+        found.append(await store.holdings.of_user(user(uid)))
         found += [await store.told(uid, tag) for tag in (TAG, "other", "gone")]
     return found
 

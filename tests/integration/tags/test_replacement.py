@@ -15,9 +15,9 @@ from store.groups.groups import Limits
 from store.redis import keys
 from store.redis.carrier import LinkEntry
 from store.redis.scripts import Script
+from store.tags.holdings import FOLLOW, MANUAL, PROFILE
 from store.tags.replacement import Propagator, Replacement
 from store.tags.script import PROPAGATED, PropagateReply
-from store.tags.tags import FOLLOW, MANUAL, PROFILE
 from store.timelines import shard_rebuild
 from store.timelines.replacements import OPERATOR
 from store.workers import Worker
@@ -56,7 +56,7 @@ async def test_redis_dies_while_it_is_propagated(own_redis: RedisServer, tmp_pat
     assert deaths > 2
     for uid in (1, 1000, 1001, 2000, 2001, 3000):
         assert await store.told(uid) == ([before] if uid <= 2000 else []) + ([after] if uid > 1000 else [])
-    info = await store.tags.info(TAG)
+    info = await store.holdings.info(TAG)
     assert info
     assert info.holders == 2000
     await store.archive_all()
@@ -92,7 +92,7 @@ async def test_all_at_one_id(store: Store, steps: int | None) -> None:
     assert not await store.propagating()
     for uid, mids in expected.items():
         assert await store.told(uid) == mids
-    info = await store.tags.info(TAG)
+    info = await store.holdings.info(TAG)
     assert info
     assert info.holders == 1201
     assert await store.left_of(b"t[lprsw]:*") == []
@@ -118,7 +118,7 @@ async def test_what_changes_while_it_is_propagated_counts(store: Store) -> None:
     lasting = {row.uid: row.sources for row in rows if not row.left}
     assert lasting == {user(uid): by for uid, by in {1: 1, 2: 2, 4: 2, 5: 4, 6: 2}.items()}
     assert {row.uid for row in rows if row.left == at} == {user(1), user(2)}
-    info = await store.tags.info(TAG)
+    info = await store.holdings.info(TAG)
     assert info
     assert info.holders == 5
 
@@ -135,7 +135,7 @@ async def test_the_next_one_waits_for_the_first(store: Store) -> None:
 
 async def test_what_is_left_of_it_is_told(store: Store) -> None:
     async def left() -> int:
-        info = await store.tags.info(TAG)
+        info = await store.holdings.info(TAG)
         assert info is not None
         assert info.propagating or info.left == 0
         return info.left
@@ -240,7 +240,7 @@ async def test_the_propagator_works_until_all_is_propagated(store: Store) -> Non
     await asyncio.gather(*propagators)
     assert await store.redis.exists(keys.PROPAGATE_LOCK) == 0
     for tag in (TAG, "b"):
-        info = await store.tags.info(tag)
+        info = await store.holdings.info(tag)
         assert info
         assert info.holders == 2999
 
@@ -273,7 +273,7 @@ async def test_what_a_shard_has_propagated_is_told_by_whoever_comes_next(
     rows = await store.archive.tags.holders(TAG, (0, 0), 10_000)
     assert {row.uid for row in rows if not row.left and row.sources == 2} == {user(uid) for uid in range(1, 1500)}
     assert await store.left_of(b"t[lprsw]:*") == []
-    info = await store.tags.info(TAG)
+    info = await store.holdings.info(TAG)
     assert info
     assert (info.holders, info.sources[PROFILE]) == (1499, 1499)
 
@@ -418,7 +418,7 @@ async def test_any_changes_against_a_model(store: Store, seed: int) -> None:
                 await store.flush()
                 await store.recovery.ensure()
         asked = chance.choice(users)
-        listed = {holding.tag: set(holding.sources) for holding in await store.tags.of_user(user(asked))}
+        listed = {holding.tag: set(holding.sources) for holding in await store.holdings.of_user(user(asked))}
         for name in tags:
             by_source = {source for source, held in model.get(name, {}).items() if asked in held}
             assert await store.holds(asked, name) == bool(by_source)
@@ -428,7 +428,7 @@ async def test_any_changes_against_a_model(store: Store, seed: int) -> None:
             assert listed.get(name, set()) == by_source
     for name in tags:
         await store.propagate(name)
-        info = await store.tags.info(name)
+        info = await store.holdings.info(name)
         assert (info.holders if info else None) == (len(set.union(*model[name].values())) if name in model else None)
     await store.archive_all()
     for uid in users:
