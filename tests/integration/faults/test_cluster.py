@@ -117,9 +117,7 @@ async def test_the_slot_is_moved_key_by_key(open_world: Open, cluster: TestClust
 
 async def test_a_node_is_added_and_takes_over_the_slot(open_world: Open, tmp_path: Path, chance: Random) -> None:
     """At once, as Valkey 9 does; then the node that had it is taken away."""
-    cluster = TestCluster(tmp_path / "valkey", valkey_program(), masters=2, replicas=0)
-    try:
-        await asyncio.to_thread(cluster.start)
+    with TestCluster(tmp_path / "valkey", valkey_program(), masters=2, replicas=0).started() as cluster:
         world = await opened(open_world, cluster)
         async with Traffic(world, chance) as traffic:
             traffic.start()
@@ -132,8 +130,6 @@ async def test_a_node_is_added_and_takes_over_the_slot(open_world: Open, tmp_pat
             await traffic.rest()
             await traffic.assert_each_once()
         assert_nothing_is_torn(world)
-    finally:
-        cluster.stop()
 
 
 async def test_waiting_pulls_are_woken_after_a_failover(open_world: Open, cluster: TestCluster, chance: Random) -> None:

@@ -220,9 +220,7 @@ def refusals_of(node: ClusterNode) -> int:
 
 
 async def test_a_slot_that_is_moved_at_once_fails_nothing(tmp_path: Path) -> None:
-    cluster = TestCluster(tmp_path, valkey_program(), masters=2, replicas=0)
-    try:
-        await in_thread(cluster.start)
+    with TestCluster(tmp_path, valkey_program(), masters=2, replicas=0).started() as cluster:
         async with Clients(cluster.url) as clients:
             written, slot = 0, slot_of(clients)
             to = next(node for node in cluster.nodes if node is not cluster.owner(slot))
@@ -233,8 +231,6 @@ async def test_a_slot_that_is_moved_at_once_fails_nothing(tmp_path: Path) -> Non
                     assert await ask("INCR", KEY) == written
             await moving
             assert to.ask("GET", KEY) == str(written)
-    finally:
-        cluster.stop()
 
 
 async def test_published_messages_follow_the_shard(cluster: TestCluster, clients: Clients) -> None:
@@ -264,9 +260,7 @@ async def test_nodes_that_were_not_named_are_found(cluster: TestCluster) -> None
 
 
 async def test_all_nodes_that_were_named_may_go(tmp_path: Path) -> None:
-    cluster = TestCluster(tmp_path, valkey_program(), masters=2, replicas=0)
-    try:
-        await in_thread(cluster.start)
+    with TestCluster(tmp_path, valkey_program(), masters=2, replicas=0).started() as cluster:
         async with Clients(cluster.url) as clients:
             await clients.each_answers()
             named = list(cluster.nodes)
@@ -283,8 +277,6 @@ async def test_all_nodes_that_were_named_may_go(tmp_path: Path) -> None:
             await in_thread(cluster.move_at_once, slot, other)
             await clients.each_answers()
             assert other.ask("GET", KEY) == "pull"
-    finally:
-        cluster.stop()
 
 
 async def test_a_slot_that_nobody_serves_is_one_clear_line(cluster: TestCluster) -> None:
@@ -340,25 +332,21 @@ async def test_a_connection_opens_nothing_but_itself(
 
 
 async def test_a_password_is_given_to_every_node(tmp_path: Path) -> None:
-    cluster = TestCluster(tmp_path, program("redis-server"), masters=2, replicas=0, password="a:b@c,d")
-    try:
-        await in_thread(cluster.start)
+    with TestCluster(tmp_path, program("redis-server"), masters=2, replicas=0, password="a:b@c,d").started() as cluster:
         async with Clients(cluster.url) as clients:
             await clients.each_answers()
         redis = connect(cluster.url.replace("a%3A", "b%3A"))
         with pytest.raises(StoreAway, match="invalid username-password pair"):
             await redis.get(KEY)
         await redis.aclose()
-    finally:
-        cluster.stop()
 
 
 async def test_tls_with_several_nodes_and_their_failover(tmp_path: Path) -> None:
     """The nodes speak TLS to each other too; a certificate that another authority signed is not believed."""
     authority, stranger = Authority(tmp_path / "ours"), Authority(tmp_path / "others")
-    cluster = TestCluster(tmp_path / "cluster", program("redis-server"), password="p", authority=authority)
-    try:
-        await in_thread(cluster.start)
+    with TestCluster(
+        tmp_path / "cluster", program("redis-server"), password="p", authority=authority
+    ).started() as cluster:
         believing = f"{cluster.url}/0?ssl_ca_certs={authority.certificate}"
         async with Clients(believing) as clients:
             await clients.each_answers()
@@ -371,8 +359,6 @@ async def test_tls_with_several_nodes_and_their_failover(tmp_path: Path) -> None
             with pytest.raises(StoreAway, match="certificate verify failed"):
                 await redis.get(KEY)
             await redis.aclose()
-    finally:
-        cluster.stop()
 
 
 async def test_replicas_are_waited_for_on_the_shards_node(cluster: TestCluster, clients: Clients) -> None:
