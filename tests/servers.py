@@ -75,6 +75,23 @@ def die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def hang(pid: int) -> None:
+    """Stops a process, and returns once it does nothing any more: one of its threads hears of it, and tells the others
+    only when it has its turn.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    while any(_state(task) not in "TZX" for task in Path(f"/proc/{pid}/task").iterdir()):
+        time.sleep(0.0005)
+
+
+def _state(task: Path) -> str:
+    """Returns the letter of proc(5): T is stopped, Z and X have ended."""
+    try:
+        return (task / "stat").read_text().rpartition(") ")[2][0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
+
+
 class ServerMissing(RuntimeError):
     """A server the tests stand on is not installed."""
 
@@ -138,7 +155,7 @@ class Server:
 
     def hang(self) -> None:
         """Its connections stay, and nothing is answered until it may `resume`."""
-        os.kill(self.pid, signal.SIGSTOP)
+        hang(self.pid)
 
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)

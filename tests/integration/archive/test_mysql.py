@@ -1,8 +1,6 @@
 """Tests what only MySQL has: partitions, and a server that goes away."""
 
 import asyncio
-import os
-import signal
 import time
 from datetime import UTC, datetime
 
@@ -124,7 +122,7 @@ async def test_a_frozen_server_is_away_after_seconds(own_maria: MariaServer) -> 
     await rows(own_maria.url("mysql"), "CREATE DATABASE im")
     archive = open_archive(own_maria.url("im"))
     await archive.migrate()
-    os.kill(own_maria.pid, signal.SIGSTOP)
+    own_maria.hang()
     begin = time.monotonic()
     with pytest.raises(ArchiveAway):
         await archive.store_messages([message(1)])
@@ -133,7 +131,7 @@ async def test_a_frozen_server_is_away_after_seconds(own_maria: MariaServer) -> 
     with pytest.raises(ArchiveAway):
         await archive.ping()
     assert time.monotonic() - begin < CONNECT_SECONDS + 1
-    os.kill(own_maria.pid, signal.SIGCONT)
+    own_maria.resume()
     await archive.store_messages([message(1)])
     await archive.close()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.node import javascript, node
+from tests.servers import hang
 
 ROOT = Path(__file__).parents[3]
 
@@ -87,7 +88,7 @@ class Adapter:
     def halt(self) -> None:
         """Stops all of its timers, as a machine does that sleeps."""
         for pid in self._sleepers():
-            os.kill(pid, signal.SIGSTOP)
+            hang(pid)
 
     def go_on(self) -> None:
         for pid in self._sleepers():

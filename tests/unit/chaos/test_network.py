@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.chaos.network import Network
-from tests.servers import free_port
+from tests.servers import free_port, hang
 from tests.stream_server import stream_server
 
 GREETING = b"hello"
@@ -81,7 +81,7 @@ async def test_it_carries_in_order(network: tuple[Network, int]) -> None:
 
 async def test_what_was_sent_before_the_other_end_is_connected_is_carried(network: tuple[Network, int]) -> None:
     """The network is held up, so that connections and what they say come to it at once."""
-    os.kill(network[0].pid, signal.SIGSTOP)
+    hang(network[0].pid)
     speaking = [socket.create_connection(("127.0.0.1", network[1]), 10) for _ in range(20)]
     for each in speaking:
         each.sendall(b"x")
