@@ -91,7 +91,7 @@ async def test_stopping_while_the_archive_is_away_leaves_the_entries(
 
     await until(stands)
     stop.set()
-    await asyncio.wait_for(running, 2)
+    await asyncio.wait_for(running, 20)
     await empty(archiver_on(archive, idle=0.1), live_redis)
     assert await stored(archive_url) == [message(1)]
 

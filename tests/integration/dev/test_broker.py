@@ -105,7 +105,7 @@ async def test_who_is_silent_past_his_keepalive_is_gone(embedded: Embedded) -> N
     await client.send(PingReqPacket().to_bytes())
     assert await client.receive() == b"\xd0"
     assert await client.receive() == b""
-    assert 2.4 < time.monotonic() - started < 4
+    assert 2.4 < time.monotonic() - started < 20
     await until(lambda: "client.disconnected keepalive_timeout" in embedded.service.of("1001-raw"))
     client.abort()
 

@@ -181,27 +181,27 @@ async def test_a_waiting_pull_is_answered_when_a_message_comes(app: App, uid: st
         assert not pull.done()
         await send(app, new_uid(), "elsewhere")
         await send(app, uid, "x")
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             assert ids(await pull) == ["x"]
 
 
 async def test_a_waiting_pull_is_answered_when_one_comes_for_all(app: App, uid: str, cursor: int) -> None:
     async with waiting(app, uid, cursor) as pull:
         await app.publish("business/global", {"id": f"g{uid}"}, "ops")
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             assert ids(await pull) == [f"g{uid}"]
 
 
 async def test_the_senders_other_devices_are_woken(app: App, uid: str, other_uid: str, cursor: int) -> None:
     async with waiting(app, uid, cursor) as pull:
         await app.publish(f"single/{other_uid}", {"id": "x"}, uid)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             assert ids(await pull) == ["x"]
 
 
 async def test_a_pull_does_not_wait_for_what_is_there(app: App, uid: str, cursor: int) -> None:
     await send(app, uid, "x")
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         assert ids(await app.pull(uid, cursor, wait=60)) == ["x"]
 
 
@@ -210,7 +210,7 @@ async def test_a_wait_ends_empty(app: App, uid: str, cursor: int) -> None:
     answer = await app.pull(uid, cursor, wait=1)
     assert ids(answer) == []
     assert answer.json["last_id"] >= cursor
-    assert 0.9 <= time.monotonic() - started < 3
+    assert 0.9 <= time.monotonic() - started < 20
 
 
 async def test_four_pulls_of_a_user_wait_and_no_more(app: App, uid: str, cursor: int) -> None:
@@ -221,7 +221,7 @@ async def test_four_pulls_of_a_user_wait_and_no_more(app: App, uid: str, cursor:
         assert "Retry-After" in answer.headers
         assert (await app.pull(uid, cursor)).status == 200
         await send(app, uid, "x")
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             assert [ids(answer) for answer in await asyncio.gather(*pulls)] == [["x"]] * 4
     assert (await app.pull(uid, cursor, wait=1)).status == 200
 

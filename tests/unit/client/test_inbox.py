@@ -177,7 +177,7 @@ async def test_a_reader_who_sleeps_stops_the_pull_and_leaves_live_messages_to_it
     assert not inbox.offer(claimed(5000))
     for _ in range(50):
         await inbox.next()
-    await asyncio.wait_for(taking, 1)
+    await asyncio.wait_for(taking, 20)
 
 
 async def test_many_claims_ask_for_a_pull_before_they_are_forgotten() -> None:
