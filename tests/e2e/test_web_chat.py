@@ -141,6 +141,7 @@ async def test_two_people_chat_and_lose_nothing(people: tuple[Person, Person, Pe
     await bob.sees_said(f"{ANN}: hello")
     await bob.say("hi")
     await ann.sees_said("hello", f"{BOB}: hi")
+    await bob.sees_said(f"{ANN}: hello", "hi")
 
     # Bob is offline for a while. Both go on writing.
     network.online(False)
@@ -163,8 +164,9 @@ async def test_two_people_chat_and_lose_nothing(people: tuple[Person, Person, Pe
     back = f"{ANN}: Message taken back"
     await bob.sees_said(f"{ANN}: hello", "hi", f"{ANN}: one", f"{ANN}: two", back, "from the train")
 
-    # A group.
+    # A group. It is shown, empty, once it is there.
     await ann.fill_in("group", str(BOB))
+    await ann.sees_said()
     await ann.say("for all")
     await bob.sees("[data-conversation^='group/'] .unread", "1")
 
