@@ -1,4 +1,4 @@
-"""Limits the memory of a process that answers to pulls may take.  Most of it is for clients that do not read what
+"""Limits the memory of a process that answers to pulls may take. Most of it is for clients that do not read what
 they asked for. A pull takes its place before anything is read for it: room for the largest page. Once the answer is
 built it keeps what that takes, until the client has read it. While others build, a pull waits in line; where unread
 answers leave no room it is refused, for nobody knows how long it would wait.

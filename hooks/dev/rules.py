@@ -1,4 +1,4 @@
-"""Evaluates the broker's rules, `emqx-rules/*.sql`, as EMQX's rule engine does; sqlglot parses them.  It understands
+"""Evaluates the broker's rules, `emqx-rules/*.sql`, as EMQX's rule engine does; sqlglot parses them. It understands
 only what the files use. Anything else, and what EMQX itself would refuse or never fire, stops the start.
 """
 

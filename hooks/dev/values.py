@@ -1,4 +1,4 @@
-"""Values of the rule engine: how EMQX compares them, and the functions that rules call. `None` is `undefined`.  A
+"""Values of the rule engine: how EMQX compares them, and the functions that rules call. `None` is `undefined`. A
 value that EMQX cannot evaluate raises TypeError, ValueError or IndexError; then the rule does not fire.
 """
 

@@ -1,4 +1,4 @@
-"""Serves HTTP as EMQX speaks it, without the cost of the general case.  A webhook request in the one shape that EMQX
+"""Serves HTTP as EMQX speaks it, without the cost of the general case. A webhook request in the one shape that EMQX
 sends (one request at a time, a `Content-Length`, nothing unusual) is answered here; for anything else the connection
 is handed to aiohttp, with the bytes that have arrived. So only aiohttp judges requests that are ambiguous or
 malformed.

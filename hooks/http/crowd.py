@@ -1,4 +1,4 @@
-"""Limits strangers' connections, so that files are left for hooks and Redis, and memory for answers.  At the limit,
+"""Limits strangers' connections, so that files are left for hooks and Redis, and memory for answers. At the limit,
 the connection that has been idle longest makes room for a new one; if all are being answered, or have only just come,
 new ones wait. The bytes of incomplete heads are limited too: the oldest makes room.
 """

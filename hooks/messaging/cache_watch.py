@@ -3,7 +3,7 @@
 If EMQX gets no answer (the service is restarted, or cannot answer, or is out of reach) it denies, and caches that for
 an hour for the connection. But it counts such questions on each node, so that no outage is missed, on whichever side
 it was. Once questions are answered again its caches are dropped, and clients that may have been refused a
-subscription meanwhile are told again what to subscribe to.  After a drop EMQX asks for everybody's permissions again.
+subscription meanwhile are told again what to subscribe to. After a drop EMQX asks for everybody's permissions again.
 So there is none in a steady state, none while questions go undecided (it would drop valid answers, too) unless that
 does not end, and not many in a row, because a client that can make questions go undecided could do harm by it.
 """

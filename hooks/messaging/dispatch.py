@@ -1,10 +1,10 @@
 """Corrects devices' subscriptions through EMQX's REST API.
 
 If `IM_SUBSCRIBE` says that the server subscribes, devices get what is missing. In any case a kept session loses the
-subscriptions that its user is no longer entitled to: the user may have lost them while the device was away.  Devices
+subscriptions that its user is no longer entitled to: the user may have lost them while the device was away. Devices
 that connect wait in a bounded queue, in which users take turns, so no hook waits for EMQX, and nobody waits for
 another user's devices. Calls that fail because EMQX or the store is away are tried again. Later changes come through
-the list of permissions.  Users may be removed while their device is being subscribed to topics that were read before.
+the list of permissions. Users may be removed while their device is being subscribed to topics that were read before.
 Their topics are read again after that. In case this process dies in between, the worker of the removal sees that the
 device is in hand, and looks again.
 """

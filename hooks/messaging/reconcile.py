@@ -1,4 +1,4 @@
-"""Compares presence with EMQX's own list of clients: a broker node that dies sends no disconnect events.  A client
+"""Compares presence with EMQX's own list of clients: a broker node that dies sends no disconnect events. A client
 that is in the list but not in presence is added, unless its disconnect is remembered. A connection that is in
 presence but not in the list is removed if a second list, begun after it was recorded, lacks it too. Connected clients
 are in both, whatever the clocks say: clocks decide only whether a device is looked at now or the next time.

@@ -1,4 +1,4 @@
-"""Reads JSON web tokens as EMQX 5.8 does: the signature, `exp` and `nbf` count, and no other claim is looked at.  A
+"""Reads JSON web tokens as EMQX 5.8 does: the signature, `exp` and `nbf` count, and no other claim is looked at. A
 token's holder or an identity provider may send anything: it is refused by BadToken, whose message has no part of the
 token.
 """

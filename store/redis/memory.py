@@ -1,4 +1,4 @@
-"""Tells whether there is room in Redis. Each process looks once a second, so that messages cost nothing more.  Writes
+"""Tells whether there is room in Redis. Each process looks once a second, so that messages cost nothing more. Writes
 stop while some room is left for pulls, which trim, for presence, and for archiving, which makes room. They stop for all
 users where one shard has no room: a message may be for any of them, and the home cannot know before it gives the id.
 """

@@ -1,4 +1,4 @@
-"""Compares Redis with the newest entries of the archive after it was restarted, perhaps from an older state.  If
+"""Compares Redis with the newest entries of the archive after it was restarted, perhaps from an older state. If
 nothing was written since, its clock is enough. Otherwise the newest messages and changes are looked for.
 """
 

@@ -1,4 +1,4 @@
-"""Watches topics about which the service says nothing, though it could.  EMQX caches its decisions about a connection
+"""Watches topics about which the service says nothing, though it could. EMQX caches its decisions about a connection
 for an hour, and MQTT 3.1.1 does not tell a refused client: after a denial of the moment when the service was away,
 the broker takes what is sent and drops it. Only another connection helps then. It costs a question about each topic
 that the device hears, so it is not the answer to a service that is away, or slow, or has no room to store anything.

@@ -1,4 +1,4 @@
-"""Sends on one connection: everything unsent at once and in order, then each again until it is answered.  After a
+"""Sends on one connection: everything unsent at once and in order, then each again until it is answered. After a
 hold it begins with one message, so that messages still over the budget are not sent, and counted, in vain.
 """
 

@@ -1,4 +1,4 @@
-"""Serves `GET /admin/openapi.json`: what the service answers over HTTP.  Tests compare every answer of the service
+"""Serves `GET /admin/openapi.json`: what the service answers over HTTP. Tests compare every answer of the service
 with it, and docs/admin.md with its summaries.
 """
 

@@ -1,4 +1,4 @@
-"""Reads the part of HOCON that `emqx-rules/*.hocon` use, and writes configuration as EMQX reads it.  It understands
+"""Reads the part of HOCON that `emqx-rules/*.hocon` use, and writes configuration as EMQX reads it. It understands
 comments, `a.b = value`, `a { … }`, lists, quoted and bare values, with one member on each line or separated by
 commas. Substitutions, includes, concatenation and everything else are refused with file and line.
 """
