@@ -135,6 +135,8 @@ async def test_a_device_is_kicked_and_a_user_banned(zoe: Operator, stack: Stack,
             pass
     await zoe.press("Lift the ban")
     await zoe.told("is lifted")
+    # The page is drawn anew once it has read that; what was typed before would be gone.
+    await expect(zoe.page.get_by_role("button", name="Ban", exact=True)).to_be_visible()
     async with phone(stack, uid):
         pass
     assert await service.pull_status(stack.token(uid)) == 200
