@@ -1,6 +1,6 @@
 """Who holds which tags: questions, which change nothing (changes: `tags.py`)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from store.addresses import Tag, parse_channel
@@ -101,8 +101,7 @@ class Holdings:
                 found.append(Holding(tag, (title or b"").decode(), sources))
         return found
 
-    async def _infos(self, tags: Iterable[str]) -> list[TagInfo | None]:
-        tags = list(tags)
+    async def _infos(self, tags: Sequence[str]) -> list[TagInfo | None]:
         if not tags:
             return []
         pipeline = self._redis.pipeline(transaction=False)

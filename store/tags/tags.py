@@ -178,9 +178,7 @@ class Tags:
 
     async def propagating(self) -> list[str]:
         """Returns the tags that are being propagated."""
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.hkeys(keys.PROPAGATING)
-        (names,) = await pipeline.execute()
+        names: Any = await self._redis.hkeys(keys.PROPAGATING)
         return [name.decode() for name in names]
 
     async def _follow(

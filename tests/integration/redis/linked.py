@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from hooks.messaging.group_notices import GroupControlMessages
 from store.addresses import Inbox
 from store.archive.archive import open_archive
@@ -68,6 +70,14 @@ class Store:
             links=self.links,
         )
         self._sent = 0
+
+    async def leave(self, count: int = 1, client_id: str = "") -> list[LinkEntry]:
+        """Sends messages of which a process dies that has written them, and has not carried them; returns these."""
+        dying = Dying(self.shards)
+        for _ in range(count):
+            with pytest.raises(StoreEmpty):
+                await self.say(dying, client_id)
+        return dying.left
 
     async def say(self, carried_by: Links | None = None, client_id: str = "") -> Stored:
         """Sends a message to the user elsewhere."""

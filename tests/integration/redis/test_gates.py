@@ -19,7 +19,6 @@ from store.timelines.lives import begin_life
 from tests.integration.redis.linked import (
     ELSEWHERE,
     WINDOW_US,
-    Dying,
     Store,
     copied,
     joined_and_left,
@@ -29,13 +28,11 @@ from tests.integration.redis.linked import (
 
 
 async def test_an_entry_of_an_earlier_life_is_refused(store: Store) -> None:
-    dying = Dying(store.shards)
-    with pytest.raises(StoreEmpty):
-        await store.say(dying)
+    left = await store.leave()
     await store.recovery.rebuild()
     before = await store.received()
     with pytest.raises(StoreBehind, match="another life"):
-        await store.links.carry(dying.left)
+        await store.links.carry(left)
     assert await store.received() == before
 
 
@@ -96,20 +93,18 @@ async def test_a_home_that_lost_something_goes_on_where_others_stand(store: Stor
     await store.invite(7, ELSEWHERE)
     here = store.other.key(keys.HERE_PREFIX + b"7")
     assert await store.other.zcard(here) == 1
-    dying = Dying(store.shards)
-    with pytest.raises(StoreEmpty):
-        await store.say(dying)
+    left = await store.leave()
     await put_back(store.home, copy)
     assert not await begin_life(store.shards, 0)
     assert await begin_life(store.shards, 0, rebuilt=True)
     with pytest.raises(StoreBehind, match="another life"):
-        await store.links.carry(dying.left)
+        await store.links.carry(left)
     fourth = await store.say()
     with pytest.raises(StoreBehind, match="another life"):
-        await store.links.carry(dying.left)
+        await store.links.carry(left)
     received = await store.received()
     assert {kept.mid, second.mid, fourth.mid} < {*received}
-    assert dying.left[0].id not in received
+    assert left[0].id not in received
     assert received[-1] == fourth.mid > await joined_and_left(store.other, ELSEWHERE, 7)
     assert await store.other.zcard(here) == 0
 

@@ -19,17 +19,14 @@ from store.timelines.spans import SPAN_SECONDS, span
 from tests.integration.redis.linked import (
     ELSEWHERE,
     WINDOW_US,
-    Dying,
     Store,
 )
 
 
 async def test_who_comes_next_carries_what_a_process_has_left(store: Store) -> None:
-    dying = Dying(store.shards)
-    with pytest.raises(StoreEmpty):
-        await store.say(dying)
+    left = await store.leave()
     assert await store.received() == []
-    first = dying.left[0].id
+    first = left[0].id
     assert store.gaps == []
     second = await store.say()
     assert store.gaps == [1]
@@ -38,23 +35,18 @@ async def test_who_comes_next_carries_what_a_process_has_left(store: Store) -> N
 
 
 async def test_what_nobody_carries_is_carried_after_all(store: Store) -> None:
-    dying = Dying(store.shards)
-    with pytest.raises(StoreEmpty):
-        await store.say(dying)
+    left = await store.leave()
     await store.links.step()
-    assert await store.received() == [dying.left[0].id]
+    assert await store.received() == [left[0].id]
 
 
 async def test_a_caller_that_goes_away_leaves_a_failure_to_nobody(store: Store) -> None:
     """asyncio would report that as an unexpected error."""
     reported: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
-    dying = Dying(store.shards)
-    for _ in range(3):
-        with pytest.raises(StoreEmpty):
-            await store.say(dying)
+    left = await store.leave(3)
     await store.other.rename(store.other.key(keys.EPOCH), b"away")
-    first, gone, last = (asyncio.create_task(store.links.carry([entry])) for entry in dying.left)
+    first, gone, last = (asyncio.create_task(store.links.carry([entry])) for entry in left)
     await asyncio.sleep(0)
     gone.cancel()
     for staying in (first, last):
@@ -67,22 +59,17 @@ async def test_a_caller_that_goes_away_leaves_a_failure_to_nobody(store: Store) 
 
 
 async def test_a_repeat_is_answered_when_the_message_has_arrived(store: Store) -> None:
-    dying = Dying(store.shards)
-    with pytest.raises(StoreEmpty):
-        await store.say(dying, "again")
+    left = await store.leave(client_id="again")
     again = await store.say(client_id="again")
-    assert again == Stored(dying.left[0].id, True)
+    assert again == Stored(left[0].id, True)
     assert await store.received() == [again.mid]
 
 
 async def test_entries_that_come_late_and_twice_are_passed_over(store: Store) -> None:
-    dying = Dying(store.shards)
-    for _ in range(2):
-        with pytest.raises(StoreEmpty):
-            await store.say(dying)
-    for entry in (dying.left[1], dying.left[0], dying.left[1]):
+    left = await store.leave(2)
+    for entry in (left[1], left[0], left[1]):
         await store.links.carry([entry])
-    assert await store.received() == [entry.id for entry in dying.left]
+    assert await store.received() == [entry.id for entry in left]
 
 
 async def test_what_fails_in_the_home_does_not_arrive_elsewhere(store: Store) -> None:
@@ -166,14 +153,12 @@ async def test_what_was_applied_leaves_links_that_are_too_large_at_once(
 ) -> None:
     monkeypatch.setattr(links, "_KEPT_BYTES", 0)
     await store.say()
-    dying = Dying(store.shards)
     await store.links.step()
     assert await store.home.xlen(keys.LINK_PREFIX + b"1") == 0
-    with pytest.raises(StoreEmpty):
-        await store.say(dying)
+    left = await store.leave()
     assert await store.home.xlen(keys.LINK_PREFIX + b"1") == 1
     await store.links.step()
-    assert (await store.received())[-1] == dying.left[0].id
+    assert (await store.received())[-1] == left[0].id
 
 
 async def test_what_was_applied_leaves_the_link_in_the_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from store.addresses import Inbox
 from store.archive.outbox import Outbox
-from store.errors import StoreAway, StoreEmpty
+from store.errors import StoreAway
 from store.events.kinds import EventKind, WantedEvents
 from store.events.queues import OTHERS, EventQueues
 from store.redis import keys
@@ -22,7 +22,7 @@ from store.redis.replicated import ReplicatedReads
 from store.timelines.append import Appender
 from store.timelines.recovery import StoreRecovery
 from tests.cluster import TestCluster, slot_of
-from tests.integration.redis.linked import ELSEWHERE, WINDOW_US, Dying, Store, running_store, start_again
+from tests.integration.redis.linked import ELSEWHERE, WINDOW_US, Store, running_store, start_again
 from tests.servers import program, valkey_program
 
 
@@ -72,11 +72,7 @@ async def test_a_master_that_hangs_meanwhile_is_not_waited_for(pairs: TestCluste
 
 async def test_a_link_is_not_carried_to_its_shard(pairs: TestCluster, store: Store) -> None:
     hold_up_home(pairs)
-    dying = Dying(store.shards)
-    for _ in range(2):
-        with pytest.raises(StoreEmpty):
-            await store.say(dying)
-    first, second = dying.left
+    first, second = await store.leave(2)
     careful = Links(store.shards, window_us=WINDOW_US, replicas=1)
     with pytest.raises(StoreAway, match="0 of 1 replicas"):
         await careful.reach(first.id)
@@ -91,21 +87,19 @@ async def test_a_link_is_not_carried_to_its_shard(pairs: TestCluster, store: Sto
 
 async def test_a_gate_carries_nothing(pairs: TestCluster, store: Store) -> None:
     hold_up_home(pairs)
-    dying = Dying(store.shards)
-    with pytest.raises(StoreEmpty):
-        await store.say(dying)
+    left = await store.leave()
     await start_again(store.other)
     careful = StoreRecovery(
         *(store.shards, store.archive, store.archiver), window_us=WINDOW_US, sync_sender=True, replicas=1
     )
     with pytest.raises(StoreAway, match="0 of 1 replicas"):
         await careful.ensure()
-    assert int(await store.other.hget(store.other.key(keys.APPLIED), "id") or 0) < dying.left[0].id
+    assert int(await store.other.hget(store.other.key(keys.APPLIED), "id") or 0) < left[0].id
     # The home is used meanwhile.
     await store.puller.pull(1, 0, 1000)
     pairs.mend_nodes()
     await careful.ensure()
-    assert await store.received() == [dying.left[0].id]
+    assert await store.received() == [left[0].id]
     await careful.aclose()
 
 
@@ -175,8 +169,7 @@ async def test_what_no_replica_had_is_not_missed_after_a_failover(pairs: TestClu
     # Its connection ends, and it cannot log in for another one.
     replica.ask("CONFIG", "SET", "masterauth", "wrong")
     replica.ask("CLIENT", "KILL", "TYPE", "master")
-    with pytest.raises(StoreEmpty):
-        await store.say(Dying(store.shards))
+    await store.leave()
     await careful.ensure()
     master.kill()
     replica.ask("CLUSTER", "FAILOVER", "TAKEOVER")
